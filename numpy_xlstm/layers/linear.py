@@ -155,8 +155,6 @@ class LinearGroup(Layer):
         As in :class:`~numpy_xlstm.Linear`.
     """
 
-    Cache = LinearCache
-
     def __init__(
         self, in_features: int, widths: Mapping[str, int], bias: bool = False, **options: Any
     ) -> None:

@@ -2,8 +2,6 @@
 
 import copy
 from collections import namedtuple
-from functools import partial, reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -178,12 +176,6 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
 Recomputed = namedtuple("Recomputed", "x state options")
 """Arguments of a block's forward, from which the backward computes its residuals again."""
 
-RowsCache = namedtuple("RowsCache", "rows blocks norm")
-"""Residuals of some rows of a batch: those of each block, or what they can be computed from."""
-
-StackCache = namedtuple("StackCache", "parts")
-"""Residuals of a stack: those of the whole batch, or of its two halves."""
-
 WORTH_THREADS = 2**17
 """Smallest size of an input (B, T, D) for which a stack with compiled kernels computes the halves
 of the batch on two threads. The backward then holds the gradients of all parameters twice."""
@@ -223,54 +215,60 @@ class BlockStack(Recurrent[tuple[S, ...]]):
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
-    ) -> tuple[Array, Any, StackCache]:
-        """Compute the forward without checks."""
-        # The halves do not depend on the number of threads, and so neither does rounding.
-        split = x.size >= WORTH_THREADS and compiled(x.dtype) and options.rng is None
-        run = partial(self._rows, x, state, options)
-        done = parallel_map(run, spread(len(x), 2)) if split else [run(slice(None))]
-        ys, states, parts = zip(*done, strict=True)
-        return join_states(ys), join_states(states), StackCache(parts)
+    ) -> tuple[Array, Any, list[Any]]:
+        """Compute the forward without checks. The cache has those of the batch or of its halves."""
+        if x.size < WORTH_THREADS or options.rng is not None or not compiled(x.dtype):
+            y, state, cache = self._compute(x, state, options)
+            return y, state, [cache]
 
-    def _rows(
-        self, x: Array, state: Any, options: RunOptions, rows: slice
-    ) -> tuple[Array, Any, RowsCache]:
-        """Compute the forward of some rows."""
-        x, options, after, caches, norm = x[rows], options.of(rows), [], [], None
-        for block, before in zip(self.blocks, rows_of(state, rows), strict=True):
+        def half(rows: slice) -> tuple[Array, Any, Any]:
+            return self._compute(x[rows], rows_of(state, rows), options.of(rows))
+
+        # The halves do not depend on the number of threads, and so neither does rounding.
+        ys, states, caches = zip(*parallel_map(half, spread(len(x), 2)), strict=True)
+        return join_states(ys), join_states(states), list(caches)
+
+    def _compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        """Compute the forward of a batch or a half; the cache has those of blocks and norm."""
+        after, caches, norm = [], [], None
+        for block, before in zip(self.blocks, state, strict=True):
             kept = Recomputed(x, before, copy.deepcopy(options)) if options.recompute else None
             x, now, cache = block.compute(x, before, options)
             after.append(now)
             caches.append(kept or cache)
         if self.norm is not None:
             x, norm = self.norm.compute(x)
-        return x, tuple(after), RowsCache(rows, caches, norm)
+        return x, tuple(after), (caches, norm)
 
     def compute_backward(
-        self, dy: Array, cache: StackCache, dstate: tuple[Any, ...]
+        self, dy: Array, cache: list[Any], dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Compute the backward without checks."""
-        run = partial(self._rows_backward, dy, dstate)
-        if len(cache.parts) == 1:
-            return run(cache.parts[0])
-        dxs, dstates, grads = zip(*parallel_map(run, cache.parts), strict=True)
-        sums = parallel_map(lambda name: reduce(add, [each[name] for each in grads]), [*grads[0]])
-        return join_states(dxs), join_states(dstates), Grads(zip(grads[0], sums, strict=True))
+        if len(cache) == 1:
+            return self._compute_backward(dy, cache[0], dstate)
 
-    def _rows_backward(
-        self, dy: Array, dstate: tuple[Any, ...], cache: RowsCache
+        def half(n: int) -> tuple[Array, tuple[Any, ...], Grads]:
+            rows = spread(len(dy), 2)[n]
+            return self._compute_backward(dy[rows], cache[n], rows_of(dstate, rows))
+
+        dxs, dstates, (grads, more) = zip(*parallel_map(half, range(len(cache))), strict=True)
+        sums = parallel_map(lambda name: grads[name] + more[name], list(grads))
+        return join_states(dxs), join_states(dstates), dict(zip(grads, sums, strict=True))
+
+    def _compute_backward(
+        self, dy: Array, cache: Any, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
-        """Compute the backward of some rows."""
-        dy, before = dy[cache.rows], list(rows_of(dstate, cache.rows))
-        grads, norm_grads = [Grads() for _ in self.blocks], {}
+        """Compute the backward of a batch or a half."""
+        (caches, norm), before = cache, list(dstate)
+        grads: dict[str, Any] = {"blocks": [{} for _ in self.blocks]}
         if self.norm is not None:
-            dy, norm_grads["norm"] = self.norm.compute_backward(dy, cache.norm)
+            dy, grads["norm"] = self.norm.compute_backward(dy, norm)
         for n in reversed(range(len(self.blocks))):
-            block, kept = self.blocks[n], cache.blocks[n]
+            block, kept = self.blocks[n], caches[n]
             if isinstance(kept, Recomputed):
                 *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.options))
-            dy, before[n], grads[n] = block.compute_backward(dy, kept, before[n])
-        return dy, tuple(before), self.named_grads(blocks=grads, **norm_grads)
+            dy, before[n], grads["blocks"][n] = block.compute_backward(dy, kept, before[n])
+        return dy, tuple(before), self.named_grads(**grads)
 
 
 class xLSTMBlockStack(StateDict, BlockStack[PaperState]):

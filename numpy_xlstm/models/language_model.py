@@ -123,12 +123,6 @@ class LanguageModel(StateDict, Recurrent[S]):
     names: ClassVar[tuple[str, str, str]] = ("embedding", "cell", "head")
     """Names of embedding, body and head."""
 
-<<<<<<< HEAD
-    _head: Linear
-=======
-    Cache = LanguageModelCache
->>>>>>> 422486c (Initial values are drawn where arrays are made; a group of maps is a layer with one output; a configuration is checked once, and a tokenizer's description is a Config)
-
     def __init__(
         self,
         vocab_size: int,
