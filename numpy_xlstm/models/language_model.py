@@ -59,10 +59,11 @@ class SpecialTokens(NamedTuple):
     @classmethod
     def checked(cls, bos: Any, eos: Any, pad: Any, insert_bos: Any = False) -> "SpecialTokens":
         """Check the ids and make the record. ``eos`` may be one id, a list of ids or None."""
-        many = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
-        ends = tuple(check_whole("eos_token_id", token) for token in many)
-        starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))
-        bos, pad = starts
+        for token in (bos, pad):
+            if token is not None:
+                check_whole("token_id", token)
+        ends = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
+        ends = tuple(check_whole("eos_token_id", token) for token in ends)
         return cls(bos, ends, pad, check_bool("insert_bos", insert_bos))
 
 
@@ -148,14 +149,15 @@ class LanguageModel(StateDict, Recurrent[S]):
         self.embedding_dropout = Dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
         bias = check_bool("head_bias", head_bias) and not tied
+        options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
+        embedding, cell, head = self.names
+        self.parts = {"embedding": embedding, "body": cell}
         if tied:
             shapes_only = Linear(D, V, False, rng=MetaInitialisation())
             self.head = shapes_only.over(self.embedding.params)
         else:
-            options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
             self.head = Linear(body.out_features, V, bias, **options)
-        embedding, cell, last = self.names
-        self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
+            self.parts |= {"head": head}
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Return the same model with other arrays; a tied head has that of the embedding."""
@@ -301,24 +303,21 @@ def check_recompute(model: Any, recompute: Any) -> None:
     """Raise :class:`OptionError` for True unless the model's body is made of blocks."""
     body = getattr(model, "body", None)
     if check_bool("recompute", recompute) and not isinstance(body, BlockStack):
-        of = "" if body is None else f" of one {type(body).__name__}"
+        layer = "" if body is None else f" of one {type(body).__name__}"
         raise OptionError(
-            f"recompute: expected a model made of blocks; got a {type(model).__name__}{of}"
+            f"recompute: expected a model made of blocks; got a {type(model).__name__}{layer}"
         )
 
 
 def _check_body(body: Any, width: int, tied: bool) -> None:
-    """Raise an error unless the body is a recurrent layer of this width."""
-    expected = "body: expected a recurrent layer, such as LSTM(D, H); got"
-    if isinstance(body, type):
-        raise OptionError(f"{expected} the class {body.__name__}")
-    methods = "init_state", "compute", "compute_backward", "inner_start"
-    for name in (*methods, "in_features", "out_features", "dtype", "causal"):
-        if not hasattr(body, name):
-            raise OptionError(f"{expected} {type(body).__name__}, which has no {name}")
+    """Raise an error unless the body is a causal recurrent layer of this width."""
+    if not isinstance(body, Recurrent):
+        kind = f"the class {body.__name__}" if isinstance(body, type) else type(body).__name__
+        expected = "a recurrent layer, such as LSTM(D, H)"
+        raise OptionError(f"body: expected {expected}; got {kind}")
     if not body.causal:
         raise OptionError("body: expected a causal one; got one with a reverse direction")
-    for name in ("in_features", "out_features")[: 2 if tied else 1]:
-        if (got := getattr(body, name)) != width:
+    for name in ("in_features", "out_features") if tied else ("in_features",):
+        if (size := getattr(body, name)) != width:
             expected = f"{name} {width}, the width of the embedding"
-            raise ShapeError(f"body: expected {expected}; got {got}")
+            raise ShapeError(f"body: expected {expected}; got {size}")

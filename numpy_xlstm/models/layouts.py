@@ -42,11 +42,12 @@ def found_layouts(
         Layout of b, if it is known; otherwise that of R.
     """
     NH, DH = ours[0], ours[2]
-    known = {each: shapes(each, NH, DH) for each in (*LAYOUTS, "canonical")}
-    of_R = next((each for each, (shape, _) in known.items() if shape == R), None)
-    if of_R is None:
+    known = {layout: shapes(layout, NH, DH) for layout in (*LAYOUTS, "canonical")}
+    fitting = [layout for layout, (shape, _) in known.items() if shape == R]
+    if not fitting:
         expected = " or ".join(str(shape) for shape, _ in known.values())
         raise ShapeError(f"{name}: expected shape {expected}; got {R}")
+    of_R = fitting[0]
     bias = name.removesuffix(KERNEL) + BIAS
     if b == known["canonical"][1]:
         return of_R, "canonical"
@@ -95,10 +96,10 @@ def bias_from_vanilla(b: Array, layout: str, NH: int) -> Array:
 def in_layout(params: dict[str, Array], layout: str) -> dict[str, Array]:
     """Return the parameters with every R and b in another layout."""
     check_choice("layout", layout, (*LAYOUTS, "canonical"))
-    found = dict(params)
+    arrays = dict(params)
     for name, R in params.items():
         if name.endswith(KERNEL):
             bias = name.removesuffix(KERNEL) + BIAS
-            found[name] = kernel_from_vanilla(R, layout)
-            found[bias] = bias_from_vanilla(params[bias], layout, len(R))
-    return found
+            arrays[name] = kernel_from_vanilla(R, layout)
+            arrays[bias] = bias_from_vanilla(params[bias], layout, len(R))
+    return arrays

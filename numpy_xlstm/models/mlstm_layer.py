@@ -81,11 +81,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         Sizes; ``embedding_dim`` must be set.
     num_blocks : int
         Number of blocks in the stack, which scales the initial W_down.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.xLSTMLMModel`.
 
     Examples
     --------

@@ -40,28 +40,27 @@ def _shared(names: Iterable[str]) -> str | None:
 
 def renamed(named: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
     """Rename the entries. Two entries must not get the same name."""
-    found: dict[str, T] = {}
+    values: dict[str, T] = {}
     for name, value in named.items():
-        if names[name] in found:
+        if names[name] in values:
             raise ShapeError(f"{name}: expected one array {names[name]!r}; got two")
-        found[names[name]] = value
-    return found
+        values[names[name]] = value
+    return values
 
 
 def from_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
     """Rename the entries from ``xLSTMForCausalLM`` to xLSTMLarge."""
-    theirs, ours = EMBEDDINGS
-    return renamed(
-        named, {n: ours + n.removeprefix(theirs) if n.startswith(theirs) else n for n in named}
-    )
+    return _with_prefix(named, *EMBEDDINGS)
 
 
 def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
     """Rename the entries from xLSTMLarge to ``xLSTMForCausalLM``."""
-    theirs, ours = EMBEDDINGS
-    return renamed(
-        named, {n: theirs + n.removeprefix(ours) if n.startswith(ours) else n for n in named}
-    )
+    return _with_prefix(named, *reversed(EMBEDDINGS))
+
+
+def _with_prefix(named: Mapping[str, T], old: str, new: str) -> dict[str, T]:
+    """Replace a prefix of the names that begin with it."""
+    return renamed(named, {name: re.sub(f"^{re.escape(old)}", new, name) for name in named})
 
 
 def block_numbers(names: Iterable[str]) -> set[int]:
@@ -72,5 +71,5 @@ def block_numbers(names: Iterable[str]) -> set[int]:
     >>> block_numbers(["backbone.blocks.0.norm.weight", "backbone.blocks.11.x", "lm_head.weight"])
     {0, 11}
     """
-    found = (re.search(r"(?:^|\.)blocks\.(\d{1,9})\.", name) for name in names)
-    return {int(match[1]) for match in found if match}
+    matches = (re.search(r"(?:^|\.)blocks\.(\d{1,9})\.", name) for name in names)
+    return {int(match[1]) for match in matches if match}

@@ -85,11 +85,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         Sizes; ``embedding_dim`` must be set.
     block, num_blocks : int
         Index of the block in the stack, and number of blocks, for the initial forget bias.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.xLSTMLMModel`.
 
     Attributes
     ----------

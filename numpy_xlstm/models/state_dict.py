@@ -55,11 +55,10 @@ class StateDict:
             Layout of b, which has the same shape in both layouts. By default it is the layout of R,
             which is found from the shape of R.
         """
-        params = self.params
-        found = official_arrays(arrays, params, self.shared, layout)
-        check_writable(params)
-        for name, array in found.items():
-            params[name][...] = array
+        converted = official_arrays(arrays, self.params, self.shared, layout)
+        check_writable(self.params)
+        for name, array in converted.items():
+            self.params[name][...] = array
 
 
 def official_arrays(
@@ -76,15 +75,15 @@ def official_arrays(
         raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
     if layout is not None:
         check_choice("layout", layout, LAYOUTS)
-    found = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
-    if shared is not None and shared[0] in found:
-        head, embedding = found.pop(shared[0]), found.get(shared[1])
+    plain = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
+    if shared is not None and shared[0] in plain:
+        head, embedding = plain.pop(shared[0]), plain.get(shared[1])
         if embedding is not None and not np.array_equal(head, embedding):
             raise ShapeError(f"{shared[0]}: expected the same numbers as {shared[1]}; got others")
     for name in params:
         bias = name.removesuffix(KERNEL) + BIAS
-        if name.endswith(KERNEL) and name in found and bias in found:
-            NH, (R, b) = len(params[name]), (found[name], found[bias])
+        if name.endswith(KERNEL) and name in plain and bias in plain:
+            NH, (R, b) = len(params[name]), (plain[name], plain[bias])
             of_R, of_b = found_layouts(name, R.shape, b.shape, params[name].shape, layout)
-            found |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
-    return like_parameters(params, found)
+            plain |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
+    return like_parameters(params, plain)

@@ -1,21 +1,20 @@
 """Conversion of xLSTM Large between separate ("single") and fused matrices."""
 
-from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
-from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.official import xLSTMLarge
 from numpy_xlstm.models.skeleton import MetaInitialisation
-from numpy_xlstm.numerics import Array, check_choice, check_kind
+from numpy_xlstm.numerics import check_choice, check_kind
 
 FUSED = {
-    "qkv_opreact": ("q", "k", "v", "ogate_preact"),
-    "ifgate_preact": ("igate_preact", "fgate_preact"),
-    "proj_up_gate_z": ("proj_up_gate", "proj_up"),
+    "mlstm_layer.qkv_opreact": [f"mlstm_layer.{name}" for name in ("q", "k", "v", "ogate_preact")],
+    "mlstm_layer.ifgate_preact": ["mlstm_layer.igate_preact", "mlstm_layer.fgate_preact"],
+    "ffn.proj_up_gate_z": ["ffn.proj_up_gate", "ffn.proj_up"],
 }
-"""The maps whose rows each fused matrix contains, in order."""
+"""The maps of a block whose rows each fused matrix contains, in order."""
 
 
 def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
@@ -44,46 +43,16 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     check_choice("weight_mode", weight_mode, ("single", "fused"))
     if model.config.weight_mode == weight_mode:
         return model
-    change = _joined if weight_mode == "fused" else _split
-    params = change(model.params, model.config)
     config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
-    other = xLSTMLarge(config, rng=MetaInitialisation()).over(params)
+    other, params = xLSTMLarge(config, rng=MetaInitialisation()), dict(model.params)
+    for number, (fused, parts) in product(range(config.num_blocks), FUSED.items()):
+        for kind in ("weight", "bias"):
+            whole, *rows = (f"backbone.blocks.{number}.{name}.{kind}" for name in (fused, *parts))
+            if whole in other.params:
+                params[whole] = np.concatenate([params.pop(name) for name in rows])
+            elif whole in params:
+                stops = np.cumsum([len(other.params[name]) for name in rows])[:-1]
+                params |= dict(zip(rows, np.split(params.pop(whole), stops), strict=True))
+    other = other.over(params)
     other.special_tokens = model.special_tokens
     return other
-
-
-def _joined(params: Mapping[str, Array], config: xLSTMLargeConfig) -> dict[str, Array]:
-    found: dict[str, Array] = {}
-    firsts = {parts[0]: (name, parts) for name, parts in FUSED.items()}
-    later = {part for parts in FUSED.values() for part in parts[1:]}
-    for name, array in params.items():
-        module, part, kind = _parts(name)
-        if part in firsts:
-            fused, parts = firsts[part]
-            rows = [params[f"{module}.{each}.{kind}"] for each in parts]
-            found[f"{module}.{fused}.{kind}"] = np.concatenate(rows)
-        elif part not in later:
-            found[name] = array
-    return found
-
-
-def _split(params: Mapping[str, Array], config: xLSTMLargeConfig) -> dict[str, Array]:
-    QK, V, NH = config.qk_dim, config.v_dim, config.num_heads
-    ends = {"qkv_opreact": (QK, 2 * QK, 2 * QK + V), "ifgate_preact": (NH,)}
-    ends["proj_up_gate_z"] = (config.ffn_dim,)
-    found: dict[str, Array] = {}
-    for name, array in params.items():
-        module, part, kind = _parts(name)
-        if part in FUSED:
-            rows = np.split(array, ends[part])
-            names = (f"{module}.{each}.{kind}" for each in FUSED[part])
-            found |= dict(zip(names, rows, strict=True))
-        else:
-            found[name] = array
-    return found
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    """Split a name into the path of the module, the name of the map, and "weight" or "bias"."""
-    *module, part, kind = ("", *name.split("."))
-    return ".".join(module).lstrip("."), part, kind
