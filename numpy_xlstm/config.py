@@ -7,7 +7,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,27 +19,27 @@ from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Config:
-    """Base class of configurations: dataclasses that are validated when they are made.
+    """Base class of configurations: frozen dataclasses that are checked when they are made.
 
-    Names with a leading underscore are skipped: the official package computes these fields from the
-    others.
+    ``dataclasses.replace`` makes a configuration with other values. Names with a leading underscore
+    are skipped: the official package computes these fields from the others.
     """
 
     def __post_init__(self) -> None:
         """Raise :class:`OptionError` if a value does not have the type of its field.
 
-        A type may have an additional check, as in ``Annotated[int, check_positive]``.
+        A type may have an additional check, as in ``Annotated[int, check_positive]``, which is not
+        applied to None.
         """
-        checks = typing.get_type_hints(type(self), include_extras=True)
-        for name, hint in typing.get_type_hints(type(self)).items():
-            value, allowed = _plain(getattr(self, name)), _alternatives(hint)
-            setattr(self, name, value)
+        for name, (allowed, checks) in _rules(type(self)).items():
+            value = _plain(getattr(self, name))
+            object.__setattr__(self, name, value)
             if not any(_fits(value, kind) for kind in allowed):
                 kinds = [k.__name__ if isinstance(k, type) else repr(k) for k in allowed]
                 raise OptionError(f"{name}: expected {' or '.join(kinds)}; got {value!r}")
-            for check in getattr(checks[name], "__metadata__", ()):
+            for check in checks if value is not None else ():
                 check(name, value)
 
     @classmethod
@@ -61,18 +61,11 @@ class Config:
         required = [name for name, field in fields.items() if field.default is field.empty]
         if needed := [name for name in required if name not in given]:
             raise OptionError(f"{here} {', '.join(needed)} too; got {given!r}")
-        for name, hint in typing.get_type_hints(cls).items():
-            for kind in _alternatives(hint):
+        for name, (allowed, _) in _rules(cls).items():
+            for kind in allowed:
                 if hasattr(kind, "from_dict") and isinstance(given.get(name), Mapping):
                     given[name] = kind.from_dict(given[name])
         return cls(**given)
-
-    @classmethod
-    def checked(cls, config: Any) -> Self:
-        """Return a validated copy, or raise :class:`OptionError` for another type."""
-        if not isinstance(config, cls):
-            raise OptionError(f"config: expected a {cls.__name__}; got {type(config).__name__}")
-        return type(config).from_dict(config.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values, the input of :meth:`from_dict`."""
@@ -126,6 +119,13 @@ Positive = typing.Annotated[int, check_positive]
 Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
 
 
+@cache
+def _rules(kind: type[Config]) -> dict[str, tuple[list[Any], tuple[Any, ...]]]:
+    """Return the allowed types or values of each field, and its additional checks."""
+    plain, full = (typing.get_type_hints(kind, include_extras=extras) for extras in (False, True))
+    return {n: (_alternatives(plain[n]), getattr(full[n], "__metadata__", ())) for n in plain}
+
+
 def _alternatives(hint: Any) -> list[Any]:
     """Return the types and single values that a type, a union or a Literal allows."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Literal):
@@ -149,10 +149,10 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Convert NumPy numbers and tuples to Python numbers and lists, for JSON and YAML."""
+    """Convert NumPy numbers, tuples and sets to Python numbers and lists, for JSON and YAML."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    if isinstance(value, list | tuple | range):
+    if isinstance(value, list | tuple | range | set | frozenset):
         return [_plain(entry) for entry in value]
     return value
 

@@ -1,6 +1,7 @@
 """Opening of models of the official packages, from a configuration and arrays."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def open_official(
         check_size(f"{file.name}: ", config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
-            config.weight_mode = "fused" if fused else "single"  # set by the arrays in both formats
+            mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
+            config = replace(config, weight_mode=mode)
         model = MODELS[type(config)](config, rng=meta_initialisation(arrays))
     except CheckpointError:
         raise

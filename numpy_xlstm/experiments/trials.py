@@ -51,7 +51,7 @@ def decays(name: str, array: Array) -> bool:
     return OFFICIAL(name, array) or name.rpartition(".")[2] in ("W", "R")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Curriculum(Config):
     """Growth of the sequences in a trial.
 
@@ -72,10 +72,10 @@ class Curriculum(Config):
 
     def add(self, experiment: Experiment, step: int, loss: float) -> None:
         """Add the loss of a step, and let the sequences grow if it is time."""
-        self.losses = [*self.losses, loss][-WINDOW:]
+        self.losses[:] = [*self.losses, loss][-WINDOW:]
         is_short = self.longest(experiment) < experiment.train[1]
         if is_short and len(self.losses) == WINDOW and np.mean(self.losses) < experiment.below:
-            self.losses = []
+            self.losses.clear()
             self.grown.append(step)
 
 

@@ -236,7 +236,7 @@ def _refused(kind: type[Exception], expected: str) -> Iterator[None]:
         raise kind(f"{expected}; got an error of the package tokenizers: {error}") from None
 
 
-@dataclass
+@dataclass(frozen=True)
 class TokenizerDescription(Config):
     """The ``to_dict()`` of a tokenizer: its kind, and the text that it is made from, if any."""
 

@@ -13,7 +13,7 @@ NotNegative = Annotated[float, partial(check_range, low=0, high=1e9)]
 Cap = Annotated[float | None, check_cap]
 
 
-@dataclass
+@dataclass(frozen=True)
 class xLSTMLargeConfig(Config):
     """Configuration of "xLSTM 7B" (arXiv 2503.13427).
 

@@ -13,7 +13,7 @@ from numpy_xlstm.numerics import check_above_zero, check_choice, check_whole
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class UpProjConfig(Config):
     """Width of an up-projection: ``proj_factor`` times the width of the embedding, rounded.
 
@@ -40,7 +40,7 @@ class UpProjConfig(Config):
         return width
 
 
-@dataclass
+@dataclass(frozen=True)
 class mLSTMLayerConfig(UpProjConfig):
     """Configuration of an mLSTM layer between its up- and down-projection.
 
@@ -73,7 +73,7 @@ class mLSTMLayerConfig(UpProjConfig):
     context_length: int = -1
 
 
-@dataclass
+@dataclass(frozen=True)
 class mLSTMBlockConfig(Config):
     """Configuration of an mLSTM block: that of its layer.
 
@@ -92,7 +92,7 @@ class mLSTMBlockConfig(Config):
     mlstm: mLSTMLayerConfig = field(default_factory=mLSTMLayerConfig)
 
 
-@dataclass
+@dataclass(frozen=True)
 class FeedForwardConfig(UpProjConfig):
     """Configuration of a gated feed-forward layer.
 
@@ -126,7 +126,7 @@ class FeedForwardConfig(UpProjConfig):
     ff_type: Literal["ffn_gated"] = "ffn_gated"
 
 
-@dataclass
+@dataclass(frozen=True)
 class sLSTMLayerConfig(Config):
     """Configuration of an sLSTM layer.
 
@@ -207,7 +207,7 @@ class sLSTMLayerConfig(Config):
     initial_val: Literal[0] = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class sLSTMBlockConfig(Config):
     """Configuration of an sLSTM block: that of its layer and of its feed-forward layer.
 

@@ -9,7 +9,7 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
 
 
-@dataclass
+@dataclass(frozen=True)
 class xLSTMBlockStackConfig(Config):
     """Configuration of a stack of mLSTM and sLSTM blocks.
 
@@ -128,7 +128,7 @@ def _check_child(child: Config, shared: dict[str, Any]) -> None:
             )
 
 
-@dataclass
+@dataclass(frozen=True)
 class xLSTMLMModelConfig(xLSTMBlockStackConfig):
     """Configuration of a language model with a stack of blocks.
 
