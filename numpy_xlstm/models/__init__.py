@@ -1,53 +1,27 @@
 """Models: combinations of layers with the same interface as a layer."""
 
-from numpy_xlstm.models.blocks import (
-    BlockStack,
-    ResidualBlock,
-    mLSTMBlock,
-    sLSTMBlock,
-    xLSTMBlockStack,
-)
-from numpy_xlstm.models.language_model import LanguageModel, SpecialTokens
-from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeLayer
-from numpy_xlstm.models.large_config import xLSTMLargeConfig
-from numpy_xlstm.models.layer_configs import (
-    FeedForwardConfig,
-    mLSTMBlockConfig,
-    mLSTMLayerConfig,
-    sLSTMBlockConfig,
-    sLSTMLayerConfig,
-)
-from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
-from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
-from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig, xLSTMLMModelConfig
-from numpy_xlstm.models.skeleton import MetaInitialisation
-from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.models.weight_modes import with_weight_mode
-
-__all__ = [
-    "BlockStack",
-    "FeedForwardConfig",
-    "LanguageModel",
-    "MetaInitialisation",
-    "ResidualBlock",
-    "SpecialTokens",
-    "mLSTMBlock",
-    "mLSTMBlockConfig",
-    "mLSTMBlockState",
-    "mLSTMLayer",
-    "mLSTMLayerConfig",
-    "sLSTMBlock",
-    "sLSTMBlockConfig",
-    "sLSTMBlockState",
-    "sLSTMLayer",
-    "sLSTMLayerConfig",
-    "with_weight_mode",
-    "xLSTMBlockStack",
-    "xLSTMBlockStackConfig",
-    "xLSTMLMModel",
-    "xLSTMLMModelConfig",
-    "xLSTMLarge",
-    "xLSTMLargeBlock",
-    "xLSTMLargeConfig",
-    "xLSTMLargeLayer",
-]
+from numpy_xlstm.models.blocks import BlockStack as BlockStack
+from numpy_xlstm.models.blocks import ResidualBlock as ResidualBlock
+from numpy_xlstm.models.blocks import mLSTMBlock as mLSTMBlock
+from numpy_xlstm.models.blocks import sLSTMBlock as sLSTMBlock
+from numpy_xlstm.models.blocks import xLSTMBlockStack as xLSTMBlockStack
+from numpy_xlstm.models.language_model import LanguageModel as LanguageModel
+from numpy_xlstm.models.language_model import SpecialTokens as SpecialTokens
+from numpy_xlstm.models.large_block import xLSTMLargeBlock as xLSTMLargeBlock
+from numpy_xlstm.models.large_block import xLSTMLargeLayer as xLSTMLargeLayer
+from numpy_xlstm.models.large_config import xLSTMLargeConfig as xLSTMLargeConfig
+from numpy_xlstm.models.layer_configs import FeedForwardConfig as FeedForwardConfig
+from numpy_xlstm.models.layer_configs import mLSTMBlockConfig as mLSTMBlockConfig
+from numpy_xlstm.models.layer_configs import mLSTMLayerConfig as mLSTMLayerConfig
+from numpy_xlstm.models.layer_configs import sLSTMBlockConfig as sLSTMBlockConfig
+from numpy_xlstm.models.layer_configs import sLSTMLayerConfig as sLSTMLayerConfig
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState as mLSTMBlockState
+from numpy_xlstm.models.mlstm_layer import mLSTMLayer as mLSTMLayer
+from numpy_xlstm.models.official import xLSTMLarge as xLSTMLarge
+from numpy_xlstm.models.official import xLSTMLMModel as xLSTMLMModel
+from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig as xLSTMBlockStackConfig
+from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig as xLSTMLMModelConfig
+from numpy_xlstm.models.skeleton import MetaInitialisation as MetaInitialisation
+from numpy_xlstm.models.slstm_layer import sLSTMBlockState as sLSTMBlockState
+from numpy_xlstm.models.slstm_layer import sLSTMLayer as sLSTMLayer
+from numpy_xlstm.models.weight_modes import with_weight_mode as with_weight_mode
