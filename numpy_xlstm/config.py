@@ -120,7 +120,7 @@ Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
 
 
 @cache
-def _rules(kind: type[Config]) -> dict[str, tuple[list[Any], tuple[Any, ...]]]:
+def _rules(kind: Any) -> dict[str, tuple[list[Any], tuple[Any, ...]]]:
     """Return the allowed types or values of each field, and its additional checks."""
     plain, full = (typing.get_type_hints(kind, include_extras=extras) for extras in (False, True))
     return {n: (_alternatives(plain[n]), getattr(full[n], "__metadata__", ())) for n in plain}

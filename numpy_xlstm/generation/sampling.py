@@ -1,7 +1,6 @@
 """Sampling: probabilities of the next token from logits, and draws from them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,15 +121,11 @@ def _check(logits: Array, history: History) -> None:
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
-    rows = history if _several(history) else [None]
-    if not all(map(_several, rows)):
+    several = Sequence | np.ndarray
+    if not isinstance(history, several) or not all(isinstance(ids, several) for ids in history):
         raise ShapeError(f"history: expected ids for each row; got {history!r:.80}")
     if len(history) != len(logits):
         raise ShapeError(f"history: expected {len(logits)} rows, as in logits; got {len(history)}")
-
-
-def _several(value: Any) -> bool:
-    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, IndexArray]:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -172,9 +171,25 @@ class HuggingFaceTokenizer:
     """
 
     json: str = field(repr=False)
+    size: int = field(init=False, repr=False, compare=False)
+    """Number of ids: the largest id plus 1. Some ids may be unused."""
+    _first: int | None = field(init=False, repr=False, compare=False)
+    _library: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._tokenizer  # noqa: B018  parse now, to raise errors here
+        try:
+            from tokenizers import Tokenizer as Library
+        except ImportError:
+            raise MissingExtraError(
+                "HuggingFaceTokenizer needs the cli extra: pip install 'numpy-xlstm[cli]'"
+            ) from None
+        checked, first = checked_tokenizer(self.json)
+        text = json.dumps(checked, ensure_ascii=False)
+        del checked  # it takes as much memory as the tokenizer
+        with _refused(OptionError, "tokenizer: expected the content of a tokenizer.json"):
+            library = Library.from_str(text)
+        ids = library.get_vocab(with_added_tokens=True).values()
+        vars(self).update(_library=library, _first=first, size=max(ids, default=-1) + 1)
 
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
@@ -185,40 +200,21 @@ class HuggingFaceTokenizer:
         except UnicodeDecodeError as error:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
 
-    @cached_property
-    def _tokenizer(self) -> Any:
-        try:
-            from tokenizers import Tokenizer as Library
-        except ImportError:
-            raise MissingExtraError(
-                "HuggingFaceTokenizer needs the cli extra: pip install 'numpy-xlstm[cli]'"
-            ) from None
-        checked, self.__dict__["_first"] = checked_tokenizer(self.json)
-        text = json.dumps(checked, ensure_ascii=False)
-        del checked  # it takes as much memory as the tokenizer
-        with _refused(OptionError, "tokenizer: expected the content of a tokenizer.json"):
-            return Library.from_str(text)
-
-    @cached_property
-    def size(self) -> int:
-        """Number of ids: the largest id plus 1. Some ids may be unused."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-
     def encode(self, text: str) -> IndexArray:
         """Return the ids of a text, shape (N,); raise TextError if it cannot be encoded."""
         _utf8(text)
         with _refused(TextError, "text: expected a text that the tokenizer can encode"):
-            return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+            return np.array(self._library.encode(text, add_special_tokens=False).ids, np.int64)
 
     def decode(self, ids: IndexArray) -> str:
         """Return the text of the ids, without special tokens."""
         known = _checked_ids(ids, self.size).tolist()
         with _refused(TextError, "ids: expected ids that the tokenizer can decode"):
-            return str(self._tokenizer.decode(known, skip_special_tokens=True))
+            return str(self._library.decode(known, skip_special_tokens=True))
 
     def begins_with(self, token: int | None) -> bool:
         """Return whether the file inserts this special token before a text."""
-        return token is not None and token == self.__dict__["_first"]
+        return token is not None and token == self._first
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file for a checkpoint."""
@@ -250,10 +246,12 @@ class TokenizerDescription(Config):
         needed = {"character": "symbols", "huggingface": "json"}.get(self.kind)
         for name in ("symbols", "json"):
             if (getattr(self, name) is not None) != (name == needed):
-                expected = "a string" if name == needed else "nothing"
-                raise OptionError(f"tokenizer: expected {expected} as {name} of {self.kind!r}")
+                expected, got = ("a", "none") if name == needed else ("no", "one")
+                raise OptionError(
+                    f"tokenizer: expected {expected} {name} of {self.kind}; got {got}"
+                )
 
-    def load(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer:
         """Make the tokenizer."""
         if self.json is not None:
             return HuggingFaceTokenizer(self.json)
@@ -273,7 +271,7 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
     CharacterTokenizer(symbols='abc')
     """
-    return TokenizerDescription.from_dict(d).load()
+    return TokenizerDescription.from_dict(d).tokenizer()
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

@@ -90,7 +90,8 @@ class GatedFeedForward(Layer):
         self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
         if fused is not None:
             check_kind("fused", fused, str)
-        (up, down), options = deviations, {"dtype": dtype, "rng": generator_or_new(rng)}
+        options: dict[str, Any] = {"dtype": dtype, "rng": generator_or_new(rng)}
+        up, down = deviations
         self.up: Linear | LinearGroup
         if fused is None:
             widths = {"proj_up_gate": U, "proj_up": U}

@@ -245,7 +245,7 @@ class HeadwiseLinear(Layer):
         self.out_features = out = check_positive("out_features", wanted)
         self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
         check_divides("num_heads", num_heads, "out_features", out)
-        shapes = {"weight": (NH, out // NH, D // NH)}
+        shapes: dict[str, tuple[int, ...]] = {"weight": (NH, out // NH, D // NH)}
         shapes |= {"bias": (out,)} if check_bool("bias", bias) else {}
         start = (2 / 5 / (D // NH)) ** 0.5 if deviation is None else deviation
         self.params = drawn_normally(shapes, start, dtype, rng)

@@ -304,13 +304,15 @@ class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
         check_kind("config", config, xLSTMBlockStackConfig)
         self.config, rng, blocks = config, generator_or_new(rng), list[ResidualBlock]()
         options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
-        (mlstm, slstm), kinds = config.block_configs(), config.kinds
-        for n, kind in enumerate(kinds):
+        (mlstm, slstm), sized = config.block_configs(), set[str]()
+        for n in range(config.num_blocks):
+            kind = config.kind(n)
             if kind == "mlstm":
                 blocks.append(mLSTMBlock(mlstm, **options))
             else:
                 blocks.append(sLSTMBlock(slstm, block=n, **options))
-            if kinds.index(kind) == n:  # the first of its kind has the size of all others
+            if kind not in sized:  # the others of its kind have the same size
                 check_fits([(blocks[n].num_parameters,)], dtype, rng, config.count(kind))
+                sized.add(kind)
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")

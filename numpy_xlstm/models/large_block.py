@@ -103,9 +103,9 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         pre, gates = self.gates.compute(x)
         capped, cap = apply_cap(pre, config.gate_soft_cap)
         i, f = np.split(capped, 2, axis=-1)
-        constants = {"eps": float(config.eps), "chunk_size": config.chunk_size}
+        eps, size = float(config.eps), config.chunk_size
         h, state, memory = form.forward(  # [large.2]
-            q, k, v, i, f, state, lengths=options.lengths, **constants
+            q, k, v, i, f, state, lengths=options.lengths, eps=eps, chunk_size=size
         )
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
