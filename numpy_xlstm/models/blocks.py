@@ -81,8 +81,9 @@ class ResidualBlock(Recurrent[S]):
         if self.ffn is None or self.ffn_norm is None:
             return x, state, BlockCache(norm, layer, None, None, None)
         normed, ffn_norm = self.ffn_norm.compute(x)
-        y, ffn = self.ffn.compute(normed)
-        y, dropped = self.drop.compute(y, options.rng)
+        (y, ffn), dropped = self.ffn.compute(normed), None
+        if options.rng is not None:
+            y, dropped = self.drop.compute(y, options.rng)
         return x + y, state, BlockCache(norm, layer, ffn_norm, ffn, dropped)  # [block.2]
 
     def compute_backward(
@@ -91,7 +92,8 @@ class ResidualBlock(Recurrent[S]):
         """Compute the backward without checks."""
         grads = {}
         if self.ffn is not None and self.ffn_norm is not None:
-            dffn = self.drop.compute_backward(dy, cache.dropped)
+            dropped = cache.dropped
+            dffn = dy if dropped is None else self.drop.compute_backward(dy, dropped)
             dnormed, grads["ffn"] = self.ffn.compute_backward(dffn, cache.ffn)
             dx, grads["ffn_norm"] = self.ffn_norm.compute_backward(dnormed, cache.ffn_norm)
             dy = dy + dx  # [block.3]

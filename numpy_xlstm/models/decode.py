@@ -74,7 +74,8 @@ class PreparedModel:
     def compute(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """Do the same as :meth:`step` without checks."""
         h, state = self._body(self._table[tokens], state)
-        return apply_cap(self._head(h), self._cap)[0], state
+        logits = self._head(h)
+        return logits if self._cap is None else apply_cap(logits, self._cap)[0], state
 
 
 def prepared(layer: Any) -> Step:
@@ -170,7 +171,8 @@ def _(layer: xLSTMLargeLayer) -> Step:
 
     def step(x: Array, state: mLSTMState) -> tuple[Array, mLSTMState]:
         q, k, v, o, pre = np.split(maps(x), stops, axis=-1)
-        pre, _ = apply_cap(pre, config.gate_soft_cap)
+        if config.gate_soft_cap is not None:
+            pre, _ = apply_cap(pre, config.gate_soft_cap)
         q, k, v = (a.reshape(len(x), NH, -1) for a in (q, k, v))
         h, state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state, config.eps)
         return out(sigmoid(o) * norm(h)), state

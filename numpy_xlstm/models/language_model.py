@@ -230,21 +230,25 @@ class LanguageModel(StateDict, Recurrent[S]):
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Compute the forward without checks."""
-        x, embedding = self.embedding.compute(tokens)
-        x, dropped = self.embedding_dropout.compute(x, options.rng)
+        (x, embedding), dropped, capped = self.embedding.compute(tokens), None, None
+        if options.rng is not None:
+            x, dropped = self.embedding_dropout.compute(x, options.rng)
         h, state, body = self.body.compute(x, state, options)
         logits, head = self.head.compute(h)
-        logits, capped = apply_cap(logits, self.cap)
+        if self.cap is not None:
+            logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)
 
     def compute_backward(  # type: ignore[override]
         self, dy: Array, cache: LanguageModelCache, dstate: Any
     ) -> tuple[None, Any, Grads]:
         """Compute the backward without checks."""
-        dhead = apply_cap_backward(dy, cache.capped)
-        dh, head = self.head.compute_backward(dhead, cache.head)
+        if cache.capped is not None:
+            dy = apply_cap_backward(dy, cache.capped)
+        dh, head = self.head.compute_backward(dy, cache.head)
         dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
-        dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
+        if cache.dropped is not None:
+            dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
         _, embedding = self.embedding.compute_backward(dx, cache.embedding)
         grads = {"embedding": embedding, "body": body}
         if self.tied:

@@ -101,8 +101,10 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         q, k, v, o_pre = np.split(maps, stops, axis=-1)
         q, o_pre = q.copy(), o_pre.copy()  # the cache keeps these two, and not all maps
         pre, gates = self.gates.compute(x)
-        capped, cap = apply_cap(pre, config.gate_soft_cap)
-        i, f = np.split(capped, 2, axis=-1)
+        capped = None
+        if config.gate_soft_cap is not None:
+            pre, capped = apply_cap(pre, config.gate_soft_cap)
+        i, f = np.split(pre, 2, axis=-1)
         eps, size = float(config.eps), config.chunk_size
         h, state, memory = form.forward(  # [large.2]
             q, k, v, i, f, state, lengths=options.lengths, eps=eps, chunk_size=size
@@ -110,7 +112,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]
-        kept = qkvo, gates, cap, memory, norm, normed, o, sigmoid, out
+        kept = qkvo, gates, capped, memory, norm, normed, o, sigmoid, out
         return y, state, xLSTMLargeLayerCache(*kept)
 
     def compute_backward(
@@ -122,8 +124,9 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
         *dqkv, di, df, before = form.backward(dh, cache.mlstm, dstate)
-        dcapped = np.concatenate((di, df), axis=-1)
-        dpre = apply_cap_backward(dcapped, cache.capped)  # [large.7]
+        dpre = np.concatenate((di, df), axis=-1)
+        if cache.capped is not None:
+            dpre = apply_cap_backward(dpre, cache.capped)  # [large.7]
         dmaps = np.concatenate((*dqkv, do_pre), axis=-1)
         dx, qkvo = self.qkvo.compute_backward(dmaps, cache.qkvo)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)

@@ -182,7 +182,9 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         Wx = np.concatenate(pre, axis=-1) + self.params[B_NAME]  # [sblock.2]
         R, lengths = {"R": self.params[R_NAME]}, options.lengths
         h, memory, scan = slstm.forward(Wx, R, state.slstm, lengths, "sigmoid")  # [sblock.3]
-        h, dropped = self.drop.compute(h, options.rng)
+        dropped = None
+        if options.rng is not None:
+            h, dropped = self.drop.compute(h, options.rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
         return y, sLSTMBlockState(conv_state, memory), cache
@@ -192,7 +194,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
     ) -> tuple[Array, sLSTMBlockState, Grads]:
         """Compute the backward without checks."""
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
-        dh = self.drop.compute_backward(dh, cache.dropped)
+        if cache.dropped is not None:
+            dh = self.drop.compute_backward(dh, cache.dropped)
         dWx, dmemory, recurrent = slstm.backward(dh, cache.scan, dstate.slstm)
         cell = {R_NAME: recurrent["R"], B_NAME: dWx.sum(axis=(0, 1))}  # [sblock.5]
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
