@@ -101,7 +101,8 @@ class Stacked(Recurrent[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state, with one entry for each layer and direction."""
-        state: Any = tuple(layer.inner_start(batch_size) for layer in self.layers)
+        states: Any = tuple(layer.inner_start(batch_size) for layer in self.layers)
+        state: S = states
         return state
 
     def check_state(self, state: tuple[Any, ...]) -> None:
