@@ -97,11 +97,6 @@ def gate_rows(array: Array, gate: str) -> Array:
     np.ndarray
         A quarter of the rows: (H, D), (H, H), (NH, DH, DH) or (H,).
 
-    Raises
-    ------
-    OptionError, DTypeError, ShapeError
-        If there is no such gate, or ``array`` is not a plain NumPy array with rows for four gates.
-
     Examples
     --------
     >>> gate_rows(np.arange(8), "f")

@@ -68,14 +68,6 @@ class GRUCell(Module):
         are PyTorch's ``weight_ih``, ``weight_hh``, ``bias_ih`` and ``bias_hh``. Rows are in the
         order r, z, n. All are uniform in ±1/√H, as in PyTorch.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)

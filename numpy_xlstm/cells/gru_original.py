@@ -63,14 +63,6 @@ class OriginalGRUCell(Module):
         ``W`` (3·H, D), ``R`` (3·H, H) and ``b`` (3·H,), rows in the order r, z, n; all are uniform
         in ±1/√H.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)

@@ -89,14 +89,6 @@ class LSTMCell(Module):
         ±1/√H, as each array of PyTorch, except a forget bias of 1. ``b`` replaces the sum of
         PyTorch's two biases. See :func:`gate_rows`.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-
     Examples
     --------
     >>> rng = np.random.default_rng(0)

@@ -67,14 +67,6 @@ class LSTMPCell(Module):
         (P, H), PyTorch's ``weight_hr``. All are uniform in ±1/√H, as each array of PyTorch. ``b``
         replaces the sum of PyTorch's two biases.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-
     Notes
     -----
     The state is an :class:`LSTMState` of h (B, P) and c (B, H).

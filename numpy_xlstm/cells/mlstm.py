@@ -139,14 +139,6 @@ class mLSTMCell(Module):
         Initial values: the first four are normal with variance 2/(5D), b_i is normal with standard
         deviation 0.1, b_f of a sigmoid gate rises from 3 to 6 over the heads, the rest is 0.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-
     Examples
     --------
     >>> cell = mLSTMCell(3, 8, num_heads=2, qk_dim=4, rng=np.random.default_rng(0))

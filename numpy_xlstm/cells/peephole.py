@@ -62,14 +62,6 @@ class PeepholeLSTMCell(Module):
         ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, and ``P``
         (3·H,), in the order i, f, o. All are uniform in ±1/√H, except a forget bias of 1.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-
     Examples
     --------
     >>> cell = PeepholeLSTMCell(3, 4, rng=np.random.default_rng(0))

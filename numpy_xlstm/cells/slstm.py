@@ -128,16 +128,6 @@ class sLSTMCell(Module):
         in ±1/√DH, and b is 0, except that the bias of a sigmoid forget gate rises from 3 to 6
         within each head.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option has an unsupported value or type.
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
-        or is not finite, or if the cache does not fit the cell.
-    StateError
-        From :meth:`forward`, if n is negative, or n is 0 and c is not.
-
     Notes
     -----
     An empty entry has m = −inf, so that its first step has m = ĩ and i = 1. At a tie, the

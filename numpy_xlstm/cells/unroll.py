@@ -51,11 +51,6 @@ def unroll(
         Residuals for :func:`unroll_backward`, which also reads the parameters: do not modify the
         parameters until it has run.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError, StateError
-        If an argument is not as described.
-
     Examples
     --------
     >>> from numpy_xlstm import sLSTMCell
@@ -108,11 +103,6 @@ def unroll_backward(
         Gradient of the state before the first step.
     grads : dict[str, np.ndarray]
         Gradients of the parameters, summed over steps and rows, with their names and shapes.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        If an argument is not as described.
 
     Examples
     --------
