@@ -45,7 +45,7 @@ class Parameters(dict[str, Array]):
         """Support copying and pickling."""
         return Parameters, (dict(self),)
 
-    __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
 
 class Module:

@@ -71,11 +71,6 @@ def join_states(states: Sequence[Any]) -> Any:
 
     Plain and named tuples can be mixed; the result has the type of the first.
 
-    Raises
-    ------
-    ShapeError
-        If the structures differ, or there is no state.
-
     Examples
     --------
     >>> c, n = join_states([(np.zeros((1, 3)), None), (np.ones((2, 3)), None)])

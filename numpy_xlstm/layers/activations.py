@@ -61,11 +61,6 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
     cache
         Residuals for :func:`silu_backward`.
 
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers.
-
     Examples
     --------
     >>> import numpy as np
@@ -93,13 +88,6 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
     dx : np.ndarray
         Gradient of x, in its shape.
 
-    Raises
-    ------
-    CacheError
-        If ``cache`` was not returned by :func:`silu`.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` has another shape or dtype than y, or is not finite.
-
     Examples
     --------
     >>> import numpy as np
@@ -124,12 +112,6 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
     -------
     y, cache
         As from :func:`silu`.
-
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        As in :func:`silu`. Extended precision also raises
-        :class:`DTypeError`, because SciPy has no Φ for it; :func:`gelu_tanh` accepts it.
 
     Examples
     --------
@@ -165,11 +147,6 @@ def gelu_backward(dy: Array, cache: GeluCache) -> Array:
     dx : np.ndarray
         Gradient of x, in its shape.
 
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        As in :func:`silu_backward`.
-
     Examples
     --------
     As in :func:`gelu`:
@@ -203,11 +180,6 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     y, cache
         As from :func:`silu`.
 
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        As in :func:`silu`.
-
     Examples
     --------
     >>> import numpy as np
@@ -235,11 +207,6 @@ def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
     -------
     dx : np.ndarray
         Gradient of x, in its shape.
-
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        As in :func:`silu_backward`.
 
     Examples
     --------

@@ -322,7 +322,7 @@ class Recurrent(_Checked, Generic[S]):
         state = self.checked_state(state, len(x))
         if lengths is None:
             return x, state, None
-        lengths = check_lengths(lengths, *x.shape[:2], hint=self._batch_hint)
+        lengths = check_lengths(lengths, len(x), x.shape[1], self._batch_hint)
         return without_padding(x, lengths), state, lengths
 
     def _input_hint(self) -> str:

@@ -48,11 +48,6 @@ class CausalConv1d(Recurrent[Array]):
         is b, shape (D,). Names, shapes and the initialisation, uniform in ±1/√K, are those of the
         ``torch.nn.Conv1d`` in the official package.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np

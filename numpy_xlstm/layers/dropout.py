@@ -26,11 +26,6 @@ class Dropout:
     p : float
         Probability that an entry is set to 0, in [0, 1).
 
-    Raises
-    ------
-    OptionError
-        If ``p`` is not in [0, 1).
-
     Examples
     --------
     >>> import numpy as np

@@ -49,11 +49,6 @@ class Embedding(Module):
     params : dict[str, np.ndarray]
         ``weight`` is W, shape (V, D), initially normal.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np

@@ -56,11 +56,6 @@ class GatedFeedForward(Layer):
     params : dict[str, np.ndarray]
         The weights above, ``proj_down.weight`` (D, U), and biases.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np

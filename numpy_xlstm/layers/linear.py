@@ -55,11 +55,6 @@ class Linear(Layer):
     params : Mapping[str, np.ndarray]
         ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np
@@ -213,11 +208,6 @@ class HeadwiseLinear(Layer):
     params : dict[str, np.ndarray]
         ``weight`` is W, shape (NH, O/NH, D/NH), initially normal. If there is a bias, ``bias`` is
         b, shape (O,), initially 0.
-
-    Raises
-    ------
-    OptionError
-        If ``num_heads`` does not divide a width.
 
     Examples
     --------

@@ -145,13 +145,6 @@ def softmax_cross_entropy_backward(
     dlogits : np.ndarray
         δx, shape (..., V); 0 where a position does not count.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError
-        If ``dloss`` is not one finite number.
-    CacheError
-        If ``cache`` was not returned by :func:`softmax_cross_entropy`.
-
     Examples
     --------
     >>> import numpy as np

@@ -80,11 +80,6 @@ class mLSTM(SequenceLayer[mLSTMState]):
         Initial values: the first four are normal with variance 2/(5D), b_i is normal with standard
         deviation 0.1, b_f of a sigmoid gate rises from 3 to 6 over the heads, the rest is 0.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Notes
     -----
     A state is an :class:`mLSTMState`, or a plain tuple, of C (B, NH, DK, DV), n (B, NH, DK) and

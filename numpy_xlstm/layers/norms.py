@@ -100,11 +100,6 @@ class MultiHeadLayerNorm(Norm):
     **options
         As in :class:`LayerNorm`.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        As in :class:`LayerNorm`.
-
     Examples
     --------
     >>> import numpy as np
@@ -147,11 +142,6 @@ class LayerNorm(MultiHeadLayerNorm):
     params : dict[str, np.ndarray]
         ``weight`` is w, shape (D,); the initial factor is 1. ``bias`` is b, initially 0.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np
@@ -180,11 +170,6 @@ class MultiHeadRMSNorm(Norm):
     **options
         As in :class:`RMSNorm`.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        As in :class:`LayerNorm`.
-
     Examples
     --------
     >>> import numpy as np
@@ -211,11 +196,6 @@ class RMSNorm(MultiHeadRMSNorm):
         ε; 1e-6 in xLSTM Large.
     **options
         As in :class:`LayerNorm`, but w is the factor itself, initially 1.
-
-    Raises
-    ------
-    OptionError, DTypeError
-        As in :class:`LayerNorm`.
 
     Examples
     --------

@@ -59,11 +59,6 @@ class LSTM(RNNBase[LSTMState]):
         layer below. Reverse directions have them with ``_l0_reverse``, …. All are uniform in ±1/√H,
         as in PyTorch. :func:`gate_rows` returns the rows of a gate.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not above 0, or another option has an invalid value.
-
     Notes
     -----
     A state is an :class:`LSTMState`, or a plain tuple, of h (num_layers · directions, B, H or P)
@@ -174,11 +169,6 @@ class GRU(RNNBase[Array]):
         where D is the output width of the layer below. Reverse directions have them with
         ``_l0_reverse``, …. All are uniform in ±1/√H.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not above 0, or another option has an invalid value.
-
     Notes
     -----
     A state is an array h (num_layers · directions, B, H).
@@ -238,11 +228,6 @@ class RNN(RNNBase[Array]):
         ``weight_ih_l0`` (H, D), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (H,).
         Further layers have the same arrays with ``_l1``, …, where D is the output width of the
         layer below. Reverse directions have them with ``_l0_reverse``, …. All are uniform in ±1/√H.
-
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not above 0, or another option has an invalid value.
 
     Notes
     -----

@@ -143,8 +143,8 @@ class RNNBase(Stacked[S]):
     def init_state(self, batch_size: int) -> S:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
         leading = len(self.layers), check_batch_size(batch_size)
-        arrays = [np.zeros((*leading, width), self.dtype) for width in self._widths]
-        state: S = self.State(*arrays) if len(arrays) > 1 else arrays[0]
+        arrays = self.State(*(np.zeros((*leading, n), self.dtype) for n in self._widths))
+        state: S = arrays if len(arrays) > 1 else arrays[0]
         return state
 
     def inner_start(self, batch_size: int) -> Any:

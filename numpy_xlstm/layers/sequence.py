@@ -62,11 +62,6 @@ class SequenceLayer(Recurrent[S]):
     batch_first : bool, default True
         Whether x is (B, T, D). If False, it is (T, B, D), which is PyTorch's default.
 
-    Raises
-    ------
-    OptionError
-        If ``cell`` lacks one of these attributes.
-
     Notes
     -----
     The layer has the parameters of the cell, under the same names. A state may be a plain tuple.

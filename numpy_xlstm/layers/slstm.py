@@ -48,11 +48,6 @@ class sLSTM(SequenceLayer[sLSTMState]):
         in ±1/√DH, and b is 0, except that the bias of a sigmoid forget gate rises from 3 to 6
         within each head.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If a size is not positive, or an option is invalid.
-
     Notes
     -----
     A state is an :class:`sLSTMState`, or a plain tuple, of h, c, n and m, (B, H) each.

@@ -37,12 +37,6 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     cache
         Residuals for :func:`soft_cap_backward`.
 
-    Raises
-    ------
-    OptionError
-        If ``cap`` is not a positive number in the range of float32. Other errors are as in
-        :func:`silu`.
-
     Examples
     --------
     >>> import numpy as np
@@ -71,13 +65,6 @@ def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     -------
     dx : np.ndarray
         Gradient of x, in its shape.
-
-    Raises
-    ------
-    CacheError
-        If ``cache`` was not returned by :func:`soft_cap`.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` has another shape or dtype than y, or is not finite.
 
     Examples
     --------

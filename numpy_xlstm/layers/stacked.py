@@ -50,12 +50,6 @@ class Stacked(Recurrent[S]):
     directions : list[int]
         Number of directions of each layer.
 
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If a layer does not have the width of its input, has another dtype than the first layer, has
-        ``batch_first=False``, or is not a sequence layer.
-
     Notes
     -----
     The state is a tuple of the states of all layers and directions: layer 0, layer 0 reverse, layer
@@ -101,7 +95,8 @@ class Stacked(Recurrent[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state, with one entry for each layer and direction."""
-        state: Any = tuple(layer.inner_start(batch_size) for layer in self.layers)
+        states: Any = tuple(layer.inner_start(batch_size) for layer in self.layers)
+        state: S = states
         return state
 
     def check_state(self, state: tuple[Any, ...]) -> None:
@@ -188,11 +183,6 @@ def stack_layers(
     -------
     Stacked
         The stack, which maps x (B, T, D) to y (B, T, H · directions).
-
-    Raises
-    ------
-    OptionError, ShapeError, DTypeError
-        If an option is invalid, or the layers do not fit each other.
 
     Examples
     --------

@@ -130,6 +130,12 @@ class AdamW:
             """Raise the error for an unknown attribute."""
             raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
 
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error for an unknown attribute."""
+            raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
+
     @overload
     def step(
         self, grads: Mapping[str, Array], /, *, lr: float | None = None, scale: float = 1.0
