@@ -89,17 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _end("interrupted", 130)
     except BrokenPipeError:
-        # As in "| head". At its end, Python flushes its streams, which would fail again.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        _discard(1, 2)  # as in "| head"
         return _end("", 141)
     except BAD_INPUT as error:
-        return _end("error: " + errors.printable(" ".join(str(error).split())), 2)
+        message = " ".join(str(error).split()) or "not enough memory"
+        return _end("error: " + errors.printable(message), 2)
     except Exception as error:
         if "mpi4py.MPI" not in sys.modules:
             raise
-        print(errors.printable_lines(traceback.format_exc()), file=sys.stderr)
+        _say(errors.printable_lines(traceback.format_exc()))
         return _end(f"error: {error!r}", 1)
 
 
@@ -157,9 +155,26 @@ def _end(message: str, code: int) -> int:
         message = f"rank {rank}: {message}"
         time.sleep(SECONDS_TO_SPEAK)
     if message and (not rank or "mpi4py.MPI" in sys.modules):
-        print("numpy-xlstm:", message, file=sys.stderr, flush=True)
+        _say(f"numpy-xlstm: {message}")
     end_all(code)
     return code
+
+
+def _say(message: str) -> None:
+    """Print a line to standard error or, if that is on a full disk, to standard output."""
+    for number, stream in ((2, sys.stderr), (1, sys.stdout)):
+        try:
+            print(message, file=stream, flush=True)
+            return
+        except OSError:
+            _discard(number)
+
+
+def _discard(*descriptors: int) -> None:
+    """Discard what is written to standard streams, which Python flushes once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
 
 
 def _parser() -> argparse.ArgumentParser:
