@@ -118,7 +118,7 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
 def test_a_process_times_one_contender() -> None:
     row = rows()[0]
     (seconds,) = timing.in_a_process(row, FLOOR, 1, None)["seconds"]
-    assert 0 < seconds < 10
+    assert seconds > 0
     assert "failed" in timing.in_a_process(row, "nobody", 1, None)
 
 
