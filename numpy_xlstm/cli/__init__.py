@@ -8,18 +8,18 @@ import argparse
 import importlib.util
 import io
 import os
-import re
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import convert, experiment, generate, gradcheck, info, train, vectors, verify
+from numpy_xlstm.cli.arguments import Parser
 from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
@@ -54,15 +54,6 @@ SECONDS_TO_SPEAK = 2.0
 """Time that rank 0 may need to find and report an error that all ranks find."""
 
 MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises errors with hints instead of printing its usage and exiting."""
-
-    def error(self, message: str) -> NoReturn:
-        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        hint = did_you_mean(choice[1], re.findall(r"[\w./-]+", choice[2])) if choice else ""
-        raise errors.OptionError(message + hint)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,7 +169,7 @@ def _discard(*descriptors: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="numpy-xlstm",
         description="LSTM, sLSTM and mLSTM in plain NumPy, with exact, checked gradients.",
     )
