@@ -38,11 +38,15 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--only: expected a part of a title; got {options.only!r}")
     if options.before and not (options.before / "numpy_xlstm").is_dir():
         parser.error(f"--before: expected a folder with numpy_xlstm; got {options.before}")
+    files = {kind: getattr(options, kind) for kind in ("json", "picture", "markdown")}
+    try:
+        report.check_files(files)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     before = options.before and options.before.resolve()
     said = report.setting() | {"turns": options.turns, "runs": options.runs}
     print(report.described(said))
     print("float32, forward and backward; median, ratio to ours, shortest and longest run")
-    files = {kind: getattr(options, kind) for kind in ("json", "picture", "markdown")}
     results: report.Results = {}
     for row in chosen:
         results[row.title] = timing.side_by_side(row, options.turns, options.runs, before)

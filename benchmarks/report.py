@@ -126,6 +126,17 @@ def replaced(page: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
+def check_files(files: dict[str, Path | None]) -> None:
+    """Raise an error before the work if a file cannot be written, or a page has no markers."""
+    for kind, file in files.items():
+        if file is None:
+            continue
+        if kind == "markdown":
+            replaced(file.read_text("utf-8"), "")
+        elif not file.absolute().parent.is_dir() or file.is_dir():
+            raise ValueError(f"--{kind}: expected a file in an existing folder; got {file}")
+
+
 def draw(results: Results, path: Path) -> None:
     """Draw for each row the time of the fastest peer divided by ours, as SVG."""
     from matplotlib import rc_context

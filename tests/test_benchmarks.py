@@ -47,6 +47,31 @@ def test_a_peer_computes_the_same(title: str, name: str) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3 * max(map(abs, expected), default=1))
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--markdown=missing.md", "No such file or directory: 'missing.md'"),
+        ("--markdown=page.md", "the page has no markers"),
+        ("--json=missing/a.json", "--json: expected a file in an existing folder; got missing/"),
+        ("--picture=.", "--picture: expected a file in an existing folder; got ."),
+    ],
+)
+def test_files_are_checked_before_the_work(
+    option: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(timing, "side_by_side", None)
+    Path("page.md").write_text("a page", "utf-8")
+    with pytest.raises(SystemExit):
+        __main__.main([option])
+    out, err = capsys.readouterr()
+    assert (out, message in err.splitlines()[-1]) == ("", True)
+
+
 def some_results(*_: Any) -> dict[str, timing.Result]:
     results: dict[str, timing.Result] = {
         COMPILED: {"seconds": [0.002, 0.001, 0.003], "outputs": [1.0, 2.0]},
@@ -93,7 +118,7 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
 def test_a_process_times_one_contender() -> None:
     row = rows()[0]
     (seconds,) = timing.in_a_process(row, FLOOR, 1, None)["seconds"]
-    assert 0 < seconds < 10
+    assert seconds > 0
     assert "failed" in timing.in_a_process(row, "nobody", 1, None)
 
 

@@ -1,7 +1,6 @@
 """The kinds of models in checkpoints of this package, and their configurations."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,7 +109,7 @@ KINDS = {
 
 def kind_of(name: Any) -> Kind:
     """Return the kind with this name, or raise :class:`CheckpointError`."""
-    if name == "SmallModel":
-        import_module("numpy_xlstm.experiments.models")  # which adds its kind
+    if name == "SmallModel" and name not in KINDS:
+        raise CheckpointError("kind: a model of an experiment; import numpy_xlstm.experiments first")
     choice(KINDS)("kind", name)
     return KINDS[name]

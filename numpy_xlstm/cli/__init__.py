@@ -8,18 +8,18 @@ import argparse
 import importlib.util
 import io
 import os
-import re
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import convert, experiment, generate, gradcheck, info, train, vectors, verify
+from numpy_xlstm.cli.arguments import Parser
 from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
@@ -56,15 +56,6 @@ SECONDS_TO_SPEAK = 2.0
 MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises errors with hints instead of printing its usage and exiting."""
-
-    def error(self, message: str) -> NoReturn:
-        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        hint = did_you_mean(choice[1], re.findall(r"[\w./-]+", choice[2])) if choice else ""
-        raise errors.OptionError(message + hint)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
@@ -89,17 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _end("interrupted", 130)
     except BrokenPipeError:
-        # As in "| head". At its end, Python flushes its streams, which would fail again.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        _discard(1, 2)  # as in "| head"
         return _end("", 141)
     except BAD_INPUT as error:
-        return _end("error: " + errors.printable(" ".join(str(error).split())), 2)
+        message = " ".join(str(error).split()) or "not enough memory"
+        return _end("error: " + errors.printable(message), 2)
     except Exception as error:
         if "mpi4py.MPI" not in sys.modules:
             raise
-        print(errors.printable_lines(traceback.format_exc()), file=sys.stderr)
+        _say(errors.printable_lines(traceback.format_exc()))
         return _end(f"error: {error!r}", 1)
 
 
@@ -157,13 +146,30 @@ def _end(message: str, code: int) -> int:
         message = f"rank {rank}: {message}"
         time.sleep(SECONDS_TO_SPEAK)
     if message and (not rank or "mpi4py.MPI" in sys.modules):
-        print("numpy-xlstm:", message, file=sys.stderr, flush=True)
+        _say(f"numpy-xlstm: {message}")
     end_all(code)
     return code
 
 
+def _say(message: str) -> None:
+    """Print a line to standard error or, if that is on a full disk, to standard output."""
+    for number, stream in ((2, sys.stderr), (1, sys.stdout)):
+        try:
+            print(message, file=stream, flush=True)
+            return
+        except OSError:
+            _discard(number)
+
+
+def _discard(*descriptors: int) -> None:
+    """Discard what is written to standard streams, which Python flushes once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="numpy-xlstm",
         description="LSTM, sLSTM and mLSTM in plain NumPy, with exact, checked gradients.",
     )

@@ -1,16 +1,30 @@
-"""Types of command-line arguments, and their settings for argparse."""
+"""Types of command-line arguments, their settings for argparse, and commands that a run stores."""
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.run import BEST
 
 TEMPERATURE = "1: the model's probabilities; below 1: prefer likelier tokens; 0: take the likeliest"
 
 Number = TypeVar("Number", int, float)
+Options = TypeVar("Options")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises errors with hints instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise :class:`OptionError`."""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        hint = did_you_mean(choice[1], re.findall(r"[\w./-]+", choice[2])) if choice else ""
+        raise OptionError(message + hint)
 
 
 def whole(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
@@ -98,6 +112,36 @@ def _shown(default: Any) -> str:
 def flags(names: Iterable[str]) -> str:
     """Return options as they are written on the command line."""
     return ", ".join(sorted(f"--{name.rstrip('_').replace('_', '-')}" for name in names))
+
+
+def as_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of a command line, without those that are None or False.
+
+    Examples
+    --------
+    >>> as_words({"steps": 3, "slstm_at": [1, 3], "tbptt": True, "minutes": None})
+    ['--steps=3', '--slstm-at=1,3', '--tbptt']
+    """
+    words = []
+    for name, value in options.items():
+        text = ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+        if value is not None and value is not False:
+            words.append(flags([name]) if value is True else f"{flags([name])}={text}")
+    return words
+
+
+def parse_stored(
+    words: Sequence[str],
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    complete: Callable[[dict[str, Any]], Options],
+) -> Options:
+    """Parse the command that a run has stored, and complete its options, as at its beginning."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    add_arguments(parser)
+    try:
+        return complete(vars(parser.parse_args(words)))
+    except OptionError as error:
+        raise CheckpointError(f"training.notes.command: {error}") from error
 
 
 def checkpoint(text: str) -> Path:

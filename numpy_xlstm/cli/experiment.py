@@ -6,27 +6,30 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.metadata import (
-    COUNT,
-    SECONDS,
-    choice,
-    optional,
-    record,
-)
 from numpy_xlstm.cli import display
-from numpy_xlstm.cli.arguments import facts, flags, natural, positive, whole
+from numpy_xlstm.cli.arguments import (
+    as_words,
+    facts,
+    flags,
+    natural,
+    parse_stored,
+    positive,
+    whole,
+)
 from numpy_xlstm.cli.curves import columns, smoothed
-from numpy_xlstm.cli.train import deferred_interrupt
+from numpy_xlstm.cli.train import deferred_interrupt, read_notes
+from numpy_xlstm.config import Config
 from numpy_xlstm.disk import replacing, write_text
-from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
-from numpy_xlstm.experiments.models import ABLATION, BODIES, MODELS
+from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.trials import Curriculum
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -53,7 +56,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "model": (
         "NAME",
         None,
-        f"{', '.join(MODELS)}; for the experiment ablation: {', '.join(ABLATION)} "
+        f"{', '.join(TASK_MODELS)}; for the experiment ablation: {', '.join(ABLATION)} "
         "(default: the first)",
     ),
     "minutes": (positive, None, "time limit"),
@@ -64,16 +67,13 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
 }
 """Kind, default and help of each option, as for :func:`facts`."""
 
-TRIAL = record(
-    {
-        "name": choice(EXPERIMENTS),
-        "model": choice(BODIES),
-        "seed": COUNT,
-        "steps": COUNT,
-        "minutes": optional(SECONDS),
-    }
-)
-"""Options that a run stores."""
+
+@dataclass
+class Notes(Config):
+    """Values that a run stores: the command that began it, and how far the sequences have grown."""
+
+    command: list[str]
+    curriculum: Curriculum = field(default_factory=Curriculum)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,24 +152,30 @@ Begun = tuple[dict[str, Any], TrainingState, Curriculum, Run | None]
 """Chosen options, state, curriculum, and directory if there is one."""
 
 
-def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
-    """Begin a trial with the given options."""
-    if "name" not in given:
+def _complete(given: dict[str, Any]) -> dict[str, Any]:
+    """Return name, model, seed, steps and minutes of a trial, with defaults where not given."""
+    if given.get("name") is None:
         raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}, or --list; got none")
     experiment = catalogue.find(given["name"])
-    model = next(iter(experiment.models))
-    chosen: dict[str, Any] = {"name": given["name"], "model": model, "seed": 0}
-    chosen |= {"steps": experiment.steps, "minutes": None}
+    chosen: dict[str, Any] = {"name": given["name"], "model": next(iter(experiment.models))}
+    chosen |= {"seed": 0, "steps": experiment.steps, "minutes": None}
     chosen |= {name: value for name, value in given.items() if name in chosen}
     catalogue.known("--model", chosen["model"], experiment.models)
+    return chosen
+
+
+def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
+    """Begin a trial with the given options."""
+    chosen = _complete(given)
     if "out" in given and Path(given["out"]).is_file():
         raise OptionError(f"--out: expected a folder; {given['out']} is a file")
-    state = trials.begin(experiment, chosen["model"], chosen["seed"])
-    curriculum = Curriculum()
+    state = trials.begin(catalogue.find(chosen["name"]), chosen["model"], chosen["seed"])
     if "out" not in given:
-        return chosen, state, curriculum, None
-    notes = {"experiment": chosen, "curriculum": curriculum.to_dict()}
-    return chosen, state, curriculum, Run.begin(given["out"], state, notes=notes, comm=comm)
+        return chosen, state, Curriculum(), None
+    options = {name: value for name, value in chosen.items() if name != "name"}
+    notes = Notes([chosen["name"], *as_words(options)])
+    run = Run.begin(given["out"], state, notes=notes.to_dict(), comm=comm)
+    return chosen, state, notes.curriculum, run
 
 
 def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
@@ -179,20 +185,14 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
             f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
         )
     kept = Run.resume(given["resume"], comm=comm)
-    chosen = kept.notes.get("experiment")
-    if chosen is None:
-        raise CheckpointError(f"{kept.directory}: expected an experiment; got another training")
-    TRIAL("training.notes.experiment", chosen)
-    try:
-        curriculum = Curriculum.from_dict(kept.notes.get("curriculum", {}))
-    except OptionError as error:
-        raise CheckpointError(f"training.notes.curriculum: {error}") from error
+    notes = read_notes(Notes, kept)
+    chosen = parse_stored(notes.command, add_arguments, _complete)
     if given.get("name", chosen["name"]) != chosen["name"]:
         raise OptionError(
             f"--resume: expected a trial of {given['name']}; got one of {chosen['name']} in "
             f"{kept.directory}"
         )
-    return chosen, kept.state, curriculum, kept
+    return chosen, kept.state, notes.curriculum, kept
 
 
 def _display(

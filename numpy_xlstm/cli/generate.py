@@ -18,7 +18,7 @@ from numpy_xlstm.cli.arguments import (
     whole,
 )
 from numpy_xlstm.cli.display import bytes_display, shown
-from numpy_xlstm.cli.model import open_language_model
+from numpy_xlstm.cli.language_models import open_language_model
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
     HuggingFaceTokenizer,

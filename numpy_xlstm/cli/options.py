@@ -3,16 +3,18 @@
 import argparse
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.cells.gates import KINDS
 from numpy_xlstm.cli.arguments import (
     TEMPERATURE,
+    as_words,
     facts,
     flags,
     natural,
+    parse_stored,
     places,
     positive,
     real,
@@ -20,13 +22,13 @@ from numpy_xlstm.cli.arguments import (
     size,
     whole,
 )
-from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.errors import OptionError
 
 MINUTES = 1.5
 
-GATES = tuple(KINDS)
+GATE_KINDS = tuple(KINDS)
 BLOCKS = ("xlstm", "xlstm-large")
-MODELS = ("cell", *BLOCKS)
+ARCHITECTURES = ("cell", *BLOCKS)
 FROM = "--from"
 """Key of the defaults of a model that is loaded."""
 STORED = {FROM: None}
@@ -39,23 +41,31 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "file": ("FILE", None, "a UTF-8 text file (default: CPython's language reference)"),
         "tokenizer": (
             "NAME",
-            dict.fromkeys(MODELS, "characters") | STORED,
+            dict.fromkeys(ARCHITECTURES, "characters") | STORED,
             "characters, bytes, or a tokenizer.json; if omitted with --from, the checkpoint's",
         ),
     },
     "model": {
         "from_": ("CHECKPOINT", None, "fine-tune this model: a run, or a file or folder"),
-        "model": (MODELS, "cell", "one cell, the xLSTM paper's architecture, or that of xLSTM 7B"),
+        "model": (
+            ARCHITECTURES,
+            "cell",
+            "one cell, the xLSTM paper's architecture, or that of xLSTM 7B",
+        ),
         "dtype": (
             ("float32", "float64"),
-            dict.fromkeys(MODELS, "float32") | {FROM: None},
+            dict.fromkeys(ARCHITECTURES, "float32") | {FROM: None},
             "precision",
         ),
         "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
         "hidden_size": (size, {"cell": 256}, "width of the cell"),
         "embedding_size": (size, {"cell": 64}, "width of a token"),
-        "forget_gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "for sLSTM and mLSTM"),
-        "input_gate": (GATES, {"mlstm": "exp"}, "for mLSTM"),
+        "forget_gate": (
+            GATE_KINDS,
+            {"slstm": "sigmoid", "mlstm": "sigmoid"},
+            "for sLSTM and mLSTM",
+        ),
+        "input_gate": (GATE_KINDS, {"mlstm": "exp"}, "for mLSTM"),
         "heads": (
             natural,
             HEADS,
@@ -113,7 +123,7 @@ DEFAULTS = {n: default for group in OPTIONS.values() for n, (_, default, _) in g
 NAMES = DEFAULTS.keys()
 DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """Options that describe the model."""
-NOT_STORED = {"out", "resume"}
+NOT_STORED = {"out", "resume", "file"}
 AT_RESUME = {"steps", "minutes", "lr", "sample_length", "temperature", "prompt"}
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
 """Options for arguments of the library that have another name."""
@@ -146,10 +156,10 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
             f"{label}: expected only {flags(described)} to describe the model; got {flags(foreign)}"
         )
     if "config" in given:
-        if said := (described - {"config"}) & given.keys():
+        if others := (described - {"config"}) & given.keys():
             raise OptionError(
                 "--config: expected no other options of the model, because the file defines it; "
-                f"got {flags(said)}"
+                f"got {flags(others)}"
             )
         values |= dict.fromkeys(described)
     options = argparse.Namespace(**dict.fromkeys(NAMES) | values | given)
@@ -176,58 +186,24 @@ def _defaults(model: str, kind: str) -> dict[str, Any]:
     return values
 
 
-def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
+def resumed(command: Sequence[str], given: dict[str, Any]) -> argparse.Namespace:
     """Return the options of a resumed run. A given budget replaces its own, and is not smaller."""
-    _check_stored(notes)
-    budget = {name: given.get(name) for name in ("steps", "minutes")}
-    for name, value in budget.items():
-        if value is not None and notes[name] is not None and value < notes[name]:
+    known = vars(parse_stored(command, add_options, begin))
+    budget = {"steps", "minutes"} & given.keys()
+    for name in sorted(budget):
+        if known[name] is not None and given[name] < known[name]:
             raise OptionError(
-                f"--{name}: expected at least the {notes[name]} of the run; got {value}"
+                f"--{name}: expected at least the {known[name]} of the run; got {given[name]}"
             )
-    raised = budget if any(budget.values()) else {}
-    return argparse.Namespace(**dict.fromkeys(NAMES) | notes | raised | given)
+    if budget:
+        known |= {"steps": None, "minutes": None}
+    return begin({name: value for name, value in (known | given).items() if value is not None})
 
 
-def _check_stored(notes: Any) -> None:
-    """Raise :class:`CheckpointError` unless these options can be those of a run."""
-    if not isinstance(notes, dict) or notes.keys() != NAMES - NOT_STORED:
-        raise CheckpointError("options: expected those of this version; got other names")
-    kinds = {n: kind for group in OPTIONS.values() for n, (kind, _, _) in group.items()}
-    for name, value in notes.items():
-        if value is not None and not _can_be(kinds[name], value):
-            raise CheckpointError(
-                f"options.{name}: expected a value of {flags([name])}; got {value!r:.80}"
-            )
-    given = {name: value for name, value in notes.items() if value is not None}
-    try:
-        begun = vars(begin(given))
-    except OptionError as error:
-        raise CheckpointError(f"options: {error}") from error
-    if differ := [name for name in notes if notes[name] != begun[name]]:
-        name = differ[0]
-        raise CheckpointError(f"options.{name}: expected {begun[name]!r}; got {notes[name]!r:.80}")
-
-
-def _can_be(kind: Any, value: Any) -> bool:
-    """Return whether the kind of an option, as for :func:`facts`, allows a value."""
-    if kind is bool:
-        return isinstance(value, bool)
-    if isinstance(kind, tuple):
-        return value in kind
-    if isinstance(kind, str):
-        return isinstance(value, str)
-    text = ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-    try:
-        return repr(kind(text)) == repr(value)
-    except argparse.ArgumentTypeError:
-        return False
-
-
-def stored(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that are stored in a checkpoint."""
+def stored(options: argparse.Namespace) -> list[str]:
+    """Return the command that is stored in a run, with all options of its model."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
-    return kept | {"file": options.file and str(Path(options.file).absolute())}
+    return as_words(kept | {"text": options.file and str(Path(options.file).absolute())})
 
 
 def as_typed(message: str, given: Mapping[str, Any]) -> str:

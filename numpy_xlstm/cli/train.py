@@ -5,20 +5,21 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from numpy_xlstm import generation, training
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.checkpoints.metadata import COUNT, TEXT, record
 from numpy_xlstm.cli import curves, display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import checkpoint, flags
-from numpy_xlstm.cli.model import build, describe, open_language_model
+from numpy_xlstm.cli.language_models import build, describe, open_language_model
+from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.models import BlockStack
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -46,9 +47,32 @@ before clipping."""
 MAX_TOKENS = 2**20
 """Largest number of tokens that are processed at a time."""
 
-TEXT_NOTE = record({"sha256": TEXT, "characters": COUNT})
-"""Facts about the text that are stored in a run."""
 
+@dataclass
+class Fingerprint(Config):
+    """Facts about a text, by which it is recognised."""
+
+    sha256: str
+    characters: int
+
+    @classmethod
+    def of(cls, text: str) -> "Fingerprint":
+        """Return the facts about a text."""
+        return cls(sha256(text.encode("utf-8")).hexdigest(), len(text))
+
+    def __str__(self) -> str:
+        return f"{self.characters:,} characters, SHA-256 {self.sha256}"
+
+
+@dataclass
+class Notes(Config):
+    """Values that a run stores: the command that began it, and facts about its text."""
+
+    command: list[str]
+    text: Fingerprint
+
+
+Stored = TypeVar("Stored", bound=Config)
 Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
 """A training that is about to begin or to be resumed, and its directory if it has one."""
 
@@ -111,7 +135,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
-        notes = {"options": command.stored(options), "text": _fingerprint(text)}
+        notes = Notes(command.stored(options), Fingerprint.of(text)).to_dict()
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
     return (options, split, state, run), prompt
@@ -125,30 +149,32 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
             f"the run has the others; got {flags(foreign)}"
         )
     run = Run.resume(given["resume"], comm=comm)
-    if not {"options", "text"} <= run.notes.keys():
-        raise CheckpointError(f"{run.directory}: expected a run of the train command; got another")
-    TEXT_NOTE("training.notes.text", run.notes["text"])
-    options = command.go_on(run.notes["options"], given)
-    text, known = training.read_text(options.file), run.notes["text"]
-    if (found := _fingerprint(text)) != known:
-        expected, got = (
-            f"{facts['characters']:,} characters, SHA-256 {facts['sha256']}"
-            for facts in (known, found)
+    notes = read_notes(Notes, run)
+    options = command.resumed(notes.command, given)
+    text = training.read_text(options.file)
+    if (fingerprint := Fingerprint.of(text)) != notes.text:
+        raise TextError(
+            f"text: expected the text of the run, {notes.text}; got another, {fingerprint}"
         )
-        raise TextError(f"text: expected the text of the run, {expected}; got another, {got}")
     split = training.split_text(text, options.window, run.tokenizer)
     prompt = _check(options, split, comm)
     run.save_every = options.save_every
     if "lr" in given:
         run.state.optimizer.lr = options.lr
     if given.keys() & {"steps", "minutes", "lr", "file"}:
-        run.notes["options"] = command.stored(options)
+        run.notes["command"] = command.stored(options)
         run.save()
     return (options, split, run.state, run), prompt
 
 
-def _fingerprint(text: str) -> dict[str, Any]:
-    return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
+def read_notes(kind: type[Stored], run: Run) -> Stored:
+    """Return the notes of a run, or raise :class:`CheckpointError` if they are of another kind."""
+    try:
+        return kind.from_dict(run.notes)
+    except OptionError as error:
+        raise CheckpointError(
+            f"{run.directory}: expected a run of this command; got another ({error})"
+        ) from error
 
 
 def _tokenizer(name: str | None, found: Pretrained | None) -> generation.Tokenizer | None:

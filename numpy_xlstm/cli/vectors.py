@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     packed = folder.name.endswith(ARCHIVE)
     if folder.exists() and not packed and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"DIR: expected a new or empty folder; got {folder}")
+    if folder.name == ARCHIVE:
+        raise OptionError(f"DIR: expected a name before {ARCHIVE}; got {folder}")
     if packed and folder.exists():
         raise OptionError(f"DIR: expected a new archive; got {folder}, which exists")
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.experiments.models import ABLATION, MODELS
+from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.tasks import TASKS, Length
 from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.training import Batch, default_text, random_windows, split_text
@@ -43,7 +43,7 @@ class Experiment(NamedTuple):
     """The result: the rescaled accuracy, "squared error" or "bits per byte"."""
     held_out: Callable[..., Batch] | None = None
     """The task of validation and test, if it is another one."""
-    models: Collection[str] = tuple(MODELS)
+    models: Collection[str] = tuple(TASK_MODELS)
     minutes: float = 5.0
     """Longest time in minutes that a run of any model takes on two cores."""
 

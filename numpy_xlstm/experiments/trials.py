@@ -11,7 +11,7 @@ import numpy as np
 from numpy_xlstm._version import __version__
 from numpy_xlstm.config import Config
 from numpy_xlstm.experiments.catalogue import Experiment
-from numpy_xlstm.experiments.models import build_model
+from numpy_xlstm.experiments.small_models import build_model
 from numpy_xlstm.experiments.tasks import Length
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.numerics import Array

@@ -60,7 +60,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
         outline = LanguageModel(256, 4, LSTM(4, 8))
         found = SimpleNamespace(model=outline, load=lambda progress: model)
         found.load_tokenizer = ByteTokenizer
-        monkeypatch.setattr("numpy_xlstm.cli.model.open_pretrained", lambda *a, **o: found)
+        monkeypatch.setattr(
+            "numpy_xlstm.cli.language_models.open_pretrained", lambda *a, **o: found
+        )
 
     return set_model
 

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,39 @@ def test_a_shell_completes_options(tmp_path: Path) -> None:
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
     assert found.read_text().strip() == "--minutes"
+
+
+FULL = "no space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "full", "code", "message"),
+    [
+        ("train --steps 0", ["stderr"], 2, "argument --steps: expected a whole number"),
+        ("train TEXT --hidden-size=2 --steps=1", ["stderr"], 2, FULL),
+        ("train TEXT --hidden-size=2 --steps=1", ["stdout"], 2, FULL),
+        ("train TEXT --hidden-size=2 --steps=1", ["stderr", "stdout"], 2, ""),
+        ("experiment parity --steps=1", ["stderr"], 2, FULL),
+        ("--version", ["stderr"], 0, f"numpy-xlstm {__version__}"),
+    ],
+)
+def test_a_stream_on_a_full_disk(
+    arguments: str, full: list[str], code: int, message: str, tmp_path: Path
+) -> None:
+    """One line tells why the command ends, in the stream that has room."""
+    text = tmp_path / "text.txt"
+    text.write_text("one and two " * 200, "utf-8")
+    command = [sys.executable, "-m", "numpy_xlstm", *arguments.replace("TEXT", str(text)).split()]
+    with Path("/dev/full").open("w") as nowhere:
+        streams: Any = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+        done = subprocess.run(
+            command, text=True, check=False, **streams | dict.fromkeys(full, nowhere)
+        )
+    shown = f"{done.stdout or ''}{done.stderr or ''}"
+    assert done.returncode == code
+    assert "Traceback" not in shown
+    assert message in (shown.splitlines() or [""])[-1]
 
 
 def loaded_by(code: str) -> set[str]:

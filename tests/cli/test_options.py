@@ -1,4 +1,5 @@
 import argparse
+import json
 from typing import Any
 
 import pytest
@@ -41,22 +42,41 @@ def test_block_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "name"),
+    "given",
     [
-        ({"batch_size": "16"}, "batch_size"),
-        ({"batch_size": None}, "batch_size"),
-        ({"batch_size": True}, "batch_size"),
-        ({"lr": -1.0}, "lr"),
-        ({"tbptt": 1}, "tbptt"),
-        ({"cell": "gru"}, "cell"),
-        ({"cell": ["slstm"]}, "cell"),
-        ({"file": 3}, "file"),
-        ({"slstm_at": [0]}, ""),
-        ({"seed": {}}, "seed"),
+        {"steps": 3},
+        {"file": "/a text.txt", "minutes": 0.1, "tbptt": True, "prompt": "--a=\n\x00"},
+        {"model": "xlstm", "slstm_at": [], "heads": 6, "dropout": 1e-300, "prompt": ""},
+        {"model": "xlstm", "blocks": 2, "slstm_at": [0, 1], "lr": 0.1 + 0.2, "steps": 1},
+        {"model": "xlstm", "slstm_at": "all", "width": 6},
+        {"model": "xlstm-large", "config": "-a.yaml", "save_every": 3},
+        {"cell": "mlstm", "input_gate": "sigmoid", "hidden_size": 10},
+        {"from_": "a run", "weight_decay": 0.0, "tokenizer": "bytes"},
     ],
 )
-def test_options_that_no_run_can_have(change: dict[str, Any], name: str) -> None:
-    known = options.stored(options.begin({"steps": 3}))
-    assert options.go_on(known, {}).steps == 3
-    with pytest.raises(CheckpointError, match=f"options.*{name}"):
-        options.go_on(known | change, {})
+def test_a_stored_command_gives_the_same_options(given: dict[str, Any]) -> None:
+    begun = options.begin(given)
+    words = json.loads(json.dumps(options.stored(begun)))
+    assert options.resumed(words, {}) == begun
+    assert options.stored(options.resumed(words, {})) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch-size=many"], "argument --batch-size: expected a whole number"),
+        (["--batch-size=0"], "argument --batch-size: expected a whole number from 1"),
+        (["--batch-size"], "argument --batch-size: expected one argument"),
+        (["--lr=-1.0"], "argument --lr: expected a number above 0"),
+        (["--tbptt=1"], "argument --tbptt: ignored explicit argument '1'"),
+        (["--cell=gru"], "argument --cell: invalid choice: 'gru'"),
+        (["--slstm-at=0"], "expected only .* got --slstm-at"),
+        (["--hel"], "unrecognized arguments: --hel"),
+        (["--help"], "unrecognized arguments: --help"),
+        (["a", "b"], "unrecognized arguments: b"),
+        (["a", "--text=b"], "argument --text: not allowed with argument FILE"),
+    ],
+)
+def test_a_command_that_no_run_can_have(words: list[str], message: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"training\.notes\.command: .*{message}"):
+        options.resumed(words, {})

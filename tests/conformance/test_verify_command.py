@@ -119,6 +119,12 @@ def test_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len((folder / "README.md").read_text("utf-8").splitlines()) < 60
 
 
+def test_an_archive_needs_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vectors", str(tmp_path / ".tar.gz"), "--small"]) == 2
+    assert "DIR: expected a name before .tar.gz; got " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -2,7 +2,7 @@
 
 from docs.figures import experiments
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
-from numpy_xlstm.experiments.models import build_model
+from numpy_xlstm.experiments.small_models import build_model
 
 
 def test_the_tables_are_those_of_the_results() -> None:

@@ -13,7 +13,7 @@ from numpy_xlstm import load_checkpoint, save_checkpoint
 from numpy_xlstm.cli import main
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
-from numpy_xlstm.experiments.models import ABLATION, MODELS, build_model
+from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS, build_model
 from numpy_xlstm.training import Run, read_log
 from tests.training.test_ranks import launch, with_mpi
 
@@ -74,8 +74,8 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     assert main(["experiment", name, *options, "--out", str(whole)]) == 0
     experiment = catalogue.find(name)
     state, curriculum = trials.begin(experiment, "lstm", 0), trials.Curriculum()
-    chosen = {"name": name, "model": "lstm", "seed": 0, "steps": 45, "minutes": None}
-    notes = {"experiment": chosen, "curriculum": curriculum.to_dict()}
+    command = [name, "--model=lstm", "--seed=0", "--steps=45"]
+    notes = {"command": command, "curriculum": curriculum.to_dict()}
     run = Run.begin(parts, state, notes=notes, save_every=17)
     for progress in trials.trial(experiment, state, curriculum, 45):
         run.notes["curriculum"] = curriculum.to_dict()
@@ -124,7 +124,7 @@ def test_models_have_equal_sizes_where_the_page_says_so() -> None:
     assert max(layers) < 1.02 * min(layers)
 
 
-@pytest.mark.parametrize("name", [*MODELS, *ABLATION])
+@pytest.mark.parametrize("name", [*TASK_MODELS, *ABLATION])
 def test_a_model_is_loaded_from_a_checkpoint(name: str, tmp_path: Path) -> None:
     vocabulary = 5 if name in ABLATION else None
     model = build_model(name, vocabulary, rng=np.random.default_rng(0))
@@ -221,39 +221,39 @@ def test_the_folder_of_another_training_is_not_resumed(
     run = Run.begin(tmp_path / "run", state)
     del run
     assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
-    assert "expected an experiment; got another training" in capsys.readouterr().err
+    assert "expected a run of this command; got another" in capsys.readouterr().err
+
+
+WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
 
 
 @pytest.mark.parametrize(
-    ("part", "value"),
+    ("change", "message"),
     [
-        ("experiment.name", "juggling"),
-        ("experiment.model", "gpt"),
-        ("experiment.seed", -1),
-        ("experiment.steps", "many"),
-        ("experiment.minutes", -2),
-        ("curriculum", 3),
-        ("curriculum", {"longest": 10**6, "losses": [], "grown": []}),
-        ("curriculum.losses", ["1"]),
-        ("curriculum.losses", 2**62),
-        ("curriculum.grown", [1.5]),
+        ({"command": ["juggling"]}, r"notes\.command: NAME: expected one of"),
+        ({"command": []}, r"notes\.command: NAME: .*; got none"),
+        ({"command": [*WORDS, "--model=gpt"]}, r"notes\.command: --model: expected one of"),
+        ({"command": [*WORDS, "--seed=-1"]}, "argument --seed: expected a whole number"),
+        ({"command": [*WORDS, "--steps=many"]}, "argument --steps: expected a whole number"),
+        ({"command": [*WORDS, "--minutes=0"]}, "argument --minutes: expected a number above 0"),
+        ({"command": "parity"}, "command: expected list"),
+        ({"command": [3]}, "command: expected list"),
+        ({"curriculum": 3}, "curriculum: expected Curriculum; got 3"),
+        ({"curriculum": {"longest": 10**6}}, "expected the names of its fields; got 'longest'"),
+        ({"curriculum": {"losses": ["1"]}}, "losses: expected list"),
+        ({"curriculum": {"losses": 2**62}}, "losses: expected list"),
+        ({"curriculum": {"grown": [1.5]}}, "grown: expected list"),
     ],
 )
 def test_damaged_notes(
-    part: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = trials.begin(EXPERIMENTS["parity"], "lstm", 0)
-    notes: dict[str, Any] = {
-        "experiment": {"name": "parity", "model": "lstm", "seed": 0, "steps": 3, "minutes": None},
-        "curriculum": {"losses": [], "grown": []},
-    }
-    first, _, second = part.partition(".")
-    notes[first] = notes[first] | {second: value} if second else value
+    notes = {"command": WORDS, "curriculum": {"losses": [], "grown": []}} | change
     Run.begin(tmp_path / "run", state, notes=notes).save()
     assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert re.search(rf"training\.notes\.{first}[.:] ?(Curriculum|{second}): expected", lines[0])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
 
 
 @pytest.mark.parametrize("count", [0, 1, 10**5])

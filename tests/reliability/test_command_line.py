@@ -15,6 +15,7 @@ import pytest
 from numpy_xlstm import LSTM, from_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, tensors, write_arrays
 from numpy_xlstm.cli import main
+from numpy_xlstm.cli.arguments import flags
 from numpy_xlstm.documents import parse_yaml
 from tests.cli.test_resume import CELL, SMALL, TEXT
 from tests.reliability.children import ask, silent
@@ -56,7 +57,8 @@ def test_notes_of_a_run(
 ) -> None:
     rng, run = np.random.default_rng(0), tmp_path / "run"
     arrays, honest = read_arrays(training / "run" / "checkpoint.npz")
-    names = [*honest["training"]["notes"]["options"]]
+    command = honest["training"]["notes"]["command"]
+    names = [word[2:].partition("=")[0].replace("-", "_") for word in command]
     chosen: list[tuple[str, Any]] = LARGE[:]
     while len(chosen) < 25 * trials:
         values = [*ODD, 10**6, 10**9, 3, 16, 1e300]
@@ -67,10 +69,12 @@ def test_notes_of_a_run(
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(training / "run", run)
         metadata = json.loads(json.dumps(honest))
-        metadata["training"]["notes"]["options"][name] = value
+        flag = flags([name])
+        words = [word for word in command if word.partition("=")[0] != flag]
+        metadata["training"]["notes"]["command"] = [*words, f"{flag}={value}"]
         write_arrays(run / "checkpoint.npz", arrays, metadata)
-        command = ["train", str(training / "text.txt"), "--resume", str(run)]
-        answer = ask(silent, command, tmp_path / "said")
+        again = ["train", str(training / "text.txt"), "--resume", str(run)]
+        answer = ask(silent, again, tmp_path / "said")
         text = (tmp_path / "said").read_text("utf-8")
         assert answer.code in (0, 2), (name, value, answer, text)
         assert "Traceback" not in text

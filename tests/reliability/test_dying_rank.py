@@ -1,4 +1,7 @@
-"""Two MPI ranks, one of which dies at a random moment: the other ends too, and a resume works."""
+"""Two MPI ranks, one of which dies at a random moment: the other ends too, and a resume works.
+
+``launch`` raises an error if the other rank hangs.
+"""
 
 import shutil
 import sys
@@ -12,9 +15,6 @@ import pytest
 from tests.training.test_ranks import TEXT, launch, log, params, with_mpi
 
 Record = Any
-
-LIMIT = 60
-"""Seconds in which the other rank ends."""
 
 DYING = """
 import os, signal, sys
@@ -50,9 +50,7 @@ def test_a_rank_that_dies(tmp_path: Path, trials: int, record_property: Record) 
             there = (parts / "checkpoint.npz").exists()
             command = ["train", "--resume", str(parts)] if there else [*begin, str(parts)]
             after = rng.uniform(0.3, 1) * seconds
-            began = time.monotonic()
             code = launch(2, "-c", DYING, str(rng.integers(2)), f"{after}", *command).returncode
-            assert time.monotonic() - began < after + LIMIT
             deaths += code != 0
         assert log(parts) == log(whole)
         for name, array in params(whole / "checkpoint.npz").items():

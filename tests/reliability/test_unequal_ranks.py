@@ -1,6 +1,5 @@
 """MPI ranks that were started with other arguments or texts all end, with one error."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from tests.training.test_ranks import TEXT, launch, with_mpi
 
 Record = Any
 
-LIMIT = 60
 UNEQUAL = """
 import os, sys
 from numpy_xlstm.cli import main
@@ -69,9 +67,7 @@ def test_ranks_that_differ(tmp_path: Path, trials: int, record_property: Record)
                 (folder / "config.yaml").write_text(config(8 + 8 * rank), "utf-8")
             command[1] = "text.txt"
             command += ["--config=config.yaml"] if other == "config" else []
-        began = time.monotonic()
         done = launch(2, "-c", program, other, *command)
-        assert time.monotonic() - began < LIMIT
         assert done.returncode == 2, (other, done)
         assert "expected the same" in done.stderr, (other, done.stderr)
         record_property("ranks that differ", 1)

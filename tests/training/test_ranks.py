@@ -30,6 +30,8 @@ with_mpi = pytest.mark.skipif(
 later = partial(pytest.param, marks=pytest.mark.long)
 TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(200))
 TIMES = ("elapsed", "busy")
+HANGING = 1800
+"""Seconds after which ranks hang, on any machine: they take about ten."""
 
 
 def launch(count: int, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -40,7 +42,7 @@ def launch(count: int, *command: str, **environment: str) -> "subprocess.Complet
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANGING,
         env=os.environ | {"NUMPY_XLSTM_COMPILED": "0"} | environment,
     )
 

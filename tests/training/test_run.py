@@ -225,7 +225,7 @@ def test_the_end_of_a_process_frees_its_run(tmp_path: Path) -> None:
     hold = (
         "import sys, time\nfrom pathlib import Path\n"
         "from numpy_xlstm.training.lock import DirectoryLock\n"
-        "lock = DirectoryLock(Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(60)"
+        "lock = DirectoryLock(Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(600)"
     )
     command = [sys.executable, "-c", hold, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:

@@ -66,7 +66,7 @@ def residual(width: int, up: int | None, number: int) -> Body:
     return body
 
 
-MODELS: dict[str, Body] = {
+TASK_MODELS: dict[str, Body] = {
     "slstm": blocks(64, [0, 1], 2, 1),
     "lstm": layers(LSTM, 64, 88, 2),
     "mlstm": blocks(64, [], 2, 1),
@@ -76,7 +76,7 @@ MODELS: dict[str, Body] = {
 }
 """Models of the tasks. Layers have about as many parameters as two sLSTM blocks."""
 
-POINT_MODELS = MODELS | {"mlstm": blocks(64, [], 2, 4)}
+POINT_MODELS = TASK_MODELS | {"mlstm": blocks(64, [], 2, 4)}
 """Models of points. An mLSTM with four heads can forget at four different rates."""
 
 ABLATION: dict[str, Body] = {
@@ -99,7 +99,7 @@ FIXED_GATES = {
 """Models with matrix memory, and the parameters of their gates that are not trained."""
 
 ABLATION |= dict.fromkeys(FIXED_GATES, ABLATION["matrix-memory"])
-BODIES = MODELS | ABLATION
+ALL_MODELS = TASK_MODELS | ABLATION
 
 
 class SmallModel(LanguageModel):
@@ -146,7 +146,7 @@ def build_model(
     dtype: npt.DTypeLike = np.float32,
     rng: np.random.Generator | None = None,
 ) -> SmallModel:
-    """Build the model with a name in ``MODELS`` or ``ABLATION``.
+    """Build the model with a name in ``TASK_MODELS`` or ``ABLATION``.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def build_model(
     >>> [build_model(name, 3).num_parameters for name in ("slstm", "mlstm", "lstm")]
     [116672, 56132, 117323]
     """
-    bodies = POINT_MODELS if vocabulary is None else BODIES
+    bodies = POINT_MODELS if vocabulary is None else ALL_MODELS
     body = bodies[check_choice("model", name, tuple(bodies))]
     rng = np.random.default_rng() if rng is None else rng
     return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
@@ -173,5 +173,5 @@ def build_model(
 KINDS["SmallModel"] = Kind(
     lambda model: {"name": model.name, "vocabulary": model.vocabulary},
     lambda config, rng: build_model(**config, dtype=np.float64, rng=rng),
-    record({"name": choice(BODIES), "vocabulary": optional(COUNT)}),
+    record({"name": choice(ALL_MODELS), "vocabulary": optional(COUNT)}),
 )
