@@ -68,7 +68,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
 """Kind, default and help of each option, as for :func:`facts`."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Notes(Config):
     """Values that a run stores: the command that began it, and how far the sequences have grown."""
 

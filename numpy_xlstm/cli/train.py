@@ -48,7 +48,7 @@ MAX_TOKENS = 2**20
 """Largest number of tokens that are processed at a time."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fingerprint(Config):
     """Facts about a text, by which it is recognised."""
 
@@ -64,7 +64,7 @@ class Fingerprint(Config):
         return f"{self.characters:,} characters, SHA-256 {self.sha256}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Notes(Config):
     """Values that a run stores: the command that began it, and facts about its text."""
 
