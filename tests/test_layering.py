@@ -25,8 +25,8 @@ ORDER = (
     "checkpoints",
     "training",
     "experiments",
-    "suite",
     "conformance",
+    "suite",
     "cli",
 )
 """Packages from the bottom to the top; all may import ``errors``."""
