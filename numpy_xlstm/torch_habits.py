@@ -24,6 +24,7 @@ SENTENCES = {
     "param_groups": "write optimizer.lr = … for all; AdamW(params, decays=…) selects what decays",
     # options
     "generator": "write rng=np.random.default_rng(0)",
+    "seed": "write rng=0, a seed, or rng=np.random.default_rng(0)",
     "device": _CPU,
     "num_layers": _STACK,
     "bidirectional": _STACK,
@@ -50,7 +51,8 @@ SENTENCES = {
     "Sequential": "call one layer after the other, or write stack_layers for recurrent layers",
     "Conv1d": "write CausalConv1d",
 }
-"""Names of PyTorch, and the advice of the error for each."""
+"""Names of PyTorch, and the advice for each: of the error about an unknown attribute of a module,
+an optimiser or the package, and of the page "Coming from PyTorch"."""
 
 
 def explained(message: object, name: str) -> str:

@@ -6,7 +6,7 @@ calls the ``compute`` of its parts, which does not validate again.
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_state
 from numpy_xlstm.trees import leaves, put_together, zeros_like
 
-Kept = TypeVar("Kept")
-"""Residuals of a forward."""
+P = ParamSpec("P")
+"""Options of an elementwise function."""
 
 
 def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -> Any:
@@ -112,35 +112,46 @@ def output_size(cell: Any) -> int:
     return size
 
 
+class PairCache(NamedTuple):
+    """Residuals of an elementwise function, for its backward."""
+
+    function: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    kept: Any
+
+
 def checked_forward(
-    forward: Callable[[Array], tuple[Array, Kept]],
-) -> Callable[[Array], tuple[Array, Kept]]:
+    forward: Callable[Concatenate[Array, P], tuple[Array, Any]],
+) -> Callable[Concatenate[Array, P], tuple[Array, PairCache]]:
     """Add validation to an elementwise ``forward``, which then gets x with at least one axis."""
 
     @own_error_state
     @wraps(forward)
-    def checked(x: Any) -> tuple[Array, Kept]:
+    def checked(x: Any, *args: P.args, **options: P.kwargs) -> tuple[Array, PairCache]:
         # Arithmetic on arrays of shape () returns NumPy scalars.
         x = np.asarray(x) if isinstance(x, np.generic) else x
-        y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
-        return y.reshape(x.shape), cache
+        check_array("x", x, getattr(x, "shape", ()))
+        y, kept = forward(np.atleast_1d(x), *args, **options)
+        return y.reshape(x.shape), PairCache(forward.__name__, x.shape, x.dtype, kept)
 
     return checked
 
 
 def checked_backward(
-    kind: type[Kept], backward: Callable[[Array, Kept], Array]
-) -> Callable[[Array, Kept], Array]:
-    """Make a ``backward`` validate the cache's type, and dy against the cache's first field."""
+    backward: Callable[[Array, Any], Array],
+) -> Callable[[Array, PairCache], Array]:
+    """Add validation to ``f_backward``, which then gets the residuals of ``f``."""
+    function = backward.__name__.removesuffix("_backward")
 
     @own_error_state
     @wraps(backward)
-    def checked(dy: Any, cache: Any) -> Array:
-        check_cache(cache, kind)
-        dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
-        if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
-            shape = ()
-        check_array("dy", dy, shape, cache[0].dtype)
-        return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
+    def checked(dy: Any, cache: PairCache) -> Array:
+        check_cache(cache, PairCache)
+        if cache.function != function:
+            raise CacheError(f"cache: expected one of {function}; got one of {cache.function}")
+        dy = np.asarray(dy) if isinstance(dy, np.generic) else dy
+        check_array("dy", dy, cache.shape, cache.dtype)
+        return backward(np.atleast_1d(dy), cache.kept).reshape(dy.shape)
 
     return checked

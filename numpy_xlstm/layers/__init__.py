@@ -1,88 +1,45 @@
 """Layers: cells over sequences, stateless maps and losses."""
 
-from numpy_xlstm.layers.activations import (
-    ACTIVATIONS,
-    Activation,
-    gelu,
-    gelu_backward,
-    gelu_tanh,
-    gelu_tanh_backward,
-    silu,
-    silu_backward,
-)
-from numpy_xlstm.layers.base import Layer, LayerCache, Recurrent
-from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
-from numpy_xlstm.layers.dropout import Dropout
-from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
-from numpy_xlstm.layers.feedforward import FeedForwardCache, GatedFeedForward
-from numpy_xlstm.layers.linear import (
-    HeadwiseLinear,
-    HeadwiseLinearCache,
-    Linear,
-    LinearCache,
-    LinearGroup,
-)
-from numpy_xlstm.layers.loss import (
-    SoftmaxCrossEntropyCache,
-    softmax_cross_entropy,
-    softmax_cross_entropy_backward,
-)
-from numpy_xlstm.layers.lstm import LSTMSequence
-from numpy_xlstm.layers.mlstm import mLSTM
-from numpy_xlstm.layers.norms import (
-    LayerNorm,
-    MultiHeadLayerNorm,
-    MultiHeadRMSNorm,
-    NormCache,
-    RMSNorm,
-)
-from numpy_xlstm.layers.rnn import GRU, LSTM, RNN
-from numpy_xlstm.layers.sequence import SequenceLayer
-from numpy_xlstm.layers.slstm import sLSTM
-from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
-from numpy_xlstm.layers.stacked import Stacked, stack_layers
+from types import ModuleType as _ModuleType
 
-__all__ = [
-    "ACTIVATIONS",
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Activation",
-    "CausalConv1d",
-    "CausalConv1dCache",
-    "Dropout",
-    "Embedding",
-    "EmbeddingCache",
-    "FeedForwardCache",
-    "GatedFeedForward",
-    "HeadwiseLinear",
-    "HeadwiseLinearCache",
-    "LSTMSequence",
-    "Layer",
-    "LayerCache",
-    "LayerNorm",
-    "Linear",
-    "LinearCache",
-    "LinearGroup",
-    "MultiHeadLayerNorm",
-    "MultiHeadRMSNorm",
-    "NormCache",
-    "RMSNorm",
-    "Recurrent",
-    "SequenceLayer",
-    "SoftmaxCrossEntropyCache",
-    "Stacked",
-    "gelu",
-    "gelu_backward",
-    "gelu_tanh",
-    "gelu_tanh_backward",
-    "mLSTM",
-    "sLSTM",
-    "silu",
-    "silu_backward",
-    "soft_cap",
-    "soft_cap_backward",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_backward",
-    "stack_layers",
-]
+from numpy_xlstm.layers.activations import ACTIVATIONS as ACTIVATIONS
+from numpy_xlstm.layers.activations import Activation as Activation
+from numpy_xlstm.layers.activations import gelu as gelu
+from numpy_xlstm.layers.activations import gelu_backward as gelu_backward
+from numpy_xlstm.layers.activations import gelu_tanh as gelu_tanh
+from numpy_xlstm.layers.activations import gelu_tanh_backward as gelu_tanh_backward
+from numpy_xlstm.layers.activations import silu as silu
+from numpy_xlstm.layers.activations import silu_backward as silu_backward
+from numpy_xlstm.layers.base import Layer as Layer
+from numpy_xlstm.layers.base import LayerCache as LayerCache
+from numpy_xlstm.layers.base import Recurrent as Recurrent
+from numpy_xlstm.layers.conv import CausalConv1d as CausalConv1d
+from numpy_xlstm.layers.conv import CausalConv1dCache as CausalConv1dCache
+from numpy_xlstm.layers.dropout import Dropout as Dropout
+from numpy_xlstm.layers.embedding import Embedding as Embedding
+from numpy_xlstm.layers.feedforward import FeedForwardCache as FeedForwardCache
+from numpy_xlstm.layers.feedforward import GatedFeedForward as GatedFeedForward
+from numpy_xlstm.layers.linear import HeadwiseLinear as HeadwiseLinear
+from numpy_xlstm.layers.linear import Linear as Linear
+from numpy_xlstm.layers.linear import LinearGroup as LinearGroup
+from numpy_xlstm.layers.loss import SoftmaxCrossEntropyCache as SoftmaxCrossEntropyCache
+from numpy_xlstm.layers.loss import softmax_cross_entropy as softmax_cross_entropy
+from numpy_xlstm.layers.loss import softmax_cross_entropy_backward as softmax_cross_entropy_backward
+from numpy_xlstm.layers.lstm import LSTMSequence as LSTMSequence
+from numpy_xlstm.layers.mlstm import mLSTM as mLSTM
+from numpy_xlstm.layers.norms import LayerNorm as LayerNorm
+from numpy_xlstm.layers.norms import MultiHeadLayerNorm as MultiHeadLayerNorm
+from numpy_xlstm.layers.norms import MultiHeadRMSNorm as MultiHeadRMSNorm
+from numpy_xlstm.layers.norms import NormCache as NormCache
+from numpy_xlstm.layers.norms import RMSNorm as RMSNorm
+from numpy_xlstm.layers.rnn import GRU as GRU
+from numpy_xlstm.layers.rnn import LSTM as LSTM
+from numpy_xlstm.layers.rnn import RNN as RNN
+from numpy_xlstm.layers.sequence import SequenceLayer as SequenceLayer
+from numpy_xlstm.layers.slstm import sLSTM as sLSTM
+from numpy_xlstm.layers.soft_cap import soft_cap as soft_cap
+from numpy_xlstm.layers.soft_cap import soft_cap_backward as soft_cap_backward
+from numpy_xlstm.layers.stacked import Stacked as Stacked
+from numpy_xlstm.layers.stacked import stack_layers as stack_layers
+
+__all__ = [n for n, v in vars().items() if not (n[0] == "_" or isinstance(v, _ModuleType))]

@@ -5,7 +5,6 @@ arguments. The functions in :data:`ACTIVATIONS`, which layers and models call, d
 """
 
 from collections.abc import Callable
-from functools import partial
 from inspect import unwrap
 from typing import Any, NamedTuple
 
@@ -24,29 +23,8 @@ SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
 """λ and α of SELU."""
 
 
-class SiluCache(NamedTuple):
-    """Residuals of :func:`silu`: y and σ(x)."""
-
-    y: Array
-    s: Array
-
-
-class GeluCache(NamedTuple):
-    """Residuals of :func:`gelu`: x and Φ(x)."""
-
-    x: Array
-    distribution: Array
-
-
-class GeluTanhCache(NamedTuple):
-    """Residuals of :func:`gelu_tanh`: x clipped to ±100 (outside, σ is 0 or 1), and σ."""
-
-    near: Array
-    s: Array
-
-
 @checked_forward
-def silu(x: Array) -> tuple[Array, SiluCache]:
+def silu(x: Array) -> tuple[Array, tuple[Array, Array]]:
     """Return x σ(x), also known as swish, and residuals for the backward  [silu.1].
 
     Parameters
@@ -69,11 +47,11 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
     y, s = kernel.forward(x)
-    return y, SiluCache(y, s)
+    return y, (y, s)
 
 
-@partial(checked_backward, SiluCache)
-def silu_backward(dy: Array, cache: SiluCache) -> Array:
+@checked_backward
+def silu_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
     """Return the gradient of x from the cotangent of x σ(x)  [silu.2].
 
     Parameters
@@ -100,8 +78,10 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
 
 
 @checked_forward
-def gelu(x: Array) -> tuple[Array, GeluCache]:
+def gelu(x: Array) -> tuple[Array, tuple[Array, Array]]:
     """Return x Φ(x), Φ the normal distribution function, and residuals for the backward  [gelu.1].
+
+    Extended precision is refused, because SciPy has no Φ for it; :func:`gelu_tanh` accepts it.
 
     Parameters
     ----------
@@ -128,11 +108,11 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
     from scipy.special import ndtr  # here, because this import takes as long as that of NumPy
 
     distribution = ndtr(x)
-    return x * distribution, GeluCache(x, distribution)
+    return x * distribution, (x, distribution)
 
 
-@partial(checked_backward, GeluCache)
-def gelu_backward(dy: Array, cache: GeluCache) -> Array:
+@checked_backward
+def gelu_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
     """Return the gradient of x from the cotangent of x Φ(x)  [gelu.2].
 
     Parameters
@@ -165,7 +145,7 @@ def gelu_backward(dy: Array, cache: GeluCache) -> Array:
 
 
 @checked_forward
-def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
+def gelu_tanh(x: Array) -> tuple[Array, tuple[Array, Array]]:
     """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and residuals for the backward  [gelu.3].
 
     This is the usual approximation of :func:`gelu`, because ½ (1 + tanh u) = σ(2u).
@@ -189,11 +169,11 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     """
     near = clip(x, 1e2)  # outside ±100 σ is 0 or 1
     s = sigmoid(SLOPE * near * (1 + CUBIC * (near * near)))
-    return s * maximum(x, near), GeluTanhCache(near, s)
+    return s * maximum(x, near), (near, s)
 
 
-@partial(checked_backward, GeluTanhCache)
-def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
+@checked_backward
+def gelu_tanh_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
     """Return the gradient of x from the cotangent of x σ(2u)  [gelu.4].
 
     Parameters

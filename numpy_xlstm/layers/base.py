@@ -122,6 +122,10 @@ class Layer(_Checked):
     lists in ``cached_options`` the options that the residuals depend on but do not contain.
     """
 
+    def check_input(self, x: Any) -> None:
+        """Raise an error unless x has this width and the dtype of the parameters."""
+        check_array("x", x, (*getattr(x, "shape", ())[:-1], self.in_features), self.dtype)
+
     def compute(self, x: Array) -> tuple[Array, Any]:
         """Return y and the residuals that the backward needs, without checks."""
         raise NotImplementedError
@@ -137,7 +141,7 @@ class Layer(_Checked):
     @own_error_state
     def forward(self, x: Array) -> tuple[Array, LayerCache]:
         """Map x (..., ``in_features``) to y (..., ``out_features``), and return a cache."""
-        check_array("x", x, (*getattr(x, "shape", ())[:-1], self.in_features), self.dtype)
+        self.check_input(x)
         y, kept = self.compute(x)
         return y, LayerCache(kept, None, y.shape, self.made_by)
 

@@ -1,19 +1,10 @@
 """Dropout with an explicit random generator. Derived in ``docs/derivations/blocks.md``."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import Array, check_generator, is_number
-from numpy_xlstm.validation import checked_backward, checked_forward
-
-
-class DropoutCache(NamedTuple):
-    """Residuals of :class:`Dropout`."""
-
-    y: Array
-    factors: Array | None  # s; None if nothing is dropped
+from numpy_xlstm.validation import PairCache, checked_backward, checked_forward
 
 
 class Dropout:
@@ -44,30 +35,17 @@ class Dropout:
             raise OptionError(f"dropout: expected a probability in [0, 1); got {p!r}")
         self.p = float(p)
 
-    def forward(
-        self, x: Array, rng: np.random.Generator | None = None
-    ) -> tuple[Array, DropoutCache]:
+    def forward(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, PairCache]:
         """Drop random entries of x. Without ``rng``, as in evaluation, drop none.
 
-        Returns y and residuals for :meth:`backward`. Errors are as in :func:`~numpy_xlstm.silu`,
-        and an OptionError if ``rng`` is not a generator.
+        Returns y and residuals for :meth:`backward`.
         """
         check_generator("rng", rng)
+        return dropout(x, self, rng)
 
-        @checked_forward
-        def forward(x: Array) -> tuple[Array, DropoutCache]:
-            y, factors = self.compute(x, rng)
-            return y, DropoutCache(y, factors)
-
-        return forward(x)
-
-    def backward(self, dy: Array, cache: DropoutCache) -> Array:
-        """Return the gradient of x, δx = s ∘ δy. Errors: :func:`~numpy_xlstm.silu_backward`."""
-
-        def backward(dy: Array, cache: DropoutCache) -> Array:
-            return self.compute_backward(dy, cache.factors)
-
-        return checked_backward(DropoutCache, backward)(dy, cache)
+    def backward(self, dy: Array, cache: PairCache) -> Array:
+        """Return the gradient of x, δx = s ∘ δy."""
+        return dropout_backward(dy, cache)
 
     def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
         """Compute y and the factors s, None if nothing is dropped, without checks."""
@@ -80,3 +58,17 @@ class Dropout:
     def compute_backward(self, dy: Array, factors: Array | None) -> Array:
         """Compute the backward without checks."""
         return dy if factors is None else dy * factors  # [dropout.2]
+
+
+@checked_forward
+def dropout(
+    x: Array, layer: Dropout, rng: np.random.Generator | None
+) -> tuple[Array, Array | None]:
+    """Return y and the factors s."""
+    return layer.compute(x, rng)
+
+
+@checked_backward
+def dropout_backward(dy: Array, factors: Array | None) -> Array:
+    """Return the gradient of x."""
+    return dy if factors is None else dy * factors

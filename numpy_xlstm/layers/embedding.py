@@ -1,34 +1,22 @@
 """Table lookup and its transpose, a scatter-add. Derived in ``docs/derivations/layers.md``."""
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_positive,
-    checked_dtype,
-    generator_or_new,
-    own_error_state,
-)
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
-from numpy_xlstm.validation import check_cache
 
 
-class EmbeddingCache(NamedTuple):
-    """Residuals of :class:`Embedding`."""
-
-    tokens: IndexArray
-
-
-class Embedding(Module):
-    r"""One learned vector per token.
+class Embedding(Layer):
+    r"""One learned vector per token: a layer whose input is integers, which have no gradient.
 
     .. math:: y_n = W_{k_n}
+
+    ``forward`` takes tokens from 0 to V − 1 in any shape, and adds an axis; an :class:`IndexError`
+    names the first one outside. The first result of ``backward`` is None.
 
     Parameters
     ----------
@@ -79,46 +67,23 @@ class Embedding(Module):
         weight = rng.normal(0, deviation, shape)
         self.params = {"weight": weight.astype(to, copy=False)}
 
-    def __call__(self, tokens: IndexArray) -> Array:
-        """Return the vectors without a cache."""
-        return self.forward(tokens)[0]
-
-    @own_error_state
-    def forward(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
-        """Map token ids (...) to vectors (..., D).
-
-        Raises
-        ------
-        DTypeError
-            If ``tokens`` is not an array of integers.
-        IndexError
-            If a token is not between 0 and V − 1.
-        """
+    def check_input(self, tokens: IndexArray) -> None:
+        """Raise an error unless the tokens are integers from 0 to V − 1."""
         check_indices("tokens", tokens, self.num_embeddings)
-        return self.compute(tokens)
 
-    @own_error_state
-    def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
-        """Return the gradient of the table from the cotangent dy (..., D).
-
-        The first result is ``None``, because tokens have no gradient. Errors are as in the backward
-        of :class:`~numpy_xlstm.Linear`.
-        """
-        check_cache(cache, EmbeddingCache)
-        check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
-        return self.compute_backward(dy, cache)
-
-    def compute(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
+    def compute(self, tokens: IndexArray) -> tuple[Array, IndexArray]:
         """Compute the forward without checks."""
-        return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
+        return self.params["weight"][tokens], tokens  # [embedding.1]
 
-    def compute_backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
+    def compute_backward(  # type: ignore[override]
+        self, dy: Array, tokens: IndexArray
+    ) -> tuple[None, Grads]:
         """Compute the backward without checks: add each vector to the row of its token.
 
         Indices are flat, because ``np.add.at`` is several times slower on rows.
         """
         V, D = self.params["weight"].shape
         dW = np.zeros(V * D, self.dtype)
-        flat = cache.tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
+        flat = tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
         np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]
         return None, {"weight": dW.reshape(V, D)}

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.layers.base import Layer
-from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup
+from numpy_xlstm.layers.linear import Linear, LinearGroup
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
 
@@ -15,11 +15,11 @@ from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive
 class FeedForwardCache(NamedTuple):
     """Residuals of :class:`GatedFeedForward`."""
 
-    up: LinearCache
+    up: Array  # x
     gate: Array  # φ(W_g x), (..., U)
     activation: Any  # residuals of φ
     value: Array  # W_u x
-    down: LinearCache
+    down: Array  # φ(W_g x) ∘ W_u x
 
 
 class GatedFeedForward(Layer):

@@ -4,7 +4,7 @@ Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivation
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,6 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.numerics.threads import matmul
-
-
-class LinearCache(NamedTuple):
-    """Residuals of :class:`Linear`."""
-
-    x: Array
 
 
 class Linear(Layer):
@@ -91,17 +85,17 @@ class Linear(Layer):
         """The map alone, as in a :class:`LinearGroup` of one."""
         return [self]
 
-    def compute(self, x: Array) -> tuple[Array, LinearCache]:
+    def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
         params = self.params
         y = matmul(x.reshape(-1, self.in_features), params["weight"].T)  # [linear.1]
         if "bias" in params:
             y += params["bias"]
-        return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x)
+        return y.reshape(*x.shape[:-1], self.out_features), x
 
-    def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
-        return linear_backward(dy, cache.x, self.params)
+        return linear_backward(dy, cache, self.params)
 
 
 def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[Array, Grads]:
@@ -158,26 +152,20 @@ class LinearGroup(Layer):
         self.linears = [Linear(in_features, width, bias, **options) for width in widths.values()]
         self.parts = {"linears": [f"{name}.*" for name in widths]}
 
-    def compute(self, x: Array) -> tuple[Array, LinearCache]:
+    def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
         y = np.concatenate([linear.compute(x)[0] for linear in self.linears], axis=-1)
-        return y, LinearCache(x)
+        return y, x
 
-    def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks, as that of one map, which is faster."""
         stored = [linear.params for linear in self.linears]
         joined = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
-        dx, grads = linear_backward(dy, cache.x, joined)
+        dx, grads = linear_backward(dy, cache, joined)
         stops = np.cumsum([linear.out_features for linear in self.linears])[:-1]
         rows = {name: np.split(array, stops) for name, array in grads.items()}
         parts = [dict(zip(rows, part, strict=True)) for part in zip(*rows.values(), strict=True)]
         return dx, self.named_grads(linears=parts)
-
-
-class HeadwiseLinearCache(NamedTuple):
-    """Residuals of :class:`HeadwiseLinear`."""
-
-    x: Array
 
 
 class HeadwiseLinear(Layer):
@@ -240,17 +228,17 @@ class HeadwiseLinear(Layer):
         start = (2 / 5 / (D // NH)) ** 0.5 if deviation is None else deviation
         self.params = drawn_normally(shapes, start, dtype, rng)
 
-    def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
+    def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
         params = self.params
         y = headwise(x, params["weight"])  # [headwise.1]
         if "bias" in params:
             y += params["bias"]
-        return y, HeadwiseLinearCache(x)
+        return y, x
 
-    def compute_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
-        dx, dW = headwise_backward(dy, cache.x, self.params["weight"])  # [headwise.2] [headwise.4]
+        dx, dW = headwise_backward(dy, cache, self.params["weight"])  # [headwise.2] [headwise.4]
         grads = {"weight": dW}
         if "bias" in self.params:
             grads["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)  # [headwise.3]

@@ -1,24 +1,20 @@
 """Soft cap, as a pair of forward and backward. Derived in ``docs/derivations/blocks.md``."""
 
-from functools import partial
 from inspect import unwrap
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import Array, is_number, tanh_slope
+from numpy_xlstm.numerics import Array, check_above_zero, is_number, tanh_slope
 from numpy_xlstm.validation import checked_backward, checked_forward
 
-
-class SoftCapCache(NamedTuple):
-    """Residuals of :func:`soft_cap`: x and a."""
-
-    x: Array
-    cap: float | None
+Residuals = tuple[Array, float]
+"""x and a."""
 
 
-def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
+@checked_forward
+def soft_cap(x: Array, cap: float) -> tuple[Array, Residuals]:
     r"""Squash x into (−a, a). xLSTM Large caps the gates' pre-activations and the logits.
 
     .. math:: y = a \tanh(x / a)
@@ -27,8 +23,8 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     ----------
     x : np.ndarray
         Any shape.
-    cap : float or None
-        a, above 0; ``None`` gives y = x.
+    cap : float
+        a, above 0.
 
     Returns
     -------
@@ -46,12 +42,12 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     >>> soft_cap_backward(np.ones(3), cache).round(3)
     array([1.  , 0.42, 0.  ])
     """
-    check_cap("cap", cap)
-    return checked_forward(lambda x: apply_cap(x, cap))(x)
+    check_cap("cap", check_above_zero("cap", cap))
+    return apply_cap(x, cap)
 
 
-@partial(checked_backward, SoftCapCache)
-def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
+@checked_backward
+def soft_cap_backward(dy: Array, cache: Residuals) -> Array:
     """Return the gradient of x: δx = tanh′(x / a) ∘ δy.
 
     Parameters
@@ -75,20 +71,20 @@ def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     array([1.  , 0.42])
     """
     x, cap = cache
-    return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
+    return dy * tanh_slope(x / cap)  # [cap.2]
 
 
 apply_cap_backward = unwrap(soft_cap_backward)
 """Compute the backward without checks."""
 
 
-def apply_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
+def apply_cap(x: Array, cap: float) -> tuple[Array, Residuals]:
     """Compute the forward without checks."""
-    y = x if cap is None else cap * np.tanh(x / cap)  # [cap.1]
-    return y, SoftCapCache(x, cap)
+    y = cap * np.tanh(x / cap)  # [cap.1]
+    return y, (x, cap)
 
 
-def check_cap(name: str, cap: float | None) -> None:
+def check_cap(name: str, cap: Any) -> None:
     """Raise :class:`OptionError` unless ``cap`` is None or positive, in the range of float32."""
     if cap is not None and not (is_number(cap) and 0 < cap < np.inf):
         raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")

@@ -164,7 +164,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         if cache.dropped is not None:
             dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz, dread, dskip = gate.backward(dgated, cache.active.y, *cache.gated)  # [mblock.8]
+        dz, dread, dskip = gate.backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         dpre = np.concatenate((di, df), axis=-1)
