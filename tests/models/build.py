@@ -9,19 +9,29 @@ import pytest
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
+    GRU,
+    LSTM,
     FeedForwardConfig,
     gradcheck,
+    mLSTM,
+    mLSTMBlock,
     mLSTMBlockConfig,
+    mLSTMLayer,
     mLSTMLayerConfig,
+    sLSTM,
+    sLSTMBlock,
     sLSTMBlockConfig,
+    sLSTMLayer,
     sLSTMLayerConfig,
+    xLSTMBlockStack,
     xLSTMLarge,
+    xLSTMLargeBlock,
     xLSTMLargeConfig,
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.gradcheck.report import Report
-from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.models import LanguageModel, xLSTMLargeLayer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import times
@@ -254,15 +264,68 @@ def examples(smallest_head: int) -> st.SearchStrategy[Example]:
     )
 
 
+D = 8
+BLOCKS: dict[str, Callable[..., Any]] = {
+    "mLSTMLayer": lambda **o: mLSTMLayer(mlstm_block(embedding_dim=D).mlstm, **o),
+    "mLSTMLayer-bias": lambda **o: mLSTMLayer(
+        mlstm_block(embedding_dim=D, bias=True, conv1d_kernel_size=1).mlstm, **o
+    ),
+    "mLSTMBlock": lambda **o: mLSTMBlock(mlstm_block(embedding_dim=D), **o),
+    "sLSTMLayer": lambda **o: sLSTMLayer(slstm_block(embedding_dim=D).slstm, **o),
+    "sLSTMLayer-no-conv": lambda **o: sLSTMLayer(
+        slstm_block(embedding_dim=D, conv1d_kernel_size=0).slstm, **o
+    ),
+    "sLSTMBlock": lambda **o: sLSTMBlock(slstm_block(embedding_dim=D, ffn={"bias": True}), **o),
+    "sLSTMBlock-no-ffn": lambda **o: sLSTMBlock(slstm_block(embedding_dim=D, ffn=False), **o),
+    "xLSTMBlockStack": lambda **o: xLSTMBlockStack(lm_config(), **o),
+    "xLSTMLargeLayer": lambda **o: xLSTMLargeLayer(large_config(embedding_dim=D), **o),
+    "xLSTMLargeBlock": lambda **o: xLSTMLargeBlock(
+        large_config(embedding_dim=D, weight_mode="fused", use_bias=True), **o
+    ),
+}
+"""Layers, blocks and stacks on their own."""
+
+CELLS: dict[str, Callable[..., Any]] = {
+    "LSTM": lambda **o: LSTM(4, 6, **o),
+    "LSTM-projected": lambda **o: LSTM(4, 6, 2, proj_size=3, bias=False, **o),
+    "GRU": lambda **o: GRU(4, 6, 2, **o),
+    "sLSTM": lambda **o: sLSTM(4, 6, 2, **o),
+    "mLSTM": lambda **o: mLSTM(4, 6, 2, qk_dim=8, **o),
+}
+"""Bodies of language models that are not made of blocks."""
+
+SUBJECTS = [*BLOCKS, *CONFIGS, *CELLS]
+"""Everything with a forward over sequences in ``numpy_xlstm.models``."""
+
+
+def subject(name: str, *, dtype: Any = np.float64, seed: int = 1) -> Any:
+    """One of :data:`SUBJECTS` with random parameters."""
+    if name in CONFIGS:
+        return build(name, dtype=dtype, seed=seed)
+    rng = np.random.default_rng(seed)
+    if name in BLOCKS:
+        return fill(BLOCKS[name](dtype=dtype, rng=rng), rng)
+    return fill(LanguageModel(V, 4, CELLS[name](dtype=dtype, rng=rng), rng=rng), rng)
+
+
+def draw_input(model: Any, steps: int = T, *, rows: int = B, seed: int = 2) -> Array:
+    """Draw tokens for a language model, and vectors for a block."""
+    if isinstance(model, LanguageModel):
+        return draw_tokens(steps, rows=rows, vocab=model.vocab_size, seed=seed)
+    x = np.random.default_rng(seed).standard_normal((rows, steps, model.in_features))
+    return x.astype(model.dtype)
+
+
+EVERY_SUBJECT = pytest.mark.parametrize("name", SUBJECTS)
 EVERY_MODEL = pytest.mark.parametrize("name", list(CONFIGS))
 MAIN_MODELS = pytest.mark.parametrize("name", ["mixed", "tied", "large-single", "large-fused"])
 
 
 def run(
-    model: LanguageModel, tokens: Array, state: Any, dlogits: Array, dstate: Any, **options: Any
+    model: Any, x: Array, state: Any, dy: Array, dstate: Any, **options: Any
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return logits, final state, and gradients of the initial state and of the parameters."""
-    logits, after, cache = model.forward(tokens, state, **options)
-    nothing, before, grads = model.backward(dlogits, cache, dstate)
-    assert nothing is None
-    return flat(after, {"logits": logits}), flat(before, grads)
+    """Return outputs and final state, and gradients of x, of the first state and of parameters."""
+    y, after, cache = model.forward(x, state, **options)
+    dx, before, grads = model.backward(dy, cache, dstate)
+    assert (dx is None) == isinstance(model, LanguageModel)
+    return flat(after, {"y": y}), flat(before, grads if dx is None else grads | {"x": dx})

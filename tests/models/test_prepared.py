@@ -5,40 +5,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import GRU, LSTM, LanguageModel, mLSTM, sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from tests.models.build import (
+    CELLS,
     CONFIGS,
-    V,
     assert_close,
     assert_same,
-    build,
     draw_tokens,
-    fill,
     flat,
     lm_config,
     make,
     mlstm_block,
     slstm_block,
+    subject,
 )
 from tests.samples import random_state
 
 STEPS = 6
-CELLS: dict[str, Any] = {
-    "LSTM": lambda **o: LSTM(4, 6, **o),
-    "LSTM-projected": lambda **o: LSTM(4, 6, 2, proj_size=3, bias=False, **o),
-    "GRU": lambda **o: GRU(4, 6, 2, **o),
-    "sLSTM": lambda **o: sLSTM(4, 6, 2, **o),
-    "mLSTM": lambda **o: mLSTM(4, 6, 2, qk_dim=8, **o),
-}
-
-
-def model_of(name: str, dtype: Any = np.float64) -> Any:
-    if name not in CELLS:
-        return build(name, dtype=dtype)
-    rng = np.random.default_rng(1)
-    return fill(LanguageModel(V, 4, CELLS[name](dtype=dtype, rng=rng), rng=rng), rng)
 
 
 def by_steps(model: Any, tokens: Array, state: Any) -> dict[str, Array]:
@@ -63,7 +47,7 @@ NAMES = pytest.mark.parametrize("name", [*CONFIGS, *CELLS])
 @pytest.mark.parametrize("prompt", [0, 1, 2, 70])
 def test_steps_go_on_after_a_prompt(name: str, rows: int, prompt: int) -> None:
     """Start from the empty state, and after prompts of one, several and many steps."""
-    model, tokens = model_of(name), draw_tokens(prompt + STEPS, rows=rows)
+    model, tokens = subject(name), draw_tokens(prompt + STEPS, rows=rows)
     _, state = model(tokens[:, :prompt])
     rest = tokens[:, prompt:]
     assert_close(by_steps(model, rest, state), by_the_model(model, rest, state), 1e-12)
@@ -71,14 +55,14 @@ def test_steps_go_on_after_a_prompt(name: str, rows: int, prompt: int) -> None:
 
 @NAMES
 def test_steps_from_any_state(name: str) -> None:
-    model, tokens = model_of(name), draw_tokens(STEPS, rows=2)
+    model, tokens = subject(name), draw_tokens(STEPS, rows=2)
     state = random_state(model.init_state(2), np.random.default_rng(3))
     assert_close(by_steps(model, tokens, state), by_the_model(model, tokens, state), 1e-12)
 
 
 @NAMES
 def test_float32(name: str) -> None:
-    model, tokens = model_of(name, np.float32), draw_tokens(STEPS, rows=2)
+    model, tokens = subject(name, dtype=np.float32), draw_tokens(STEPS, rows=2)
     got = by_steps(model, tokens, model.init_state(2))
     assert {array.dtype for array in got.values()} == {np.dtype(np.float32)}
     assert_close(got, by_the_model(model, tokens, None), 2e-5)
@@ -104,7 +88,7 @@ def test_every_activation(act_fn: str) -> None:
 @pytest.mark.parametrize("gate", [-800.0, 800.0])
 def test_gates_far_from_zero(name: str, gate: float) -> None:
     """Large pre-activations, for which e^x overflows or underflows, also with empty entries."""
-    model = model_of(name)
+    model = subject(name)
     for key, array in model.params.items():
         if "gate" in key and "bias" in key:
             array[...] = gate
@@ -117,7 +101,7 @@ def test_gates_far_from_zero(name: str, gate: float) -> None:
 
 @NAMES
 def test_neither_the_state_nor_the_weights_are_changed_or_watched(name: str) -> None:
-    model, tokens = model_of(name), draw_tokens(1, rows=2)[:, 0]
+    model, tokens = subject(name), draw_tokens(1, rows=2)[:, 0]
     state = random_state(model.init_state(2), np.random.default_rng(3))
     before, params = {k: a.copy() for k, a in flat(state).items()}, dict(model.params)
     kept = {key: array.copy() for key, array in params.items()}

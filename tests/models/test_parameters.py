@@ -1,4 +1,4 @@
-"""Arguments and results of both official models: dtypes, copies, parameters, state dicts."""
+"""Parameters and state dicts of models."""
 
 import copy
 from collections.abc import Callable
@@ -7,110 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from numpy_xlstm import LSTM
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.models import LanguageModel
 from tests.models.build import (
     CONFIGS,
     EVERY_MODEL,
     MAIN_MODELS,
-    B,
-    T,
-    V,
     assert_same,
     build,
     draw_tokens,
-    flat,
-    lm_config,
-    make,
-    run,
-    slstm_block,
+    subject,
 )
-from tests.samples import draw_like, random_state
-
-# Arguments and results
-
-
-DTYPES = {
-    "mixed": np.float32,
-    "tied": np.float32,
-    "large-single": np.float32,
-    "large-fused": np.longdouble,
-    "gelu_tanh": np.longdouble,
-}
-
-
-@pytest.mark.parametrize("name", list(DTYPES))
-def test_the_dtype_is_kept(name: str) -> None:
-    dtype = DTYPES[name]
-    tanh = lm_config(slstm_block=slstm_block(ffn={"act_fn": "gelu_tanh"}), dropout=0.5)
-    config = tanh if name == "gelu_tanh" else CONFIGS[name]()
-    model, dlogits = make(config, dtype=dtype), np.ones((B, T, V), dtype)
-    for recompute in (False, True):
-        out = run(model, draw_tokens(), None, dlogits, None, recompute=recompute)
-        assert {a.dtype for found in out for a in found.values()} == {np.dtype(dtype)}
-    logits, state = model(draw_tokens())
-    assert {a.dtype for a in flat(state, {"logits": logits}).values()} == {np.dtype(dtype)}
-    out = run(model, draw_tokens(), None, dlogits, None, rng=np.random.default_rng(1))
-    assert {a.dtype for found in out for a in found.values()} == {np.dtype(dtype)}
-
-
-@MAIN_MODELS
-def test_float32_is_near_float64(name: str) -> None:
-    wide = build(name)
-    narrow = wide.astype(np.float32)
-    assert narrow(draw_tokens())[0] == pytest.approx(wide(draw_tokens())[0], abs=1e-3)
-
-
-@MAIN_MODELS
-def test_nothing_that_goes_in_is_changed_by_recomputation(name: str) -> None:
-    model, rng = build(name), np.random.default_rng(16)
-    tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
-    dlogits, dstate = rng.standard_normal((B, T, V)), draw_like(state, rng)
-    given_in = {"tokens": tokens, "dlogits": dlogits, **model.params}
-    given_in |= flat(state) | {f"d{key}": a for key, a in flat(dstate).items()}
-    before = copy.deepcopy(given_in)
-    logits, _, cache = model.forward(tokens, state, recompute=True)
-    first = model.backward(dlogits, cache, dstate)
-    second = model.backward(dlogits, cache, dstate)
-    model(tokens, state)
-    assert_same(given_in, before)
-    assert_same(flat(*second[1:]), flat(*first[1:]))
-    assert logits.shape == dlogits.shape
-
-
-@MAIN_MODELS
-def test_changed_gradients_do_not_change_the_cache_of_recomputation(name: str) -> None:
-    model, rng = build(name), np.random.default_rng(17)
-    tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
-    dlogits = rng.standard_normal((B, T, V))
-    _, _, cache = model.forward(tokens, state, recompute=True)
-    first = flat(*model.backward(dlogits, cache)[1:])
-    expected = copy.deepcopy(first)
-    for array in first.values():
-        array[...] = 8.0
-    assert_same(flat(*model.backward(dlogits, cache)[1:]), expected)
-
-
-@MAIN_MODELS
-@pytest.mark.parametrize(
-    "steps",
-    [
-        0,
-        1,
-        T,
-        40,
-    ],
-)
-def test_evaluation_gives_a_state_of_its_own(name: str, steps: int) -> None:
-    """Modifying the final state does not change the initial state."""
-    model = build(name)
-    state = random_state(model.init_state(B), np.random.default_rng(18))
-    before = copy.deepcopy(flat(state))
-    _, after = model(draw_tokens(steps), state)
-    for array in flat(after).values():
-        array[...] = 9.0
-    assert_same(flat(state), before)
-
 
 # Parameters
 
@@ -175,6 +83,29 @@ def test_the_tree_of_a_model_names_everything(name: str) -> None:
     for key, array in model.params.items():
         leaf = key.rsplit(".", 1)[-1]
         assert f"{leaf}  {array.shape} float64  {array.size:,}" in drawn
+
+
+def test_a_parameter_that_would_be_lost_is_refused() -> None:
+    model = subject("sLSTM")
+    params: Any = model.params
+    with pytest.raises(TypeError, match="expected a change in place"):
+        params["head.bias"] = np.zeros(7)
+    model.params["head.bias"][...] = 3.0
+    assert (model.head.params["bias"] == 3).all()
+
+
+def test_a_tied_head_follows_its_embedding() -> None:
+    rng = np.random.default_rng(0)
+    model = LanguageModel(5, 4, LSTM(4, 4, rng=rng), tied=True, rng=rng)
+    tokens, new = np.array([[1, 2, 3]]), rng.standard_normal((5, 4))
+    expected = model.with_params({**model.params, "embedding.weight": new})(tokens)[0]
+    assert not np.array_equal(model(tokens)[0], expected)
+    model.params["embedding.weight"][...] = new
+    np.testing.assert_array_equal(model(tokens)[0], expected)
+    step = model.prepared().step(tokens[:, 0], model.init_state(1))
+    np.testing.assert_allclose(step[0], expected[:, 0], rtol=1e-12)
+    model.params["embedding.weight"][...] = 0
+    assert not model(tokens)[0].any()
 
 
 # State dicts

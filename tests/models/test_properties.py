@@ -1,0 +1,323 @@
+"""What holds for every block, stack and model: gradients, pieces of sequences, arrays, lengths."""
+
+import copy
+import itertools
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm import RNN, stack_layers
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.layers import CausalConv1d, LSTMSequence, base
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.models.blocks import BlockStack
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, tree_map
+from tests.models.build import (
+    EVERY_SUBJECT,
+    MAIN_MODELS,
+    B,
+    D,
+    Example,
+    T,
+    assert_close,
+    assert_same,
+    build,
+    check,
+    draw_input,
+    draw_tokens,
+    examples,
+    few,
+    fill,
+    flat,
+    lm_config,
+    make,
+    run,
+    slstm_block,
+    subject,
+)
+from tests.samples import draw_like, random_state
+
+# Gradients
+
+
+@EVERY_SUBJECT
+def test_every_gradient_by_complex_step(name: str) -> None:
+    """Gradients of x, of all parameters and of a non-empty initial state."""
+    model = subject(name)
+    state = random_state(model.init_state(B), np.random.default_rng(5))
+    report = check(model, draw_input(model), state)
+    tensors = {row.tensor for row in report.rows}
+    assert tensors >= model.params.keys() | flat(model.init_state(1)).keys()
+    assert ("x" in tensors) != isinstance(model, LanguageModel)
+
+
+@MAIN_MODELS
+def test_every_gradient_from_the_empty_state(name: str) -> None:
+    check(build(name, seed=4), draw_tokens(), seed=6)
+
+
+@pytest.mark.parametrize("name", ["mixed", "tied", "large-single", "large-fused", "mLSTMLayer"])
+@pytest.mark.parametrize(("rows", "steps"), [(1, 70), (B, 70), (B, 1)])
+def test_gradients_across_blocks_of_steps_and_chunks(name: str, rows: int, steps: int) -> None:
+    """A scan has blocks of 25 steps, an mLSTM chunks of 64; 70 is a multiple of neither."""
+    model = subject(name, seed=7)
+    state = random_state(model.init_state(rows), np.random.default_rng(8))
+    check(model, draw_input(model, steps, rows=rows), state, seed=9)
+
+
+@few
+@given(example=examples(smallest_head=3).filter(lambda example: example.T > 0))
+def test_gradients_of_any_configuration(example: Example) -> None:
+    """Heads of one or two are left out: a norm over two numbers is ill conditioned."""
+    model = example.model()
+    state = random_state(model.init_state(example.B), np.random.default_rng(example.seed))
+    check(model, example.tokens(), state, seed=example.seed)
+
+
+# Pieces of a sequence
+
+
+def assert_pieces_equal_the_whole(model: Any, x: Array, cuts: list[int], seed: int) -> None:
+    """Compare outputs, final state and all gradients of a sequence in pieces."""
+    rng = np.random.default_rng(seed)
+    state = random_state(model.init_state(len(x)), rng)
+    y, last, cache = model.forward(x, state)
+    dy, dstate = rng.standard_normal(y.shape), draw_like(last, rng)
+    dx, dstate0, grads = model.backward(dy, cache, dstate)
+    pieces = [slice(*edges) for edges in itertools.pairwise([0, *cuts, x.shape[1]])]
+    ys, caches, dxs = [], [], []
+    for piece in pieces:
+        part, state, cache = model.forward(x[:, piece], state)
+        ys.append(part)
+        caches.append(cache)
+    assert_close(flat(state, {"y": np.concatenate(ys, axis=1)}), flat(last, {"y": y}), 1e-11)
+    total = {name: np.zeros_like(array) for name, array in grads.items()}
+    for piece, cache in reversed(list(zip(pieces, caches, strict=True))):
+        part, dstate, some = model.backward(dy[:, piece], cache, dstate)
+        dxs.insert(0, part)
+        total = {name: total[name] + some[name] for name in total}
+    if dx is not None:
+        total, grads = total | {"x": np.concatenate(dxs, axis=1)}, grads | {"x": dx}
+    assert_close(flat(dstate, total), flat(dstate0, grads), 1e-10)
+
+
+@EVERY_SUBJECT
+def test_pieces_equal_the_whole(name: str) -> None:
+    model = subject(name)
+    assert_pieces_equal_the_whole(model, draw_input(model), [0, 1, 3, T], 4)
+
+
+@few
+@given(example=examples(smallest_head=3), cuts=st.tuples(st.integers(0, 7), st.integers(0, 7)))
+def test_pieces_of_any_configuration(example: Example, cuts: tuple[int, int]) -> None:
+    edges = sorted(min(cut, example.T) for cut in cuts)
+    assert_pieces_equal_the_whole(example.model(), example.tokens(), edges, example.seed)
+
+
+@EVERY_SUBJECT
+@pytest.mark.parametrize("empty", [True, False])
+def test_step_by_step_equals_the_sequence(name: str, empty: bool) -> None:
+    model = subject(name)
+    x = draw_input(model, 20)
+    state = None if empty else random_state(model.init_state(B), np.random.default_rng(8))
+    y, after, _ = model.forward(x, state)
+    steps, now = np.empty_like(y), state
+    for t in range(20):
+        steps[:, t : t + 1], now = model(x[:, t : t + 1], now)
+    assert_close(flat(now, {"y": steps}), flat(after, {"y": y}), 1e-11)
+
+
+@EVERY_SUBJECT
+def test_evaluation_equals_the_forward(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit within one block of steps; 4, 5 and 11 steps are one, two and three blocks."""
+    monkeypatch.setattr(base, "EVALUATION_BLOCK", 4)
+    model = subject(name)
+    start = random_state(model.init_state(B), np.random.default_rng(5))
+    for steps, state in itertools.product((0, 1, 3, 4, 5, 11), (None, start)):
+        x = draw_input(model, steps)
+        y, after, _ = model.forward(x, state)
+        got, got_after = model(x, state)
+        assert_close(flat(got_after, {"y": got}), flat(after, {"y": y}), 1e-11)
+        if steps <= 4:
+            assert_same(flat(got_after, {"y": got}), flat(after, {"y": y}))
+
+
+@pytest.mark.parametrize(
+    "name", ["mLSTMBlock", "sLSTMBlock", "xLSTMBlockStack", "mixed", "large-single"]
+)
+def test_memory_of_evaluation_does_not_grow_with_the_sequence(name: str) -> None:
+    model = subject(name)
+
+    def above_outputs(blocks: int) -> int:
+        x = draw_input(model, blocks * base.EVALUATION_BLOCK, rows=1)
+        tracemalloc.start()
+        try:
+            outputs = model(x)[0].nbytes
+            return tracemalloc.get_traced_memory()[1] - outputs
+        finally:
+            tracemalloc.stop()
+
+    above_outputs(2)
+    assert above_outputs(4) <= 1.2 * above_outputs(2)
+
+
+@EVERY_SUBJECT
+def test_the_empty_state_and_no_steps(name: str) -> None:
+    model, rng = subject(name), np.random.default_rng(7)
+    empty = model.init_state(B)
+    for part, array in leaves("", empty):
+        assert (array == (-np.inf if part.endswith(".m") else 0)).all(), part
+    x = draw_input(model)
+    (y, after, _), (same, same_after, _) = model.forward(x), model.forward(x, empty)
+    assert_same(flat(after, {"y": y}), flat(same_after, {"y": same}))
+    for state in (empty, random_state(empty, rng)):
+        y, after, cache = model.forward(draw_input(model, 0), state)
+        assert y.shape == (B, 0, model.out_features)
+        assert_same(flat(after), flat(state))
+        assert_same(flat(model(draw_input(model, 0), state)[1]), flat(state))
+        dstate = draw_like(after, rng)
+        dx, dstate0, grads = model.backward(y, cache, dstate)
+        assert dx is None or dx.shape == (B, 0, D)
+        assert_close(flat(dstate0), flat(dstate), 1e-13)
+        assert {n: g.shape for n, g in grads.items()} == {
+            n: p.shape for n, p in model.params.items()
+        }
+        assert not any(g.any() for g in grads.values())
+
+
+# Arrays
+
+
+@EVERY_SUBJECT
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtypes_are_kept_and_arrays_left_alone(name: str, dtype: Any) -> None:
+    """Also with recomputation; the cache does not depend on what is done with the gradients."""
+    model, rng = subject(name, dtype=dtype), np.random.default_rng(6)
+    x, state = draw_input(model), random_state(model.init_state(B), rng)
+    dstate = draw_like(state, rng)
+    dy = rng.standard_normal((B, T, model.out_features)).astype(dtype)
+    given = {"x": x, "dy": dy} | model.params | flat(state)
+    given |= {f"d{key}": array for key, array in flat(dstate).items()}
+    before, results = copy.deepcopy(given), []
+    blocks = isinstance(getattr(model, "body", None), BlockStack)
+    for options in ({}, {"recompute": True}) if blocks else ({},):
+        y, after, cache = model.forward(x, state, **options)
+        dx, dstate0, grads = model.backward(dy, cache, dstate)
+        first = flat(dstate0, grads if dx is None else grads | {"x": dx})
+        results.append(copy.deepcopy(first) | {"y": y})
+        assert {a.dtype for a in flat(after, results[-1]).values()} == {np.dtype(dtype)}
+        for array in (*first.values(), *flat(model(x, state)[1]).values()):
+            array[...] = np.nan
+        assert_same(given, before)
+        dx, dstate0, grads = model.backward(dy, cache, dstate)
+        again = flat(dstate0, grads if dx is None else grads | {"x": dx})
+        assert_same(again | {"y": y}, results[0])
+
+
+@pytest.mark.parametrize("name", ["large-fused", "gelu_tanh"])
+def test_longdouble_is_kept(name: str) -> None:
+    tanh = lm_config(slstm_block=slstm_block(ffn={"act_fn": "gelu_tanh"}), dropout=0.5)
+    model: Any = make(tanh, dtype=np.longdouble) if name == "gelu_tanh" else None
+    model = model or build(name, dtype=np.longdouble)
+    dy = np.ones((B, T, model.vocab_size), np.longdouble)
+    for rng in (None, np.random.default_rng(1)):
+        for arrays in run(model, draw_tokens(), None, dy, None, rng=rng):
+            assert {array.dtype for array in arrays.values()} == {np.dtype(np.longdouble)}
+
+
+@MAIN_MODELS
+def test_float32_is_near_float64(name: str) -> None:
+    wide = build(name)
+    narrow = wide.astype(np.float32)
+    assert narrow(draw_tokens())[0] == pytest.approx(wide(draw_tokens())[0], abs=1e-3)
+
+
+@EVERY_SUBJECT
+def test_views_that_are_not_contiguous(name: str) -> None:
+    model, rng = subject(name), np.random.default_rng(8)
+    x = draw_input(model, 2 * T)[:, ::2]
+    dy = rng.standard_normal((B, 2 * T, model.out_features))[:, 1::2]
+    views, plain = run(model, x, None, dy, None), run(model, x.copy(), None, dy.copy(), None)
+    for got, expected in zip(views, plain, strict=True):
+        assert_close(got, expected, 1e-12)
+
+
+# Rows and lengths
+
+LAYERS: dict[str, Any] = {
+    "conv": lambda rng: CausalConv1d(D, 3, rng=rng),
+    "stack of layers": lambda rng: stack_layers(LSTMSequence, D, D, 2, bidirectional=True, rng=rng),
+}
+OF_ROWS = [*LAYERS, "mLSTMBlock", "sLSTMBlock", "sLSTMLayer-no-conv", "xLSTMBlockStack"]
+OF_ROWS += ["mixed", "tied", "large-single", "large-fused", "LSTM", "GRU", "sLSTM", "mLSTM"]
+
+
+def row(tree: Any, b: int) -> Any:
+    return tree_map(lambda a: a[b : b + 1], tree)
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+@few
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lengths=st.lists(st.integers(0, 6), min_size=1, max_size=3),
+    more=st.integers(0, 2),
+    recompute=st.booleans(),
+)
+def test_each_row_is_computed_as_it_is_alone(
+    name: str, seed: int, lengths: list[int], more: int, recompute: bool
+) -> None:
+    """Results of a row do not depend on others or on padding, and gradients of rows add up."""
+    rng, rows, steps = np.random.default_rng(seed), len(lengths), max(lengths) + more
+    made = LAYERS[name](rng) if name in LAYERS else None
+    model = fill(made, rng) if made is not None else subject(name, seed=seed)
+    x = draw_input(model, steps, rows=rows, seed=seed)
+    if x.dtype.kind == "f":
+        for b, length in enumerate(lengths):
+            x[b, length:] = 1e30  # padding may have any finite value
+    state = random_state(model.init_state(rows), rng)
+    blocks = isinstance(getattr(model, "body", None), BlockStack)
+    options: dict[str, Any] = {"recompute": True} if recompute and blocks else {}
+    y, after, cache = model.forward(x, state, lengths=np.array(lengths), **options)
+    dy, dstate = rng.standard_normal(y.shape), draw_like(after, rng)
+    dx, dstate0, grads = model.backward(dy, cache, dstate)
+    evaluated, last = model(x, state, lengths=np.array(lengths))
+    assert_close(flat(last, {"y": evaluated}), flat(after, {"y": y}), 1e-11)
+    total = {key: np.zeros_like(array) for key, array in model.params.items()}
+    for b, length in enumerate(lengths):
+        one, real = slice(b, b + 1), (slice(b, b + 1), slice(length))
+        out, gradients = run(model, x[real], row(state, b), dy[real], row(dstate, b))
+        assert_close(flat(row(after, b), {"y": y[real]}), out, 1e-11)
+        assert not y[b, length:].any()
+        back = flat(row(dstate0, b), {} if dx is None else {"x": dx[real]})
+        assert_close(back, {key: gradients[key] for key in back}, 1e-10)
+        assert dx is None or not dx[one, length:].any()
+        total = {key: total[key] + gradients[key] for key in total}
+    assert_close(grads, total, 1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
+def test_what_would_overflow_in_padding_does_not(dtype: Any) -> None:
+    layer = RNN(1, 1, nonlinearity="relu", dtype=dtype)
+    for name, value in (("weight_ih_l0", 1), ("weight_hh_l0", 2), ("bias_ih_l0", 0)):
+        layer.params[name][...] = value
+    layer.params["bias_hh_l0"][...] = 0
+    T = 20_000 if dtype == np.longdouble else 1200
+    x = np.zeros((2, T, 1), dtype)
+    x[0, :3] = 1
+    y, _, cache = layer.forward(x, lengths=np.array([3, T]))
+    grads = layer.backward(np.ones_like(y), cache)[2]
+    y, _, cache = layer.forward(x[:1, :3])
+    alone = layer.backward(np.ones_like(y), cache)[2]
+    assert grads["weight_hh_l0"] == alone["weight_hh_l0"] == 6
+
+
+def test_wrong_lengths_are_refused() -> None:
+    for wrong in (np.array([3]), np.array([3, 4]), np.array([-1, 2]), np.array([1.0, 2.0])):
+        with pytest.raises((ShapeError, OptionError, DTypeError), match="lengths: expected"):
+            build("mixed").forward(np.zeros((2, 3), int), lengths=wrong)
