@@ -38,7 +38,8 @@ OF_PYTORCH: dict[str, Options] = {
     "no-bias": {**SIZES, "num_layers": 2, "bias": False},
     "dropout": {**SIZES, "num_layers": 3, "dropout": 0.4},
 }
-PROJECTED = {"projected": {**BOTH, "proj_size": 2}}
+PROJECTED: dict[str, Options] = {"projected": {**BOTH, "proj_size": 2}}
+RELU: dict[str, Options] = {"relu": {**BOTH, "nonlinearity": "relu"}}
 STACKS = [
     Subject("torch.LSTM", layers.LSTM, drawn, OF_PYTORCH | PROJECTED, {}),
     Subject("torch.GRU", layers.GRU, drawn, OF_PYTORCH, {}),

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="checks, such as sLSTM, mLSTM/exp-exp or my_module:MyCell(3, 4) (default: all)",
+        help="checks, such as slstm, mlstm.step/exp or my_module:MyCell(3, 4) (default: all)",
     )
     parser.add_argument(
         "--full", action="store_true", help="check everything entry by entry, as with names"

@@ -88,8 +88,8 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "lstm": Family(cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell)),
-    "slstm": Family(cells.sLSTMCell, FORGET, SCALAR),
+    "lstm": Family(cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell), layers.LSTMSequence),
+    "slstm": Family(cells.sLSTMCell, FORGET, SCALAR, layers.sLSTM),
     "mlstm": Family(cells.mLSTMCell, MLSTM, MATRIX, layers.mLSTM),
     "mlstmsig": Family(cells.mLSTMCell, MLSTMSIG, MATRIX, layers.mLSTM),
     "gru": Family(cells.GRUCell, {"": PLAIN}, _with(cells.GRUCell)),

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from numpy_xlstm import gradcheck
+from numpy_xlstm import gradcheck, mLSTM, mlstm_parallel, sLSTM
+from numpy_xlstm.cells.gates import KINDS
+from numpy_xlstm.conformance import SUBJECTS
 from numpy_xlstm.suite import cases
 
 ALL = ("complex", "difference", "adjoint")
@@ -25,14 +27,23 @@ def test_every_gradient(name: str, dtype: type, methods: tuple[str, ...], trials
 
 
 def test_the_suite_covers_every_variant() -> None:
-    names = set(cases())
-    assert len(names) >= 24
-    for forget in ("sigmoid", "exp"):
-        assert {f"sLSTM/{forget}", f"sLSTMCell/{forget}"} <= names
-        for input_gate in ("exp", "sigmoid"):
-            for layer in ("mLSTM", "mLSTMCell", "mlstm_recurrent"):
-                assert f"{layer}/{forget}-{input_gate}" in names
-    assert {"GatedFeedForward/gelu", "GatedFeedForward/swish", "CausalConv1d"} <= names
-    assert {"HeadwiseLinear", "silu", "gelu", "gelu_tanh", "soft_cap"} <= names
-    for norm in ("LayerNorm", "RMSNorm"):
-        assert {norm, f"MultiHead{norm}"} <= names
+    subjects = {name.split("/")[0] for name in cases()}
+    without_gradients = {name for name, subject in SUBJECTS.items() if subject.family == "training"}
+    assert subjects == SUBJECTS.keys() - without_gradients | {
+        "torch.LSTM",
+        "torch.GRU",
+        "torch.RNN",
+    }
+    for forget in KINDS:
+        for name in ("slstm.step", "slstm.sequence", "mlstm.step", "mlstmsig.chunkwise"):
+            assert f"{name}/{forget}" in cases()
+
+
+def test_what_is_checked_is_what_users_call() -> None:
+    rng = np.random.default_rng(0)
+    targets = {name: case(rng, np.float64)[0] for name, case in cases().items()}
+    assert type(targets["slstm.sequence/exp"]) is sLSTM
+    assert type(targets["mlstm.sequence/exp"]) is mLSTM
+    assert targets["gru.sequence"].kernel is not None
+    assert all(layer.kernel for layer in targets["lstm.stack"].layers)
+    assert targets["mlstm.parallel/exp"][0].func is mlstm_parallel

@@ -86,7 +86,8 @@ def test_a_sparse_file_of_tensors_is_not_read(vectors: Path) -> None:
 
 def program(folder: Path, text: str) -> str:
     file = folder / "port.py"
-    start = "import os, pathlib, subprocess, sys, time\ninto, out = sys.argv[1:]\n"
+    start = "import os, pathlib, resource, subprocess, sys, time\ninto, out = sys.argv[1:]\n"
+    start += "resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 30, 4 << 30))\n"  # protects the disk
     file.write_text(start + text, "utf-8")
     return f"'{sys.executable}' '{file}' {{in}} {{out}}"
 

@@ -17,8 +17,7 @@ def vanilla(function: str, case: Case, given: Tensors) -> Tensors:
     import torch
     from xlstm.blocks.slstm.src import vanilla
 
-    Wx, R = given["Wx"], given["params.R"]
-    R = R if R.ndim == 3 else R[None]
+    Wx, R = given["Wx"], given["R"]
     (B, _, rows), names = Wx.shape, "hcnm" if function == "slstm" else "hc"
     start = [given.get(f"state.{s}", Wx.new_zeros((B, rows // 4))) for s in names]
     pointwise = vanilla.slstm_pointwise_function_registry[function]
@@ -171,7 +170,7 @@ def flash(function: str, Wx: Any, R: Any, b: Any, states: list[Any]) -> tuple[An
 
 def flash_gates(function: str, case: Case, given: Tensors) -> Tensors:
     """LSTM or sLSTM of ``flashrnn``."""
-    Wx, R = given["Wx"], given["params.R"]
+    Wx, R = given["Wx"], given["R"]
     (B, T, rows), NH = Wx.shape, case.options.get("num_heads", 1)
     DH, names = rows // 4 // NH, "hcnm" if function == "slstm" else "hc"
     start = [given.get(f"state.{s}", Wx.new_zeros((B, rows // 4))) for s in names]
