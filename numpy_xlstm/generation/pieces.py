@@ -136,10 +136,11 @@ class StopFilter:
         if self.stopped:
             return ""
         text = self._held + text
-        found = [(at + len(s), at) for s in self._stop if (at := text.find(s)) >= 0]
-        if found:
+        occurring = [s for s in self._stop if s in text]
+        if occurring:
             self.stopped, self._held = True, ""
-            return text[: min(found)[1]]
+            _, start = min((text.find(s) + len(s), text.find(s)) for s in occurring)
+            return text[:start]
         beginnings = [s[:n] for s in self._stop for n in range(len(s)) if text.endswith(s[:n])]
         self._held = max(beginnings, key=len, default="")
         return text.removesuffix(self._held)

@@ -185,11 +185,11 @@ def _(layer: sLSTMLayer) -> Step:
     conv = None if layer.conv1d is None else convolution(layer.conv1d)
     norm, b = normed(layer.group_norm), layer.params[B_NAME].reshape(4, 1, -1).copy()
     NH, DH = layer.config.num_heads, layer.head_dim
-    each = np.zeros((NH, 3, DH, 4, DH), layer.dtype)  # from a, x and h to i, f, z and o
+    maps = np.zeros((NH, 3, DH, 4, DH), layer.dtype)  # from a, x and h to i, f, z and o
     for gate, linear in enumerate(layer.gates):
-        each[:, gate // 2, :, gate] = linear.params["weight"].swapaxes(1, 2)
-    each[:, 2] = layer.params[R_NAME].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
-    W = each.reshape(NH, 3 * DH, 4 * DH)
+        maps[:, gate // 2, :, gate] = linear.params["weight"].swapaxes(1, 2)
+    maps[:, 2] = layer.params[R_NAME].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
+    W = maps.reshape(NH, 3 * DH, 4 * DH)
 
     def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:
         conv_state, active = None, x
@@ -207,8 +207,8 @@ def _(layer: sLSTMLayer) -> Step:
 
 def affine(*maps: Linear) -> Map:
     """Join several maps of one x into a function that returns the concatenated outputs."""
-    W = np.concatenate([each.params["weight"] for each in maps]).T.copy()
-    b = np.concatenate([bias_of(each) for each in maps])
+    W = np.concatenate([linear.params["weight"] for linear in maps]).T.copy()
+    b = np.concatenate([bias_of(linear) for linear in maps])
     return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)
 
 
@@ -222,8 +222,8 @@ def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
 
     It takes one x for each map, and returns the outputs, (number of maps, B, D).
     """
-    W = np.stack([join_blocks(each.params["weight"]).swapaxes(1, 2) for each in maps])
-    b = np.stack([bias_of(each) for each in maps])[:, None]
+    W = np.stack([join_blocks(linear.params["weight"]).swapaxes(1, 2) for linear in maps])
+    b = np.stack([bias_of(linear) for linear in maps])[:, None]
     number, blocks, width, _ = W.shape
 
     def apply(*xs: Array) -> Array:

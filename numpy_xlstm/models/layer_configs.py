@@ -15,13 +15,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True)
 class UpProjConfig(Config):
-    """Width of an up-projection: ``proj_factor`` times the width of the embedding, rounded.
-
-    Examples
-    --------
-    >>> FeedForwardConfig(proj_factor=1.3).proj_up_dim(128)
-    192
-    """
+    """Width of an up-projection: ``proj_factor`` times the width of the embedding, rounded."""
 
     proj_factor: Annotated[float, check_above_zero] = 2.0
     round_proj_up_dim_up: bool = True

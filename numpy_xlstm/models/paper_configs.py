@@ -119,9 +119,9 @@ class xLSTMBlockStackConfig(Config):
 
 def _check_child(child: Config, shared: dict[str, Any]) -> None:
     """Refuse a value that is neither the field's default nor the stack's value."""
-    for each in fields(child):
-        name, got = each.name, getattr(child, each.name)
-        if name in shared and got not in (each.default, shared[name]):
+    for entry in fields(child):
+        name, got = entry.name, getattr(child, entry.name)
+        if name in shared and got not in (entry.default, shared[name]):
             raise OptionError(
                 f"{type(child).__name__}.{name}: expected {shared[name]!r}, as in the stack, "
                 f"or nothing; got {got!r}"
