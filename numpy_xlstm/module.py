@@ -151,7 +151,9 @@ class Module:
     @cached_property
     def dtype(self) -> np.dtype[Any] | None:
         """Dtype of the parameters, which inputs must share; None without parameters."""
-        return next((array.dtype for array in self.params.values()), None)
+        for array in self.params.values():
+            return array.dtype
+        return None
 
     @property
     def num_parameters(self) -> int:

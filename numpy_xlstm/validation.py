@@ -135,7 +135,7 @@ def checked_forward(
         y, kept = forward(np.atleast_1d(x), *args, **options)
         return y.reshape(x.shape), PairCache(forward.__name__, x.shape, x.dtype, kept)
 
-    return checked
+    return checked  # type: ignore[return-value]
 
 
 def checked_backward(

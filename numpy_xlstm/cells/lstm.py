@@ -76,11 +76,8 @@ class LSTMCell(Module):
     ----------
     input_size, hidden_size : int
         Widths D of x and H of h and c.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.LSTM`.
 
     Attributes
     ----------

@@ -126,11 +126,8 @@ class mLSTMCell(Module):
         Activation of the input gate.
     eps : float, default 1e-6
         Number added to the denominator; 0 in the paper.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.LSTM`.
 
     Attributes
     ----------

@@ -75,20 +75,15 @@ class LayerCache(NamedTuple):
     made_by: dict[str, Any]  # type, dtype, options and parameter shapes of the layer
 
 
-class _Checked(Module):
-    """A module whose ``forward`` and ``backward`` check their arguments.
-
-    Attributes
-    ----------
-    cached_options : tuple[str, ...]
-        Names of options that the residuals depend on but do not contain.
-    in_features, out_features : int
-        Widths of the input and of the output.
-    """
+class Checked(Module):
+    """A module whose ``forward`` and ``backward`` check their arguments."""
 
     cached_options: ClassVar[tuple[str, ...]] = ()
+    """Names of options that the residuals depend on but do not contain."""
     in_features: int
+    """Width of the input."""
     out_features: int
+    """Width of the output."""
 
     @cached_property
     def made_by(self) -> dict[str, Any]:
@@ -102,24 +97,18 @@ class _Checked(Module):
         check_cache(cache, LayerCache)
         own, others = self.made_by, cache.made_by
         if own is not others and own != others:
-            differ = [name for name in own | others if own.get(name) != others.get(name)]
-            names = ["type"] if "type" in differ else differ
-            wanted, got = (
-                some([f"{name} {made_by[name]}" for name in names if name in made_by])
-                for made_by in (own, others)
-            )
-            raise CacheError(
-                f"cache: expected one made by a {type(self).__name__} with {wanted}; "
-                f"got one made by a layer with {got}"
-            )
+            names = [name for name in own | others if own.get(name) != others.get(name)]
+            names = ["type"] if "type" in names else names
+            wanted, got = (some([f"{n} {by.get(n)}" for n in names]) for by in (own, others))
+            maker = f"a {type(self).__name__} with {wanted}"
+            raise CacheError(f"cache: expected one made by {maker}; got one with {got}")
         check_array("dy", dy, cache.shape, self.dtype)
 
 
-class Layer(_Checked):
+class Layer(Checked):
     """A map of the last axis: y, cache = forward(x); dx, grads = backward(dy, cache).
 
-    A subclass defines ``in_features``, ``out_features``, ``compute`` and ``compute_backward``, and
-    lists in ``cached_options`` the options that the residuals depend on but do not contain.
+    A subclass defines the two widths, ``compute`` and ``compute_backward``.
     """
 
     def check_input(self, x: Any) -> None:
@@ -152,7 +141,7 @@ class Layer(_Checked):
         return self.compute_backward(dy, cache.kept)
 
 
-class Recurrent(_Checked, Generic[S]):
+class Recurrent(Checked, Generic[S]):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
     This class validates arguments and converts them to one layout. The inner pair of a layer,
@@ -236,19 +225,16 @@ class Recurrent(_Checked, Generic[S]):
 
         Parameters
         ----------
-        dy : np.ndarray
-            Cotangent of the outputs, in their shape.
+        dy, dstate : np.ndarray, tuple
+            Cotangents of the outputs and of the state after the last step, in their shapes; a
+            dstate of None is zero.
         cache : LayerCache
             The cache that :meth:`forward` returned. It is not modified and can be used again.
-        dstate : tuple, optional
-            Cotangent of the state after the last step; zero if omitted.
 
         Returns
         -------
-        dx : np.ndarray
-            Gradient of the inputs, in their shape.
-        dstate0 : tuple
-            Gradient of the state before the first step.
+        dx, dstate0 : np.ndarray, tuple
+            Gradients of the inputs and of the state before the first step, in their shapes.
         grads : dict[str, np.ndarray]
             Gradients of the parameters, under the names of ``params``.
         """
@@ -331,14 +317,14 @@ class Recurrent(_Checked, Generic[S]):
 
     def _input_hint(self) -> str:
         """Return the hint of an error about the shape of x: the default of ``batch_first``."""
-        is_default = self.batch_first and "batch_first" in vars(self)  # else it is no option
-        default = "batch_first=True is the default here; for time-first x pass batch_first=False"
-        return default if is_default else ""
+        if not self.batch_first or "batch_first" not in vars(self):  # it is no option
+            return ""
+        return "batch_first=True is the default here; for time-first x pass batch_first=False"
 
     def _batch_hint(self) -> str:
         """Return the hint of an error about a batch that is not the one of x."""
-        hint = f"x is read as ({', '.join(self.axes)}, …); {Recurrent._input_hint(self)}"
-        return hint.removesuffix("; ")
+        order = f"x is read as ({', '.join(self.axes)}, …)"
+        return "; ".join(filter(None, (order, Recurrent._input_hint(self))))
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""
@@ -348,13 +334,12 @@ class Recurrent(_Checked, Generic[S]):
 def check_fit(name: str, part: Any, in_features: int, out_features: int, dtype: Any) -> None:
     """Raise an error unless a part of another layer has these widths and this dtype."""
     widths, got = (in_features, out_features), (part.in_features, part.out_features)
+    others = "the other parts"
     if got != widths:
-        expected = f"in_features and out_features {widths}, the widths of the other parts"
+        expected = f"in_features and out_features {widths}, the widths of {others}"
         raise ShapeError(f"{name}: expected {expected}; got {got}")
     if part.dtype is not None and part.dtype != dtype:
-        raise DTypeError(
-            f"{name}: expected {dtype}, the dtype of the other parts; got {part.dtype}"
-        )
+        raise DTypeError(f"{name}: expected {dtype}, the dtype of {others}; got {part.dtype}")
 
 
 def without_padding(array: Array, lengths: Array | None) -> Array:

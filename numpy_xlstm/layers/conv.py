@@ -35,11 +35,8 @@ class CausalConv1d(Recurrent[Array]):
         Number K of steps that an output depends on.
     bias : bool
         Whether there is a bias b.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.LSTM`.
 
     Attributes
     ----------

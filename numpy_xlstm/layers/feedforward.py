@@ -45,11 +45,8 @@ class GatedFeedForward(Layer):
     deviations : tuple of float, optional
         Standard deviations of the initial W_g and W_u, and of W_d; as in
         :class:`~numpy_xlstm.Linear` if omitted.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.LSTM`.
 
     Attributes
     ----------

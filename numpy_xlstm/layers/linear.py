@@ -185,11 +185,8 @@ class HeadwiseLinear(Layer):
         Width O of the output; D if omitted.
     deviation : float, optional
         Standard deviation of the initial W; √(2/5) / √(D/NH) if omitted.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.LSTM`.
 
     Attributes
     ----------

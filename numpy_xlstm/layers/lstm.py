@@ -16,13 +16,8 @@ class LSTMSequence(SequenceLayer[LSTMState]):
     ----------
     input_size, hidden_size : int
         Widths D of x and H of h and c.
-    batch_first : bool, default True
-        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    batch_first, dtype, rng
+        As in :class:`~numpy_xlstm.LSTM`.
 
     Examples
     --------

@@ -143,23 +143,8 @@ class GRU(RNNBase[Array]):
     ----------
     input_size, hidden_size : int
         Widths D of x and H of h.
-    num_layers : int, default 1
-        Number of layers.
-    bias : bool, default True
-        Whether there are biases.
-    batch_first : bool, default True
-        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
-    dropout : float
-        Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
-        given. In contrast to PyTorch, 1 is invalid.
-    bidirectional : bool
-        Whether each layer also has a reverse direction, whose output is concatenated to that of the
-        forward direction.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
+        As in :class:`LSTM`.
 
     Attributes
     ----------
@@ -204,23 +189,8 @@ class RNN(RNNBase[Array]):
         Widths D of x and H of h.
     nonlinearity : {"tanh", "relu"}
         The function φ.
-    num_layers : int, default 1
-        Number of layers.
-    bias : bool, default True
-        Whether there are biases.
-    batch_first : bool, default True
-        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
-    dropout : float
-        Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
-        given. In contrast to PyTorch, 1 is invalid.
-    bidirectional : bool
-        Whether each layer also has a reverse direction, whose output is concatenated to that of the
-        forward direction.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+    num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
+        As in :class:`LSTM`.
 
     Attributes
     ----------

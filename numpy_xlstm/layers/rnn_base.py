@@ -219,23 +219,8 @@ class RNNBase(Stacked[S]):
     def backward(self, dy: Array, cache: LayerCache, dstate: Any = None) -> tuple[Array, S, Grads]:
         """Return the vector-Jacobian product of :meth:`forward`.
 
-        Parameters
-        ----------
-        dy : np.ndarray
-            Cotangent of the outputs, in their shape.
-        cache : LayerCache
-            The cache that :meth:`forward` returned. It is not modified and can be used again.
-        dstate : tuple or np.ndarray, optional
-            Cotangent of the state after the last step; zero if omitted.
-
-        Returns
-        -------
-        dx : np.ndarray
-            Gradient of the inputs, in their shape.
-        dstate0 : tuple or np.ndarray
-            Gradient of the state before the first step.
-        grads : dict[str, np.ndarray]
-            Gradients of the parameters, under the names of ``params``.
+        ``dy``, ``cache`` and ``dstate``, and the results dx, dstate0 and the gradients of the
+        parameters, are as in :meth:`SequenceLayer.backward`, in the shapes of :meth:`forward`.
         """
         if len(getattr(cache, "shape", ())) != 2:
             dx, dstates, grads = super().backward(dy, cache, dstate)

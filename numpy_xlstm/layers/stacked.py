@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S, check_fit
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
@@ -287,10 +287,5 @@ def _checked_layers(layers: Any) -> list[list[Recurrent]]:
                 expected = "batch_first=True, because batch_first of the stack determines the axes"
                 raise OptionError(f"layers[{n}]: expected {expected}; got False")
             width = _width(found[n - 1]) if n else found[0][0].in_features
-            if layer.in_features != width:
-                expected = f"in_features {width}, the width of its input"
-                raise ShapeError(f"layers[{n}]: expected {expected}; got {layer.in_features}")
-            if layer.dtype != (dtype := found[0][0].dtype):
-                expected = f"{dtype}, the dtype of the first layer"
-                raise DTypeError(f"layers[{n}]: expected {expected}; got {layer.dtype}")
+            check_fit(f"layers[{n}]", layer, width, layer.out_features, found[0][0].dtype)
     return found

@@ -33,14 +33,14 @@ def checked_dtype(
     dtype: npt.DTypeLike, supported: Collection[np.dtype[Any]] = SUPPORTED_DTYPES
 ) -> np.dtype[Any]:
     """Return ``dtype`` as a ``np.dtype``, or raise :class:`DTypeError` if it is not supported."""
-    expected = dtype_names(supported)
     try:
-        found = np.dtype(dtype)
+        checked = np.dtype(dtype)
     except (TypeError, ValueError):
+        expected = dtype_names(supported)
         raise DTypeError(f"dtype: expected one of {expected}; got {dtype!r}") from None
-    if found not in supported:
-        raise DTypeError(f"dtype: expected one of {expected}; got {found.name}")
-    return found
+    if checked not in supported:
+        raise DTypeError(f"dtype: expected one of {dtype_names(supported)}; got {checked.name}")
+    return checked
 
 
 ANY_NUMBERS: ContextVar[bool] = ContextVar("ANY_NUMBERS", default=False)
@@ -84,7 +84,8 @@ def check_form(
     hint: Callable[[], str] = str,
 ) -> Array:
     """Do the same as :func:`check_array`, but do not check that the numbers are finite."""
-    if type(value) is not np.ndarray or dtype is None or value.dtype != dtype:
+    supported = SUPPORTED_DTYPES if dtype is None else (dtype,)
+    if type(value) is not np.ndarray or value.dtype not in supported:
         _check_dtype(name, value, dtype)
     fits = value.ndim == len(shape)
     for wanted, size in zip(shape, value.shape, strict=False):
