@@ -1,32 +1,22 @@
 """Files on disk: only regular files are read, and files are written atomically.
 
 Saving NAME first writes a temporary file ``NAME.<16 hex digits>.partial`` next to it, and renames
-that to NAME when all of it is on the disk. The writer holds a lock on the temporary file, and the
-lock ends with the process. A temporary file without a lock therefore belongs to a killed writer,
-and the next writer of NAME removes it. It is not removed on systems without such locks, such as
-Windows and some network file systems.
+that to NAME when all of it is on the disk. A writer that is killed leaves its temporary file, which
+can be deleted.
 """
 
 import errno
-import functools
 import os
-import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import existing_file
-
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 BINARY, NO_LINK, AT_ONCE = (
     getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK")
@@ -90,20 +80,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     target = Path(os.path.realpath(path))
     mode = _permissions(target)
-    _remove_left_behind(target)
-    first = 0o666 if mode is None else mode | 0o600
-    make = functools.partial(Path.touch, mode=first, exist_ok=False)
-    partial, descriptor = _claim(target, make, os.O_RDWR | BINARY)
+    partial = _partial(target)
+    how, first = os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode | 0o600
     try:
-        with os.fdopen(descriptor, "w+b") as file:
+        with os.fdopen(os.open(partial, how | BINARY, first), "w+b") as file:
             if mode is not None:
                 partial.chmod(mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if os.name == "nt":  # Windows cannot rename open files
-                file.close()
-            partial.replace(target)
+        partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -129,26 +115,24 @@ def new_folder(path: Path) -> Iterator[Path]:
             f"path: expected a new path or an empty folder that can be replaced; {target} is the "
             "working folder or a mount point"
         )
-    _remove_left_behind(target)
-    partial, descriptor = _claim(target, Path.mkdir, os.O_RDONLY)
+    partial = _partial(target)
+    partial.mkdir()
     try:
         if target.is_dir():
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         yield partial
         _sync_folder(partial)
-        if os.name == "nt" and target.is_dir():  # Windows replaces no folders
-            target.rmdir()
         _take_place(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
     _sync_folder(target.parent)
 
 
 def _take_place(partial: Path, target: Path) -> None:
+    """Rename a temporary folder, also to the name of an empty one."""
+    if os.name == "nt" and target.is_dir():  # Windows replaces no folders
+        target.rmdir()
     try:
         partial.replace(target)
     except OSError as error:
@@ -157,6 +141,12 @@ def _take_place(partial: Path, target: Path) -> None:
         raise CheckpointError(
             f"path: expected a new path or an empty folder; {target} exists"
         ) from error
+
+
+def _partial(target: Path) -> Path:
+    """Return the path of a new temporary file or folder next to a target."""
+    beginning = os.fsencode(target.name)[:MAX_BEGINNING].decode("utf-8", "ignore")
+    return target.with_name(f"{beginning}.{secrets.token_hex(8)}.partial")
 
 
 def _permissions(target: Path) -> int | None:
@@ -169,83 +159,6 @@ def _permissions(target: Path) -> int | None:
     if not os.access(target, os.W_OK):
         raise PermissionError(f"path: expected a writable file; got {target}")
     return stat.S_IMODE(mode)
-
-
-def _claim(target: Path, make: Callable[[Path], None], how: int) -> tuple[Path, int]:
-    """Make a temporary file or folder next to a target, lock it, and return path and descriptor.
-
-    If another process removes it before it is locked, try again.
-    """
-    while True:
-        partial = target.with_name(f"{_beginning(target)}.{secrets.token_hex(8)}.partial")
-        make(partial)
-        if fcntl is None and partial.is_dir():  # Windows opens no folders
-            return partial, -1
-        with suppress(FileNotFoundError):
-            descriptor = _open_or_remove(partial, how)
-            if _lock(descriptor) is not False and is_at(partial, descriptor):
-                return partial, descriptor
-            os.close(descriptor)
-
-
-def _beginning(target: Path) -> str:
-    """Return the beginning of a name, short enough to append the suffix of a temporary file."""
-    return os.fsencode(target.name)[:MAX_BEGINNING].decode("utf-8", "ignore")
-
-
-def _open_or_remove(partial: Path, how: int) -> int:
-    try:
-        return os.open(partial, how)
-    except OSError:
-        with suppress(OSError):
-            partial.rmdir() if partial.is_dir() else partial.unlink()
-        raise
-
-
-def flock(descriptor: int) -> bool:
-    """Lock a file or folder; return False if another process holds the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Do the same as :func:`flock`, but return None if locks are not supported."""
-    if fcntl is None:
-        return None
-    try:
-        return flock(descriptor)
-    except OSError:
-        return None
-
-
-def is_at(path: Path, descriptor: int) -> bool:
-    """Return whether an open file or folder is still at its path."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _remove_left_behind(target: Path) -> None:
-    """Remove the unlocked temporary files and folders of this name: their writers were killed."""
-    left = re.compile(re.escape(_beginning(target)) + r"\.[0-9a-f]{16}\.partial")
-    with suppress(OSError), os.scandir(target.parent) as entries:
-        for entry in entries:
-            if left.fullmatch(entry.name):
-                _remove_unlocked(Path(entry.path), entry.is_dir(follow_symlinks=False))
-
-
-def _remove_unlocked(path: Path, is_folder: bool) -> None:
-    with suppress(OSError):
-        descriptor = os.open(path, (os.O_RDONLY if is_folder else os.O_RDWR) | NO_LINK | AT_ONCE)
-        try:
-            if _lock(descriptor):
-                shutil.rmtree(path) if is_folder else path.unlink()
-        finally:
-            os.close(descriptor)
 
 
 def _sync_folder(path: Path) -> None:

@@ -17,8 +17,6 @@ KNOWN = [
         "checkpoints.onnx_file",
         "checkpoints.tensors",
     },
-    {"checkpoints.kinds", "experiments.models"},
-    {"training.adamw", "training.torch_state"},
     {
         "conformance.case",
         "conformance.changed_lines",

@@ -72,11 +72,6 @@ class AdamW:
         Largest change of an entry in the last step, apart from weight decay. It is not stored, and
         None before the first step of this object.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If an option is out of range, or ``params`` is not a mapping of names to arrays.
-
     References
     ----------
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980. Loshchilov & Hutter,
@@ -171,12 +166,8 @@ class AdamW:
         Raises
         ------
         DivergenceError
-            If a parameter or moment would not be finite afterwards.
-        NonFiniteError
-            If a parameter, a gradient or the square of a gradient is not finite.
-        ShapeError, DTypeError, OptionError
-            If names, shapes or dtypes differ from those of the moments, or an array is read-only.
-            After any error, no array is changed.
+            If a parameter or moment would not be finite afterwards. After this and any other error,
+            no array is changed.
         """
         if grads is ABSENT:
             params, grads = self.params, params
@@ -258,12 +249,6 @@ class AdamW:
         layout : {"vanilla", "cuda", "canonical"}
             Layout of R and b of an sLSTM, as in the model's ``state_dict``.
 
-        Raises
-        ------
-        OptionError, ShapeError
-            If format or layout is unknown, or the names in ``order`` are not those of the
-            parameters.
-
         Examples
         --------
         >>> import numpy as np
@@ -287,7 +272,7 @@ class AdamW:
         order: Sequence[str] | None = None,
         layout: str | None = None,
     ) -> None:
-        """Copy the state of another optimiser, from its :meth:`state_dict`.
+        """Copy the state of another optimiser, from its :meth:`state_dict`, or change nothing.
 
         Parameters
         ----------
@@ -299,12 +284,6 @@ class AdamW:
             group, or two: the parameters that decay, then the others, each in this order of names.
         layout : {"vanilla", "cuda"}, optional
             Layout of an sLSTM's b in PyTorch; by default that of R.
-
-        Raises
-        ------
-        OptionError, ShapeError, DTypeError, NonFiniteError
-            If something is missing or does not fit, a second moment is negative, or an option or
-            the decay of a parameter is not supported. Then nothing is changed.
         """
         if isinstance(arrays, Mapping) and "param_groups" in arrays:
             arrays, options = from_torch(self, arrays, order, layout)

@@ -225,10 +225,15 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _locked(directory: Path) -> DirectoryLock:
-    """Lock a directory, after refusing it if one of its files is a link."""
-    for name in (CHECKPOINT, BEST, PICTURE):
-        refuse_link(directory / name)
-    return DirectoryLock(directory)
+    """Lock a directory without links, and remove the temporary files of killed runs."""
+    files = [directory / name for name in (CHECKPOINT, BEST, PICTURE)]
+    for file in files:
+        refuse_link(file)
+    lock = DirectoryLock(directory)
+    for file in files:
+        for partial in directory.glob(f"{file.name}.{16 * '[0-9a-f]'}.partial"):
+            partial.unlink()
+    return lock
 
 
 def _check_new(directory: Path) -> None:

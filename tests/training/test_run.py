@@ -134,6 +134,22 @@ def test_what_the_log_has_after_the_checkpoint_is_cut_off(tmp_path: Path) -> Non
     assert Run.resume(tmp_path).state.step == 5
 
 
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, start())
+    names = ("checkpoint.npz", "best.npz", "loss.svg")
+    left = [tmp_path / f"{name}.0123456789abcdef.partial" for name in names]
+    others = [tmp_path / name for name in ("a.npz.0123456789abcdef.partial", "best.npz.1.partial")]
+    for file in (*left, *others):
+        file.touch()
+    with pytest.raises(OptionError):
+        Run.resume(tmp_path)  # the run lives
+    assert all(file.exists() for file in left)
+    del run
+    Run.resume(tmp_path)
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in others)
+
+
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     take(Run.begin(tmp_path, start()), 2)
     with pytest.raises(OptionError, match="directory: expected one without a training; got "):
