@@ -77,7 +77,6 @@ def test_the_content_of_a_file(tmp_path: Path) -> None:
     constants = [each.name for each in proto.graph.initializer]
     assert [name for name in constants if not name.startswith("constant.")] == [*model.params]
     assert {each.op_type for each in proto.graph.node if each.domain} == set()
-    assert [each.name for each in proto.functions] == ["mLSTM"]
     found = {each.key: each.value for each in proto.metadata_props}
     assert json.loads(found["numpy_xlstm"])["config"] == model.config.to_dict()
     assert "xLSTMLarge with" in proto.doc_string

@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_official_state,
-    to_official_state,
-    xLSTMBlockStackConfig,
-    xLSTMLarge,
-)
+from numpy_xlstm import from_official_state, to_official_state, xLSTMBlockStackConfig, xLSTMLarge
 from numpy_xlstm.numerics import Array
 from tests.models.build import (
     B,

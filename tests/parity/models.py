@@ -7,21 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    mLSTMState,
-    xLSTMLMModel,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm import mLSTMState, xLSTMLMModel, xLSTMLMModelConfig
 from numpy_xlstm.models import LanguageModel, mLSTMBlockState
 from numpy_xlstm.numerics import Array
-from tests.models.build import (
-    B,
-    assert_close,
-    lm_config,
-    make,
-    mlstm_block,
-    slstm_block,
-)
+from tests.models.build import B, assert_close, lm_config, make, mlstm_block, slstm_block
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 REASON = "xlstm (the extra 'peers') is not installed"

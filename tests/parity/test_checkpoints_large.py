@@ -6,19 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_pretrained,
-    save_pretrained,
-    with_weight_mode,
-    xLSTMLarge,
-)
-from tests.models.build import (
-    B,
-    assert_close,
-    assert_same,
-    draw_tokens,
-    large_config,
-)
+from numpy_xlstm import from_pretrained, save_pretrained, with_weight_mode, xLSTMLarge
+from tests.models.build import B, assert_close, assert_same, draw_tokens, large_config
 from tests.parity.checkpoints import (
     T,
     assert_close_to_largest,
@@ -32,11 +21,6 @@ from tests.parity.checkpoints import (
     write_large,
     yaml,
 )
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-]
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -7,23 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_pretrained,
-    save_pretrained,
-    xLSTMBlockStack,
-    xLSTMLMModel,
-)
+from numpy_xlstm import from_pretrained, save_pretrained, xLSTMBlockStack, xLSTMLMModel
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from tests.models.build import (
-    B,
-    assert_same,
-    draw_tokens,
-    fill,
-    lm_config,
-    make,
-    slstm_block,
-)
+from tests.models.build import B, assert_same, draw_tokens, fill, lm_config, make, slstm_block
 from tests.parity.checkpoints import (
     PAPER,
     T,
@@ -39,11 +26,6 @@ from tests.parity.checkpoints import (
     xlstm,
     yaml,
 )
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-]
 
 
 def layouts(name: str) -> list[str]:

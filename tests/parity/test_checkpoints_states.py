@@ -6,18 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_official_state,
-    from_pretrained,
-    to_official_state,
-)
-from tests.models.build import (
-    B,
-    assert_close,
-    assert_same,
-    draw_tokens,
-    flat,
-)
+from numpy_xlstm import from_official_state, from_pretrained, to_official_state
+from tests.models.build import B, assert_close, assert_same, draw_tokens, flat
 from tests.parity.checkpoints import (
     FORWARD,
     PAPER,
@@ -29,11 +19,6 @@ from tests.parity.checkpoints import (
     write_large,
     write_paper,
 )
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-]
 
 
 @pytest.mark.parametrize("name", ["mixed", "slstm-only", "kernels"])

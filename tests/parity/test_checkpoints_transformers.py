@@ -7,19 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_pretrained,
-    save_pretrained,
-    with_weight_mode,
-    xLSTMLarge,
-)
+from numpy_xlstm import from_pretrained, save_pretrained, with_weight_mode, xLSTMLarge
 from numpy_xlstm.errors import CheckpointError
-from tests.models.build import (
-    assert_close,
-    assert_same,
-    draw_tokens,
-    large_config,
-)
+from tests.models.build import assert_close, assert_same, draw_tokens, large_config
 from tests.parity.checkpoints import (
     assert_close_to_largest,
     gradients,
@@ -31,11 +21,6 @@ from tests.parity.checkpoints import (
     torch,
     transformers_model,
 )
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-]
 
 
 def test_fused_weights(transformers: Any, tmp_path: Path) -> None:

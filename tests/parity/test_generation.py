@@ -18,11 +18,6 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 torch.set_num_threads(1)  # the models are tiny
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-]
-
 VOCAB, PROMPT = 64, np.array([[5, 9, 33, 2], [60, 0, 7, 7], [11, 12, 13, 14]])
 
 

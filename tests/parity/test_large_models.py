@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    xLSTMLarge,
-    xLSTMLargeConfig,
-)
+from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.numerics import Array
-from tests.models.build import (
-    assert_close,
-    draw_tokens,
-    flat,
-    large_config,
-    make,
-)
+from tests.models.build import assert_close, draw_tokens, flat, large_config, make
 from tests.parity.models import (
     LOGITS,
     REASON,
@@ -30,9 +21,6 @@ from tests.parity.models import (
 )
 
 large = pytest.importorskip("xlstm.xlstm_large.model", reason=REASON, exc_type=ImportError)
-
-# The kernels of Large are compiled at first use, through deprecated functions of PyTorch.
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 
 LARGE: dict[str, dict[str, Any]] = {
     f"{mode}{'-bias' if bias else ''}": {"weight_mode": mode, "use_bias": bias}

@@ -1,6 +1,7 @@
 """Outputs and gradients of layers compared with PyTorch in float64."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ functional = torch.nn.functional
 
 TOLERANCE = 1e-12
 LEADING = pytest.mark.parametrize("leading", [(), (4,), (2, 7)])
-EPS = pytest.mark.parametrize("eps", [1e-6, 0.3])
 
 
 def tensors(*arrays: Array) -> list[Any]:
@@ -50,45 +50,33 @@ def point(layer: Any, leading: tuple[int, ...]) -> tuple[Array, Array]:
     return x + 0.5, dy
 
 
-@LEADING
-@EPS
-def test_layer_norm(leading: tuple[int, ...], eps: float) -> None:
-    layer = LayerNorm(6, eps, bias=True)
-    x, dy = point(layer, leading)
-    assert_same(layer, lambda x, w, b: functional.layer_norm(x, (6,), 1 + w, b, eps), x, dy)
+def by_group(x: Any, w: Any, b: Any, eps: float) -> Any:
+    return functional.group_norm(x.reshape(-1, 12), 3, 1 + w, b, eps).reshape(x.shape)
+
+
+def by_head(x: Any, w: Any, eps: float) -> Any:
+    heads = x.reshape(*x.shape[:-1], 3, 4)
+    return functional.rms_norm(heads, (4,), None, eps).reshape(x.shape) * w
+
+
+NORMS: dict[str, tuple[Callable[[float], Any], Callable[..., Any]]] = {
+    "layer": (
+        lambda eps: LayerNorm(6, eps, bias=True),
+        lambda x, w, b, eps: functional.layer_norm(x, (6,), 1 + w, b, eps),
+    ),
+    "RMS": (lambda eps: RMSNorm(6, eps), lambda x, w, eps: functional.rms_norm(x, (6,), w, eps)),
+    "layer by head": (lambda eps: MultiHeadLayerNorm(3, 4, eps, bias=True), by_group),
+    "RMS by head": (lambda eps: MultiHeadRMSNorm(3, 4, eps), by_head),
+}
 
 
 @LEADING
-@EPS
-def test_rms_norm(leading: tuple[int, ...], eps: float) -> None:
-    layer = RMSNorm(6, eps)
-    x, dy = point(layer, leading)
-    assert_same(layer, lambda x, w: functional.rms_norm(x, (6,), w, eps), x, dy)
-
-
-@LEADING
-@EPS
-def test_layer_norm_by_head_is_a_group_norm(leading: tuple[int, ...], eps: float) -> None:
-    layer = MultiHeadLayerNorm(3, 4, eps, bias=True)
-    x, dy = point(layer, leading)
-
-    def theirs(x: Any, w: Any, b: Any) -> Any:
-        rows = x.reshape(-1, 12)
-        return functional.group_norm(rows, 3, 1 + w, b, eps).reshape(x.shape)
-
-    assert_same(layer, theirs, x, dy)
-
-
-@LEADING
-def test_rms_norm_by_head(leading: tuple[int, ...]) -> None:
-    layer = MultiHeadRMSNorm(3, 4)
-    x, dy = point(layer, leading)
-
-    def theirs(x: Any, w: Any) -> Any:
-        heads = x.reshape(*x.shape[:-1], 3, 4)
-        return functional.rms_norm(heads, (4,), None, 1e-6).reshape(x.shape) * w
-
-    assert_same(layer, theirs, x, dy)
+@pytest.mark.parametrize("eps", [1e-6, 0.3])
+@pytest.mark.parametrize("name", NORMS)
+def test_norms(name: str, leading: tuple[int, ...], eps: float) -> None:
+    make, theirs = NORMS[name]
+    layer = make(eps)
+    assert_same(layer, partial(theirs, eps=eps), *point(layer, leading))
 
 
 @pytest.mark.parametrize(("B", "T", "D", "K"), [(1, 1, 1, 1), (2, 7, 3, 4), (3, 2, 2, 4)])

@@ -17,11 +17,6 @@ from tests.parity.outside.runtime import session_run
 from tests.parity.outside.suite import NotHere, Suite, error, run
 from tests.parity.outside.suites import SUITES
 
-# The kernels of xlstm are compiled at first use, through deprecated functions of PyTorch.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
-]
 PAGE = Path(__file__).parents[2] / "docs/outside-suites.md"
 
 

@@ -9,17 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    xLSTMLMModel,
-)
+from numpy_xlstm import xLSTMLMModel
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import official_decay
-from tests.models.build import (
-    assert_close,
-    draw_tokens,
-    flat,
-    make,
-)
+from tests.models.build import assert_close, draw_tokens, flat, make
 from tests.parity.models import (
     CELL,
     LOGITS,

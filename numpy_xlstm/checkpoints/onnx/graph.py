@@ -1,7 +1,6 @@
 """Construction of an ONNX graph from standard operators."""
 
 from collections.abc import Callable, Iterable, Sequence
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,6 @@ from numpy_xlstm.checkpoints.onnx_file import CONSTANT
 
 OPSET = 18
 """Version of the standard operators."""
-
-DOMAIN = "numpy_xlstm"
-"""Domain of the functions."""
 
 Name = str
 """Name of a tensor in the graph."""
@@ -51,7 +47,6 @@ class Graph:
         self.names: dict[int, tuple[Name, Any]] = {}
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
         self.fixed: dict[str, list[Name]] = {}  # names of what depends on parameters alone
-        self.functions: dict[str, Any] = {}
         self.count, self.length = 0, ""  # name of the number of steps T, shape (1,)
 
     def __call__(self, op: str, *inputs: Any, **attributes: Any) -> Name:
@@ -116,29 +111,19 @@ class Graph:
         """Describe a tensor of the dtype of the computation."""
         return helper.make_tensor_value_info(name, self.float, shape)
 
-    def rename(self, found: Iterable[Name], outputs: Iterable[Name]) -> None:
-        """Give tensors the names of outputs.
-
-        A tensor that was not made here, or that is used for two outputs, is copied.
-        """
-        made, new = {name for node in self.nodes for name in node.output}, dict[Name, Name]()
-        for name, output in zip(found, outputs, strict=True):
-            if name in made and name not in new:
-                new[name] = output
-            else:
-                self.nodes.append(helper.make_node("Identity", [name], [output]))
-        for node in self.nodes:
-            for names in (node.input, node.output):
-                names[:] = [new.get(name, name) for name in names]
+    def name_outputs(self, results: Iterable[Name], outputs: Iterable[Name]) -> None:
+        """Add copies of tensors under the names of outputs; runtimes remove the copies."""
+        for name, output in zip(results, outputs, strict=True):
+            self.nodes.append(helper.make_node("Identity", [name], [output]))
 
     def body(
         self, add: Callable[["Graph"], Sequence[Name]], inputs: Sequence[Name] = ()
     ) -> tuple[Any, int]:
         """Return a graph that can use all tensors of this one, and its number of outputs."""
         inner = Graph(self.dtype, step=self.step, root=self.root)
-        found = add(inner)
-        outputs = [self.new("output") for _ in found]
-        inner.rename(found, outputs)
+        results = add(inner)
+        outputs = [self.new("output") for _ in results]
+        inner.name_outputs(results, outputs)
         infos = [self.info(x) for x in inputs], [self.info(x) for x in outputs]
         return helper.make_graph(inner.nodes, self.new("body"), *infos), len(outputs)
 
@@ -158,8 +143,8 @@ class Graph:
         graph, count = self.body(add, names)
         given = [*states, *(self("Transpose", x, perm=[2, 0, 1, 3, 4]) for x in sequences)]
         options = {"body": graph, "num_scan_inputs": len(sequences)}
-        made = self.several("Scan", count, *given, **options)
-        return made[:S], [self("Transpose", y, perm=[1, 2, 0, 3, 4]) for y in made[S:]]
+        results = self.several("Scan", count, *given, **options)
+        return results[:S], [self("Transpose", y, perm=[1, 2, 0, 3, 4]) for y in results[S:]]
 
     def branch(
         self,
@@ -170,30 +155,3 @@ class Graph:
         """Add the graph of ``yes`` or ``no``, depending on a condition at run time."""
         (then, count), (other, _) = self.body(yes), self.body(no)
         return self.several("If", count, condition, then_branch=then, else_branch=other)
-
-    def function(
-        self,
-        name: str,
-        body: Callable[..., Sequence[Name]],
-        inputs: Sequence[Any],
-        outputs: Sequence[Name],
-    ) -> list[Name]:
-        """Call a function of this package, defined at its first use by ``body(graph, *names)``.
-
-        Its inputs have the names of the parameters of ``body``. Constants of the body are nodes of
-        the function, as it cannot use tensors of the graph.
-        """
-        if name not in self.root.functions:
-            inner, (_, *names) = Graph(self.dtype, step=True), signature(body).parameters
-            inner.rename(body(inner, *names), outputs)
-            nodes = [
-                helper.make_node("Constant", [], [each.name], value=each)
-                for each in inner.initializers()
-            ]
-            nodes += inner.nodes
-            opset = [helper.make_opsetid("", OPSET)]
-            text = (body.__doc__ or "").partition("\n")[0]
-            self.root.functions[name] = helper.make_function(
-                DOMAIN, name, names, [*outputs], nodes, opset, doc_string=text
-            )
-        return self.several(name, len(outputs), *inputs, domain=DOMAIN)

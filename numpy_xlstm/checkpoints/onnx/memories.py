@@ -43,10 +43,9 @@ def each_step(g: Graph, body: Body, states: Sequence[Name], x: Name) -> tuple[Se
     return after, g("Squeeze", y, [3])
 
 
-def slstm_step(
-    g: Graph, i: Name, log_f: Name, z: Name, o: Name, c: Name, n: Name, m: Name
-) -> list[Name]:
-    """One step of sLSTM: ĩ, log f, z̃, õ and the memory (c, n, m) to h and the next memory."""
+def slstm_step(g: Graph, gates: Sequence[Name], memory: Sequence[Name]) -> list[Name]:
+    """Add one step of sLSTM: ĩ, log f, z̃, õ and the memory (c, n, m) to h and the next memory."""
+    (i, log_f, z, o), (c, n, m) = gates, memory
     A = g("Add", log_f, m)
     m = g("Max", A, i)
     i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
@@ -61,8 +60,7 @@ def slstm(g: Graph, pre: Name, R: Name, state: Any, NH: int, forget_gate: str) -
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         h, *memory = state
         i, f, z, o = g.split(g("Add", xs[0], g("MatMul", h, R)), 4)
-        inputs = i, log_gate(g, f, forget_gate), z, o, *memory
-        after = g.function("sLSTM", slstm_step, inputs, ("h", "next_c", "next_n", "next_m"))
+        after = slstm_step(g, (i, log_gate(g, f, forget_gate), z, o), memory)
         return after, after[:1]
 
     h, c, n, m = (g("Reshape", part, [0, NH, 1, -1]) for part in state)
@@ -71,36 +69,20 @@ def slstm(g: Graph, pre: Name, R: Name, state: Any, NH: int, forget_gate: str) -
     return h, type(state)(*(g("Reshape", part, [0, -1]) for part in after))
 
 
-def mlstm_step(
-    g: Graph,
-    q: Name,
-    k: Name,
-    v: Name,
-    i: Name,
-    log_f: Name,
-    C: Name,
-    n: Name,
-    m: Name,
-    eps: Name,
-) -> list[Name]:
-    """One step of mLSTM: q, k/√DK, v, ĩ, log f, the memory (C, n, m) and ε to h and the memory."""
-    A = g("Add", log_f, m)
-    m = g("Max", A, i)
-    i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
-    w = g("Mul", i, k)
+def mlstm_step(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) -> list[Name]:
+    """Add one step of mLSTM: q, k/√DK, v, log i, log f and the memory to h and the next memory."""
+    (q, k, v, log_i, log_f), (C, *normaliser) = xs, memory
+    if normaliser:
+        A, (n, m) = g("Add", log_f, normaliser[1]), normaliser
+        m = g("Max", A, log_i)
+        log_i, log_f = g("Sub", log_i, m), g("Sub", A, m)
+    w, f = g("Mul", g("Exp", log_i), k), g("Exp", log_f)
     C = g("Add", g("Mul", f, C), g("MatMul", transposed(g, w), v))
+    h = g("MatMul", q, C)
+    if not normaliser:
+        return [h, C]
     n = g("Add", g("Mul", f, n), w)
-    qn = g("MatMul", q, transposed(g, n))
-    return [g("Div", g("MatMul", q, C), denominator(g, qn, m, eps)), C, n, m]
-
-
-def mlstm_sigmoid_step(
-    g: Graph, q: Name, k: Name, v: Name, log_i: Name, log_f: Name, C: Name
-) -> list[Name]:
-    """One step of mLSTM with a sigmoid input gate: q, k/√DK, v, log i, log f and C to h and C."""
-    w = g("Mul", g("Exp", log_i), k)
-    C = g("Add", g("Mul", g("Exp", log_f), C), g("MatMul", transposed(g, w), v))
-    return [g("MatMul", q, C), C]
+    return [g("Div", h, denominator(g, g("MatMul", q, transposed(g, n)), m, eps)), C, n, m]
 
 
 def denominator(g: Graph, qn: Name, m: Name, eps: Any) -> Name:
@@ -129,13 +111,7 @@ def mlstm(
         n, m = g("Unsqueeze", n, [2]), g("Unsqueeze", m, [2, 3])
         largest = g("ReduceL1", g("Concat", n, m, axis=-1), [-1])
         memory += [n, g("Where", g("Equal", largest, 0.0), -np.inf, m)]
-    if not g.step:
-        h, C, *after = chunkwise(g, xs, memory, eps)
-    elif n is None:
-        h, C, *after = g.function("mLSTMsig", mlstm_sigmoid_step, [*xs, *memory], ("h", "next_C"))
-    else:
-        outputs = "h", "next_C", "next_n", "next_m"
-        h, C, *after = g.function("mLSTM", mlstm_step, [*xs, *memory, eps], outputs)
+    h, C, *after = (mlstm_step if g.step else chunkwise)(g, xs, memory, eps)
     if after:
         n, m = g("Squeeze", after[0], [2]), g("Squeeze", after[1], [2, 3])
     return h, type(state)(C, n, m)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from numpy_xlstm.checkpoints.onnx.graph import DOMAIN, OPSET, Graph, Name
+from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph, Name
 from numpy_xlstm.checkpoints.onnx.layers import emit
 from numpy_xlstm.checkpoints.onnx.memories import Result
 from numpy_xlstm.layers.rnn_base import RNNBase
@@ -24,12 +24,10 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
         if stored != g.float:
             g.parameter(array, g("Cast", name, to=g.float))
     inputs, outputs = interface(g, model)
-    found = steps(g, model) if step else any_number_of_steps(g, model)
-    g.rename(found, [each.name for each in outputs])
+    results = steps(g, model) if step else any_number_of_steps(g, model)
+    g.name_outputs(results, [output.name for output in outputs])
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    functions = list(g.functions.values())
-    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
 
 def interface(g: Graph, model: Any) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
