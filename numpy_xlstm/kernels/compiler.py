@@ -4,19 +4,27 @@ This module needs numba. Only ``elementary.py`` and, if numba is installed,
 :mod:`~numpy_xlstm.kernels.functions` import it.
 """
 
+import pickle
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numba
 import numpy as np
 from numba.core import ir
+from numba.core.caching import FunctionCache
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.serialize import dumps
 from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
+
+from numpy_xlstm.disk import fcntl
 
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}
 """Types of literals that widen neither float32 nor float64."""
@@ -90,20 +98,82 @@ def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bo
     overload(name, jit_options=options, strict=False)(lambda *args: function)
 
 
+class DiskCache(FunctionCache):  # type: ignore[misc]
+    """Compiled code of a kernel on disk: numba's cache with checksums, and without errors.
+
+    Each signature on each kind of processor has a file of its own. It begins with a hash of the
+    code and of the sources that the kernel is compiled from. A file with another hash is damaged or
+    out of date, and is replaced. Where nothing can be written, every process compiles again.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.stamp = source_hash(function.__module__)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return the compiled kernel for a signature, or None."""
+        target.refresh()
+        with suppress(OSError):
+            content = self.file(signature, target.codegen()).read_bytes()
+            if content[:32] == self.hash(content[32:]):
+                return self._impl.rebuild(target, pickle.loads(content[32:]))
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Write a compiled kernel."""
+        if self._impl.check_cachable(compiled):
+            code = dumps(self._impl.reduce(compiled))
+            file = self.file(signature, compiled.codegen)
+            with suppress(OSError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                partial_file = file.with_suffix(f".{uuid4().hex}")
+                try:
+                    partial_file.write_bytes(self.hash(code) + code)
+                    partial_file.replace(file)
+                finally:
+                    partial_file.unlink(missing_ok=True)
+
+    def file(self, signature: Any, codegen: Any) -> Path:
+        """Return the file for a signature."""
+        key = sha256(repr(self._index_key(signature, codegen)).encode()).hexdigest()
+        return Path(self.cache_path, f"{self._impl.filename_base}-{key[:16]}.nbc")
+
+    def hash(self, code: bytes) -> bytes:
+        """Return the hash at the beginning of a file, 32 bytes."""
+        return sha256(self.stamp + numba.__version__.encode() + code).digest()
+
+
 def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return numba's dispatcher of a kernel, with a cache on disk."""
     compiled = numba.njit(function, **OPTIONS)
-    with suppress(RuntimeError):  # no writable folder: every process compiles again
-        compiled.enable_caching()
-        # Numba checks only the kernel's own file for changes, but also compiles functions from
-        # other files into the kernel.
-        file = compiled._cache._cache_file
-        file._source_stamp = file._source_stamp, sources()
+    compile_now = compiled.compile
+
+    def compile_once(signature: Any) -> Any:
+        """Compile or load the kernel, while no other process does this for a kernel of the file."""
+        with ExitStack() as stack:
+            with suppress(OSError, AttributeError):  # no file, or no locks
+                source = stack.enter_context(Path(function.__code__.co_filename).open("rb"))
+                fcntl.flock(source, fcntl.LOCK_EX)
+            return compile_now(signature)
+
+    compiled.compile = compile_once
+    with suppress(RuntimeError):  # no folder can be written to
+        compiled._cache = DiskCache(function)
     return compiled  # type: ignore[no-any-return]
 
 
 @cache
-def sources() -> list[tuple[str, int]]:
-    """Return names and modification times of the files with compiled code."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    return [(file.name, file.stat().st_mtime_ns) for file in files]
+def source_hash(module: str) -> bytes:
+    """Hash the files that a kernel is compiled from.
+
+    They are its module, this one, ``elementary.py``, and all modules of this package whose
+    functions one of them uses.
+    """
+    package = __name__.rpartition(".")[0]
+    modules = [module, __name__, f"{package}.elementary"]
+    for name in modules:  # grows
+        values = vars(sys.modules[name]).values()
+        used = {getattr(value, "__module__", getattr(value, "__name__", "")) for value in values}
+        modules += sorted({str(n) for n in used if str(n).startswith(package)} - {*modules})
+    files = (Path(str(sys.modules[name].__file__)) for name in sorted(modules))
+    return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).digest()

@@ -130,10 +130,9 @@ class one_blas_thread:
         global _unlimited
         with _limits:
             _callers.add(ref(self, leave))
-            if not _unlimited:
-                _unlimited = counts()
-                for library in libraries():
-                    library.set_count(1)
+            _unlimited = _unlimited or counts()
+            for library in libraries():
+                library.set_count(1)
 
     def __exit__(self, *error: object) -> None:
         leave(ref(self))
