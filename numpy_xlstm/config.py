@@ -1,13 +1,14 @@
 """Reading, checking and writing configurations: plain dataclasses, JSON and YAML."""
 
 import dataclasses
+import functools
 import inspect
 import json
 import os
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from numpy_xlstm.disk import read_regular, write_text
 from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
-from numpy_xlstm.errors import OptionError, printable
+from numpy_xlstm.errors import CheckpointError, OptionError, printable
 from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
 
 
@@ -23,28 +24,37 @@ from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
 class Config:
     """Base class of configurations: frozen dataclasses that are checked when they are made.
 
-    ``dataclasses.replace`` makes a configuration with other values. Names with a leading underscore
-    are skipped: the official package computes these fields from the others.
+    The annotation of a field is a type such as ``int``, ``list[int]``, ``tuple[int, float]``,
+    ``Literal["a", "b"]``, another configuration, or a union of these. It may have additional
+    checks, as in ``Annotated[int, check_positive]``, that are functions of the name and the value
+    and are not applied to None. ``dataclasses.replace`` makes a configuration with other values.
+
+    Names with a leading underscore are skipped: the official package computes these fields from the
+    others.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Note(Config):
+    ...     step: Count
+    ...     losses: list[Real] = dataclasses.field(default_factory=list)
+    >>> Note.from_dict({"step": 3, "losses": [1.5]})
+    Note(step=3, losses=[1.5])
+    >>> Note.read("run.notes", {"step": 3, "losses": [1.5, "x"]})
+    Traceback (most recent call last):
+    numpy_xlstm.errors.CheckpointError: run.notes.losses[1]: expected float; got 'x'
     """
 
     def __post_init__(self) -> None:
-        """Raise :class:`OptionError` if a value does not have the type of its field.
-
-        A type may have an additional check, as in ``Annotated[int, check_positive]``, which is not
-        applied to None.
-        """
-        for name, (allowed, checks) in _rules(type(self)).items():
+        """Raise :class:`OptionError` if a value does not have the type of its field."""
+        for name, hint in _hints(type(self)).items():
             value = _plain(getattr(self, name))
             object.__setattr__(self, name, value)
-            if not any(_fits(value, kind) for kind in allowed):
-                kinds = [k.__name__ if isinstance(k, type) else repr(k) for k in allowed]
-                raise OptionError(f"{name}: expected {' or '.join(kinds)}; got {value!r}")
-            for check in checks if value is not None else ():
-                check(name, value)
+            _check(name, value, hint)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make a configuration from nested dictionaries.
+    def from_dict(cls, values: Mapping[str, Any], *, others: bool = False) -> Self:
+        """Make a configuration from nested dictionaries; skip other names if ``others`` is True.
 
         Raises
         ------
@@ -52,20 +62,47 @@ class Config:
             If a name is unknown or missing, or a value is invalid.
         """
         if not isinstance(values, Mapping):
-            raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r}")
+            raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r:.80}")
         given = {str(name): value for name, value in values.items() if str(name)[:1] != "_"}
         fields, here = inspect.signature(cls).parameters, f"{cls.__name__}: expected"
-        for name in given.keys() - fields.keys():
+        for name in [] if others else sorted(given.keys() - fields.keys()):
             hint = did_you_mean(name, fields) or f"; it has {', '.join(fields)}"
-            raise OptionError(f"{here} the names of its fields; got {name!r}{hint}")
+            raise OptionError(f"{here} the names of its fields; got {name!r:.80}{hint}")
         required = [name for name, field in fields.items() if field.default is field.empty]
         if needed := [name for name in required if name not in given]:
-            raise OptionError(f"{here} {', '.join(needed)} too; got {given!r}")
-        for name, (allowed, _) in _rules(cls).items():
-            for kind in allowed:
-                if hasattr(kind, "from_dict") and isinstance(given.get(name), Mapping):
-                    given[name] = kind.from_dict(given[name])
-        return cls(**given)
+            raise OptionError(f"{here} {', '.join(needed)} too; got {given!s:.80}")
+        known = {name: value for name, value in given.items() if name in fields}
+        for name in known:
+            for kind in _alternatives(_hints(cls)[name]):
+                if hasattr(kind, "from_dict") and isinstance(known[name], Mapping):
+                    known[name] = kind._within(name, known[name])
+        return cls(**known)
+
+    @classmethod
+    def _within(cls, place: str, values: Any, *, others: bool = False) -> Self:
+        """Do the same as :meth:`from_dict`, with errors that begin with a place."""
+        try:
+            return cls.from_dict(values, others=others)
+        except OptionError as error:
+            whole = f"{cls.__name__}: "
+            message = str(error).removeprefix(whole)
+            between = ": " if str(error).startswith(whole) else "."
+            raise OptionError(f"{place}{between}{message}" if place else message) from error
+
+    @classmethod
+    def read(cls, place: str, values: Any, *, others: bool = False) -> Self:
+        """Do the same as :meth:`from_dict` for values in a file, at a place such as "training".
+
+        Raises
+        ------
+        CheckpointError
+            If a name is unknown or missing, or a value is invalid. The message begins with the
+            place and the field.
+        """
+        try:
+            return cls._within(place, values, others=others)
+        except OptionError as error:
+            raise CheckpointError(str(error)) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values, the input of :meth:`from_dict`."""
@@ -112,18 +149,23 @@ def read_values(path: str | os.PathLike[str]) -> Any:
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
     """Raise :class:`OptionError` unless low ≤ value < high."""
     if not low <= value < high:
-        raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r}")
+        raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r:.80}")
 
+
+LARGEST = 3e38
+"""Bound of numbers that are finite also in float32."""
 
 Positive = typing.Annotated[int, check_positive]
 Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
+Count = typing.Annotated[int, partial(check_range, low=0, high=2**63)]
+Real = typing.Annotated[float, partial(check_range, low=-LARGEST, high=LARGEST)]
+NotNegative = typing.Annotated[float, partial(check_range, low=0, high=LARGEST)]
 
 
-@cache
-def _rules(kind: Any) -> dict[str, tuple[list[Any], tuple[Any, ...]]]:
-    """Return the allowed types or values of each field, and its additional checks."""
-    plain, full = (typing.get_type_hints(kind, include_extras=extras) for extras in (False, True))
-    return {n: (_alternatives(plain[n]), getattr(full[n], "__metadata__", ())) for n in plain}
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Return the annotations of the fields, which are the same for every object of a class."""
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _alternatives(hint: Any) -> list[Any]:
@@ -133,15 +175,54 @@ def _alternatives(hint: Any) -> list[Any]:
     return [None if hint is type(None) else hint]
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value has the type ``kind``, or equals it if it is a single value.
+def _check(name: str, value: Any, hint: Any) -> None:
+    """Raise :class:`OptionError` unless a value and its entries have their types and ranges."""
+    if typing.get_origin(hint) is typing.Annotated:
+        inner, *checks = typing.get_args(hint)
+        _check(name, value, inner)
+        for check in checks if value is not None else ():
+            check(name, value)
+        return
+    allowed = _alternatives(hint)
+    if not (fitting := [kind for kind in allowed if _fits(value, kind)]):
+        expected = " or ".join(map(_text, allowed))
+        raise OptionError(f"{name}: expected {expected}; got {value!r:.80}")
+    if fitting[0] is not hint:
+        _check(name, value, fitting[0])
+    elif isinstance(value, list):
+        inner = typing.get_args(hint)
+        entries = inner * len(value) if typing.get_origin(hint) is list else inner
+        for n, (entry, each) in enumerate(zip(value, entries, strict=bool(inner))):
+            _check(f"{name}[{n}]", entry, each)
 
-    An int is accepted as a float, and a bool is not accepted as an int.
+
+def _text(hint: Any) -> str:
+    """Return the name of a type or of a single value, for errors."""
+    hint = _bare(hint)
+    kind = typing.get_origin(hint) or hint
+    if kind is tuple:
+        return f"a list of {len(typing.get_args(hint))}"
+    if isinstance(kind, type) and issubclass(kind, Config | dict):
+        return "a mapping of names"
+    return kind.__name__ if isinstance(hint, type) else repr(hint)
+
+
+def _bare(hint: Any) -> Any:
+    """Return a type without its checks."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value has a type, or equals it if it is a single value.
+
+    An int is accepted as a float, and a bool is not accepted as an int. Tuples are lists of a
+    certain length, and their entries are not examined.
     """
-    if typing.get_origin(kind) is list:
-        (entry,) = typing.get_args(kind)
-        return isinstance(value, list) and all(_fits(each, entry) for each in value)
-    kind = typing.get_origin(kind) or kind
+    if typing.get_origin(hint) is typing.Annotated:
+        return any(_fits(value, kind) for kind in _alternatives(_bare(hint)))
+    kind = typing.get_origin(hint) or hint
+    if kind is tuple:
+        return isinstance(value, list) and len(value) == len(typing.get_args(hint))
     if not isinstance(kind, type):
         return bool(value == kind)
     kinds = (int, float) if kind is float else (kind,)

@@ -1,11 +1,12 @@
 """The kinds of models in checkpoints of this package, and their configurations."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.metadata import LANGUAGE_MODEL, MAPPING, Check, choice, options
+from numpy_xlstm.config import Config, Count, Real
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN, Recurrent, mLSTM, sLSTM
 from numpy_xlstm.models import (
@@ -40,8 +41,6 @@ class Kind(NamedTuple):
     """Function from a model to its configuration, as JSON values."""
     build: Callable[[dict[str, Any], np.random.Generator], Recurrent]
     """Function from a configuration and a :class:`MetaInitialisation` to a shape-only model."""
-    check: Check = MAPPING
-    """Validation of the configuration in a file."""
 
     @classmethod
     def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
@@ -70,18 +69,49 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _check_language_model(place: str, config: Any) -> None:
-    LANGUAGE_MODEL(place, config)
-    cell = config["cell"]
-    choice(BODIES)(f"{place}.cell.kind", cell["kind"])
-    options(BODIES[cell["kind"]][1])(f"{place}.cell.options", cell["options"])
+@dataclass(frozen=True)
+class CellDescription(Config):
+    """Body of a :class:`LanguageModel`, which checks its options."""
+
+    kind: Literal["LSTM", "GRU", "RNN", "sLSTM", "mLSTM"]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LanguageModelOptions(Config):
+    """Options of a :class:`LanguageModel`."""
+
+    tied: bool
+    head_bias: bool
+    cap: Real | None
+    embedding_dropout: Real
+
+
+@dataclass(frozen=True)
+class LanguageModelDescription(Config):
+    """Description of a :class:`LanguageModel` in a checkpoint."""
+
+    vocab_size: Count
+    embedding_size: Count
+    cell: CellDescription
+    options: LanguageModelOptions
 
 
 def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
-    layer, _ = BODIES[config["cell"]["kind"]]
-    body = layer(**config["cell"]["options"], dtype=np.float64, rng=rng)
-    sizes = config["vocab_size"], config["embedding_size"]
-    return LanguageModel(*sizes, body, **config["options"], rng=rng)
+    description = LanguageModelDescription.read("config", config)
+    layer, names = BODIES[description.cell.kind]
+    options = _checked_names("config.cell.options", description.cell.options, names)
+    body = layer(**options, dtype=np.float64, rng=rng)
+    sizes = description.vocab_size, description.embedding_size
+    return LanguageModel(*sizes, body, **description.options.to_dict(), rng=rng)
+
+
+def _checked_names(place: str, options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return options that have exactly these names. The layer checks their values."""
+    for name in sorted({*options} ^ {*names}):
+        expected, got = ("no such option", "one") if name in options else ("a value", "none")
+        raise CheckpointError(f"{place}.{name:.80}: expected {expected}; got {got}")
+    return options
 
 
 def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
@@ -92,13 +122,14 @@ def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
     names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
     return Kind(
         lambda layer: {name: getattr(layer, name) for name in names},
-        lambda given, rng: kind(**given, dtype=np.float64, rng=rng),
-        options(names),
+        lambda config, rng: kind(
+            **_checked_names("config", config, names), dtype=np.float64, rng=rng
+        ),
     )
 
 
 KINDS = {
-    "LanguageModel": Kind(_describe_language_model, _build_language_model, _check_language_model),
+    "LanguageModel": Kind(_describe_language_model, _build_language_model),
     "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
@@ -107,9 +138,12 @@ KINDS = {
 """Kinds of models in a checkpoint, by the names of their classes."""
 
 
-def kind_of(name: Any) -> Kind:
+def kind_of(name: str) -> Kind:
     """Return the kind with this name, or raise :class:`CheckpointError`."""
     if name == "SmallModel" and name not in KINDS:
-        raise CheckpointError("kind: a model of an experiment; import numpy_xlstm.experiments first")
-    choice(KINDS)("kind", name)
+        raise CheckpointError(
+            "kind: a model of an experiment; import numpy_xlstm.experiments first"
+        )
+    if name not in KINDS:
+        raise CheckpointError(f"kind: expected one of {', '.join(KINDS)}; got {name!r:.80}")
     return KINDS[name]

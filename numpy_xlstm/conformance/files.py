@@ -10,16 +10,16 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.metadata import MAPPING, TEXT, each, record
 from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, check_total, open_tensors
+from numpy_xlstm.config import Config
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.case import cases as every_case
 from numpy_xlstm.conformance.case_data import Content
@@ -35,10 +35,39 @@ MOST_BYTES = 100_000_000
 CASE_FOLDERS = ("inputs", "results", "bounds")
 """Folders, each with a file for each case."""
 
-FILE = record({"path": TEXT, "sha256": TEXT})
-CASE = record({"id": TEXT, "files": record(dict.fromkeys(CASE_FOLDERS, FILE))}, closed=False)
-VERSIONED = record({"version": TEXT, "sha256": TEXT, "cases": each(MAPPING)}, closed=False)
-"""Fields that a manifest must have. Others of a case are compared with the case itself."""
+
+@dataclass(frozen=True)
+class FileEntry(Config):
+    """A file of a case in a manifest."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CaseFiles(Config):
+    """The files of a case in a manifest."""
+
+    inputs: FileEntry
+    results: FileEntry
+    bounds: FileEntry
+
+
+@dataclass(frozen=True)
+class CaseEntry(Config):
+    """A case in a manifest. Other fields are compared with the case itself."""
+
+    id: str
+    files: CaseFiles
+
+
+@dataclass(frozen=True)
+class Manifest(Config):
+    """Fields that a manifest must have."""
+
+    version: str
+    sha256: str
+    cases: list[dict[str, Any]]
 
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
@@ -166,7 +195,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     path = folder / "manifest.json"
     try:
         said = parse_json(read_regular("manifest", path, MAX_BYTES))
-        VERSIONED("manifest", said)
+        Manifest.read("manifest", said, others=True)
         if said["version"] != VERSION:
             raise CheckpointError(f"expected vectors of version {VERSION}; got {said['version']!r}")
         if said["sha256"] != digest(said):
@@ -209,7 +238,7 @@ def check_written(name: str, folder: Path) -> None:
 
 def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
     """Return the case of an entry of the manifest, whose tensors are read at first use."""
-    CASE("case", said)
+    CaseEntry.read("case", said, others=True)
     if (case := known.get(said["id"])) is None:
         raise CheckpointError(f"expected ids of cases; got {said['id']!r:.80}")
     if differ := [name for name, fact in facts(case).items() if said.get(name) != fact]:

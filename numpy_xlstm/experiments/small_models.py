@@ -1,6 +1,7 @@
 """The models of the experiments: a few blocks or layers between inputs and a linear head."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm import models
 from numpy_xlstm.checkpoints.kinds import KINDS, Kind
-from numpy_xlstm.checkpoints.metadata import COUNT, choice, optional, record
+from numpy_xlstm.config import Config, Count
 from numpy_xlstm.layers import (
     GRU,
     LSTM,
@@ -170,8 +171,17 @@ def build_model(
     return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
 
 
+@dataclass(frozen=True)
+class SmallDescription(Config):
+    """Description of a small model in a checkpoint."""
+
+    name: str
+    vocabulary: Count | None
+
+
 KINDS["SmallModel"] = Kind(
     lambda model: {"name": model.name, "vocabulary": model.vocabulary},
-    lambda config, rng: build_model(**config, dtype=np.float64, rng=rng),
-    record({"name": choice(ALL_MODELS), "vocabulary": optional(COUNT)}),
+    lambda config, rng: build_model(
+        **SmallDescription.read("config", config).to_dict(), dtype=np.float64, rng=rng
+    ),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints import save_checkpoint
-from numpy_xlstm.checkpoints.metadata import LOG_LINE, RUN
+from numpy_xlstm.checkpoints.metadata import LogLine, RunMetadata
 from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_link
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -134,7 +134,7 @@ class Run:
             raise CheckpointError(
                 f"{CHECKPOINT}: expected a checkpoint of a run; got one without a log"
             )
-        RUN(f"{CHECKPOINT}: training", found)
+        RunMetadata.read(f"{CHECKPOINT}: training", found, others=True)
         options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
         run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
@@ -220,7 +220,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
                 raise CheckpointError(
                     f"{name}: expected JSON in every line; got {error} in line {number}"
                 ) from error
-            LOG_LINE(f"{name}: line {number}", entry)
+            LogLine.read(f"{name}: line {number}", entry, others=True)
             yield entry
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.files import as_json
-from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING, choice
+from numpy_xlstm.checkpoints.metadata import Generator, TrainingMetadata
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_form, check_generator, check_has
+from numpy_xlstm.numerics import Array, check_choice, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.optimizers import OPTIMIZERS
 from numpy_xlstm.training.protocol import Optimizer
@@ -157,10 +157,10 @@ class TrainingState:
         comm: ranks.Comm | None = None,
     ) -> Self:
         """Make the state of stored values, or raise :class:`CheckpointError`."""
-        TRAINING(place, found)
+        TrainingMetadata.read(place, found, others=True)
         options = dict(found["optimizer"])
-        choice(OPTIMIZERS)("training.optimizer.kind", kind := options.pop("kind", None))
         try:
+            kind = check_choice("optimizer.kind", options.pop("kind", None), OPTIMIZERS)
             optimizer = OPTIMIZERS[kind](model.params, **options)
             if options.keys() != optimizer.options.keys():  # a default could be another one
                 expected = ", ".join(optimizer.options)
@@ -183,7 +183,7 @@ class TrainingState:
 
 def generator_from_state(state: Any) -> np.random.Generator:
     """Make a generator with this state. The state is validated first, because NumPy does not."""
-    GENERATOR("rng", state)
+    Generator.read("rng", state)
     bits = getattr(np.random, state["bit_generator"])(0)
     bits.state = state
     return np.random.Generator(bits)

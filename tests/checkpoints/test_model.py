@@ -219,8 +219,8 @@ def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, {"format": 2}, r"a\.npz: expected format version 1; got 2"),
         ({}, {"format": None}, r"expected format version 1; got None"),
         ({}, {"kind": "Transformer"}, "kind: expected one of LanguageModel.*got 'Transformer'"),
-        ({}, {"config": {"vocab_size": 7}}, r"config\.embedding_size: expected a value; got none"),
-        ({}, {"dtype": "int32"}, r"dtype: expected one of .*float32.*got 'int32'"),
+        ({}, {"config": {"vocab_size": 7}}, r"config: expected embedding_size, cell, options too"),
+        ({}, {"dtype": "int32"}, r"dtype: expected .*float32.*got 'int32'"),
         ({"model.head.bias": None}, {}, "a.npz: expected 'head.bias' too; got none"),
         ({"model.extra": np.ones(2)}, {}, "a.npz: expected no 'model.extra'; got one"),
         (

@@ -316,10 +316,10 @@ def test_a_line_that_is_not_written_whole_is_not_written(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("3", "line 1: expected a mapping of values; got 3"),
-        ('{"step": 1, "bits": 2.0}', r"line 1\.loss: expected a value"),
-        ('{"step": 1, "loss": 1}', r"line 1\.bits: expected a value"),
-        ('{"step": "1", "bits": 2}', r"line 1\.step: expected a whole number"),
+        ("3", "line 1: expected a mapping of names; got 3"),
+        ('{"step": 1, "bits": 2.0}', r"line 1: expected loss too"),
+        ('{"step": 1, "loss": 1}', r"line 1: expected bits too"),
+        ('{"step": "1", "loss": 1, "bits": 2}', r"line 1\.step: expected int"),
         ('{"step": 1, "bits": NaN}', "expected JSON in every line; got bits: expected a finite"),
         ("[" * 9998, "expected JSON in every line; got .* in line 1"),
         ('{"step": 1, "loss": 1, "bits": 2}\n{', "expected JSON in every line; got .* in line 2"),

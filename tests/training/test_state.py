@@ -82,7 +82,7 @@ def test_the_options_of_the_optimiser_come_back(tmp_path: Path) -> None:
 
 def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model.npz", start().model)
-    message = r"^model\.npz: training\.step: expected a value; got none$"
+    message = r"^model\.npz: training: expected step, tokens, .* too; got {}$"
     with pytest.raises(CheckpointError, match=message):
         TrainingState.load(tmp_path / "model.npz")
 
@@ -117,22 +117,22 @@ PCG64: Any = np.random.PCG64(0).state
             {},
             r"carried\.0\.h: .*got \(3, 5\)",
         ),
-        ({}, {"step": None}, r"^state\.npz: training\.step: expected a value; got none$"),
+        ({}, {"step": None}, r"^state\.npz: training: expected step too; got {"),
         (
             {},
             {"rng": {"bit_generator": "Dice"}},
-            r"rng\.bit_generator: .*got 'Dice'",
+            r"rng: expected .* too; .* 'Dice'",
         ),
-        ({}, {"rng": {"bit_generator": "MT19937"}}, r"rng\.bit_generator: .*got 'MT19937'"),
-        ({}, {"rng": 3}, r"training\.rng: expected a mapping of values; got 3"),
-        ({}, {"rng": PCG64 | {"state": 3}}, r"rng\.state: expected a mapping of values; got 3"),
+        ({}, {"rng": {"bit_generator": "MT19937"}}, r"rng: expected .* too; .* 'MT19937'"),
+        ({}, {"rng": 3}, r"training\.rng: expected a mapping of names; got 3"),
+        ({}, {"rng": PCG64 | {"state": 3}}, r"rng\.state: expected a mapping of names; got 3"),
         (
             {},
             {"rng": PCG64 | {"state": {"state": -1, "inc": 1}}},
             r"rng\.state\.state: .*got -1",
         ),
         ({}, {"rng": PCG64 | {"state": {"state": 1, "inc": 2**128}}}, r"rng\.state\.inc: expected"),
-        ({}, {"rng": PCG64 | {"has_uint32": 2}}, r"rng\.has_uint32: .*below 2; got 2"),
+        ({}, {"rng": PCG64 | {"has_uint32": 2}}, r"rng\.has_uint32: expected 0 or 1; got 2"),
         ({}, {"rng": PCG64 | {"uinteger": 1.0}}, r"rng\.uinteger: .*got 1\.0"),
         ({}, {"optimizer": STORED | {"lr": -1}}, "lr: expected a number"),
         ({}, {"optimizer": STORED | {"lr": "1"}}, r"resumed; .*\(lr: expected a number"),
@@ -141,10 +141,14 @@ PCG64: Any = np.random.PCG64(0).state
         ({}, {"optimizer": STORED | {"decays": ["W"]}}, "decays: expected names of .*; got 'W'"),
         ({}, {"optimizer": STORED | {"decays": "W"}}, "decays: expected a function .*; got 'W'"),
         ({}, {"optimizer": STORED | {"decays": [["W"]]}}, r"decays: .*; got \['W'\]"),
-        ({}, {"step": True}, r"training\.step: expected a whole number.*got True"),
-        ({}, {"elapsed": -1.0}, r"training\.elapsed: expected a finite number, at least 0; got -1"),
+        ({}, {"step": True}, r"training\.step: expected int; got True"),
+        ({}, {"elapsed": -1.0}, r"training\.elapsed: expected a number in \[0, 3e\+38\); got -1"),
         ({}, {"validations": [[3, 1.0], [5]]}, r"training\.validations\[1\]: expected a list of 2"),
-        ({}, {"validations": [[3, None]]}, r"training\.validations\[0\]\[1\]: expected a finite"),
+        (
+            {},
+            {"validations": [[3, None]]},
+            r"training\.validations\[0\]\[1\]: expected float; got None",
+        ),
         ({"carried.0.h": None, "carried.0.c": None}, {}, "carried state: expected \\['carried.0"),
         ({}, {"carried": 10**9}, r"carried\.0\..: expected shape \(1000000000, 6\); got"),
     ],
