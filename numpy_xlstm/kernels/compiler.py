@@ -24,7 +24,11 @@ from numba.core.serialize import dumps
 from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
 
-from numpy_xlstm.disk import fcntl
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}
 """Types of literals that widen neither float32 nor float64."""
