@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from numpy_xlstm.kernels.functions import compiled, kernel
-from numpy_xlstm.kernels.parts import for_loops
+from numpy_xlstm.kernels.parts import check_residual, for_loops
 from numpy_xlstm.numerics import Array
 
 
@@ -23,7 +23,9 @@ def correlate(padded: Array, taps: Array) -> Array:
 
 def correlate_backward(dy: Array, padded: Array, taps: Array) -> tuple[Array, Array]:
     """Return the gradients of ``padded`` and of the taps."""
-    K = len(taps)
+    (B, T, D), K = dy.shape, len(taps)
+    check_residual("padded x", padded, (B, T + K - 1, D), dy.dtype)
+    check_residual("taps", taps, (K, D), dy.dtype)
     if not compiled(dy.dtype):
         around = np.pad(dy, ((0, 0), (K - 1, K - 1), (0, 0)))
         dtaps = np.einsum("btd,btdk->kd", dy, windows(padded, K))  # [conv.4]

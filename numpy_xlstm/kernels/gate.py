@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
-from numpy_xlstm.kernels.parts import for_loops
+from numpy_xlstm.kernels.parts import check_residual, for_loops
 from numpy_xlstm.kernels.silu import slope, value_and_gate
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.activations import lowest
@@ -78,6 +78,8 @@ def forward(normed: Array, a: Array, skip: Array, z: Array) -> tuple[Array, ...]
 
 def backward(dy: Array, a: Array, read: Array, gate: Array, s: Array) -> tuple[Array, ...]:
     """Return the gradients of z, r and the skip weight; the argument s is σ(z)."""
+    for name, array in (("a", a), ("r", read), ("SiLU(z)", gate), ("σ(z)", s)):
+        check_residual(name, array, dy.shape, dy.dtype)
     if not compiled(a.dtype):
         dz, dread = gated_backward(dy, read, gate, s)
         return dz, dread, np.einsum("btd,btd->d", dread, a)  # [mblock.10]
@@ -91,6 +93,8 @@ def backward_active(
     dread: Array, skip: Array, from_q: Array, from_k: Array, a: Array, s: Array
 ) -> Array:
     """Return the gradient of c."""
+    for name, array in (("a", a), ("σ(c)", s)):
+        check_residual(name, array, dread.shape, dread.dtype)
     if not compiled(a.dtype):
         return active_backward(dread, skip, from_q, from_k, a, s)  # type: ignore[no-any-return]
     dc = np.empty(a.shape, a.dtype)

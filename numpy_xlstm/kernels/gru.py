@@ -53,7 +53,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return dn, dr, dz, r * dn, z * dh  # [gru.12] [gru.14]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=4)
+CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=4, recurrent=3)
 
 
 def forward(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import Array, dot
 
 LANES = 16
@@ -35,6 +36,8 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
 def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
     """Return the gradient of x from that of x̂  [norm.6]."""
     width = dy.shape[-1]
+    check_residual("x̂", normed, dy.shape, dy.dtype)
+    check_residual("r", scale, (*dy.shape[:-1], 1), dy.dtype)
     if compiled(dy.dtype):
         shape, number = dy.shape, dy.dtype.type
         dy, normed = (np.ascontiguousarray(a).reshape(-1, width) for a in (dy, normed))

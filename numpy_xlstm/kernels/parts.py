@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import parallel_map, spread
@@ -67,6 +68,16 @@ def by_row(array: Array, R: Array, B: int) -> Array:
     for steps in spread(T, array.size // BLOCK):  # what fits into the cache is copied much faster
         rows[:, :, steps] = parts[:, :, steps]
     return rows.reshape(B, T, X * NH * D)
+
+
+def check_residual(name: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise :class:`CacheError` for residuals that do not fit the other arguments.
+
+    A compiled loop does not check its indices and would read outside of an array that is too small.
+    """
+    if getattr(array, "shape", None) != shape or array.dtype != dtype:
+        got = f"{getattr(array, 'shape', None)} and {getattr(array, 'dtype', type(array))}"
+        raise CacheError(f"cache: expected {name} of shape {shape} and {dtype}; got {got}")
 
 
 def padding(lengths: Array, T: int) -> Array:

@@ -29,12 +29,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
 from numpy_xlstm.kernels.parts import (
     BLOCK,
     by_part,
     by_row,
+    check_residual,
     for_each_part,
     for_loops,
     groups,
@@ -152,8 +153,9 @@ class Recurrence:
         Functions of tuples of numbers or arrays.
     state, cache : type
         Types of the state, which consists of h and the memory, and of the cache.
-    gates, units : int
-        Count of gates, and of constants of a unit.
+    gates, recurrent, units : int
+        Count of gates, of those that contain R h (all of them if omitted), and of constants of a
+        unit.
     """
 
     def __init__(
@@ -165,8 +167,10 @@ class Recurrence:
         cache: type[ScanCache] = ScanCache,
         *,
         gates: int,
+        recurrent: int | None = None,
         units: int = 0,
     ) -> None:
+        self.gates, self.units, self.recurrent = gates, units, recurrent or gates
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
         self.state, self.cache = state, cache
         S = len(state._fields)
@@ -203,7 +207,12 @@ class Recurrence:
         """
         R = for_loops(params["R"])
         R = R.reshape(-1, *R.shape[-2:])
-        (B, T, _), (NH, _, D), S = Wx.shape, R.shape, len(state)
+        (B, T, width), (NH, rows, D), S = Wx.shape, R.shape, len(state)
+        if (NH * D * self.gates, self.recurrent * D) != (width, rows):
+            raise ShapeError(
+                f"R: expected shape (NH, {self.recurrent}·D, D) with NH·D = {width // self.gates}; "
+                f"got {R.shape}"
+            )
         ends = np.full(B, T) if lengths is None else lengths
         if lengths is not None:
             Wx[padding(lengths, T)] = 0
@@ -261,6 +270,7 @@ class Recurrence:
 
         The final state of row n is the state after ``ends[n]`` steps; later steps are padding.
         """
+        cache = self.fitting(cache, dy)
         gates, R, _, _, ends = cache
         B, P = len(dy), gates.shape[1] // len(R)
         last = np.array(dstate).swapaxes(0, 1)
@@ -276,6 +286,26 @@ class Recurrence:
         if not ends.all():
             dstate0[ends == 0] = last[ends == 0]
         return by_row(dgates, R, B), self.state(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
+
+    def fitting(self, cache: Any, dy: Array) -> Any:
+        """Return the cache with arrays that loops accept, if it fits the cotangent of y."""
+        gates, R, units, states, ends = arrays = [for_loops(np.asarray(array)) for array in cache]
+        (B, T, H), dtype = dy.shape, dy.dtype
+        NH, N = len(R) if R.ndim == 3 else 0, gates.shape[1] if gates.ndim == 4 else 0
+        if NH < 1 or H % NH or N % NH or N < 1 or B % (N // NH):
+            raise CacheError(
+                f"cache: expected gates (T, N, G, U) and R (NH, K·D, D) that fit dy {dy.shape}; "
+                f"got {gates.shape} and {R.shape}"
+            )
+        D, U, S = H // NH, B * H // N, len(self.state._fields)
+        check_residual("gates", gates, (T, N, self.gates, U), dtype)
+        check_residual("R", R, (NH, self.recurrent * D, D), dtype)
+        check_residual("units", units, (self.units, N, U), dtype)
+        check_residual("states", states, (T + 1, S, N, U), dtype)
+        check_residual("ends", ends, (B,), np.dtype(int))
+        if ends.min(initial=0) < 0 or ends.max(initial=0) > T:
+            raise CacheError(f"cache: expected ends from 0 to {T}; got {ends}")
+        return cache._make(arrays)
 
     def array_loop_backward(
         self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
@@ -318,6 +348,8 @@ class Recurrence:
     def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
         """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
         check_cache(cache, self.cache)
+        if [np.ndim(array) for array in cache] != [4, 3, 3, 4, 1]:
+            raise CacheError("cache: expected the arrays that this forward returned; got others")
         B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
         dy = np.where(padding(cache.ends, T)[..., None], 0, dy)

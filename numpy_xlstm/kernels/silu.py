@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, exp, kernel, maximum, pointwise
+from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.activations import lowest
 
@@ -52,9 +53,11 @@ def forward(x: Array) -> tuple[Array, Array]:
 
 def backward(dy: Array, y: Array, s: Array) -> Array:
     """Return the gradient of x."""
+    for name, array in (("x σ(x)", y), ("σ(x)", s)):
+        check_residual(name, array, dy.shape, dy.dtype)
     if not compiled(dy.dtype):
-        found: Array = dy * slope(y, s)
-        return found
+        dx: Array = dy * slope(y, s)
+        return dx
     dx = np.empty(dy.shape, dy.dtype)
     loop_backward(flat(dy), flat(y), flat(s), flat(dx))
     return dx

@@ -25,6 +25,7 @@ from numpy_xlstm.kernels.mlstm.matrices import (
     weights,
 )
 from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients
+from numpy_xlstm.kernels.parts import for_loops
 from numpy_xlstm.numerics import Array, check_positive
 
 CHUNK_SIZE = 64
@@ -193,13 +194,23 @@ class ChunkwiseCache(NamedTuple):
     w_state: Array  # w_i0, weights of the state before the chunk, (N, G·L)
     C: Array  # before, between and after the chunks, (N, G + 1, DK, DV)
 
+    def shapes(self, N: int, T: int, DK: int, DV: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays for N heads and T steps."""
+        L = np.shape(self.w)[-1] if np.ndim(self.w) else 0
+        G = -(-T // max(1, L))
+        all_steps = N, G * L
+        C = (N, G + 1, DK, DV)
+        shapes = {"k": (*all_steps, DK), "v": (*all_steps, DV), "w": (*all_steps, L)}
+        return shapes | {"w_state": all_steps, "C": C}
+
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients from the last chunk to the first, as described in ``shared.py``."""
         T, steps = q.shape[1], self.k.shape[1]
         dnum, q, dC = padded(dnum, steps), padded(q, steps), dC.copy()
         grads = [np.empty_like(a) for a in (q, self.k, self.v, self.w_state, self.w_state)]
         size = q.size + dnum.size
-        shared.over_heads(backward_through_chunks, size, dnum, q, tuple(self), tuple(grads), dC)
+        residuals = tuple(map(for_loops, self))
+        shared.over_heads(backward_through_chunks, size, dnum, q, residuals, tuple(grads), dC)
         return *(array[:, :T] for array in grads), dC
 
 

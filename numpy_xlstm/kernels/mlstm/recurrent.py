@@ -144,6 +144,12 @@ class RecurrentCache(NamedTuple):
     segment: int
     C: Array  # before each segment, and after the last, (N, S + 1, DK, DV)
 
+    def shapes(self, N: int, T: int, DK: int, DV: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays for N heads and T steps."""
+        S = -(-T // max(1, self.segment))
+        two, C = (N, T), (N, S + 1, DK, DV)
+        return {"k": (N, T, DK), "v": (N, T, DV), "i": two, "f": two, "C": C}
+
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients from the last step to the first, as described in ``shared.py``."""
         k, v, i, f, segment, kept = self

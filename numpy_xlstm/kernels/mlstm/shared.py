@@ -27,9 +27,15 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
-from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
-from numpy_xlstm.kernels.parts import WORTH_THREADS, for_each_part, for_loops, padding
+from numpy_xlstm.kernels.parts import (
+    WORTH_THREADS,
+    check_residual,
+    for_each_part,
+    for_loops,
+    padding,
+)
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -105,6 +111,7 @@ def run(
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Compute gradients in the form of the forward, without validation."""
+    check_residuals(cache, dh)
     *arrays, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
     NH, (h, q, i, f) = dh.shape[1], (joined(array) for array in arrays)
     dh, dstate0 = joined(dh), each_part(joined, dstate)
@@ -128,6 +135,25 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     apart = partial(separate, NH=NH)
     dq, dk, dv, di, df = map(apart, (dq, dk, dv, di, df))
     return dq, dk, dv, di, df, each_part(apart, dstate0)
+
+
+def check_residuals(cache: Cache, dh: Array) -> None:
+    """Raise :class:`CacheError` unless all residuals fit the cotangent of h."""
+    (B, NH, T, DV), dtype, DK = dh.shape, dh.dtype, np.shape(cache.q)[-1:]
+    N, form = B * NH, cache.form
+    shapes = {"h": dh.shape, "q": (B, NH, T, *DK), "i": (B, NH, T), "f": (B, NH, T)}
+    for name, shape in shapes.items():
+        check_residual(name, getattr(cache, name), shape, dtype)
+    stabilised = cache.options[2] == "exp"
+    kinds = {"live": bool, "qn": dtype, "ms": dtype, "past": bool}
+    for name, kind in kinds.items():
+        array = getattr(cache, name)
+        if array is not None or (stabilised and name != "live"):
+            check_residual(name, array, (N, T), np.dtype(kind))
+    if not stabilised and cache.ms is not None:
+        raise CacheError("cache: expected no ms with a sigmoid input gate; got an array")
+    for name, shape in form.shapes(N, T, *DK, DV + stabilised).items():
+        check_residual(name, getattr(form, name), shape, dtype)
 
 
 def joined(array: Array) -> Array:
@@ -187,7 +213,7 @@ def through_stabiliser(
     ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the part of δm from the denominator.
     One of i′ and f′ is the constant 1, and so has no gradient of its own.
     """
-    own, dm = np.where(past, di, df), dm.copy()
+    own, dm, past = np.where(past, di, df), dm.copy(), for_loops(past)
     by_m = dfloor - own
     over_heads(back_through_stabilisers, own.size, own, past, by_m, dm)
     return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.8]
@@ -253,6 +279,9 @@ def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradient
     """Validate the cache, which must be of ``kind``, and the cotangents; compute gradients."""
     check_cache(cache, Cache)
     check_cache(cache.form, kind)
+    q, h = np.shape(cache.q), np.shape(cache.h)
+    if len(h) != 4 or len(q) != 4 or q[:3] != h[:3] or 0 in (*q[:2], q[3]):
+        raise CacheError("cache: expected the arrays that this forward returned; got others")
     check_array("dh", dh, cache.h.shape, cache.h.dtype)
     shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
     empty = empty_memory(shape, dh.dtype, cache.options[2])

@@ -1,0 +1,130 @@
+"""Residuals that do not fit are refused: a compiled loop never reads outside its arrays."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
+from numpy_xlstm.kernels import conv, gate, norms, scan, silu
+from numpy_xlstm.kernels.mlstm import shared
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, put_together
+from tests.ties.test_padding import LENGTHS, subjects
+
+SUBJECTS = subjects(np.float64)
+
+
+def places(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Yield the paths of the arrays that a kernel keeps."""
+    if isinstance(tree, np.ndarray):
+        yield path
+    elif isinstance(tree, tuple):
+        for n, part in enumerate(tree):
+            yield from places(part, (*path, n))
+
+
+def entry(tree: Any, path: tuple[int, ...]) -> Any:
+    """Return the array at a path."""
+    return tree if not path else entry(tree[path[0]], path[1:])
+
+
+def replaced(tree: Any, path: tuple[int, ...], array: Any) -> Any:
+    """Return the tree with another array at a path."""
+    if not path:
+        return array
+    parts = list(tree)
+    parts[path[0]] = replaced(parts[path[0]], path[1:], array)
+    return put_together(tree, parts)
+
+
+def changes(array: Array) -> Iterator[Any]:
+    """Yield arrays of other shapes, dtypes and layouts, numbers outside, and None."""
+    for axis in range(array.ndim):
+        n = array.shape[axis]
+        for indices in (range(n - 1), [*range(n), n - 1], [0] * (2 * n), []) if n else ():
+            yield np.ascontiguousarray(np.take(array, indices, axis=axis))
+    yield from (np.ascontiguousarray(array.T), array.ravel(), array[None].copy(), None)
+    yield np.repeat(array, 2, axis=-1)[..., ::2]
+    if array.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            yield from (array.astype(np.float32), array.astype(int), array.astype(object))
+    else:
+        yield from (array.astype(float), array + 100, array - 100)
+
+
+def outcome(backward: Any, dy: Array, cache: Any) -> list[Array] | None:
+    """Return the gradients, or None if the cache was refused."""
+    with suppress(CacheError, ShapeError, DTypeError):
+        return [array for _, array in leaves("", backward(dy, cache))]
+    return None
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
+    name: str, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, rng = SUBJECTS[name], np.random.default_rng(0)
+    inputs = [rng.standard_normal(shape) for shape in subject.shapes]
+    y, _, cache = subject.forward(*inputs, lengths=LENGTHS if padded else None)
+    dy = rng.standard_normal(y.shape)
+    kept = (0, 1) if name in ("LSTM", "GRU", "tanh", "relu", "peephole", "projected") else ()
+    cases = [
+        replaced(cache, path, array)
+        for path in places(cache)
+        if path[: len(kept)] == kept
+        for array in changes(entry(cache, path))
+    ]
+    compiled = [outcome(subject.backward, dy, case) for case in cases]
+    for module in (scan, shared):
+        monkeypatch.setattr(module, "compiled", lambda dtype: False)
+    for fast, case in zip(compiled, cases, strict=True):
+        slow = outcome(subject.backward, dy, case)
+        assert (fast is None) == (slow is None)
+        for a, b in zip(fast or (), slow or (), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    assert 0 < sum(result is None for result in compiled) < len(cases)
+
+
+PAIRS = {
+    "norm": (lambda x: norms.normalise(x, 1e-3, True), norms.normalise_backward, (True,)),
+    "silu": (silu.forward, silu.backward, ()),
+    "gate": (lambda x: (x, *gate.forward(x, x, x[0, 0], x)[1:]), gate.backward, ()),
+    "active": (
+        lambda x: (x, x),
+        lambda dy, a, s: gate.backward_active(dy, dy[0, 0], dy, dy, a, s),
+        (),
+    ),
+    "conv": (
+        lambda x: (np.concatenate([x[:, :1], x], axis=1), x[0, :2]),
+        conv.correlate_backward,
+        (),
+    ),
+}
+"""Functions of an array that return residuals, their backwards, and further arguments."""
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_smaller_residuals_are_refused(name: str) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 5, 3))
+    forward, backward, options = PAIRS[name]
+    residuals = forward(x)
+    backward(x, *residuals, *options)
+    for n, array in enumerate(residuals):
+        for axis in range(array.ndim):
+            smaller = np.take(array, range(array.shape[axis] - 1), axis=axis)
+            with pytest.raises(CacheError, match="cache: expected"):
+                backward(x, *residuals[:n], smaller, *residuals[n + 1 :], *options)
+
+
+@pytest.mark.parametrize("rows", [3, 5])
+def test_a_kernel_refuses_a_matrix_for_another_number_of_gates(rows: int) -> None:
+    """Its loop would add R h outside of the gates."""
+    from numpy_xlstm.kernels.lstm import forward
+
+    state = (np.zeros((2, 4)),) * 2
+    with pytest.raises(ShapeError, match=r"R: expected shape \(NH, 4·D, D\)"):
+        forward(np.zeros((2, 5, 16)), {"R": np.zeros((1, 4 * rows, 4))}, state, None)
