@@ -4,7 +4,6 @@ This module needs numba. Only ``elementary.py`` and, if numba is installed,
 :mod:`~numpy_xlstm.kernels.functions` import it.
 """
 
-import pickle
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -12,15 +11,13 @@ from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numba
 import numpy as np
 from numba.core import ir
-from numba.core.caching import FunctionCache
+from numba.core.caching import IndexDataCacheFile
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.serialize import dumps
 from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
 
@@ -102,49 +99,39 @@ def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bo
     overload(name, jit_options=options, strict=False)(lambda *args: function)
 
 
-class DiskCache(FunctionCache):  # type: ignore[misc]
-    """Compiled code of a kernel on disk: numba's cache with checksums, and without errors.
+class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files with the compiled code of a kernel, with checksums.
 
-    Each signature on each kind of processor has a file of its own. It begins with a hash of the
-    code and of the sources that the kernel is compiled from. A file with another hash is damaged or
-    out of date, and is replaced. Where nothing can be written, every process compiles again.
+    Each signature on each kind of processor has a file of its own, and there is no index. A file
+    ends with a hash of the code and of the sources that it was compiled from. With another hash it
+    is damaged or out of date, and is replaced.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self.stamp = source_hash(function.__module__)
-
-    def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return the compiled kernel for a signature, or None."""
-        target.refresh()
+    def load(self, key: Any) -> Any:
+        """Return the code for a key, or None."""
+        name = self.name(key)
         with suppress(OSError):
-            content = self.file(signature, target.codegen()).read_bytes()
-            if content[:32] == self.hash(content[32:]):
-                return self._impl.rebuild(target, pickle.loads(content[32:]))
+            content = Path(self._data_path(name)).read_bytes()
+            if content[-32:] == self.hash(content[:-32]):
+                return self._load_data(name)
         return None
 
-    def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Write a compiled kernel."""
-        if self._impl.check_cachable(compiled):
-            code = dumps(self._impl.reduce(compiled))
-            file = self.file(signature, compiled.codegen)
-            with suppress(OSError):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                partial_file = file.with_suffix(f".{uuid4().hex}")
-                try:
-                    partial_file.write_bytes(self.hash(code) + code)
-                    partial_file.replace(file)
-                finally:
-                    partial_file.unlink(missing_ok=True)
+    def save(self, key: Any, code: Any) -> None:
+        """Write the code for a key."""
+        self._save_data(self.name(key), code)
 
-    def file(self, signature: Any, codegen: Any) -> Path:
-        """Return the file for a signature."""
-        key = sha256(repr(self._index_key(signature, codegen)).encode()).hexdigest()
-        return Path(self.cache_path, f"{self._impl.filename_base}-{key[:16]}.nbc")
+    def name(self, key: Any) -> str:
+        """Return the name of the file for a key."""
+        return self._data_name(int(sha256(repr(key).encode()).hexdigest()[:16], 16))  # type: ignore[no-any-return]
 
     def hash(self, code: bytes) -> bytes:
-        """Return the hash at the beginning of a file, 32 bytes."""
-        return sha256(self.stamp + numba.__version__.encode() + code).digest()
+        """Return the hash at the end of a file, 32 bytes."""
+        return sha256(self._source_stamp + self._version.encode() + code).digest()
+
+    def _dump(self, code: Any) -> bytes:
+        """Return the content of a file."""
+        content: bytes = super()._dump(code)
+        return content + self.hash(content)
 
 
 def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,14 +142,20 @@ def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
     def compile_once(signature: Any) -> Any:
         """Compile or load the kernel, while no other process does this for a kernel of the file."""
         with ExitStack() as stack:
-            with suppress(OSError, AttributeError):  # no file, or no locks
+            with suppress(OSError):  # no file, or no locks
                 source = stack.enter_context(Path(function.__code__.co_filename).open("rb"))
-                fcntl.flock(source, fcntl.LOCK_EX)
-            return compile_now(signature)
+                if fcntl is not None:
+                    fcntl.flock(source, fcntl.LOCK_EX)
+            try:
+                return compile_now(signature)
+            except OSError:  # it is compiled, but cannot be written: a full disk
+                return compile_now(signature)
 
     compiled.compile = compile_once
-    with suppress(RuntimeError):  # no folder can be written to
-        compiled._cache = DiskCache(function)
+    with suppress(RuntimeError):  # no folder can be written to: every process compiles again
+        compiled.enable_caching()
+        kept, stamp = compiled._cache, source_hash(function.__module__)
+        kept._cache_file = CheckedFiles(kept.cache_path, kept._impl.filename_base, stamp)
     return compiled  # type: ignore[no-any-return]
 
 

@@ -322,8 +322,8 @@ def misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]
     """Run a kernel as a new process does; return how many signatures it has compiled."""
     pytest.importorskip("numpy_xlstm.kernels.elementary")
     compiler = importlib.import_module("numpy_xlstm.kernels.compiler")
-    file = tmp_path / "folder" / "code.nbc"
-    monkeypatch.setattr(compiler.DiskCache, "file", lambda *args: file)
+    path = str(tmp_path / "code.nbc")
+    monkeypatch.setattr(compiler.CheckedFiles, "_data_path", lambda *args: path)
 
     def run() -> int:
         x, dispatcher = np.array([1.0, 2.0]), compiler.dispatcher(_double.__wrapped__)
@@ -343,7 +343,7 @@ def _double(x: Array) -> None:
 @with_numba
 def test_damaged_code_is_compiled_again(tmp_path: Path, misses: Callable[[], int]) -> None:
     assert [misses(), misses()] == [1, 0]
-    file = tmp_path / "folder" / "code.nbc"
+    file = tmp_path / "code.nbc"
     code = file.read_bytes()
     for name, damaged in _damaged(code).items():
         file.write_bytes(damaged)
@@ -351,19 +351,25 @@ def test_damaged_code_is_compiled_again(tmp_path: Path, misses: Callable[[], int
 
 
 @with_numba
-@pytest.mark.parametrize("method", ["write_bytes", "replace", "mkdir", "read_bytes"])
+@pytest.mark.parametrize("function", ["os.replace", "os.makedirs", "builtins.open"])
 def test_without_space_or_permission_a_kernel_is_compiled_all_the_same(
-    method: str, tmp_path: Path, misses: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    function: str, tmp_path: Path, misses: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **options: Any) -> None:
-        raise OSError
+        raise OSError(28, "No space left on device")
 
-    misses()
-    monkeypatch.setattr(Path, method, fail)
-    if method != "read_bytes":
-        (tmp_path / "folder" / "code.nbc").unlink()
+    monkeypatch.setattr(function, fail)
     assert [misses(), misses()] == [1, 1]
-    assert len([*(tmp_path / "folder").iterdir()]) == (method == "read_bytes")
+    assert not [*tmp_path.iterdir()]
+
+
+@with_numba
+def test_code_that_cannot_be_read_is_compiled_again(
+    misses: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misses()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: path.joinpath("missing").stat())
+    assert misses() == 1
 
 
 @with_numba
