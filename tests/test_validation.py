@@ -162,8 +162,8 @@ def test_a_training_begins_and_goes_on_in_plain_tuples(name: str, tmp_path: Path
             state=state.carried,
             accumulate=2,
         )
-        state.save(tmp_path / "state.npz")
-        loaded, _ = TrainingState.load(tmp_path / "state.npz")
+        state.save(tmp_path / "state.safetensors")
+        loaded, _ = TrainingState.load(tmp_path / "state.safetensors")
         results.append((result.loss, result.state, loaded.carried))
     for found, expected in zip(*results, strict=True):
         same(found, expected)

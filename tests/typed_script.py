@@ -80,12 +80,14 @@ def models(folder: Path, rng: np.random.Generator) -> None:
     model = LanguageModel(10, 4, LSTM(4, 8, rng=rng), rng=rng)
     assert_type(model.forward(ids), tuple[Array, LSTMState, LayerCache])
     assert_type(one_step(model, AdamW(model.params), ids), Array)
-    save_pretrained(model, folder / "lstm.npz")
-    loaded = from_pretrained(folder / "lstm.npz")
+    save_pretrained(model, folder / "lstm.safetensors")
+    loaded = from_pretrained(folder / "lstm.safetensors")
     assert_type(loaded, LanguageModel[tuple[Any, ...]])
     assert_type(loaded.generate(ids, max_new_tokens=2), npt.NDArray[np.int64])
-    save_pretrained(xLSTMLarge(xLSTMLargeConfig(16, 2, 1, vocab_size=9)), folder / "large.npz")
-    large = from_pretrained(folder / "large.npz", xLSTMLarge)
+    save_pretrained(
+        xLSTMLarge(xLSTMLargeConfig(16, 2, 1, vocab_size=9)), folder / "large.safetensors"
+    )
+    large = from_pretrained(folder / "large.safetensors", xLSTMLarge)
     assert_type(large, xLSTMLarge)
     logits, states = large(ids)
     assert_type(logits, Array)

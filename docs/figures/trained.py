@@ -15,7 +15,7 @@ from numpy_xlstm.numerics import Array, log_sigmoid
 
 def model_of(trial: Path) -> Any:
     """Return the model of a trial in float64."""
-    return load_checkpoint(trial / "checkpoint.npz").model.astype(np.float64)
+    return load_checkpoint(trial / "checkpoint.safetensors").model.astype(np.float64)
 
 
 def states(model: Any, inputs: Array) -> list[Any]:

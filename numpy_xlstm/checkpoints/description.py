@@ -70,8 +70,8 @@ class Pretrained:
     >>> import tempfile
     >>> from numpy_xlstm import mLSTM, open_pretrained, save_pretrained
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_pretrained(mLSTM(3, 4), f"{folder}/mlstm.npz")
-    ...     mlstm = open_pretrained(f"{folder}/mlstm.npz").load(mapped=False)
+    ...     save_pretrained(mLSTM(3, 4), f"{folder}/mlstm.safetensors")
+    ...     mlstm = open_pretrained(f"{folder}/mlstm.safetensors").load(mapped=False)
     >>> mlstm.hidden_size
     4
     """

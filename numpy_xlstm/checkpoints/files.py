@@ -1,22 +1,14 @@
-"""Named arrays and metadata in one ``.npz`` or ``.safetensors`` file, written atomically."""
+"""Named arrays and metadata in one ``.safetensors`` file, written atomically."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, MAX_ARRAYS, write_safetensors
-from numpy_xlstm.checkpoints.tensors import (
-    HEADER_KEY,
-    METADATA,
-    Tensors,
-    check_memory,
-    check_total,
-    open_tensors,
-)
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Tensors, check_total, open_tensors
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
@@ -32,7 +24,7 @@ def write_arrays(
     metadata: Mapping[str, Any],
     dtypes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays and metadata to a file, in the format of its suffix.
+    """Write arrays and metadata to a ``.safetensors`` file.
 
     The file is replaced atomically. At any time, even if the process ends, it has either the
     complete old or the complete new content.
@@ -40,9 +32,9 @@ def write_arrays(
     Parameters
     ----------
     path : str or Path
-        ``*.npz`` or ``*.safetensors``.
+        ``*.safetensors``.
     arrays : Mapping[str, np.ndarray]
-        Names and arrays.
+        Names and arrays of booleans, integers or floats.
     metadata : Mapping[str, Any]
         JSON values: strings, finite numbers, booleans, None, and lists and dicts of these. NumPy
         numbers and arrays are written as numbers and lists.
@@ -63,18 +55,19 @@ def write_arrays(
     >>> import tempfile
     >>> import numpy as np
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_arrays(f"{folder}/a.npz", {"x": np.arange(3)}, {"step": 7})
-    ...     read_arrays(f"{folder}/a.npz")
+    ...     write_arrays(f"{folder}/a.safetensors", {"x": np.arange(3)}, {"step": 7})
+    ...     read_arrays(f"{folder}/a.safetensors")
     ({'x': array([0, 1, 2])}, {'step': 7})
     """
     path = checked_path("path", path)
-    write = WRITERS[_suffix(path)]
-    _check_arrays(arrays)
-    _check_dtypes(arrays, dtypes or {})
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"path: expected a name that ends in .safetensors; got {path.name}")
+    _check_arrays(arrays, dtypes or {})
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
     text = as_json(metadata)
     with replacing(path) as file:
-        write(file, arrays, names, text)
+        for _ in write_safetensors(file, arrays, names, {HEADER_KEY: text}):
+            pass
 
 
 def read_arrays(
@@ -87,8 +80,7 @@ def read_arrays(
     path : str or Path
         The file.
     max_bytes : int, optional
-        Largest size of the arrays in bytes. The default is the size of the file plus 100 MiB, for
-        compressed files such as those of ``np.savez_compressed``.
+        Largest size of the arrays in bytes; the memory of the machine if omitted.
 
     Raises
     ------
@@ -98,17 +90,15 @@ def read_arrays(
         If there is no such file, or it cannot be read.
     """
     path = checked_path("path", path)
-    _suffix(path)
-    found = open_tensors(path)
-    check_total(path.name, found.arrays, max_bytes)
-    check_memory(path.name, sum(stored.nbytes for stored in found.arrays.values()))
-    metadata = our_metadata(path, found)
-    return {name: stored.read() for name, stored in found.arrays.items()}, metadata
+    tensors = open_tensors(path)
+    check_total(path.name, tensors.arrays, max_bytes)
+    metadata = own_metadata(path, tensors)
+    return {name: stored.read() for name, stored in tensors.arrays.items()}, metadata
 
 
-def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
+def own_metadata(path: Path, tensors: Tensors) -> dict[str, Any]:
     """Return the metadata of this package in a file, or raise :class:`CheckpointError`."""
-    text = found.metadata.get(HEADER_KEY)
+    text = tensors.metadata.get(HEADER_KEY)
     got = "none" if text is None else text[:40]
     try:
         metadata = None if text is None else parse_json(text.encode("utf-8"))
@@ -119,37 +109,31 @@ def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
     return metadata
 
 
-def _check_arrays(arrays: Mapping[str, Any]) -> None:
-    """Raise :class:`CheckpointError` unless the arrays can be stored and loaded."""
+def _check_arrays(arrays: Mapping[str, Any], dtypes: Mapping[str, str]) -> None:
+    """Raise :class:`CheckpointError` unless the arrays can be stored and loaded.
+
+    Only floats can be rounded, and only to floats.
+    """
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
         raise CheckpointError(f"arrays: expected a mapping of arrays; got {arrays!r:.80}")
     if len(arrays) >= MAX_ARRAYS:
         raise CheckpointError(f"arrays: expected fewer than {MAX_ARRAYS:,}; got {len(arrays):,}")
+    if unknown := [name for name in dtypes if name not in arrays]:
+        raise CheckpointError(f"dtypes: expected names of arrays; got {unknown[0]!r:.80}")
     for name, array in arrays.items():
-        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name == METADATA:
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name == "__metadata__":
             raise CheckpointError(
                 f"arrays: expected names of 1 to {MAX_NAME} printable characters, other than "
-                f"{METADATA}; got {name!r:.80}"
+                f"__metadata__; got {name!r:.80}"
             )
-        numbers = isinstance(array, np.ndarray) and (
-            array.dtype.kind in "biufc" or array.dtype.name == "bfloat16"
-        )
-        if not numbers:
-            got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
-            raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
-
-
-def _check_dtypes(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> None:
-    """Raise :class:`CheckpointError` unless only floats are rounded, and only to floats."""
-    for name, dtype in dtypes.items():
-        if name not in arrays:
-            raise CheckpointError(f"dtypes: expected names of arrays; got {name!r:.80}")
-        found = arrays[name].dtype
-        if dtype == found.name:
-            continue
-        if dtype not in FLOATS or not (found.kind == "f" or found.name == "bfloat16"):
+        stored = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+        if stored not in CODES:
+            expected = "an array of booleans, integers or floats of at most 64 bits"
+            raise CheckpointError(f"{name}: expected {expected}; got {stored}")
+        wanted = dtypes.get(name, stored)
+        if wanted != stored and not {wanted, stored} <= {*FLOATS}:
             expected = "an array of floats, to be rounded to " + " or ".join(FLOATS)
-            raise CheckpointError(f"{name}: expected {expected}; got {found.name} for {dtype!r}")
+            raise CheckpointError(f"{name}: expected {expected}; got {stored} for {wanted!r}")
 
 
 def as_json(metadata: Mapping[str, Any]) -> str:
@@ -168,35 +152,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__}: {value!r}")
-
-
-def _write_npz(
-    file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str, str], text: str
-) -> None:
-    metadata = np.frombuffer(text.encode("utf-8"), np.uint8)
-    write_npz(file, {METADATA: metadata, **arrays}, dtypes)
-
-
-def _write_safetensors(
-    file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str, str], text: str
-) -> None:
-    for name, dtype in dtypes.items():
-        if dtype not in CODES:
-            raise CheckpointError(
-                f"{name}: expected a dtype that .safetensors files support; got {dtype}, "
-                "which an .npz file supports"
-            )
-    for _ in write_safetensors(file, arrays, dtypes, {HEADER_KEY: text}):
-        pass
-
-
-WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
-"""Functions that write each format."""
-
-
-def _suffix(path: Path) -> str:
-    if path.suffix not in WRITERS:
-        raise CheckpointError(
-            f"path: expected a name that ends in {' or '.join(WRITERS)}; got {path.name}"
-        )
-    return path.suffix

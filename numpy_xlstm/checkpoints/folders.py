@@ -81,7 +81,7 @@ def find_arrays(folder: Path) -> dict[str, Stored]:
     if counts:
         names = [f"model_{n}.safetensors" for n in range(max(counts) + 1)]
         return _merged(folder, names)
-    files = [p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz")]
+    files = [p for p in folder.iterdir() if p.suffix == ".safetensors"]
     if len(files) == 1:
         return open_tensors(files[0]).arrays
     if not files and any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
@@ -90,7 +90,7 @@ def find_arrays(folder: Path) -> dict[str, Stored]:
             f"{PICKLED}"
         )
     raise CheckpointError(
-        f"{folder.name}: expected {WHOLE}, {INDEX} or one other .safetensors or .npz file; "
+        f"{folder.name}: expected {WHOLE}, {INDEX} or one other .safetensors file; "
         f"got {sorted(p.name for p in files) or 'none'}"
     )
 

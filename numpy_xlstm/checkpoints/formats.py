@@ -6,12 +6,12 @@ The order matters twice: a checkpoint has the first format that recognises it, a
 to a folder in the first format that supports it.
 """
 
-from numpy_xlstm.checkpoints.model import NPZ, SAFETENSORS
+from numpy_xlstm.checkpoints.model import SAFETENSORS
 from numpy_xlstm.checkpoints.onnx import ONNX
 from numpy_xlstm.checkpoints.torch_layers import TORCH
 from numpy_xlstm.checkpoints.transformers import TRANSFORMERS
 from numpy_xlstm.checkpoints.xlstm_package import XLSTM, XLSTM_LARGE
 
-ALL = NPZ, SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE
-FORMATS = {each.name: each for each in ALL}
+ALL = SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE
+FORMATS = {form.name: form for form in ALL}
 """The formats by name."""

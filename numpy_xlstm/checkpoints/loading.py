@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Maps, Stored, check_memory, total_size
+from numpy_xlstm.checkpoints.tensors import Stored, check_total, total_size
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models import MetaInitialisation
 from numpy_xlstm.models.layouts import (
@@ -43,9 +43,9 @@ class Source(NamedTuple):
     num_heads: int = 0
     """Number of heads for b of an sLSTM; 0 for other parameters."""
 
-    def read(self, dtype: npt.DTypeLike, maps: Maps | None) -> Array:
+    def read(self, dtype: npt.DTypeLike, mapped: bool) -> Array:
         """Read the array, convert its layout, and refuse numbers that are not finite."""
-        array = self.stored.read(dtype, maps)
+        array = self.stored.read(dtype, mapped=mapped)
         if array.size and not np.isfinite((array.min(), array.max())).all():
             check_array(str(self.stored), array, array.shape)
         if self.num_heads:
@@ -111,16 +111,17 @@ def read_all(
     progress: OnProgress | None = None,
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time, to save memory."""
-    maps: Maps | None = {} if mapped else None
-    copied = [each.stored for each in sources.values() if not mapped or each.stored.dtype != dtype]
-    check_memory("parameters", sum(each.size for each in copied) * np.dtype(dtype).itemsize)
-    total, done, found = sum(source.stored.nbytes for source in sources.values()), 0, {}
+    stored = {name: source.stored for name, source in sources.items()}
+    check_total(
+        "parameters", {n: s for n, s in stored.items() if not mapped or s.dtype != dtype}, None
+    )
+    total, done, params = sum(array.nbytes for array in stored.values()), 0, {}
     for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
-        found[name] = sources[name].read(dtype, maps)
+        params[name] = sources[name].read(dtype, mapped)
         done += sources[name].stored.nbytes
         if progress is not None:
             progress(done, total)
-    return found
+    return params
 
 
 def check_same(stored: Stored, array: Array) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained
-from numpy_xlstm.checkpoints.files import as_json, our_metadata, write_arrays
+from numpy_xlstm.checkpoints.files import as_json, own_metadata, write_arrays
 from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import FORMAT, CheckpointMetadata
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, check_memory, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import Stored, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -51,8 +51,8 @@ class Checkpoint(NamedTuple):
     >>> import tempfile
     >>> from numpy_xlstm import LSTM, load_checkpoint, save_checkpoint
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_checkpoint(f"{folder}/lstm.npz", LSTM(3, 4))
-    ...     checkpoint = load_checkpoint(f"{folder}/lstm.npz")
+    ...     save_checkpoint(f"{folder}/lstm.safetensors", LSTM(3, 4))
+    ...     checkpoint = load_checkpoint(f"{folder}/lstm.safetensors")
     >>> checkpoint.model.hidden_size, checkpoint.tokenizer, checkpoint.training
     (4, None, {})
     """
@@ -77,8 +77,8 @@ def save_checkpoint(
     Parameters
     ----------
     path : str or Path
-        ``*.npz`` or ``*.safetensors``. At any time, the file has either the complete old or the
-        complete new content.
+        ``*.safetensors``. At any time, the file has either the complete old or the complete new
+        content.
     model : Recurrent
         A language model, an :class:`xLSTMBlockStack`, or one of :class:`LSTM`, :class:`GRU`,
         :class:`RNN`, :class:`sLSTM` and :class:`mLSTM`.
@@ -104,8 +104,8 @@ def save_checkpoint(
     >>> from numpy_xlstm import LSTM, LanguageModel
     >>> model = LanguageModel(10, 4, LSTM(4, 8))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_checkpoint(f"{folder}/model.npz", model, training={"step": 3})
-    ...     loaded = load_checkpoint(f"{folder}/model.npz")
+    ...     save_checkpoint(f"{folder}/model.safetensors", model, training={"step": 3})
+    ...     loaded = load_checkpoint(f"{folder}/model.safetensors")
     >>> loaded.training, sorted(loaded.model.params) == sorted(model.params)
     ({'step': 3}, True)
     """
@@ -153,7 +153,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     path : str or Path
         The file.
     max_bytes : int, optional
-        Largest size of the arrays in bytes; the size of the file plus 100 MiB if omitted.
+        Largest size of the arrays in bytes; the memory of the machine if omitted.
 
     Returns
     -------
@@ -187,7 +187,6 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     path = checked_path("path", path)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
-    check_memory(path.name, sum(stored.nbytes for stored in found.arrays.values()))
     opened = open_checkpoint(Content(path, found))
     arrays = {name: stored.read() for name, stored in opened.extra.items()}
     training = dict(opened.training or {})
@@ -197,7 +196,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
 def open_checkpoint(content: Content) -> Pretrained:
     """Open a checkpoint of this package, or raise the errors of :func:`load_checkpoint`."""
     path, found = content.path, content.tensors
-    metadata = our_metadata(path, found)
+    metadata = own_metadata(path, found)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r:.80}"
@@ -211,7 +210,7 @@ def open_checkpoint(content: Content) -> Pretrained:
     kept = metadata["dtype"]
     return Pretrained(
         path,
-        found.suffix.removeprefix("."),
+        SAFETENSORS.name,
         model,
         matched(model.params, stored, dtypes=(kept,)),
         COMPUTED_IN.get(kept, kept),
@@ -237,20 +236,15 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
         ) from error
 
 
-def _own(name: str) -> Format:
-    """Return the format of this package with the suffix of this name."""
-    return Format(
-        name,
-        (object,),
-        lambda content: content.tensors.is_own and content.tensors.suffix == f".{name}",
-        open_checkpoint,
-        lambda model, path, options: save_checkpoint(
-            path, model, tokenizer=options.tokenizer, dtype=options.dtype
-        ),
-        f".{name}",
-        (object,),
-    )
-
-
-NPZ, SAFETENSORS = _own("npz"), _own("safetensors")
+SAFETENSORS: Format = Format(
+    "safetensors",
+    (object,),
+    lambda content: content.tensors.is_own,
+    open_checkpoint,
+    lambda model, path, options: save_checkpoint(
+        path, model, tokenizer=options.tokenizer, dtype=options.dtype
+    ),
+    ".safetensors",
+    (object,),
+)
 """Checkpoints of this package: the model, and everything that :func:`save_checkpoint` stores."""

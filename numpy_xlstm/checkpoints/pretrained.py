@@ -62,10 +62,10 @@ def from_pretrained(
     ----------
     path : str or Path
         A folder of transformers' ``xLSTMForCausalLM`` or of the package ``xlstm``, with a
-        ``config.json`` or ``config.yaml`` and one or several ``.safetensors`` files or an ``.npz``
-        file; or a file of :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors``
-        or ``.npz`` file with the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. The format
-        is detected from the content.
+        ``config.json`` or ``config.yaml`` and one or several ``.safetensors`` files; or a file of
+        :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors`` file with the
+        state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. The format is detected from the
+        content.
     kind : type, optional
         Class that the model must have, such as ``xLSTMLarge`` or ``LSTM``. Type checkers then know
         the class of the result. Without ``kind``, they take the result for a
@@ -83,8 +83,8 @@ def from_pretrained(
         False, all parameters are read immediately. The default is True except on Windows, where a
         mapped file cannot be replaced.
     max_bytes : int, optional
-        Largest size of the stored arrays in bytes. The default is the size of the files plus 100
-        MiB, for compressed files such as those of ``np.savez_compressed``.
+        Largest size of the stored arrays in bytes. By default, arrays that are not mapped must fit
+        into the memory of the machine.
     progress : callable, optional
         Function that is called after each array with the number of bytes read and the total.
 
@@ -152,10 +152,10 @@ def open_pretrained(
     >>> import tempfile
     >>> from numpy_xlstm import open_pretrained, save_pretrained, sLSTM
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_pretrained(sLSTM(3, 4), f"{folder}/slstm.npz")
-    ...     found = open_pretrained(f"{folder}/slstm.npz")
-    >>> found.format, found.dtype, sorted(found.stored)
-    ('npz', 'float64', ['R', 'W', 'b'])
+    ...     save_pretrained(sLSTM(3, 4), f"{folder}/slstm.safetensors")
+    ...     opened = open_pretrained(f"{folder}/slstm.safetensors")
+    >>> opened.format, opened.dtype, sorted(opened.stored)
+    ('safetensors', 'float64', ['R', 'W', 'b'])
     """
     path = checked_path("path", path)
     if layout is not None:
@@ -169,7 +169,8 @@ def open_pretrained(
             raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)}; got none")
         path = files.pop()
         content = Content(path, _tensors(path), layout)
-    check_total(path.name, content.tensors.arrays, max_bytes)
+    if max_bytes is not None:
+        check_total(path.name, content.tensors.arrays, max_bytes)
     for form in FORMATS.values():
         if form.recognises(content):
             return form.read(content)

@@ -161,12 +161,9 @@ def _itemsize(code: str) -> int:
     return 1 if code == "BOOL" else int(code.lstrip("BFIU")) // 8
 
 
-def read_into(file: Any, flat: Array, stored: np.dtype[Any], crc: int = 0) -> int:
-    """Fill an array (n,) from a raw file with numbers of dtype ``stored``.
-
-    Returns the CRC-32 of the preceding bytes and these. ``crc`` is the CRC-32 of the preceding
-    bytes.
-    """
+def read_into(file: Any, flat: Array, stored: np.dtype[Any]) -> int:
+    """Fill an array (n,) from a raw file with numbers of dtype ``stored``; return their CRC-32."""
+    crc = 0
     buffer = np.empty(min(CHUNK, flat.size) if flat.dtype != stored else 0, stored)
     for start in range(0, flat.size, CHUNK):
         part = flat[start : start + CHUNK]
@@ -175,18 +172,6 @@ def read_into(file: Any, flat: Array, stored: np.dtype[Any], crc: int = 0) -> in
         crc = zlib.crc32(read.view(np.uint8).data, crc)
         if read is not part:
             part[...] = read
-    return crc
-
-
-def crc_of_range(file: IO[bytes], start: int, end: int, crc: int = 0) -> int:
-    """Return the CRC-32 of the bytes of a file from ``start`` to ``end``, starting from ``crc``."""
-    file.seek(start)
-    while start < end:
-        part = file.read(min(CHUNK, end - start))
-        if not part:
-            raise ValueError(f"{end - start} bytes missing")
-        crc = zlib.crc32(part, crc)
-        start += len(part)
     return crc
 
 
@@ -269,8 +254,8 @@ def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore"):
-        found = array.astype(dtype)
-    if array.dtype.name != dtype.name and not np.isfinite(found).all():
+        rounded = array.astype(dtype)
+    if array.dtype.name != dtype.name and not np.isfinite(rounded).all():
         largest = float(np.abs(array).max())
         raise CheckpointError(f"{name}: expected numbers that {dtype.name} holds; got ±{largest:g}")
-    return found
+    return rounded

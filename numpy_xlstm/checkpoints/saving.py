@@ -45,7 +45,7 @@ def save_pretrained(
         Name of a format in ``numpy_xlstm.checkpoints.FORMATS``: "transformers", "xlstm" and
         "xlstm-large" for folders of these packages, where weights of xLSTM Large are stored
         separately; "torch" for the state dict of a layer; "onnx" for a graph that any ONNX runtime
-        runs; and "npz" and "safetensors" for files of this package. By default the suffix of a file
+        runs; and "safetensors" for files of this package. By default the suffix of a file
         determines the format. For a folder it is the first format that supports the model.
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
         Dtype to which the parameters are rounded; not rounded if omitted.
@@ -59,7 +59,7 @@ def save_pretrained(
         :class:`HuggingFaceTokenizer`, which is saved as ``tokenizer.json``.
     progress : callable, optional
         Function that is called after each array with the number of bytes written and the total. It
-        is not called for "npz", "safetensors" and "onnx".
+        is not called for "safetensors" and "onnx".
     step : bool
         For the format "onnx": whether the graph takes exactly one step, without branches and loops.
 
@@ -138,7 +138,8 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
         suffixes = {each.suffix for each in FORMATS.values()}
         suffix = path.suffix if path.suffix in suffixes else ""
         named = (each for each in FORMATS.values() if each.suffix == suffix)
-        form = next((each for each in named if isinstance(model, each.models)), FORMATS["npz"])
+        fitting = (each for each in named if isinstance(model, each.models))
+        form = next(fitting, FORMATS["safetensors"])
     if not isinstance(model, form.models):
         kinds = ", ".join(sorted(each.__name__ for each in form.models))
         raise CheckpointError(

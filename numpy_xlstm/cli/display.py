@@ -202,8 +202,8 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
 
 
 FILES = {
-    "best.npz": "the model of the best validation, for numpy-xlstm generate and info",
-    "checkpoint.npz": "the state of the training, for numpy-xlstm train --resume",
+    "best.safetensors": "the model of the best validation, for numpy-xlstm generate and info",
+    "checkpoint.safetensors": "the state of the training, for numpy-xlstm train --resume",
     "log.jsonl": "a line for each step",
     "loss.svg": "a plot of the losses",
 }

@@ -103,7 +103,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         ),
     },
     "run": {
-        "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg to DIR"),
+        "out": ("DIR", None, "write checkpoints, log.jsonl and loss.svg to DIR"),
         "save_every": (natural, None, "steps between two checkpoints (default: one every minute)"),
         "resume": ("DIR", None, "resume the training in DIR"),
     },

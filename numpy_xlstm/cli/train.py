@@ -37,7 +37,7 @@ With --out, the complete state of the training is saved every minute and at the 
 interruption, --resume continues from there with the same options; without a time limit, the result
 is bit for bit that of an uninterrupted training. When resuming, the budget can be increased with
 --steps or --minutes, the learning rate changed with --lr, and a new location of the text given as
-FILE. The model of the best validation is in best.npz."""
+FILE. The model of the best validation is in best.safetensors."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch between two

@@ -39,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_selection(parser)
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
-    parser.add_argument("--format", choices=("safetensors", "npz"), default="safetensors")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +92,7 @@ def _selected(arguments: argparse.Namespace) -> list[Case]:
 
 
 def _write(folder: Path, cases: list[Case], arguments: argparse.Namespace) -> None:
-    written = conformance.write_vectors(folder, cases, seed=arguments.seed, format=arguments.format)
+    written = conformance.write_vectors(folder, cases, seed=arguments.seed)
     for name, group in groupby(written, key=lambda case: case.subject.name):
         print(f"{name}: {len(list(group))} cases", flush=True)
     for name in DOCUMENTS:

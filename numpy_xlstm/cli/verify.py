@@ -23,7 +23,7 @@ from numpy_xlstm.numerics.arrays import did_you_mean
 DESCRIPTION = """\
 Check a port against cases of the conformance kit: those in a folder written by 'numpy-xlstm
 vectors', or the small set in the package. Give a folder with the port's results, a file
-ID.safetensors or ID.npz for each case; or, with --run, a program that is run once for each case and
+ID.safetensors for each case; or, with --run, a program that is run once for each case and
 writes them. The exit code is 0 only if all results are right."""
 
 

@@ -14,11 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
-from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import check_total, open_tensors
 from numpy_xlstm.config import Config
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.case import cases as every_case
@@ -28,7 +25,7 @@ from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.numerics import check_choice, checked_path
+from numpy_xlstm.numerics import checked_path
 
 MOST_BYTES = 100_000_000
 """Largest accepted file of tensors; those of the kit have less than a megabyte."""
@@ -71,15 +68,11 @@ class Manifest(Config):
 
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write tensors to a ``.safetensors`` or ``.npz`` file, according to its suffix."""
+    """Write tensors to a ``.safetensors`` file."""
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     with path.open("w+b") as file:
-        if path.suffix == ".npz":
-            text = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
-            write_npz(file, {METADATA: text, **arrays}, dtypes)
-        else:
-            for _ in write_safetensors(file, arrays, dtypes, metadata):
-                pass
+        for _ in write_safetensors(file, arrays, dtypes, metadata):
+            pass
 
 
 def header(case: Case) -> dict[str, str]:
@@ -97,7 +90,6 @@ def write_vectors(
     cases: Sequence[Case],
     *,
     seed: int = 0,
-    format: str = "safetensors",  # noqa: A002
 ) -> Iterator[Case]:
     """Write cases into a folder and yield each one; the manifest is written last.
 
@@ -109,8 +101,6 @@ def write_vectors(
         Cases from :func:`cases`, all with the same seed.
     seed : int
         The seed, for the manifest.
-    format : {"safetensors", "npz"}
-        Format of the files of tensors.
 
     Yields
     ------
@@ -134,7 +124,6 @@ def write_vectors(
     2
     """
     folder = checked_path("folder", folder)
-    check_choice("format", format, ("safetensors", "npz"))
     for kind in CASE_FOLDERS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
@@ -142,7 +131,7 @@ def write_vectors(
         contents = dict(zip(CASE_FOLDERS, (case.inputs, case.expected, case.bounds), strict=True))
         files = {}
         for kind, arrays in contents.items():
-            path = folder / kind / f"{case.id}.{format}"
+            path = folder / kind / f"{case.id}.safetensors"
             write_tensors(path, arrays, header(case))
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
         described.append(describe(case, files))
@@ -220,7 +209,7 @@ def _check_complete(folder: Path, described: Sequence[Any]) -> None:
         f"{kind}/{path.name}"
         for kind in CASE_FOLDERS
         for path in (folder / kind).glob("*.*")
-        if path.suffix in (".safetensors", ".npz")
+        if path.suffix == ".safetensors"
     }
     if wrong := sorted(path for path in there if listed[path] != 1):
         got = listed[wrong[0]] or "none"
@@ -247,7 +236,7 @@ def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
     paths = {}
     for kind in CASE_FOLDERS:
         path, name = said["files"][kind]["path"], case.id
-        if path not in (f"{kind}/{name}.safetensors", f"{kind}/{name}.npz"):
+        if path != f"{kind}/{name}.safetensors":
             raise CheckpointError(f"{name}: expected the path of a file in {kind}/; got {path!r}")
         paths[kind] = folder / path
         if not paths[kind].is_file() or _digest(paths[kind]) != said["files"][kind]["sha256"]:
@@ -276,10 +265,7 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
     found = open_tensors(path)
     check_total(path.name, found.arrays, None)
     arrays = {name: stored.read() for name, stored in found.arrays.items()}
-    metadata = found.metadata
-    if path.suffix == ".npz":
-        metadata = parse_json(metadata.get(HEADER_KEY, "{}").encode())
-    return arrays, metadata
+    return arrays, found.metadata
 
 
 def _digest(path: Path) -> str:

@@ -21,7 +21,7 @@ def from_folder(folder: str | os.PathLike[str]) -> Port:
     Parameters
     ----------
     folder : str or Path
-        Folder with ``ID.safetensors`` or ``ID.npz`` for each case.
+        Folder with ``ID.safetensors`` for each case.
 
     Returns
     -------
@@ -46,10 +46,10 @@ def from_folder(folder: str | os.PathLike[str]) -> Port:
     folder = checked_path("folder", folder)
 
     def port(case: Case) -> Mapping[str, Any]:
-        found = [p for s in (".safetensors", ".npz") if (p := folder / f"{case.id}{s}").exists()]
-        if not found:
-            raise PortError(f"expected {case.id}.safetensors; got no such file")
-        return checked_results(found[0], case)
+        path = folder / f"{case.id}.safetensors"
+        if not path.exists():
+            raise PortError(f"expected {path.name}; got no such file")
+        return checked_results(path, case)
 
     return port
 
@@ -71,5 +71,5 @@ def checked_results(path: Path, case: Case) -> Mapping[str, Any]:
 def unmatched(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
     """Return the unmatched files in a folder: files of tensors for none of these cases."""
     known = {case.id for case in cases}
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz"))
+    files = sorted(p for p in folder.iterdir() if p.suffix == ".safetensors")
     return tuple(path.name for path in files if path.stem not in known)

@@ -32,8 +32,9 @@ from numpy_xlstm.training.lock import LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
 
-CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.npz", "best.npz", "log.jsonl", "loss.svg"
-"""Names of the files in the directory, next to that of the lock."""
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+LOG, PICTURE, EARLIER = "log.jsonl", "loss.svg", "checkpoint.npz"
+"""Names of the files in the directory, next to that of the lock, and of an earlier version."""
 
 MAX_LINE = 10_000
 """Largest size of a line of the log in bytes."""
@@ -44,13 +45,13 @@ HOLDER = re.compile(rb"(process [0-9]+ on .*)?")
 
 @dataclass
 class Run:
-    """A training in a directory: a ``checkpoint.npz``, and a ``log.jsonl`` with a line per step.
+    """A training in a directory: a ``checkpoint.safetensors`` and a ``log.jsonl``.
 
     The checkpoint is replaced atomically. It contains the complete state of the training and the
     length of the log. When the training is resumed, later lines of the log are removed, so that
     every step is in the log exactly once. After a validation that is better than all previous ones,
-    the model is saved to ``best.npz``. While a run exists, no other can begin or resume in its
-    directory. An example is in ``docs/training.md``.
+    the model is saved to ``best.safetensors``. While a run exists, no other can begin or resume in
+    its directory. An example is in ``docs/training.md``.
 
     Parameters
     ----------
@@ -123,6 +124,11 @@ class Run:
         the checkpoint.
         """
         file = checked_path("directory", directory) / CHECKPOINT
+        if not file.exists() and file.with_name(EARLIER).exists():
+            raise CheckpointError(
+                f"directory: expected a run of this version; got {directory} with the {EARLIER} of "
+                "an earlier one: resume it with that version, or begin it again"
+            )
         if not file.exists():
             raise FileNotFoundError(
                 f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
@@ -181,7 +187,7 @@ class Run:
                 raise
 
     def save_best(self) -> None:
-        """Save the model, without optimiser and generator, to ``best.npz``."""
+        """Save the model, without optimiser and generator, to ``best.safetensors``."""
         stored = ("step", "tokens", "validations")
         training = {name: getattr(self.state, name) for name in stored}
         facts: Any = {"tokenizer": self.tokenizer, "training": training}

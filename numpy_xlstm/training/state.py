@@ -64,8 +64,8 @@ class TrainingState:
     >>> model = LanguageModel(10, 4, LSTM(4, 8))
     >>> state = TrainingState(model, AdamW(model.params), np.random.default_rng(0), step=7)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     state.save(f"{folder}/state.npz")
-    ...     loaded, _ = TrainingState.load(f"{folder}/state.npz")
+    ...     state.save(f"{folder}/state.safetensors")
+    ...     loaded, _ = TrainingState.load(f"{folder}/state.safetensors")
     >>> loaded.step, loaded.rng.random() == state.rng.random()
     (7, True)
     """

@@ -1,9 +1,6 @@
 """Small checkpoints of every format, and functions that change them."""
 
-import io
 import json
-import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, LanguageModel, save_pretrained
-from numpy_xlstm.checkpoints.onnx import export
 from numpy_xlstm.models import xLSTMBlockStack, xLSTMBlockStackConfig
-from numpy_xlstm.numerics import Array
 from tests.models.build import fill, large_config, lm_config, make
 
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
@@ -48,11 +43,11 @@ def torch_lstm() -> Any:
 
 
 def place(folder: Path, kind: str) -> Path:
-    return folder / (f"model.{kind}" if kind in ("npz", "safetensors") else "model")
+    return folder / (f"model.{kind}" if kind == "safetensors" else "model")
 
 
 KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
-    "npz": (lstm, "model.npz", {}),
+    "cells": (lstm, "model.safetensors", {}),
     "safetensors": (paper, "model.safetensors", {}),
     "torch": (torch_lstm, "model.safetensors", {"format": "torch"}),
     "transformers": (large, "model", {"format": "transformers"}),
@@ -60,9 +55,7 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "xlstm": (paper, "model", {"format": "xlstm"}),
     "xlstm-large": (large, "model", {"format": "xlstm-large", "max_shard_size": 4000}),
     "xlstm-cuda": (stack, "model", {"format": "xlstm", "layout": "cuda"}),
-    "npz-large": (large, "model.npz", {}),
-    "onnx": (paper, "model.onnx", {}),
-    "onnx-data": (lstm, "model.onnx", {}),
+    "own-large": (large, "model.safetensors", {}),
 }
 """Model, name of the file or folder, and options of the save function, of each kind."""
 
@@ -70,10 +63,7 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
 def write(kind: str, folder: Path) -> Path:
     """Write a checkpoint of a kind into a folder, and return its path."""
     make, name, options = KINDS[kind]
-    with pytest.MonkeyPatch.context() as patch:
-        if kind == "onnx-data":
-            patch.setattr(export, "LARGEST", 10)
-        save_pretrained(make(), folder / name, **options)
+    save_pretrained(make(), folder / name, **options)
     return folder / name
 
 
@@ -109,27 +99,3 @@ def sealed(header: dict[str, Any], data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"))
     own = f"{zlib.crc32(text.encode()):08x}"
     return text.replace("0" * 8 + crcs, own + crcs).encode()
-
-
-def write_npz(path: Path, arrays: dict[str, Any]) -> None:
-    """Write any values like ``np.savez``, with the checksum of the values that are not arrays."""
-    np.savez(path, **arrays)
-    seal_npz(path)
-
-
-def seal_npz(path: Path) -> None:
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.comment = f"{CHECKSUM} ".encode() + b"0" * 8
-    data, rest, at = path.read_bytes(), b"", 0
-    with zipfile.ZipFile(path) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-            start = info.header_offset + 30
-            start += sum(struct.unpack_from("<2H", data, start - 4))
-            rest, at = rest + data[at:start], start + info.compress_size
-    crc = zlib.crc32(rest + data[at:])
-    path.write_bytes(data[:-8] + f"{crc:08x}".encode())
-
-
-def read_npz(path: Path) -> dict[str, Array]:
-    with np.load(io.BytesIO(path.read_bytes())) as stored:
-        return dict(stored)

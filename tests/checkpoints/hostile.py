@@ -22,16 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytest
 
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from tests.checkpoints.build import (
     read_config,
-    read_npz,
     read_safetensors,
-    seal_npz,
     write_config,
-    write_npz,
     write_safetensors,
 )
 
@@ -44,10 +40,8 @@ FILES = {
     "xlstm-cuda": ("*.safetensors", "config.yaml"),
     "torch": ("*.safetensors",),
     "safetensors": ("*.safetensors",),
-    "npz": ("*.npz",),
-    "npz-large": ("model.npz",),
-    "onnx": ("*.onnx",),
-    "onnx-data": ("*.onnx", "*.onnx.data"),
+    "cells": ("*.safetensors",),
+    "own-large": ("*.safetensors",),
 }
 """Patterns of the files of each kind; those of arrays first."""
 
@@ -87,34 +81,13 @@ def rows() -> Iterator[Row]:
         yield Row(view, tuple(scopes), title, textwrap.dedent(code), message)
 
 
-def read_proto(file: Path) -> Names:
-    proto = pytest.importorskip("onnx").load(file, load_external_data=False)
-    return {"proto": proto, "graph": proto.graph, "onnx": pytest.importorskip("onnx")}
-
-
-def write_packed(file: Path, arrays: Names) -> None:
-    """Write arrays like ``np.savez_compressed``, but faster."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array)
-    seal_npz(file)
-
-
-def write_members(file: Path, names: Names) -> None:
-    names["archive"].close()
-    seal_npz(file)
-
-
 def read_metadata(file: Path) -> Names:
     arrays, metadata = read_arrays(file)
     return {"arrays": arrays, "metadata": metadata, "config": metadata["config"]}
 
 
 def write_text(file: Path, names: Names) -> None:
-    if file.suffix == ".npz":
-        write_npz(file, {"__metadata__": np.frombuffer(names["text"], np.uint8)})
-    elif file.suffix == ".safetensors":
+    if file.suffix == ".safetensors":
         write_safetensors(file, names["text"], b"")
     else:
         file.write_bytes(names["text"])
@@ -131,16 +104,8 @@ VIEWS: dict[str, tuple[Callable[[Path], Names], Callable[[Path, Names], Any]]] =
         lambda file, names: write_safetensors(file, names["header"], names["data"]),
     ),
     "arrays": (
-        lambda file: {"arrays": read_npz(file)},
-        lambda file, names: write_npz(file, names["arrays"]),
-    ),
-    "packed": (
-        lambda file: {"arrays": read_npz(file)},
-        lambda file, names: write_packed(file, names["arrays"]),
-    ),
-    "members": (
-        lambda file: {"archive": zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1)},
-        write_members,
+        lambda file: dict(zip(("arrays", "metadata"), read_arrays(file), strict=True)),
+        lambda file, names: write_arrays(file, names["arrays"], names["metadata"]),
     ),
     "metadata": (
         read_metadata,
@@ -155,7 +120,6 @@ VIEWS: dict[str, tuple[Callable[[Path], Names], Callable[[Path, Names], Any]]] =
         lambda file, names: write_config(file, names["index"]),
     ),
     "text": (lambda file: {}, write_text),
-    "proto": (read_proto, lambda f, names: f.write_bytes(names["proto"].SerializeToString())),
 }
 """Functions that read a file as the names of a view, and write them."""
 

@@ -10,6 +10,7 @@ from numpy_xlstm import GRU, from_pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import FORMATS, Format, Pretrained
 from numpy_xlstm.checkpoints.description import Content, Saving
 from numpy_xlstm.checkpoints.loading import matched, widest
+from numpy_xlstm.checkpoints.writing import write_parts
 from numpy_xlstm.cli import main
 
 PREFIX = "gru/"
@@ -25,8 +26,8 @@ def read(content: Content) -> Pretrained:
 
 
 def write(model: Any, path: Path, options: Saving) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **{PREFIX + name: array for name, array in model.params.items()})
+    arrays = {PREFIX + name: array for name, array in model.params.items()}
+    write_parts({path: arrays}, model.dtype.name, None)
 
 
 SLASHES = Format(
@@ -48,8 +49,8 @@ def test_a_format_is_added_by_one_description(
     assert open_pretrained(path).format == "slashes"
     loaded = from_pretrained(path)
     assert all(np.array_equal(loaded.params[name], array) for name, array in gru.params.items())
-    assert main(["convert", str(path), str(tmp_path / "b.npz"), "--to", "npz"]) == 0
-    assert open_pretrained(tmp_path / "b.npz").format == "npz"
+    assert main(["convert", str(path), str(tmp_path / "b.safetensors"), "--to", "safetensors"]) == 0
+    assert open_pretrained(tmp_path / "b.safetensors").format == "safetensors"
     back = tmp_path / "c.slashes"
-    assert main(["convert", str(tmp_path / "b.npz"), str(back), "--to", "slashes"]) == 0
+    assert main(["convert", str(tmp_path / "b.safetensors"), str(back), "--to", "slashes"]) == 0
     assert open_pretrained(back).format == "slashes"

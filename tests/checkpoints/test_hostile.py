@@ -33,7 +33,7 @@ MODELS: dict[str, Any] = {"lstm": lstm, "paper": paper, "large": large}
 
 
 def test_a_carried_state_of_more_rows_than_there_are(tmp_path: Path) -> None:
-    model, path = lstm(), tmp_path / "a.npz"
+    model, path = lstm(), tmp_path / "a.safetensors"
     rng = np.random.default_rng(0)
     state = TrainingState(model, AdamW(model.params), rng)
     state.advance(3, 1.0, 1.0, model(np.zeros((2, 3), np.int64))[1])
@@ -89,7 +89,7 @@ def error_of(path: Path) -> str:
 @pytest.mark.parametrize("kind", MODELS)
 def test_wrong_types_in_every_field(kind: str, tmp_path: Path, trials: int) -> None:
     """One wrong value a trial in each field."""
-    path, model = tmp_path / "a.npz", MODELS[kind]()
+    path, model = tmp_path / "a.safetensors", MODELS[kind]()
     state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
     state.advance(3, 1.0, 1.0, model(np.zeros((2, 3), np.int64))[1])
     state.validations.append((1, 2.5))
@@ -105,7 +105,7 @@ def test_wrong_types_in_every_field(kind: str, tmp_path: Path, trials: int) -> N
             tried += 1
             message = error_of(path)
             names = [re.escape(part) for part in place if isinstance(part, str)]
-            arrays_of_another = r"a\.npz: .*(expected (no )?'.*'|expected shape)"
+            arrays_of_another = r"a\.safetensors: .*(expected (no )?'.*'|expected shape)"
             expected = "|".join([*names, arrays_of_another])
             assert not message or re.search(expected, message), (place, wrong, message)
             refused_ += bool(message)
@@ -177,9 +177,16 @@ def test_what_a_model_writes_controls_no_terminal(
     model = lstm()
     tokenizer = CharacterTokenizer.of("\x1b\x9b\t\nab")
     assert tokenizer.size == model.vocab_size
-    save_checkpoint(tmp_path / "a.npz", model, tokenizer=tokenizer)
+    save_checkpoint(tmp_path / "a.safetensors", model, tokenizer=tokenizer)
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
-    command = ["generate", str(tmp_path / "a.npz"), "--prompt", "ab", "--max-new-tokens", "99"]
+    command = [
+        "generate",
+        str(tmp_path / "a.safetensors"),
+        "--prompt",
+        "ab",
+        "--max-new-tokens",
+        "99",
+    ]
     assert main(command) == 0
     out = capsys.readouterr().out
     assert {"\t", "\n"} <= {*out}

@@ -28,7 +28,7 @@ from numpy_xlstm.models import (
 )
 from numpy_xlstm.module import Module
 
-SUFFIXES = (".npz", ".safetensors")
+SUFFIXES = (".safetensors",)
 
 CELLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lstm": (LSTM, {}),
@@ -89,8 +89,8 @@ def test_every_option_of_a_language_model_comes_back(
 ) -> None:
     rng = np.random.default_rng(0)
     model = LanguageModel(7, 4, LSTM(4, 4, rng=rng), **options, rng=rng)
-    save_checkpoint(tmp_path / "a.npz", model)
-    loaded = load_checkpoint(tmp_path / "a.npz").model
+    save_checkpoint(tmp_path / "a.safetensors", model)
+    loaded = load_checkpoint(tmp_path / "a.safetensors").model
     tokens = np.array([[1, 5, 0]])
     np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
     found, _, _ = loaded.forward(tokens, rng=np.random.default_rng(3))
@@ -99,8 +99,8 @@ def test_every_option_of_a_language_model_comes_back(
 
 
 def test_the_names_in_the_file(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a.npz", build("slstm"), arrays={"optimizer.t": np.array(1)})
-    arrays, metadata = read_arrays(tmp_path / "a.npz")
+    save_checkpoint(tmp_path / "a.safetensors", build("slstm"), arrays={"optimizer.t": np.array(1)})
+    arrays, metadata = read_arrays(tmp_path / "a.safetensors")
     assert sorted(arrays) == [
         "model.cell.R",
         "model.cell.W",
@@ -133,8 +133,8 @@ def test_the_names_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharacterTokenizer.of("aé𝄞")])
 def test_the_tokenizer_comes_back(tokenizer: Any, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a.npz", build(), tokenizer=tokenizer)
-    assert load_checkpoint(tmp_path / "a.npz").tokenizer == tokenizer
+    save_checkpoint(tmp_path / "a.safetensors", build(), tokenizer=tokenizer)
+    assert load_checkpoint(tmp_path / "a.safetensors").tokenizer == tokenizer
 
 
 def xlstm(dtype: Any) -> xLSTMLMModel:
@@ -200,29 +200,29 @@ class Configured(Module):
 def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = Configured(Config(3), dtype=np.float32, rng=np.random.default_rng(8))
     with pytest.raises(CheckpointError, match=r"kind: expected one of LanguageModel.*'Configured'"):
-        save_checkpoint(tmp_path / "a.npz", model)
+        save_checkpoint(tmp_path / "a.safetensors", model)
     monkeypatch.setitem(KINDS, "Configured", Kind.configured(Configured, Config))
-    save_checkpoint(tmp_path / "a.npz", model)
-    loaded = load_checkpoint(tmp_path / "a.npz").model
+    save_checkpoint(tmp_path / "a.safetensors", model)
+    loaded = load_checkpoint(tmp_path / "a.safetensors").model
     assert loaded.config == Config(3)
     np.testing.assert_array_equal(
         loaded.params["cell.weight_hh_l0"], model.params["cell.weight_hh_l0"]
     )
     monkeypatch.delitem(KINDS, "Configured")
     with pytest.raises(CheckpointError, match=r"kind: expected one of .*got 'Configured'"):
-        load_checkpoint(tmp_path / "a.npz")
+        load_checkpoint(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
     ("arrays", "metadata", "message"),
     [
-        ({}, {"format": 2}, r"a\.npz: expected format version 1; got 2"),
+        ({}, {"format": 2}, r"a\.safetensors: expected format version 1; got 2"),
         ({}, {"format": None}, r"expected format version 1; got None"),
         ({}, {"kind": "Transformer"}, "kind: expected one of LanguageModel.*got 'Transformer'"),
         ({}, {"config": {"vocab_size": 7}}, r"config: expected embedding_size, cell, options too"),
         ({}, {"dtype": "int32"}, r"dtype: expected .*float32.*got 'int32'"),
-        ({"model.head.bias": None}, {}, "a.npz: expected 'head.bias' too; got none"),
-        ({"model.extra": np.ones(2)}, {}, "a.npz: expected no 'model.extra'; got one"),
+        ({"model.head.bias": None}, {}, "a.safetensors: expected 'head.bias' too; got none"),
+        ({"model.extra": np.ones(2)}, {}, "a.safetensors: expected no 'model.extra'; got one"),
         (
             {"model.head.bias": np.ones(6)},
             {},
@@ -236,7 +236,7 @@ def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_what_does_not_fit(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
+    path = tmp_path / "a.safetensors"
     save_checkpoint(path, build())
     stored, described = read_arrays(path)
     changed = {name: array for name, array in (stored | arrays).items() if array is not None}
@@ -247,7 +247,7 @@ def test_what_does_not_fit(arrays: Any, metadata: Any, message: str, tmp_path: P
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"names without prefix 'model\.'; got 'model\.x'"):
-        save_checkpoint(tmp_path / "a.npz", build(), arrays={"model.x": np.ones(1)})
+        save_checkpoint(tmp_path / "a.safetensors", build(), arrays={"model.x": np.ones(1)})
 
 
 def test_a_cell_of_another_kind(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_cell_of_another_kind(tmp_path: Path) -> None:
 
     model = LanguageModel(7, 4, Other(4, 8))
     with pytest.raises(CheckpointError, match=r"body: expected one of LSTM, GRU, RNN, .*; got Oth"):
-        save_checkpoint(tmp_path / "a.npz", model)
+        save_checkpoint(tmp_path / "a.safetensors", model)
 
 
 @pytest.mark.parametrize(
@@ -276,5 +276,5 @@ def test_what_comes_with_a_model_is_of_another_kind(
 ) -> None:
     model = LanguageModel(5, 4, LSTM(4, 8))
     with pytest.raises(OptionError, match=message):
-        save_checkpoint(tmp_path / "a.npz", model, **options)
+        save_checkpoint(tmp_path / "a.safetensors", model, **options)
     assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from numpy_xlstm import (
     xLSTMLarge,
 )
 from numpy_xlstm.checkpoints import FORMATS
+from numpy_xlstm.checkpoints.writing import write_parts
 from numpy_xlstm.errors import CheckpointError, DTypeError
 from tests.checkpoints.build import (
     large,
@@ -50,12 +51,12 @@ MODELS: dict[str, Any] = {
 ROUND = [
     pytest.param(model, kind, layout, dtype, id=f"{model}-{kind}-{layout}-{dtype}")
     for model, kinds in {
-        "large": ("transformers", "xlstm-large", "npz", "safetensors"),
-        "large-fused-biased": ("transformers", "xlstm-large", "npz", "safetensors"),
-        "mixed": ("xlstm", "npz", "safetensors"),
-        "tied": ("xlstm", "npz", "safetensors"),
-        "stack": ("xlstm", "npz", "safetensors"),
-        "lstm": ("npz", "safetensors"),
+        "large": ("transformers", "xlstm-large", "safetensors"),
+        "large-fused-biased": ("transformers", "xlstm-large", "safetensors"),
+        "mixed": ("xlstm", "safetensors"),
+        "tied": ("xlstm", "safetensors"),
+        "stack": ("xlstm", "safetensors"),
+        "lstm": ("safetensors",),
     }.items()
     for kind in kinds
     for layout in (("vanilla", "cuda") if kind == "xlstm" else ("vanilla",))
@@ -106,29 +107,28 @@ def test_single_and_fused_are_the_same_model(kind: str, tmp_path: Path) -> None:
 def test_the_formats_that_nobody_has_to_name(tmp_path: Path) -> None:
     save_pretrained(large(), tmp_path / "a")
     save_pretrained(paper(), tmp_path / "b")
-    save_pretrained(paper(), tmp_path / "c.npz")
-    save_pretrained(lstm(), tmp_path / "d.safetensors")
+    save_pretrained(paper(), tmp_path / "c.safetensors")
     found = [open_pretrained(path).format for path in sorted(tmp_path.iterdir())]
-    assert found == ["transformers", "xlstm", "npz", "safetensors"]
+    assert found == ["transformers", "xlstm", "safetensors"]
     assert found[0] == open_pretrained(tmp_path / "a" / "model.safetensors").format
-    assert set(FORMATS) >= {"transformers", "xlstm", "xlstm-large", "torch", "npz", "safetensors"}
+    assert set(FORMATS) >= {"transformers", "xlstm", "xlstm-large", "torch", "safetensors"}
 
 
 def test_our_file_in_a_folder_and_plain_arrays_beside_a_configuration(tmp_path: Path) -> None:
     model = paper()
     (tmp_path / "ours").mkdir()
-    save_pretrained(model, tmp_path / "ours" / "model.npz")
+    save_pretrained(model, tmp_path / "ours" / "model.safetensors")
     assert_same(dict(from_pretrained(tmp_path / "ours").params), dict(model.params))
     save_pretrained(model, tmp_path / "theirs")
     (tmp_path / "theirs" / "model.safetensors").unlink()
-    np.savez(tmp_path / "theirs" / "weights.npz", **model.state_dict())
+    write_parts({tmp_path / "theirs" / "weights.safetensors": model.params}, "float32", None)
     assert_same(dict(from_pretrained(tmp_path / "theirs").params), dict(model.params))
 
 
 def test_special_tokens_travel(tmp_path: Path) -> None:
     model = large()
     model.special_tokens = SpecialTokens(bos=3, eos=(4, 5), pad=None)
-    for name, kind in (("a", "transformers"), ("b.npz", None), ("c.safetensors", None)):
+    for name, kind in (("a", "transformers"), ("b.safetensors", None)):
         save_pretrained(model, tmp_path / name, format=kind)
         assert from_pretrained(tmp_path / name).special_tokens == model.special_tokens
     config = json.loads((tmp_path / "a" / "config.json").read_text())
@@ -153,7 +153,7 @@ def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mapped", [True, False])
 def test_the_file_is_never_changed(mapped: bool, tmp_path: Path) -> None:
     """Writing to parameters does not change the file; replacing the file does not change them."""
-    for path in (tmp_path / "model", tmp_path / "model.safetensors", tmp_path / "model.npz"):
+    for path in (tmp_path / "model", tmp_path / "model.safetensors"):
         save_pretrained(large(), path)
         model = from_pretrained(path, mapped=mapped)
         files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))

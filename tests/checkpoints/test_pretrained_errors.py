@@ -74,7 +74,10 @@ def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:
-    for name, kind in (("model", "transformers"), ("a.npz", "npz"), ("a.safetensors", None)):
+    for name, kind in (
+        ("model", "transformers"),
+        ("a.safetensors", None),
+    ):
         model = large()
         model.params["lm_head.weight"][3, 4] = 1e5
         message = r"lm_head\.weight: expected numbers that float16 holds; got ±100000"
@@ -103,8 +106,6 @@ def test_a_folder_of_the_user_that_looks_like_one_of_ours_stays(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["a.npz", ".tar.gz", "a.PT"])
 def test_a_folder_has_no_name_of_a_file(name: str, tmp_path: Path) -> None:
-    if name == "a.npz":
-        pytest.skip("a format for now")
     refused(large(), tmp_path / name, CheckpointError, "expected the name of a folder, or of a fi")
 
 
@@ -122,7 +123,7 @@ def test_a_sparse_terabyte(tmp_path: Path) -> None:
         file.truncate(path.stat().st_size + 16 * rows)
     readers: list[Any] = [read_arrays, load_checkpoint]
     for read in readers:
-        with pytest.raises(CheckpointError, match=r"expected arrays that fit into .* 1,024.0 GiB"):
+        with pytest.raises(CheckpointError, match=r"memory\); got 1,099,511,627,776 bytes"):
             read(path)
 
 
@@ -139,7 +140,7 @@ def test_nothing_is_left_of_what_could_not_be_written(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "gguf"}, "format: expected one of 'npz'"),
+        ({"format": "gguf"}, "format: expected one of 'safetensors'"),
         ({"dtype": "int8"}, "dtype: expected one of 'float16', 'bfloat16', 'float32', 'float64'"),
         ({"layout": "canonical"}, "layout: expected one of 'vanilla', 'cuda'"),
         ({"max_shard_size": 0}, "max_shard_size: expected bytes, such as '5GB'; got 0"),
@@ -152,7 +153,7 @@ def test_options_that_are_none(options: Any, message: str, tmp_path: Path) -> No
     refused(large(), tmp_path / "model", OptionError, message, **options)
 
 
-@pytest.mark.parametrize("kind", ["transformers", "npz", "safetensors"])
+@pytest.mark.parametrize("kind", ["transformers", "safetensors"])
 def test_without_ml_dtypes(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = place(tmp_path, kind)
     save_pretrained(large(), path, format=kind, dtype="bfloat16")

@@ -70,8 +70,8 @@ def test_a_configuration_of_generation_that_is_none(text: str, message: str, fol
 def test_whether_a_text_begins_with_the_bos(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config.pop("force_bos_token_insert") is True
-    save_pretrained(from_pretrained(folder), tmp_path / "b.npz")
-    assert from_pretrained(tmp_path / "b.npz").special_tokens == GIVEN
+    save_pretrained(from_pretrained(folder), tmp_path / "b.safetensors")
+    assert from_pretrained(tmp_path / "b.safetensors").special_tokens == GIVEN
     for more in ({}, {"force_bos_token_insert": False}, {"force_bos_token_insert": None}):
         (folder / "config.json").write_text(json.dumps(config | more))
         assert from_pretrained(folder).special_tokens == GIVEN._replace(insert_bos=False)
@@ -90,10 +90,10 @@ def test_tokenizers_travel(folder: Path, tmp_path: Path) -> None:
     assert open_pretrained(folder / "model.safetensors").load_tokenizer() == tokenizer
     save_pretrained(paper(), tmp_path / "b", format="xlstm", tokenizer=tokenizer)
     assert open_pretrained(tmp_path / "b").load_tokenizer() == tokenizer
-    save_pretrained(paper(), tmp_path / "b" / "c.npz", tokenizer=ByteTokenizer())
-    assert open_pretrained(tmp_path / "b" / "c.npz").load_tokenizer() == ByteTokenizer()
-    save_pretrained(paper(), tmp_path / "b" / "d.npz")
-    assert open_pretrained(tmp_path / "b" / "d.npz").load_tokenizer() is None
+    save_pretrained(paper(), tmp_path / "b" / "c.safetensors", tokenizer=ByteTokenizer())
+    assert open_pretrained(tmp_path / "b" / "c.safetensors").load_tokenizer() == ByteTokenizer()
+    save_pretrained(paper(), tmp_path / "b" / "d.safetensors")
+    assert open_pretrained(tmp_path / "b" / "d.safetensors").load_tokenizer() is None
     (folder / "tokenizer.json").write_text("no")
     with pytest.raises(OptionError, match=r"tokenizer: expected the content of a tokenizer\.json"):
         open_pretrained(folder).load_tokenizer()

@@ -27,7 +27,7 @@ def build(name: str, dtype: Any = np.float32) -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("suffix", ["torch", "safetensors", "npz"])
+@pytest.mark.parametrize("suffix", ["torch", "safetensors"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_comes_back_bit_for_bit(name: str, suffix: str, dtype: str, tmp_path: Path) -> None:
     layer = build(name, dtype)

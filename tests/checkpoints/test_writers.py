@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_of_two_savers_the_last_wins_and_both_succeed(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
+    path = tmp_path / "a.safetensors"
     with replacing(path) as first:
         first.write(b"first " * 1000)
         with replacing(path) as second:
@@ -34,7 +34,7 @@ def test_of_two_savers_the_last_wins_and_both_succeed(tmp_path: Path) -> None:
         assert path.read_bytes() == b"second"
         first.write(b"end")
     assert path.read_bytes() == b"first " * 1000 + b"end"
-    assert names(tmp_path) == ["a.npz"]
+    assert names(tmp_path) == ["a.safetensors"]
 
 
 SAVER = """
@@ -49,9 +49,8 @@ while not Path(path).with_name("stop").exists():
 """
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_whoever_reads_while_two_save_gets_all_of_one(suffix: str, tmp_path: Path) -> None:
-    path, seen = tmp_path / f"a{suffix}", Counter[int]()
+def test_whoever_reads_while_two_save_gets_all_of_one(tmp_path: Path) -> None:
+    path, seen = tmp_path / "a.safetensors", Counter[int]()
     write_arrays(path, {"x": np.full(40_001, 1)}, {"by": 1})
     command = [sys.executable, "-c", SAVER, str(path)]
     savers = [subprocess.Popen([*command, str(n)]) for n in (1, 2)]
@@ -67,12 +66,12 @@ def test_whoever_reads_while_two_save_gets_all_of_one(suffix: str, tmp_path: Pat
     finally:
         (tmp_path / "stop").touch()
         assert [saver.wait() for saver in savers] == [0, 0]
-    assert names(tmp_path) == [f"a{suffix}", "stop"]
+    assert names(tmp_path) == ["a.safetensors", "stop"]
 
 
 @posix
 def test_what_is_being_read_may_be_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
+    path = tmp_path / "a.safetensors"
     models = [LSTM(3, 4, rng=np.random.default_rng(seed)) for seed in (0, 1)]
     save_checkpoint(path, models[0])
     opened = open_pretrained(path)
@@ -85,13 +84,16 @@ def test_what_is_being_read_may_be_replaced(tmp_path: Path) -> None:
 def test_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").mkdir()
-    link, target = tmp_path / "run" / "a.npz", tmp_path / "disk" / "b.npz"
-    link.symlink_to(Path("..") / "disk" / "b.npz")
+    link, target = tmp_path / "run" / "a.safetensors", tmp_path / "disk" / "b.safetensors"
+    link.symlink_to(Path("..") / "disk" / "b.safetensors")
     for number in (1, 2):  # it leads nowhere first
         write_arrays(link, {"x": np.full(3, number)}, {})
         assert link.is_symlink()
         assert read_arrays(target)[0]["x"][0] == number
-    assert (names(tmp_path / "run"), names(tmp_path / "disk")) == (["a.npz"], ["b.npz"])
+    assert (names(tmp_path / "run"), names(tmp_path / "disk")) == (
+        ["a.safetensors"],
+        ["b.safetensors"],
+    )
     folder = tmp_path / "model"
     (tmp_path / "empty").mkdir()
     folder.symlink_to("empty")
@@ -102,7 +104,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 @posix
 def test_permissions_are_kept(tmp_path: Path) -> None:
-    path, before = tmp_path / "a.npz", os.umask(0o027)
+    path, before = tmp_path / "a.safetensors", os.umask(0o027)
     try:
         write_arrays(path, {}, {})
         save_pretrained(large(), tmp_path / "model")
@@ -128,7 +130,7 @@ def test_a_file_that_nobody_else_may_read_never_is_readable_by_others(tmp_path: 
 @posix
 @pytest.mark.skipif(os.name == "posix" and os.getuid() == 0, reason="root may write to all files")
 def test_a_file_that_must_not_be_written_to(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
+    path = tmp_path / "a.safetensors"
     write_arrays(path, {}, {"old": 1})
     path.chmod(0o444)
     with pytest.raises(PermissionError, match="path: expected a writable file"):
@@ -138,13 +140,13 @@ def test_a_file_that_must_not_be_written_to(tmp_path: Path) -> None:
 
 @posix
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "a.npz").mkdir()
+    (tmp_path / "a.safetensors").mkdir()
     with pytest.raises(IsADirectoryError, match="path: expected a file"):
-        write_arrays(tmp_path / "a.npz", {}, {})
-    os.mkfifo(tmp_path / "b.npz")
+        write_arrays(tmp_path / "a.safetensors", {}, {})
+    os.mkfifo(tmp_path / "b.safetensors")
     with pytest.raises(CheckpointError, match="path: expected a regular file or a new path"):
-        write_arrays(tmp_path / "b.npz", {}, {})
-    assert names(tmp_path) == ["a.npz", "b.npz"]
+        write_arrays(tmp_path / "b.safetensors", {}, {})
+    assert names(tmp_path) == ["a.safetensors", "b.safetensors"]
 
 
 HOLDER = """
@@ -163,7 +165,7 @@ with replacing(path) as file, new_folder(path.with_name("model")) as folder:
 
 @posix
 def test_what_a_killed_saver_leaves_is_no_obstacle(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
+    path = tmp_path / "a.safetensors"
     command = [sys.executable, "-c", HOLDER, str(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as holder:  # type: ignore[call-overload]
@@ -175,7 +177,7 @@ def test_what_a_killed_saver_leaves_is_no_obstacle(tmp_path: Path) -> None:
         holder.wait()
     write_arrays(path, {}, {})
     save_pretrained(large(), tmp_path / "model")
-    assert names(tmp_path) == sorted(["a.npz", "model", *left])
+    assert names(tmp_path) == sorted(["a.safetensors", "model", *left])
 
 
 def save_two_folders(path: Path) -> None:
@@ -223,10 +225,10 @@ def test_a_folder_that_cannot_be_read_can_be_written_to(
         return original(path, flags, *mode)
 
     monkeypatch.setattr("os.open", refusing)
-    write_arrays(tmp_path / "a.npz", {}, {"step": 7})
+    write_arrays(tmp_path / "a.safetensors", {}, {"step": 7})
     monkeypatch.undo()
-    assert read_arrays(tmp_path / "a.npz") == ({}, {"step": 7})
-    assert names(tmp_path) == ["a.npz"]
+    assert read_arrays(tmp_path / "a.safetensors") == ({}, {"step": 7})
+    assert names(tmp_path) == ["a.safetensors"]
 
 
 def test_a_configuration_is_replaced_at_once(

@@ -26,7 +26,7 @@ def model(text_file: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     out = text_file.parent / "out"
     assert main(["train", str(text_file), *SMALL, "--steps=2", "--out", str(out)]) == 0
     capsys.readouterr()
-    return out / "best.npz"
+    return out / "best.safetensors"
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -91,7 +91,7 @@ def test_the_end_says_what_is_where(text_file: Path, capsys: pytest.CaptureFixtu
     *files, last = listed.splitlines()
     assert last == f"try: numpy-xlstm generate {out} --prompt TEXT"
     names = [line.split()[0] for line in files]
-    assert names[:3] == ["best.npz", "checkpoint.npz", "log.jsonl"]
+    assert names[:3] == ["best.safetensors", "checkpoint.safetensors", "log.jsonl"]
     assert set(names) == {path.name for path in out.iterdir()} - {"lock"}
 
 
@@ -106,12 +106,17 @@ def test_ctrl_c_before_the_first_validation_leaves_a_model(
     monkeypatch.setattr(loop, "train_step", interrupted)
     arguments = ["train", str(text_file), *SMALL, "--steps=200", "--out", str(out)]
     assert main(arguments) == 130
-    assert "best.npz" in capsys.readouterr().err
-    best, stored = load_checkpoint(out / "best.npz"), load_checkpoint(out / "checkpoint.npz")
+    assert "best.safetensors" in capsys.readouterr().err
+    best, stored = (
+        load_checkpoint(out / "best.safetensors"),
+        load_checkpoint(out / "checkpoint.safetensors"),
+    )
     assert best.training["step"] == 1
     for name, array in stored.model.params.items():
         assert (best.model.params[name] == array).all()
-    assert main(["generate", str(out / "best.npz"), "--max-new-tokens=5", "--prompt=1"]) == 0
+    assert (
+        main(["generate", str(out / "best.safetensors"), "--max-new-tokens=5", "--prompt=1"]) == 0
+    )
     assert len(capsys.readouterr().out.rstrip("\n")) == 6
 
 

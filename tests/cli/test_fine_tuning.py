@@ -44,7 +44,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return error(capsys)
 
 
-@pytest.mark.parametrize("kind", ["transformers", "xlstm", "npz"])
+@pytest.mark.parametrize("kind", ["transformers", "xlstm", "safetensors"])
 def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     model = make(lm_config(vocab_size=300))
     if kind == "xlstm":
@@ -52,10 +52,10 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     if kind == "transformers":
         model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
         model.special_tokens = SpecialTokens(bos=8)
-    place = "given.npz" if kind == "npz" else "given"
-    tokenizer = ByteTokenizer() if kind == "npz" else None
+    place = "given.safetensors" if kind == "safetensors" else "given"
+    tokenizer = ByteTokenizer() if kind == "safetensors" else None
     save_pretrained(model, place, format=kind, tokenizer=tokenizer)
-    if kind != "npz":
+    if kind != "safetensors":
         said = refused(capsys, "train", "--from", place, "--text", text, *SMALL)
         assert said == (
             "--tokenizer: expected characters, bytes or a tokenizer.json, because the model of "
@@ -66,9 +66,9 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert "fine-tuned model" in out
     assert f"{type(model).__name__} of {place}, {model.num_parameters:,} parameters" in err
-    tuned = load_checkpoint("run/checkpoint.npz")
+    tuned = load_checkpoint("run/checkpoint.safetensors")
     assert tuned.training["optimizer"]["betas"] == [0.9, 0.95]
-    assert type(tuned.tokenizer) is type(tokenizer) or kind != "npz"
+    assert type(tuned.tokenizer) is type(tokenizer) or kind != "safetensors"
     assert tuned.model.dtype == model.dtype
     assert tuned.model.special_tokens == model.special_tokens
     for name, array in tuned.model.params.items():
@@ -82,18 +82,20 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
 
 
 def test_what_cannot_be_fine_tuned(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    save_pretrained(make(lm_config(vocab_size=300)), "a.npz", tokenizer=ByteTokenizer())
-    said = refused(capsys, "train", "--from=a.npz", text, "--model=xlstm")
+    save_pretrained(make(lm_config(vocab_size=300)), "a.safetensors", tokenizer=ByteTokenizer())
+    said = refused(capsys, "train", "--from=a.safetensors", text, "--model=xlstm")
     assert said == "--from: expected only --from to describe the model; got --model"
-    assert "got --heads" in refused(capsys, "train", "--from=a.npz", text, "--heads=2")
-    said = refused(capsys, "train", "--from=no.npz", text)
-    assert said == "--from: expected a file or folder; no.npz does not exist"
-    save_pretrained(mLSTM(3, 4), "b.npz")
-    assert "--from: expected a language model" in refused(capsys, "train", "--from=b.npz", text)
+    assert "got --heads" in refused(capsys, "train", "--from=a.safetensors", text, "--heads=2")
+    said = refused(capsys, "train", "--from=no.safetensors", text)
+    assert said == "--from: expected a file or folder; no.safetensors does not exist"
+    save_pretrained(mLSTM(3, 4), "b.safetensors")
+    assert "--from: expected a language model" in refused(
+        capsys, "train", "--from=b.safetensors", text
+    )
     rng = np.random.default_rng(0)
     small = LanguageModel(4, 3, mLSTM(3, 4, rng=rng), rng=rng)
-    save_pretrained(small, "c.npz", tokenizer=ByteTokenizer())
-    said = refused(capsys, "train", "--from=c.npz", text, "--window=8")
+    save_pretrained(small, "c.safetensors", tokenizer=ByteTokenizer())
+    said = refused(capsys, "train", "--from=c.safetensors", text, "--window=8")
     assert said == "--tokenizer: expected at most the 4 ids of the model; got 256"
     assert "not allowed with" in refused(capsys, "train", "--text", text, text)
 
@@ -103,14 +105,17 @@ def test_a_run_where_a_checkpoint_is_read(text: str, capsys: pytest.CaptureFixtu
     assert main(["train", text, *sizes, *SMALL, "--out", "run"]) == 0
     capsys.readouterr()
     results = []
-    for place in ("run", "run/best.npz"):
+    for place in ("run", "run/best.safetensors"):
         assert main(["generate", place, "--prompt=ab"]) == 0
         assert main(["info", place]) == 0
         results.append(capsys.readouterr().out)
     assert results[0] == results[1]
     assert main(["convert", "run", "model.safetensors"]) == 0
     assert main(["train", "--from", "run", text, *SMALL, "--out", "tuned"]) == 0
-    assert load_checkpoint("tuned/checkpoint.npz").training["optimizer"]["betas"] == [0.9, 0.999]
+    assert load_checkpoint("tuned/checkpoint.safetensors").training["optimizer"]["betas"] == [
+        0.9,
+        0.999,
+    ]
     capsys.readouterr()
     said = refused(capsys, "generate", "run")
     assert said.startswith("generate: expected --prompt with a text to continue, or --ids; got nei")

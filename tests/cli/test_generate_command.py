@@ -69,7 +69,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> str:
-    path = tmp_path / "model.npz"
+    path = tmp_path / "model.safetensors"
     save_checkpoint(path, lstm(), tokenizer=LETTERS)
     return str(path)
 
@@ -181,7 +181,7 @@ def test_a_bad_command_line(argv: str, message: str, capsys: pytest.CaptureFixtu
 
 
 def test_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
-    path = tmp_path / "model.npz"
+    path = tmp_path / "model.safetensors"
     save_checkpoint(path, lstm())
     with pytest.raises(
         OptionError, match=r"--prompt: expected a checkpoint with a tokenizer; .*none"
@@ -190,9 +190,9 @@ def test_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["generate", "nope.npz", "--prompt", "a"]) == 2
+    assert main(["generate", "nope", "--prompt", "a"]) == 2
     out, err = capsys.readouterr()
-    message = "numpy-xlstm: error: checkpoint: expected a file or folder; nope.npz does not exist\n"
+    message = "numpy-xlstm: error: checkpoint: expected a file or folder; nope does not exist\n"
     assert (out, err) == ("", message)
 
 
@@ -213,13 +213,13 @@ def circle(eos: tuple[int, ...] = (), bos: int | None = None, insert: bool = Fal
     return model
 
 
-@pytest.fixture(params=["transformers", "xlstm-large", "npz", "safetensors"])
+@pytest.fixture(params=["transformers", "xlstm-large", "safetensors"])
 def official(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Write a checkpoint of each format, with end tokens 5 and 6 if the format supports them."""
     kind = request.param
     if kind == "xlstm-large":
         pytest.importorskip("yaml")
-    name = f"a.{kind}" if kind in ("npz", "safetensors") else "a"
+    name = f"a.{kind}" if kind == "safetensors" else "a"
     save_pretrained(circle((5, 6), bos=2), tmp_path / name, format=kind)
     return str(tmp_path / name)
 

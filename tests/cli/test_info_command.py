@@ -26,9 +26,12 @@ def model() -> LanguageModel:
 def test_the_tree_and_the_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training = {"step": 1200, "tokens": 10**6, "validations": [[600, 3.0], [1200, 2.25]]}
     save_checkpoint(
-        tmp_path / "a.npz", model(), tokenizer=CharacterTokenizer.of("ab"), training=training
+        tmp_path / "a.safetensors",
+        model(),
+        tokenizer=CharacterTokenizer.of("ab"),
+        training=training,
     )
-    assert main(["info", str(tmp_path / "a.npz")]) == 0
+    assert main(["info", str(tmp_path / "a.safetensors")]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "LanguageModel  13,301",
         "├─ embedding  4,004",
@@ -40,8 +43,8 @@ def test_the_tree_and_the_facts(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "└─ head  9,009",
         "   ├─ weight  (1001, 8) float32  8,008",
         "   └─ bias  (1001,) float32  1,001",
-        "format     npz",
-        f"files      1, {(tmp_path / 'a.npz').stat().st_size:,} bytes",
+        "format     safetensors",
+        f"files      1, {(tmp_path / 'a.safetensors').stat().st_size:,} bytes",
         "dtype      float32",
         "parameters 13,301",
         "step       1,200",
@@ -59,15 +62,17 @@ def test_a_model_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(tmp_path / "a.npz")]) == 2
+    assert main(["info", str(tmp_path / "a.safetensors")]) == 2
     err = capsys.readouterr().err
-    assert re.search("error: checkpoint: expected a file or folder; .*a.npz does not exist", err)
-    (tmp_path / "b.npz").mkdir()
-    assert main(["info", str(tmp_path / "b.npz")]) == 2
-    assert "b.npz: expected model.safetensors, " in capsys.readouterr().err
-    (tmp_path / "a.npz").write_text("no checkpoint")
-    assert main(["info", str(tmp_path / "a.npz")]) == 2
-    assert "a.npz: expected an intact .npz file" in capsys.readouterr().err
+    assert re.search(
+        "error: checkpoint: expected a file or folder; .*a.safetensors does not exist", err
+    )
+    (tmp_path / "b.safetensors").mkdir()
+    assert main(["info", str(tmp_path / "b.safetensors")]) == 2
+    assert "b.safetensors: expected model.safetensors, " in capsys.readouterr().err
+    (tmp_path / "a.safetensors").write_text("no checkpoint")
+    assert main(["info", str(tmp_path / "a.safetensors")]) == 2
+    assert "a.safetensors: expected an intact .safetensors file" in capsys.readouterr().err
 
 
 def test_a_folder_of_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

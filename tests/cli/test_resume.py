@@ -46,7 +46,7 @@ def stored(file: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 
 def assert_same(one: Path, two: Path) -> None:
     assert lines(one) == lines(two)
-    for file in ("checkpoint.npz", "best.npz"):
+    for file in ("checkpoint.safetensors", "best.safetensors"):
         (arrays, training), (expected, known) = stored(one / file), stored(two / file)
         assert arrays.keys() == expected.keys()
         assert [name for name in arrays if arrays[name] != expected[name]] == []
@@ -77,7 +77,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     assert train(text_file, parts, "--steps", "9", *options) == 130
     err = capsys.readouterr().err
     assert f"saved after step 4; resume with numpy-xlstm train --resume {parts}\n" in err
-    assert stored(parts / "checkpoint.npz")[1]["step"] == 4
+    assert stored(parts / "checkpoint.safetensors")[1]["step"] == 4
     monkeypatch.undo()
     assert resume(parts) == 0
     assert_same(parts, whole)
@@ -105,9 +105,9 @@ def test_the_budget_can_be_raised(text_file: Path, tmp_path: Path) -> None:
     assert [entry["step"] for entry in lines(out)] == [1, 2, 3, 4, 5]
     assert resume(out) == 0
     assert len(lines(out)) == 5
-    assert "--steps=5" in stored(out / "checkpoint.npz")[1]["notes"]["command"]
+    assert "--steps=5" in stored(out / "checkpoint.safetensors")[1]["notes"]["command"]
     assert resume(out, "--minutes", "0.002") == 0
-    command = stored(out / "checkpoint.npz")[1]["notes"]["command"]
+    command = stored(out / "checkpoint.safetensors")[1]["notes"]["command"]
     assert "--minutes=0.002" in command
     assert not any(word.startswith("--steps") for word in command)
 
@@ -126,7 +126,7 @@ def test_the_files_of_a_run(
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
     assert train(text_file, out, "--steps", "4", "--validate-every", "2") == 0
-    files = ["best.npz", "checkpoint.npz", "lock", "log.jsonl", "loss.svg"]
+    files = ["best.safetensors", "checkpoint.safetensors", "lock", "log.jsonl", "loss.svg"]
     assert sorted(path.name for path in out.iterdir()) == files
     assert [e["step"] for e in lines(out) if "validation" in e] == [2, 4]
     svg = (out / "loss.svg").read_text("utf-8")
@@ -153,11 +153,11 @@ def test_wrong_options(
     options: str, message: str, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(text_file, tmp_path / "out", "--steps", "3") == 0
-    before = (tmp_path / "out" / "checkpoint.npz").read_bytes()
+    before = (tmp_path / "out" / "checkpoint.safetensors").read_bytes()
     capsys.readouterr()
     assert resume(tmp_path / "out", *options.split()) == 2
     assert re.match(message, error(capsys))
-    assert (tmp_path / "out" / "checkpoint.npz").read_bytes() == before
+    assert (tmp_path / "out" / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(
@@ -196,14 +196,16 @@ def test_what_cannot_be_resumed(
     out = tmp_path / "out"
     assert resume(out) == 2
     assert re.match(
-        r"--resume: expected a directory with a checkpoint\.npz; got .*out", error(capsys)
+        r"--resume: expected a directory with a checkpoint\.safetensors; got .*out", error(capsys)
     )
     assert train(text_file, out, "--steps", "1") == 0
-    data = (out / "checkpoint.npz").read_bytes()
-    (out / "checkpoint.npz").write_bytes(data[:-99])
+    data = (out / "checkpoint.safetensors").read_bytes()
+    (out / "checkpoint.safetensors").write_bytes(data[:-99])
     capsys.readouterr()
     assert resume(out) == 2
-    assert re.match(r"checkpoint\.npz: expected an intact \.npz file", error(capsys))
+    assert re.match(
+        r"checkpoint\.safetensors: expected an intact \.safetensors file", error(capsys)
+    )
 
 
 def test_a_training_that_diverges_is_saved_before_the_step_that_does(
@@ -218,14 +220,14 @@ def test_a_training_that_diverges_is_saved_before_the_step_that_does(
     again = f"numpy-xlstm train --resume {out} --lr 1e+33"
     assert f"saved after step {step}; resume with {again}" in err
     assert f"training diverged at step {step + 1} (" in err
-    before = stored(out / "checkpoint.npz")
+    before = stored(out / "checkpoint.safetensors")
     assert before[1]["step"] == step
     assert all(np.isfinite(np.frombuffer(a, np.float32)).all() for a in before[0].values())
     assert resume(out) == 2
     err = capsys.readouterr().err
     assert f"training diverged at step {step + 1} (" in err
     assert "largest update 0)" not in err
-    assert stored(out / "checkpoint.npz") == before
+    assert stored(out / "checkpoint.safetensors") == before
 
 
 def test_a_run_goes_on_with_another_learning_rate(text_file: Path, tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_a_run_goes_on_with_another_learning_rate(text_file: Path, tmp_path: Pat
     assert train(text_file, out, "--lr", "0.01", "--steps", "2", "--schedule", "constant") == 0
     assert resume(out, "--lr", "0.001", "--steps", "4") == 0
     assert resume(out, "--steps", "5") == 0
-    training = stored(out / "checkpoint.npz")[1]
+    training = stored(out / "checkpoint.safetensors")[1]
     assert training["step"] == 5
     assert training["optimizer"]["lr"] == 0.001
     assert "--lr=0.001" in training["notes"]["command"]

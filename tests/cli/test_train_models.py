@@ -62,7 +62,7 @@ def test_generate_and_info_read_the_checkpoint(
 ) -> None:
     assert train(text_file, *options, "--out", str(tmp_path / "out")) == 0
     capsys.readouterr()
-    file = str(tmp_path / "out" / "checkpoint.npz")
+    file = str(tmp_path / "out" / "checkpoint.safetensors")
     assert main(["info", file]) == 0
     out = capsys.readouterr().out
     assert out.startswith(str(load_checkpoint(file).model))
@@ -129,7 +129,7 @@ def test_a_configuration_in_json(vocab_size: int | None, text_file: Path, tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(values | given))
     config, out = str(tmp_path / "config.json"), tmp_path / "out"
     assert train(text_file, "--model=xlstm", "--config", config, "--out", str(out)) == 0
-    model = load_checkpoint(out / "checkpoint.npz").model
+    model = load_checkpoint(out / "checkpoint.safetensors").model
     size = 200 if vocab_size == 200 else len(set(TEXT[:5400])) + 1
     assert model.config == xlstm_config(vocab_size=size)
     assert main(["train", "--resume", str(out), "--steps", "4"]) == 0
@@ -141,7 +141,7 @@ def test_a_configuration_in_yaml(text_file: Path, tmp_path: Path) -> None:
     config, out = str(tmp_path / "config.yaml"), tmp_path / "out"
     options = ["--model=xlstm-large", "--tokenizer=bytes", "--config", config, "--out", str(out)]
     assert train(text_file, *options) == 0
-    checkpoint = load_checkpoint(out / "checkpoint.npz")
+    checkpoint = load_checkpoint(out / "checkpoint.safetensors")
     assert checkpoint.model.config == xLSTMLargeConfig(vocab_size=256, **LARGE)  # type: ignore[arg-type]
     assert checkpoint.tokenizer == ByteTokenizer()
 
@@ -232,7 +232,7 @@ def test_bits_are_per_character_whatever_the_tokenizer(
     options = [*MODELS["xlstm"], "--tokenizer", name, "--out", str(out), "--prompt", "’tis"]
     assert train(text_file, *options) == 0
     shown, err = capsys.readouterr()
-    checkpoint = load_checkpoint(out / "checkpoint.npz")
+    checkpoint = load_checkpoint(out / "checkpoint.safetensors")
     split = split_text(TEXT, 16, checkpoint.tokenizer)
     ids, characters = split.validation_ids, len(split.validation)
     assert (len(ids) > characters) == (kind == "bytes")
@@ -252,7 +252,7 @@ def test_the_tokenizer_of_a_run_is_in_its_checkpoint(text_file: Path, tmp_path: 
     assert train(text_file, "--hidden-size=8", "--tokenizer", file, "--out", str(out)) == 0
     Path(file).unlink()
     assert main(["train", "--resume", str(out), "--steps", "5"]) == 0
-    checkpoint = load_checkpoint(out / "checkpoint.npz")
+    checkpoint = load_checkpoint(out / "checkpoint.safetensors")
     assert isinstance(checkpoint.tokenizer, HuggingFaceTokenizer)
     assert checkpoint.training["step"] == 5
 
@@ -295,7 +295,7 @@ def test_a_closed_pipe_ends_the_text_quietly(text_file: Path, tmp_path: Path) ->
         "-m",
         "numpy_xlstm",
         "generate",
-        str(tmp_path / "run" / "checkpoint.npz"),
+        str(tmp_path / "run" / "checkpoint.safetensors"),
     ]
     process = subprocess.Popen(
         [*command, "--prompt", "The", "--max-new-tokens", "1000000"],

@@ -210,13 +210,13 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 def test_results_of_another_version(tmp_path: Path) -> None:
-    write_tensors(tmp_path / f"{CASE.id}.npz", CASE.expected, {"version": "2020.01"})
+    write_tensors(tmp_path / f"{CASE.id}.safetensors", CASE.expected, {"version": "2020.01"})
     (verdict,) = verify([CASE], from_folder(tmp_path)).verdicts
     assert verdict.rows[0].note.endswith("; got '2020.01'")
 
 
 def test_results_with_the_header_of_the_inputs(tmp_path: Path) -> None:
-    write_tensors(tmp_path / f"{CASE.id}.npz", CASE.expected, header(CASE))
+    write_tensors(tmp_path / f"{CASE.id}.safetensors", CASE.expected, header(CASE))
     assert verify([CASE], from_folder(tmp_path)).passed
 
 
@@ -326,7 +326,7 @@ def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
         raise ValueError("red \x1b[31m \x00 \ufffe")
 
     verdicts = verify(CASES[:2], port).verdicts
-    report = Report(verdicts, ("a\x1b.npz",))
+    report = Report(verdicts, ("a\x1b.safetensors",))
     assert "\x1b" not in str(report)
     suite = ET.fromstring(report.to_junit())
     assert (suite.get("tests"), suite.get("failures")) == ("3", "3")

@@ -33,13 +33,13 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["verify", right, "--json", os.devnull, "--junit", os.devnull]) == 0
 
     write(tmp_path / "right", CASE, lambda results: results.update(y=-results["y"]))
-    (tmp_path / "right" / "stranger.npz").write_bytes(b"")
+    (tmp_path / "right" / "stranger.safetensors").write_bytes(b"")
     report, junit = tmp_path / "report.json", tmp_path / "report.xml"
     assert main(["verify", right, "--json", str(report), "--junit", str(junit)]) == 1
     out = capsys.readouterr().out
     count = sum(case.subject is CASE.subject for case in CASES)
     assert f"slstm.sequence: {count - 1} of {count} cases passed" in out
-    assert "stranger.npz: expected the id of a case" in out
+    assert "stranger.safetensors: expected the id of a case" in out
     said = json.loads(report.read_text("utf-8"))
     assert not said["passed"]
     assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]

@@ -85,7 +85,9 @@ def test_commands_run_as_printed(page: str, home: Path) -> None:
     for name in ("book.txt", "mine.txt"):
         (folder / name).write_text("The cat sat on the mat, and the dog by it. " * 60, "utf-8")
     rng = np.random.default_rng(0)
-    save_pretrained(LanguageModel(9, 4, sLSTM(4, 8, rng=rng), rng=rng), folder / "model.npz")
+    save_pretrained(
+        LanguageModel(9, 4, sLSTM(4, 8, rng=rng), rng=rng), folder / "model.safetensors"
+    )
     printed = commands(f"docs/{page}.md")
     assert printed
     for command in printed:

@@ -128,8 +128,8 @@ def test_models_have_equal_sizes_where_the_page_says_so() -> None:
 def test_a_model_is_loaded_from_a_checkpoint(name: str, tmp_path: Path) -> None:
     vocabulary = 5 if name in ABLATION else None
     model = build_model(name, vocabulary, rng=np.random.default_rng(0))
-    save_checkpoint(tmp_path / "model.npz", model)
-    loaded = load_checkpoint(tmp_path / "model.npz").model
+    save_checkpoint(tmp_path / "model.safetensors", model)
+    loaded = load_checkpoint(tmp_path / "model.safetensors").model
     x = np.array([[1, 4]]) if vocabulary else np.ones((1, 2, 3), np.float32)
     assert np.array_equal(loaded(x)[0], model(x)[0])
 
@@ -183,7 +183,10 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
         (["parity", "--minutes", "0"], "--minutes: expected a number above 0; got '0'"),
         (["parity", "--out", "full"], "--out: expected a new or an empty folder; got full"),
         (["parity", "--out", "file"], "--out: expected a folder; file is a file"),
-        (["--resume", "full"], "--resume: expected a directory with a checkpoint.npz; got full"),
+        (
+            ["--resume", "full"],
+            "--resume: expected a directory with a checkpoint.safetensors; got full",
+        ),
         (["--resume", "run", "--seed", "1"], "--resume: expected no other options, .* --seed"),
         (["set", "--resume", "run"], "--resume: expected a trial of set; got one of parity"),
         (["parity", "--out", "run"], "--out: expected one without a training; got run"),

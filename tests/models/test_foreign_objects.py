@@ -70,14 +70,14 @@ def test_a_layer_without_parameters_has_no_dtype() -> None:
 
 
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
-    model, path = large(), tmp_path / "model.npz"
+    model, path = large(), tmp_path / "model.safetensors"
     save_checkpoint(path, model)
     before = path.read_bytes()
     model.params["lm_head.weight"][0, 0] = np.nan
     with pytest.raises(NonFiniteError, match=r"lm_head.weight: expected finite numbers; got nan"):
         save_checkpoint(path, model)
     assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["model.npz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
     assert np.isfinite(load_checkpoint(path).model.params["lm_head.weight"]).all()
 
 

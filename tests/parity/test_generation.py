@@ -121,7 +121,11 @@ def test_the_command_line_gives_their_ids(
     options = ["--ids", "5,9,33,2", "--max-new-tokens", "30", "--temperature", "0"]
     assert main(["generate", str(tmp_path / "theirs"), *options]) == 0
     assert capsys.readouterr() == (expected, "")
-    for kind, name in (("npz", "a.npz"), ("xlstm-large", "large"), ("transformers", "again")):
+    for kind, name in (
+        ("safetensors", "a.safetensors"),
+        ("xlstm-large", "large"),
+        ("transformers", "again"),
+    ):
         out = str(tmp_path / name)
         assert main(["convert", str(tmp_path / "theirs"), out, "--to", kind]) == 0
         assert main(["generate", out, *options]) == 0

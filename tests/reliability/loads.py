@@ -26,10 +26,10 @@ from tests.reliability.system_calls import at_call, die
 
 KINDS = {
     kind: build.KINDS[kind]
-    for kind in ("npz", "safetensors", "torch", "transformers", "shards", "xlstm", "xlstm-large")
+    for kind in ("safetensors", "torch", "transformers", "shards", "xlstm", "xlstm-large")
 }
 
-FILES = "npz", "safetensors", "torch"
+FILES = "safetensors", "torch"
 """Kinds with a single file, which is replaced by another."""
 
 

@@ -199,16 +199,16 @@ def others() -> dict[str, Make]:
 
 def files(folder: Path) -> dict[str, Make]:
     """Return the calls that read and write files in a folder."""
-    own, whole = folder / "own.npz", folder / "large"
+    own, whole = folder / "own.safetensors", folder / "large"
     nx.save_checkpoint(own, model(), tokenizer=nx.ByteTokenizer())
     nx.save_pretrained(large(), whole, format="transformers")
     (folder / "text.txt").write_text(TEXT, "utf-8")
     arrays = {"a": np.ones(3)}
-    new = folder / "new.npz"
+    new = folder / "new.safetensors"
     loading: Any = {"dtype": np.float32, "layout": None, "mapped": False, "progress": None}
     loaded = {n: v for n, v in loading.items() if n != "layout"}
     torch = state().optimizer.state_dict(format="torch")
-    training.write_torch_state(folder / "torch.npz", torch)
+    training.write_torch_state(folder / "torch.safetensors", torch)
     saving: Any = {"format": None, "dtype": None, "layout": "vanilla", "tokenizer": None}
     run = folder / "run"
     training.Run.begin(run, state())
@@ -231,11 +231,15 @@ def files(folder: Path) -> dict[str, Make]:
         "read_arrays": made(checkpoints.read_arrays, path=own),
         "write_arrays": made(checkpoints.write_arrays, path=new, arrays=arrays, metadata={"a": 1}),
         "Pretrained.load": made(checkpoints.open_pretrained(whole).load, **loaded),
-        "write_torch_state": made(training.write_torch_state, path=folder / "t.npz", state=torch),
-        "read_torch_state": made(training.read_torch_state, path=folder / "torch.npz"),
+        "write_torch_state": made(
+            training.write_torch_state, path=folder / "t.safetensors", state=torch
+        ),
+        "read_torch_state": made(training.read_torch_state, path=folder / "torch.safetensors"),
         "read_text": made(training.read_text, path=folder / "text.txt"),
         "read_log": made(training.read_log, path=run / "log.jsonl"),
-        "TrainingState.load": made(training.TrainingState.load, path=run / "checkpoint.npz"),
+        "TrainingState.load": made(
+            training.TrainingState.load, path=run / "checkpoint.safetensors"
+        ),
         "Run.resume": made(training.Run.resume, directory=run),
         "HuggingFaceTokenizer": made(nx.HuggingFaceTokenizer, json=json.dumps(WORDS)),
         "HuggingFaceTokenizer.from_file": made(nx.HuggingFaceTokenizer.from_file, path=tokenizer),

@@ -47,12 +47,12 @@ def test_a_rank_that_dies(tmp_path: Path, trials: int, record_property: Record) 
         shutil.rmtree(parts, ignore_errors=True)
         code: int | None = None
         while code != 0:
-            there = (parts / "checkpoint.npz").exists()
+            there = (parts / "checkpoint.safetensors").exists()
             command = ["train", "--resume", str(parts)] if there else [*begin, str(parts)]
             after = rng.uniform(0.3, 1) * seconds
             code = launch(2, "-c", DYING, str(rng.integers(2)), f"{after}", *command).returncode
             deaths += code != 0
         assert log(parts) == log(whole)
-        for name, array in params(whole / "checkpoint.npz").items():
-            np.testing.assert_array_equal(params(parts / "checkpoint.npz")[name], array)
+        for name, array in params(whole / "checkpoint.safetensors").items():
+            np.testing.assert_array_equal(params(parts / "checkpoint.safetensors")[name], array)
     record_property("deaths of one of two ranks", deaths)

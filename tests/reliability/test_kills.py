@@ -104,7 +104,7 @@ def arguments(name: str, folder: Path, out: str, steps: str) -> list[str]:
 def again(command: list[str]) -> list[str]:
     """Return the command that resumes the training, or starts it if there is nothing to resume."""
     out = Path(command[-1])
-    return ["train", "--resume", str(out)] if (out / "checkpoint.npz").exists() else command
+    return ["train", "--resume", str(out)] if (out / "checkpoint.safetensors").exists() else command
 
 
 def finish(command: list[str]) -> None:

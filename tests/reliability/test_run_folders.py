@@ -22,7 +22,7 @@ Record = Any
 if sys.platform == "win32":
     pytest.skip("Windows has other links and no fork", allow_module_level=True)
 
-FILES = "checkpoint.npz", "best.npz", "log.jsonl", "loss.svg", "lock"
+FILES = "checkpoint.safetensors", "best.safetensors", "log.jsonl", "loss.svg", "lock"
 Link = Callable[[Path, Path], None]
 
 
@@ -78,7 +78,7 @@ def test_links_in_a_run_folder(
             file, link = folder / "run" / name, LINKS[int(rng.integers(len(LINKS)))]
             target = others / name
             shutil.move(file, target)
-            if link is symbolic and rng.random() < 0.2 and name != "checkpoint.npz":
+            if link is symbolic and rng.random() < 0.2 and name != "checkpoint.safetensors":
                 target.unlink()  # a link to nothing
             link(file, target)
             refused += [name] if link is not hard or name in ("log.jsonl", "lock") else []
@@ -94,7 +94,7 @@ def test_links_in_a_run_folder(
         record_property("run folders with links", 1)
 
 
-FOREIGN = [*FILES[1:], "notes.txt", "checkpoint.npz.partial", ".hidden", "folder"]
+FOREIGN = [*FILES[1:], "notes.txt", "checkpoint.safetensors.partial", ".hidden", "folder"]
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -111,9 +111,9 @@ def test_a_folder_of_somebody_else(name: str, tmp_path: Path) -> None:
 
 def test_what_a_killed_begin_leaves_is_no_obstacle(tmp_path: Path) -> None:
     for name, text in (("log.jsonl", ""), ("lock", "process 12 on a"), ("a", "")):
-        (tmp_path / (name if text or name != "a" else "checkpoint.npz.0123.partial")).write_text(
-            text
-        )
+        (
+            tmp_path / (name if text or name != "a" else "checkpoint.safetensors.0123.partial")
+        ).write_text(text)
     assert Run.begin(tmp_path, begun()).checkpoint.exists()
 
 

@@ -21,11 +21,10 @@ from tests.reliability.loads import begun
 Record = Any
 
 
-@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 def test_a_save_while_a_thread_updates_the_parameters(
-    suffix: str, tmp_path: Path, trials: int, record_property: Record
+    tmp_path: Path, trials: int, record_property: Record
 ) -> None:
-    model, path, end = LSTM(64, 96), tmp_path / f"a.{suffix}", Event()
+    model, path, end = LSTM(64, 96), tmp_path / "a.safetensors", Event()
 
     def update() -> None:
         while not end.is_set():
@@ -41,7 +40,7 @@ def test_a_save_while_a_thread_updates_the_parameters(
     finally:
         end.set()
         thread.join()
-    record_property(f"saves while a thread writes, {suffix}", 25 * trials)
+    record_property("saves while a thread writes", 25 * trials)
 
 
 def moments(state: TrainingState, letter: str) -> Any:
@@ -72,7 +71,7 @@ WAYS += ["nan moment", "negative second moment", "nan carried", "validations"]
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_state_that_load_would_refuse_is_not_saved(way: str, tmp_path: Path) -> None:
-    path, state = tmp_path / "state.npz", begun()
+    path, state = tmp_path / "state.safetensors", begun()
     state.save(path)
     before = path.read_bytes()
     changed(state, way)
@@ -102,7 +101,7 @@ def test_a_clock_that_goes_back(tmp_path: Path) -> None:
     for _ in loops.train(state, [batch] * 3, Budget(steps=3), clock=clock):
         pass
     assert state.elapsed == state.busy == 0
-    state.save(tmp_path / "state.npz")
+    state.save(tmp_path / "state.safetensors")
 
 
 def test_the_hint_of_a_diverging_run_goes_on(

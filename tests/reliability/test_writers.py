@@ -32,7 +32,7 @@ def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, qu
 
 
 @pytest.mark.parametrize("savers", [2, 4])
-@pytest.mark.parametrize("kind", ["npz", "safetensors", "torch", "shards", "xlstm"])
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "shards", "xlstm"])
 def test_several_save_at_once(
     kind: str, savers: int, tmp_path: Path, trials: int, record_property: Record
 ) -> None:

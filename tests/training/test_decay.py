@@ -81,8 +81,8 @@ def test_a_resumed_training_decays_as_before(rule: str, build: Any, tmp_path: Pa
     state, batch = TrainingState(model, optimizer, np.random.default_rng(0)), next(draw_batches())
     for _ in range(2):
         train_step(model, optimizer, batch)
-    state.save(tmp_path / "a.npz")
-    resumed, _ = TrainingState.load(tmp_path / "a.npz")
+    state.save(tmp_path / "a.safetensors")
+    resumed, _ = TrainingState.load(tmp_path / "a.safetensors")
     assert resumed.optimizer.options == optimizer.options
     for _ in range(2):
         train_step(model, optimizer, batch)

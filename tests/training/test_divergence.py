@@ -91,8 +91,8 @@ def test_a_training_that_diverges_goes_on_from_the_step_before(tmp_path: Path) -
     known = found[-1]
     assert stored(state) == known
     assert all(np.isfinite(array).all() for array in state.model.params.values())
-    state.save(tmp_path / "state.npz")
-    loaded, _ = TrainingState.load(tmp_path / "state.npz")
+    state.save(tmp_path / "state.safetensors")
+    loaded, _ = TrainingState.load(tmp_path / "state.safetensors")
     assert stored(loaded) == known
 
 

@@ -92,18 +92,18 @@ def test_an_unknown_optimiser_in_a_checkpoint(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* AdamW; got 'Mom"):
-        start().save(tmp_path / "a.npz")
-    assert not (tmp_path / "a.npz").exists()
+        start().save(tmp_path / "a.safetensors")
+    assert not (tmp_path / "a.safetensors").exists()
     with monkeypatch.context() as known:
         known.setitem(OPTIMIZERS, "Momentum", Momentum)
-        start().save(tmp_path / "a.npz")
+        start().save(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* AdamW; got 'Mom"):
-        TrainingState.load(tmp_path / "a.npz")
+        TrainingState.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("name", ["kind", "lr", "betas", "eps", "weight_decay", "decays"])
 def test_an_option_that_a_checkpoint_lacks_is_not_guessed(name: str, tmp_path: Path) -> None:
-    path, state = tmp_path / "a.npz", start()
+    path, state = tmp_path / "a.safetensors", start()
     state.optimizer = OPTIMIZERS["AdamW"](state.model.params, lr=0.5)
     state.save(path)
     arrays, metadata = read_arrays(path)

@@ -114,14 +114,14 @@ def test_a_run_goes_on_with_another_number_of_ranks(options: list[str], tmp_path
     assert done.returncode == 0
     assert done.stdout.count("sample:") == done.stdout.count("xlstm model") == 1
     assert done.stderr.count("characters for training") == 1
-    assert (parts / "best.npz").exists()
+    assert (parts / "best.safetensors").exists()
     for count, steps in ((3, 11), (1, 12), (2, 14)):
         assert train(count, "--resume", str(parts), f"--steps={steps}").returncode == 0
         assert main(["train", "--resume", str(whole), f"--steps={steps}"]) == 0
     for one, two in zip(log(whole), log(parts), strict=True):
         assert one == pytest.approx(two, rel=1e-6)
-    for name, array in params(parts / "checkpoint.npz").items():
-        assert_close(array, params(whole / "checkpoint.npz")[name], rtol=1e-5)
+    for name, array in params(parts / "checkpoint.safetensors").items():
+        assert_close(array, params(whole / "checkpoint.safetensors")[name], rtol=1e-5)
 
 
 FAILING = """
@@ -164,8 +164,8 @@ def test_a_rank_that_fails_ends_the_run_with_its_error(
     assert done.stderr.count("numpy-xlstm:") == 1
     assert done.stdout == ""
     assert sorted(path.name for path in out.iterdir()) == [
-        "best.npz",
-        "checkpoint.npz",
+        "best.safetensors",
+        "checkpoint.safetensors",
         "lock",
         "log.jsonl",
     ]

@@ -172,7 +172,7 @@ def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_no_run(tmp_path: Path) -> None:
-    start().save(tmp_path / "checkpoint.npz")
+    start().save(tmp_path / "checkpoint.safetensors")
     with pytest.raises(CheckpointError, match="a checkpoint of a run; got one without a log"):
         Run.resume(tmp_path)
     with pytest.raises(FileNotFoundError):

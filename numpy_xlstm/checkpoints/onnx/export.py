@@ -1,6 +1,5 @@
 """Export of a model with its graph to an ONNX file. The metadata is that of a checkpoint."""
 
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,16 @@ from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.files import as_json
 from numpy_xlstm.checkpoints.kinds import kind_of
-from numpy_xlstm.checkpoints.model import COMPUTED_IN, NPZ, metadata_of
-from numpy_xlstm.checkpoints.onnx_file import NUMBERS, checked_text, data_path
-from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS, narrowed, numpy_dtype
+from numpy_xlstm.checkpoints.model import COMPUTED_IN, SAFETENSORS, metadata_of
+from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import Array, check_array, check_choice, check_has
+
+NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
+"""ONNX's numbers of the dtypes of parameters."""
 
 LARGEST = 2**31 - 2**20
 """Largest size in bytes of parameters in the file of the graph; ONNX allows 2 GiB in all."""
@@ -85,7 +86,7 @@ def to_onnx(
 def _write(model: Any, path: Path, options: Saving) -> None:
     """Write the graph of :func:`to_onnx`; parameters of a large model go to ``NAME.data``."""
     proto, kept = _described(model, options.dtype, options.step, options.tokenizer)
-    data_file = data_path(path)
+    data_file = path.with_name(f"{path.name}.data")
     external = sum(array.nbytes for array in kept) > LARGEST
     with ExitStack() as files:
         data = files.enter_context(replacing(data_file)) if external else None
@@ -123,12 +124,6 @@ def _described(
         check_array(name, array, array.shape)
         kept.append(np.ascontiguousarray(narrowed(name, array, numpy_dtype(stored))))
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
-    described = checked_text(metadata.get(HEADER_KEY, ""), tensors)
-    crcs = [
-        zlib.crc32(described),
-        *(zlib.crc32(array.reshape(-1).view(np.uint8).data) for array in kept),
-    ]
-    metadata[CHECKSUM] = "".join(f"{crc:08x}" for crc in crcs)
     helper.set_model_props(proto, metadata)
     proto.producer_name, proto.producer_version = HEADER_KEY, __version__
     proto.doc_string = _card(model, proto.graph.input[0].name, step)
@@ -166,10 +161,10 @@ def _metadata(model: Any, dtype: str, tokenizer: Tokenizer | None) -> dict[str, 
     return {HEADER_KEY: as_json(metadata_of(model, tokenizer, {}, dtype))}
 
 
-ONNX: Format = NPZ._replace(
+ONNX: Format = SAFETENSORS._replace(
     name="onnx",
-    recognises=lambda content: content.tensors.suffix == ".onnx",
+    recognises=lambda content: False,
     write=_write,
     suffix=".onnx",
 )
-"""A graph for ONNX runtimes. The parameters and metadata are those of a checkpoint."""
+"""A graph for ONNX runtimes, which is only written. The metadata is that of a checkpoint."""

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from numpy_xlstm.checkpoints.onnx_file import CONSTANT
+CONSTANT = "constant."
+"""Prefix of initialisers that are not parameters."""
 
 OPSET = 18
 """Version of the standard operators."""
