@@ -142,7 +142,10 @@ def _models() -> list[Subject]:
         axes = TOKENS | ({"n": "row unit", "m": "row unit"} if name == "slstm" else {})
         found.append(Subject(f"model.{name}", model, make, variants, axes, tokens="vocab_size"))
     ties = {"block.mlstm", "block.slstm", "model.xlstm"}
-    return [replace(s, situations=(*states, *["tie"] * (s.name in ties))) for s in found]
+    return [
+        replace(subject, situations=(*states, "tie") if subject.name in ties else states)
+        for subject in found
+    ]
 
 
 BLOCKS_AND_MODELS = _models()

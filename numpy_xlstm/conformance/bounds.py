@@ -98,19 +98,20 @@ def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
     by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
-        found = array.max(axis=tuple(range(by_row[name], array.ndim)), initial=0)
-        rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
-    largest = {}
+        axes = range(1, array.ndim) if by_row[name] else range(array.ndim)
+        largest = array.max(axis=tuple(axes), initial=0)
+        rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), largest)
+    spread = {}
     for name, array in arrays.items():
-        found = rows[kind(name)]
+        largest = rows[kind(name)]
         if kind(name) == "dstate0" and name.endswith(".m"):
-            found = np.maximum(found, rows.get("inputs", 0.0))
+            largest = np.maximum(largest, rows.get("inputs", 0.0))
         if by_row[name]:
-            found = found.reshape(-1, *[1] * (array.ndim - 1))
+            largest = largest.reshape(-1, *[1] * (array.ndim - 1))
         else:
-            found = found.max(initial=0)
-        largest[name] = np.broadcast_to(found, array.shape)
-    return largest
+            largest = largest.max(initial=0)
+        spread[name] = np.broadcast_to(largest, array.shape)
+    return spread
 
 
 @cache

@@ -80,11 +80,6 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     list[Case]
         The cases. Their tensors are computed at first use.
 
-    Raises
-    ------
-    OptionError
-        If there is no such subject or dtype.
-
     Examples
     --------
     >>> case = cases("slstm.step", "float32")[0]

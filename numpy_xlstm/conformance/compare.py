@@ -54,11 +54,6 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
     list[Row]
         Row for each tensor, passed or failed.
 
-    Raises
-    ------
-    ShapeError
-        If the results are not a mapping. Wrong tensors do not raise an error, but fail their row.
-
     Examples
     --------
     >>> from numpy_xlstm import conformance

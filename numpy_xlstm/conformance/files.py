@@ -107,11 +107,6 @@ def write_vectors(
     Case
         Each case after its files are written.
 
-    Raises
-    ------
-    OSError
-        If a file cannot be written.
-
     Examples
     --------
     >>> import tempfile

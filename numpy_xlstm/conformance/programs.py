@@ -64,11 +64,6 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
     callable
         Port for :func:`verify`.
 
-    Raises
-    ------
-    OptionError
-        If ``{in}`` or ``{out}`` is missing, or there is no such program.
-
     Examples
     --------
     >>> import sys

@@ -14,7 +14,8 @@ from numpy_xlstm.conformance.subjects import Subject
 B, T = 3, 7
 """Number of rows, and of steps: two chunks and one step more."""
 
-STABILISED = ("slstm", "mlstm")
+Fits = Callable[[Subject, str], bool]
+"""Function that returns whether a situation fits a variant of a subject."""
 NORMALISER = 0.2
 """Smallest n of an sLSTM."""
 BEYOND = 2.0**14
@@ -31,8 +32,8 @@ class Situation:
         Name in the id of the case.
     change : Callable[[Draft], None]
         Function that changes ordinary inputs in place.
-    fits : Callable[[Subject, str], bool]
-        Function that returns whether the situation fits a variant of a subject.
+    fits : Fits
+        Whether the situation fits a variant of a subject.
     flags : tuple[str, ...]
         Classes of bugs: names in :data:`numpy_xlstm.conformance.flags.FLAGS`.
     B, T : int
@@ -43,7 +44,7 @@ class Situation:
 
     name: str
     change: Callable[[Draft], None] = lambda draft: None
-    fits: Callable[[Subject, str], bool] = lambda subject, variant: True
+    fits: Fits = lambda subject, variant: True
     flags: tuple[str, ...] = ()
     B: int = B
     T: int = T
@@ -218,40 +219,26 @@ def _exponential(draft: Draft) -> bool:
     return draft.options.get("forget_gate") == "exp"
 
 
-def _stabilised(subject: Subject, variant: str) -> bool:
-    return subject.family in STABILISED and _one_layer(subject, variant)
+def _of(*families: str, variant: str = "", stacks: bool = False) -> Fits:
+    """Return whether a subject is of these families and, if it is given, of this variant."""
 
+    def fits(subject: Subject, name: str) -> bool:
+        known = subject.family in families and variant in ("", name)
+        return known and (stacks or _one_layer(subject, name))
 
-def _normalised(subject: Subject, variant: str) -> bool:
-    return subject.family == "slstm" and _one_layer(subject, variant)
-
-
-def _ties(subject: Subject, variant: str) -> bool:
-    return subject.family in STABILISED and variant == "exp"
-
-
-def _relu(subject: Subject, variant: str) -> bool:
-    return subject.family == "elman" and variant == "relu" and _one_layer(subject, variant)
-
-
-def _steps(subject: Subject, variant: str) -> bool:
-    return subject.steps
+    return fits
 
 
 def _one_layer(subject: Subject, variant: str) -> bool:
     return not subject.name.endswith(".stack")
 
 
+def _steps(subject: Subject, variant: str) -> bool:
+    return subject.steps
+
+
 def _one_layer_steps(subject: Subject, variant: str) -> bool:
     return subject.steps and _one_layer(subject, variant)
-
-
-def _memory(subject: Subject, variant: str) -> bool:
-    return subject.family == "mlstm" and _one_layer(subject, variant)
-
-
-def _matrix(subject: Subject, variant: str) -> bool:
-    return subject.family in ("mlstm", "mlstmsig") and not subject.name.endswith(".stack")
 
 
 def _gated(subject: Subject, variant: str) -> bool:
@@ -259,31 +246,30 @@ def _gated(subject: Subject, variant: str) -> bool:
 
 
 def _bounded(subject: Subject, variant: str) -> bool:
-    return _gated(subject, variant) and (subject.family != "mlstmsig" or variant == "sigmoid")
+    return _gated(subject, variant) and (subject.family, variant) != ("mlstmsig", "exp")
 
 
 def _with_heads(subject: Subject, variant: str) -> bool:
     return "num_heads" in subject.variants[variant] and _one_layer(subject, variant)
 
 
-def _given_memory(subject: Subject, variant: str) -> bool:
-    return "f" in subject.axes
-
-
 def _chunkwise(subject: Subject, variant: str) -> bool:
     return subject.name.endswith(".chunkwise")
 
 
+STABILISED, NORMALISED, MEMORY = _of("slstm", "mlstm"), _of("slstm"), _of("mlstm")
+MATRIX, TIES = _of("mlstm", "mlstmsig"), _of("slstm", "mlstm", variant="exp", stacks=True)
+
 SITUATIONS = (
     Situation("ordinary"),
     Situation("no-state", no_state, flags=("empty-state",)),
-    Situation("zero-state", zero_state, _stabilised, ("zero-state",)),
-    Situation("zero-memory", zero_memory, _normalised, ("zero-memory",)),
-    Situation("empty-row-beside-live", empty_row, _stabilised, ("empty-state", "mixed-rows")),
+    Situation("zero-state", zero_state, STABILISED, ("zero-state",)),
+    Situation("zero-memory", zero_memory, NORMALISED, ("zero-memory",)),
+    Situation("empty-row-beside-live", empty_row, STABILISED, ("empty-state", "mixed-rows")),
     Situation("closed-gates", closed, _gated, ("closed-gates",)),
     Situation("large", large, _bounded, ("large-pre-activations",)),
-    Situation("far-memory", far_memory, _stabilised, ("far-memory",)),
-    Situation("square-memory", fits=_matrix, flags=("square-memory",), options={"qk_dim": 12}),
+    Situation("far-memory", far_memory, STABILISED, ("far-memory",)),
+    Situation("square-memory", fits=MATRIX, flags=("square-memory",), options={"qk_dim": 12}),
     Situation("one-row", fits=_one_layer, flags=("one-row",), B=1),
     Situation("one-head", fits=_with_heads, flags=("one-head",), options={"num_heads": 1}),
     Situation("one-step", fits=_one_layer_steps, flags=("one-step",), T=1),
@@ -300,9 +286,9 @@ SITUATIONS = (
         T=2 * CHUNK,
         options={"qk_dim": 12},
     ),
-    Situation("reset", reset, _given_memory, ("reset",)),
-    Situation("eps-zero", fits=_memory, flags=("eps",), options={"eps": 0.0}),
-    Situation("eps-large", fits=_memory, flags=("eps",), options={"eps": 0.75}),
+    Situation("reset", reset, lambda subject, variant: "f" in subject.axes, ("reset",)),
+    Situation("eps-zero", fits=MEMORY, flags=("eps",), options={"eps": 0.0}),
+    Situation("eps-large", fits=MEMORY, flags=("eps",), options={"eps": 0.75}),
     Situation(
         "ignored",
         ignored,
@@ -310,8 +296,8 @@ SITUATIONS = (
         ("ignored-targets",),
         options={"ignore_index": -100},
     ),
-    Situation("tie", tie, _ties, ("tie",)),
-    Situation("near-tie", near_tie, _ties, ("near-tie",), T=1),
-    Situation("kink", kink, _memory, ("kink",)),
-    Situation("kink", relu_kink, _relu, ("kink",)),
+    Situation("tie", tie, TIES, ("tie",)),
+    Situation("near-tie", near_tie, TIES, ("near-tie",), T=1),
+    Situation("kink", kink, MEMORY, ("kink",)),
+    Situation("kink", relu_kink, _of("elman", variant="relu"), ("kink",)),
 )

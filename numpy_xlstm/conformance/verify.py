@@ -201,11 +201,6 @@ def verify(
     Report
         Report that prints as a table of failures with counts and a diagnosis.
 
-    Raises
-    ------
-    OptionError
-        If no case has a name of ``skip`` or ``expect_fail``. Exceptions of a port are reported.
-
     Examples
     --------
     >>> from numpy_xlstm import conformance

@@ -107,9 +107,8 @@ def gradcheck(
 
     Raises
     ------
-    OptionError, TypeError, DTypeError, ShapeError
-        If an option is invalid, the target does not follow a protocol, the dtype of a tensor is not
-        supported, or ``tensor_axes`` does not fit a shape.
+    TypeError
+        If the target does not follow a protocol.
 
     Examples
     --------

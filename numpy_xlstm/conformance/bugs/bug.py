@@ -78,16 +78,21 @@ class Bug(NamedTuple):
     @property
     def changes(self) -> list[Edit]:
         """Parts of the change, each with old and new lines."""
-        parts: list[Edit] = [([], [])]
-        for line in self.change.strip().splitlines():
-            sign, _, text = line.strip().partition(" ")
-            if sign not in ("-", "+"):  # a line that replaces the one that assigns the same names
-                parts += [([], [line.strip()])] if sign else [([], [])]
-            else:
-                if parts[-1][1] and (sign == "-" or not parts[-1][0]):
-                    parts.append(([], []))
-                parts[-1][sign == "+"].append(text)
-        return [(old, new) for old, new in parts if old or new]
+        edits: list[Edit] = [([], [])]
+        for line in map(str.strip, self.change.strip().splitlines()):
+            old, new = edits[-1]
+            sign, _, text = line.partition(" ")
+            if sign == "-":
+                if new:
+                    edits.append((old := [], []))
+                old.append(text)
+            elif sign == "+":
+                if new and not old:
+                    edits.append(([], new := []))
+                new.append(text)
+            else:  # an empty line, or one that replaces the line that assigns the same names
+                edits.append(([], [line] if line else []))
+        return [(old, new) for old, new in edits if old or new]
 
 
 NOT_COMPILED = Bug(
@@ -173,7 +178,7 @@ def edits(
     ``changed`` has the texts of modules that are changed already.
     """
     for old, new in bug.changes:
-        stripped, found = [line.strip() for line in old or new], []
+        stripped, places = [line.strip() for line in old or new], []
         for name in {place.__module__ for place in bug.places}:
             text = changed.get(name, source(name))
             code = DOCSTRING.sub(lambda match: "\n" * match[0].count("\n"), text).split("\n")
@@ -182,16 +187,16 @@ def edits(
                 plain = [line.partition(" = ")[0] for line in plain]
                 stripped = [new[0].partition(" = ")[0]]
             starts = [n for n in range(len(plain)) if plain[n : n + len(stripped)] == stripped]
-            found += [(name, text.split("\n"), n) for n in starts]
-        if len(found) != 1:
+            places += [(name, text.split("\n"), n) for n in starts]
+        if len(places) != 1:
             raise ValueError(
                 f"{bug.name}: expected {stripped[0]!r} once in the modules of "
-                f"{list(bug.places)}; got it {len(found)} times"
+                f"{list(bug.places)}; got it {len(places)} times"
             )
-        name, lines, at = found[0]
+        name, lines, at = places[0]
         indent = len(lines[at]) - len(lines[at].lstrip())
-        there = [line[indent:].split("  #")[0] for line in lines[at : at + len(stripped)]]
-        yield name, lines, at, there, new
+        before = [line[indent:].split("  #")[0] for line in lines[at : at + len(stripped)]]
+        yield name, lines, at, before, new
 
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
