@@ -122,7 +122,9 @@ def new_tokens(
     banned = list(config.ids("suppress_tokens"))
 
     def steps() -> Iterator[Ids]:
-        logits, state = read(model, prompts)
+        outputs = [model(ids, None) for ids in prompts]
+        logits = np.concatenate([logits[:, -1] for logits, _ in outputs])
+        state = join_states([state for _, state in outputs])
         check_width(logits.shape[-1], size)
         config.check_size(logits.shape[-1])
         rows = [row for ids in prompts for row in ids]
@@ -156,10 +158,3 @@ def check_width(width: int, size: int | None) -> None:
     if size is not None and width < size:
         expected = f"a logit for each of the {size} ids of the tokenizer"
         raise ShapeError(f"model: expected {expected}; got {width}")
-
-
-def read(model: Any, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
-    """Return the logits (B, V) after the prompts, and the state."""
-    outputs = [model(ids, None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1] for logits, _ in outputs])
-    return logits, join_states([state for _, state in outputs])

@@ -121,7 +121,7 @@ def _check(logits: Array, history: History) -> None:
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
-    several = Sequence | np.ndarray
+    several = (Sequence, np.ndarray)
     if not isinstance(history, several) or not all(isinstance(ids, several) for ids in history):
         raise ShapeError(f"history: expected ids for each row; got {history!r:.80}")
     if len(history) != len(logits):

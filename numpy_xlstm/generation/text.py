@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.generation.config import GenerationConfig, config_of
+from numpy_xlstm.generation.config import config_of
 from numpy_xlstm.generation.generate import Ids, TokenModel, check_width, new_tokens
 from numpy_xlstm.generation.pieces import StreamDecoder
 from numpy_xlstm.generation.tokenizers import (
@@ -127,8 +127,13 @@ def generate_text(
     return ["".join(row) for row in zip(*pieces, strict=True)]
 
 
-def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> IndexArray:
-    """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued."""
+def check_prompt(
+    prompt: str, tokenizer: Tokenizer, name: str = "prompt", bos: int | None = None
+) -> IndexArray:
+    """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued.
+
+    A BOS that is not None is inserted, unless the prompt begins with it.
+    """
     check_has("tokenizer", tokenizer, "encode", "decode")
     if not isinstance(prompt, str):
         raise OptionError(f"{name}: expected a string; got {prompt!r}")
@@ -137,6 +142,8 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
         got = ", ".join(map(repr, foreign))
         raise OptionError(f"{name}: expected characters that occur in the training text; got {got}")
     ids = np.asarray(tokenizer.encode(prompt), np.int64)
+    if bos is not None and ids[:1].tolist() != [bos]:
+        ids = np.concatenate(([bos], ids))
     if not len(ids):
         expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")
         raise OptionError(f"{name}: expected at least one {expected}; got {got}")
@@ -156,8 +163,9 @@ def _pieces(
     rng = generator_or_new(rng)
     config, begin = config_of(model, options), _begins(model, tokenizer, options)
     bos = config.bos_token_id if begin else None
-    ids = [_prompt_ids(prompt, tokenizer, bos, name) for name, prompt in prompts.items()]
-    config = _suppressing(config, tokenizer)
+    ids = [check_prompt(prompt, tokenizer, name, bos)[None] for name, prompt in prompts.items()]
+    if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
+        config = replace(config, suppress_tokens=[tokenizer.unknown])
     config.check_size(tokenizer.size, ("suppress_tokens",))
     width = getattr(model, "vocab_size", tokenizer.size)
     check_width(width, tokenizer.size)
@@ -187,19 +195,3 @@ def _begins(model: Any, tokenizer: Any, options: dict[str, Any]) -> bool:
         return True
     bos = getattr(known, "bos", None)
     return isinstance(tokenizer, HuggingFaceTokenizer) and tokenizer.begins_with(bos)
-
-
-def _prompt_ids(prompt: str, tokenizer: Tokenizer, bos: int | None, name: str) -> IndexArray:
-    """Return the ids of a prompt (1, T), with the BOS inserted if it is not None."""
-    if bos is None:
-        return check_prompt(prompt, tokenizer, name)[None]
-    empty = isinstance(prompt, str) and not prompt
-    ids = np.empty(0, np.int64) if empty else check_prompt(prompt, tokenizer, name)
-    return ids[None] if ids[:1].tolist() == [bos] else np.concatenate(([bos], ids))[None]
-
-
-def _suppressing(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:
-    """Suppress the unknown id of a character tokenizer by default."""
-    if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
-        return replace(config, suppress_tokens=[tokenizer.unknown])
-    return config

@@ -90,7 +90,7 @@ def assert_pieces_equal_the_whole(model: Any, x: Array, cuts: list[int], seed: i
     dy, dstate = rng.standard_normal(y.shape), draw_like(last, rng)
     dx, dstate0, grads = model.backward(dy, cache, dstate)
     pieces = [slice(*edges) for edges in itertools.pairwise([0, *cuts, x.shape[1]])]
-    ys, caches, dxs = [], [], []
+    ys, caches, dxs = [], [], list[Any]()
     for piece in pieces:
         part, state, cache = model.forward(x[:, piece], state)
         ys.append(part)
@@ -157,7 +157,7 @@ def test_memory_of_evaluation_does_not_grow_with_the_sequence(name: str) -> None
         x = draw_input(model, blocks * base.EVALUATION_BLOCK, rows=1)
         tracemalloc.start()
         try:
-            outputs = model(x)[0].nbytes
+            outputs: int = model(x)[0].nbytes
             return tracemalloc.get_traced_memory()[1] - outputs
         finally:
             tracemalloc.stop()

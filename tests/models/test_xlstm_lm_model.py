@@ -1,5 +1,6 @@
 """The xLSTM paper's language model: initial values, parts and checkpoints."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,20 @@ def assert_deviation(array: Array, expected: float) -> None:
 # Initial values
 
 D, BLOCKS = 64, 4
+SMALL, WANG = np.sqrt(2 / (5 * D)), 2 / (BLOCKS * np.sqrt(D))
+"""Deviations of small init, and of Wang init for maps into the residual stream."""
+
+START = {
+    r"token_embedding\.weight|lm_head\.weight|ffn\.proj_up\.weight": SMALL,
+    r"xlstm\.(proj_up|[qkv]_proj|[fizo]gate)\.weight": SMALL,
+    r"proj_down\.weight": WANG,
+    r"learnable_skip": "1",
+    r".*norm\.weight": "0",  # a norm's weight is stored without its 1
+    r"(xlstm\.(proj_up|[qkv]_proj)|ffn\.proj_up|proj_down)\.bias": "0",
+    r"mlstm_cell\.[if]gate\.weight|_recurrent_kernel_": "0",
+    r"mlstm_cell\.[if]gate\.bias|_bias_|conv1d\.conv\.(weight|bias)": "tested below",
+}
+"""Deviation or constant of the parameters whose names end like this."""
 
 
 @pytest.fixture(scope="module")
@@ -51,65 +66,13 @@ def fresh() -> xLSTMLMModel:
     return xLSTMLMModel(config, rng=np.random.default_rng(1))
 
 
-SMALL = np.sqrt(2 / (5 * D))
-WANG = 2 / (BLOCKS * np.sqrt(D))
-NORMAL = {
-    "token_embedding.weight": SMALL,
-    "lm_head.weight": SMALL,
-    "blocks.0.xlstm.proj_up.weight": SMALL,
-    "blocks.0.xlstm.q_proj.weight": SMALL,
-    "blocks.0.xlstm.k_proj.weight": SMALL,
-    "blocks.0.xlstm.v_proj.weight": SMALL,
-    "blocks.0.xlstm.proj_down.weight": WANG,
-    "blocks.1.xlstm.fgate.weight": SMALL,
-    "blocks.1.xlstm.igate.weight": SMALL,
-    "blocks.1.xlstm.zgate.weight": SMALL,
-    "blocks.1.xlstm.ogate.weight": SMALL,
-    "blocks.1.ffn.proj_up.weight": SMALL,
-    "blocks.1.ffn.proj_down.weight": WANG,
-    "blocks.2.xlstm.proj_down.weight": WANG,
-    "blocks.3.ffn.proj_down.weight": WANG,
-}
-
-
-def full(name: str) -> str:
-    return f"xlstm_block_stack.{name}" if name.startswith(("blocks", "post")) else name
-
-
-@pytest.mark.parametrize("name", list(NORMAL))
-def test_normal_weights(fresh: xLSTMLMModel, name: str) -> None:
-    """Small init is √(2/(5 D)); Wang init, for maps into the residual stream, is 2/(blocks √D)."""
-    assert_deviation(fresh.params[full(name)], NORMAL[name])
-
-
-def test_constants(fresh: xLSTMLMModel) -> None:
-    """A norm's weight is stored without its 1, so it starts at 0."""
-    constant = {
-        "blocks.0.xlstm.learnable_skip": 1,
-        "blocks.1.xlstm.slstm_cell._recurrent_kernel_": 0,
-        **{
-            f"blocks.0.xlstm.{name}": 0
-            for name in (
-                "proj_up.bias",
-                "proj_down.bias",
-                "q_proj.bias",
-                "k_proj.bias",
-                "v_proj.bias",
-                "mlstm_cell.igate.weight",
-                "mlstm_cell.fgate.weight",
-                "mlstm_cell.outnorm.weight",
-            )
-        },
-        "blocks.0.xlstm_norm.weight": 0,
-        "blocks.1.xlstm_norm.weight": 0,
-        "blocks.1.ffn_norm.weight": 0,
-        "blocks.1.xlstm.group_norm.weight": 0,
-        "blocks.1.ffn.proj_up.bias": 0,
-        "blocks.1.ffn.proj_down.bias": 0,
-        "post_blocks_norm.weight": 0,
-    }
-    for name, value in constant.items():
-        assert (fresh.params[full(name)] == value).all(), name
+def test_every_parameter_starts_as_documented(fresh: xLSTMLMModel) -> None:
+    for name, array in fresh.params.items():
+        (start,) = [value for end, value in START.items() if re.search(f"({end})$", name)]
+        if isinstance(start, float):
+            assert_deviation(array, start)
+        elif start != "tested below":
+            assert (array == float(start)).all(), name
 
 
 def test_gates_of_the_memory(fresh: xLSTMLMModel) -> None:
