@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.layers import Linear, LinearGroup
+from numpy_xlstm.numerics import Array
 from tests.layers.points import filled, leading, seeds
 from tests.variants import assert_close
 
@@ -64,7 +65,8 @@ def test_names_shapes_and_initial_values() -> None:
 def test_dtype_is_kept_and_nothing_is_changed(dtype: type) -> None:
     rng = np.random.default_rng(0)
     group = LinearGroup(3, named([2, 4]), True, dtype=dtype, rng=rng)
-    x, dy = (rng.standard_normal((5, width)).astype(dtype) for width in (3, 6))
+    x: Array = rng.standard_normal((5, 3)).astype(dtype)
+    dy: Array = rng.standard_normal((5, 6)).astype(dtype)
     inputs = [x, dy, *group.params.values()]
     before = [a.copy() for a in inputs]
     y, cache = group.forward(x)
