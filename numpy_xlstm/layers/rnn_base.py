@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import LayerCache, Recurrent, S
+from numpy_xlstm.layers.base import EVALUATION, LayerCache, Recurrent, RunOptions, S
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import Stacked, levels
 from numpy_xlstm.module import Grads
@@ -161,6 +161,22 @@ class RNNBase(Stacked[S]):
         arrays = self.State(*map(np.array, zip(*states, strict=True)))
         state: S = arrays if len(arrays) > 1 else arrays[0]
         return state
+
+    def compute(
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
+    ) -> tuple[Array, Any, Any]:
+        """Compute the forward without checks; a stack of one layer is that layer."""
+        if len(self.layers) > 1:
+            return super().compute(x, state, options)
+        y, after, kept = self.layers[0].compute(x, state[0], options)
+        return y, (after,), kept
+
+    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
+        """Compute the backward without checks."""
+        if len(self.layers) > 1:
+            return super().compute_backward(dy, cache, dstate)
+        dx, dstate0, grads = self.layers[0].compute_backward(dy, cache, dstate[0])
+        return dx, (dstate0,), self.named_grads(layers=[grads])
 
     def checked_state(self, state: Any, batch_size: int) -> Any:
         """Return a state in the layout of ``compute``, or raise an error; None is the empty one."""

@@ -111,9 +111,6 @@ class Stacked(Recurrent[S]):
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, tuple[Any, ...], StackedCache]:
         """Compute the forward without checks."""
-        if len(self.layers) == 1:  # a stack of one layer is that layer
-            x, now, kept = self.layers[0].compute(x, state[0], options)
-            return x, (now,), StackedCache([kept], [None], None)
         lengths, after, each = options.lengths, [], zip(self.layers, state, strict=True)
         cache = StackedCache([], [], lengths)
         for level, directions in enumerate(self.directions):
@@ -133,9 +130,6 @@ class Stacked(Recurrent[S]):
         self, dy: Array, cache: StackedCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Compute the backward without checks."""
-        if len(self.layers) == 1:
-            dx, dstate0, found = self.layers[0].compute_backward(dy, cache.kept[0], dstate[0])
-            return dx, (dstate0,), self.named_grads(layers=[found])
         before, grads = [], []
         each = reversed(list(zip(self.layers, cache.kept, dstate, strict=True)))
         for directions, dropped in reversed(list(zip(self.directions, cache.factors, strict=True))):

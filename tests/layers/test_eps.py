@@ -76,7 +76,7 @@ def norms(module: Module, name: str = "") -> dict[str, Norm]:
     """Return all norms of a module, with the names of their attributes."""
     if isinstance(module, Norm):
         return {name: module}
-    found = {}
+    found: dict[str, Norm] = {}
     for attribute in module.parts:
         parts = getattr(module, attribute)
         for n, part in enumerate(parts if isinstance(parts, list) else [parts]):

@@ -110,7 +110,7 @@ def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:
         y, state = changed(np.ones((2, 3, 3), dtype))
         assert {a.dtype for _, a in leaves("", (y, state))} == {np.dtype(dtype)}
         for name, array in changed.params.items():
-            direction = changed.layers[int(name[-1])]
+            direction: Any = changed.layers[int(name[-1])]
             assert any(used is array for used in direction.cell_params().values())
             assert all(used.dtype == dtype for used in direction.cell.params.values())
 

@@ -33,7 +33,7 @@ from numpy_xlstm.checkpoints.onnx.maps import (
 from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, slstm
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import CausalConv1d, Stacked, mLSTM
-from numpy_xlstm.layers.rnn_base import TorchSequence
+from numpy_xlstm.layers.rnn_base import RNNBase, TorchSequence
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
@@ -171,7 +171,8 @@ def _(layer: SequenceLayer, g: Graph, x: Name, state: Any) -> Result:
     return emit(layer.cell, g, x, state)
 
 
-@_emit.register
+@_emit.register(Stacked)
+@_emit.register(RNNBase)
 def _(stack: Stacked, g: Graph, x: Name, state: Any) -> Result:
     each, after = zip(stack.layers, state, strict=True), []
     for directions in stack.directions:

@@ -18,6 +18,7 @@ from numpy_xlstm.cells import (
     unroll,
 )
 from numpy_xlstm.layers import GRU, LSTM, RNN, Recurrent, SequenceLayer, Stacked
+from numpy_xlstm.layers.rnn_base import RNNBase
 from numpy_xlstm.layers.stacked import reverse_steps
 from numpy_xlstm.numerics import Array
 from tests.parity.outside.suite import NotHere, error
@@ -123,11 +124,13 @@ def by_layer(op: Operator) -> dict[str, Array]:
     given = [op.inputs[name] for name in ("initial_h", "initial_c") if name in op.inputs]
     given = [a.swapaxes(0, 1) if op.batch_first else a for a in given]
     states = tuple(zip(*given, strict=True))  # of each direction
-    state = layer.outer_state(states) if states else None
+    outer = layer.outer_state if isinstance(layer, RNNBase) else tuple
+    state = outer(states) if states else None
     turned = op.attributes.get("direction", "forward") == "reverse"
     y, state = layer(reverse_steps(x, lengths) if turned else x, state, lengths=lengths)
     y = reverse_steps(y, lengths) if turned else y
-    last = [np.stack(arrays) for arrays in zip(*layer.inner_state(state), strict=True)]
+    states = layer.inner_state(state) if isinstance(layer, RNNBase) else state
+    last = [np.stack(arrays) for arrays in zip(*states, strict=True)]
     return _outputs(op, y.reshape(*y.shape[:2], op.directions, -1), last)
 
 
