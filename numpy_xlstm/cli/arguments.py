@@ -100,13 +100,14 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
 
 def _shown(default: Any) -> str:
     """Return the text of a default for the help; "" for None and False."""
-    of = default if isinstance(default, dict) else {"": default}
-    of = {kind: value for kind, value in of.items() if value is not None and value is not False}
-    values = {str(value).strip("[]") for value in of.values()}
+    defaults = default if isinstance(default, dict) else {"": default}
+    shown = {n: value for n, value in defaults.items() if value is not None and value is not False}
+    values = {str(value).strip("[]") for value in shown.values()}
     if not values:
         return ""
-    shown = values if len(values) == 1 else (f"{value} for {kind}" for kind, value in of.items())
-    return f" (default: {', '.join(shown)})"
+    if len(values) > 1:
+        return f" (default: {', '.join(f'{value} for {kind}' for kind, value in shown.items())})"
+    return f" (default: {values.pop()})"
 
 
 def flags(names: Iterable[str]) -> str:

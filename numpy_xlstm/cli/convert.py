@@ -58,23 +58,23 @@ def run(args: argparse.Namespace) -> int:
     if args.layout is not None and args.to != "xlstm":
         got = f"--to {args.to}" if args.to else "no --to"
         raise OptionError(f"--layout: expected --to xlstm with it; got {got}")
-    found = open_pretrained(args.source, layout=args.from_layout)
-    form = check_saving(found.model, args.target, args.to)
+    pretrained = open_pretrained(args.source, layout=args.from_layout)
+    form = check_saving(pretrained.model, args.target, args.to)
     if args.target.is_file():
         raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
-    tokenizer = found.load_tokenizer()
+    tokenizer = pretrained.load_tokenizer()
     if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):
         kind = type(tokenizer).__name__
         print(f"{form.name} does not support the {kind}, which is omitted", file=sys.stderr)
         tokenizer = None
     with bytes_display("reading") as progress:
-        model = found.load(progress=progress)
+        model = pretrained.load(progress=progress)
     with bytes_display("writing") as progress:
         save_pretrained(
             model,
             args.target,
             format=form.name,
-            dtype=args.dtype or stored_dtype(found),
+            dtype=args.dtype or stored_dtype(pretrained),
             layout=args.layout or "vanilla",
             max_shard_size=args.max_shard_size,
             tokenizer=tokenizer,
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def stored_dtype(found: Pretrained) -> str:
+def stored_dtype(pretrained: Pretrained) -> str:
     """Return the dtype of the files, or one that represents all their numbers."""
-    kinds = {stored.dtype for stored in found.stored.values()}
-    return kinds.pop() if len(kinds) == 1 else found.dtype
+    kinds = {stored.dtype for stored in pretrained.stored.values()}
+    return kinds.pop() if len(kinds) == 1 else pretrained.dtype

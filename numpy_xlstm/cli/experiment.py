@@ -135,16 +135,16 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
                 again = f"resume with numpy-xlstm experiment --resume {folder}"
             display.say(f"interrupted after step {state.step}; {again}")
             return 130
-    found = trials.result(experiment, chosen, state, curriculum, comm)
-    metric = "rescaled accuracy" if found["metric"] == "accuracy" else found["metric"]
-    for name, error in found["errors"].items():
-        low, high = found["settings"][name]
-        shown = trials.score(found["metric"], error)
+    outcome = trials.result(experiment, chosen, state, curriculum, comm)
+    metric = "rescaled accuracy" if outcome["metric"] == "accuracy" else outcome["metric"]
+    for name, error in outcome["errors"].items():
+        low, high = outcome["settings"][name]
+        shown = trials.score(outcome["metric"], error)
         print(f"{metric} on lengths {low} to {high}: {shown:.4f}")
     print(f"{state.step} steps, {state.elapsed:.0f} seconds")
     if kept is not None and ranks.writes(comm):
-        write_text(kept.directory / RESULT, json.dumps(found, indent=1) + "\n")
-        _save_picture(kept.directory / CURVE, found, columns(read_log(kept.log), "step", "loss"))
+        write_text(kept.directory / RESULT, json.dumps(outcome, indent=1) + "\n")
+        _save_picture(kept.directory / CURVE, outcome, columns(read_log(kept.log), "step", "loss"))
     return 0
 
 
@@ -219,24 +219,26 @@ def _display(
     return show
 
 
-def _save_picture(path: Path, found: dict[str, Any], log: Array) -> None:
+def _save_picture(path: Path, outcome: dict[str, Any], log: Array) -> None:
     """Plot loss, result of the validations, and longest length over the steps of a trial."""
     from matplotlib.figure import Figure
 
     steps, loss = log
     if not steps.size:
         return
-    metric, settings = found["metric"], found["settings"]
+    metric, settings = outcome["metric"], outcome["settings"]
     figure = Figure(figsize=(7, 6), layout="constrained")
     losses, scores, lengths = figure.subplots(3, 1, sharex=True)
     losses.plot(steps, smoothed(loss, len(steps) / 50))
-    losses.set(ylabel="loss", title=f"{found['name']}: {found['model']}, seed {found['seed']}")
-    curve = [(step, trials.score(metric, error)) for step, error in found["curve"]]
+    losses.set(
+        ylabel="loss", title=f"{outcome['name']}: {outcome['model']}, seed {outcome['seed']}"
+    )
+    curve = [(step, trials.score(metric, error)) for step, error in outcome["curve"]]
     scores.plot(*np.reshape(curve, (-1, 2)).T, "o-", markersize=3)
     low, high = settings["test"]
     scores.set(ylabel=f"{metric},\nlengths {low} to {high}")
-    grown = [0, *found["grown"], steps[-1]]
-    longest = [settings["first"] + settings["grow"] * n for n in range(len(found["grown"]) + 1)]
+    grown = [0, *outcome["grown"], steps[-1]]
+    longest = [settings["first"] + settings["grow"] * n for n in range(len(outcome["grown"]) + 1)]
     lengths.stairs(np.minimum(longest, settings["train"][1]), grown, baseline=None)
     lengths.set(xlabel="step", ylabel="longest sequence")
     with replacing(path) as file:

@@ -78,10 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate, and return 0."""
     keep_freed_memory()
-    found = open_language_model(args.checkpoint, args.from_layout)
-    tokenizer = None if args.ids is not None else _tokenizer(args, found)
+    pretrained = open_language_model(args.checkpoint, args.from_layout)
+    tokenizer = None if args.ids is not None else _tokenizer(args, pretrained)
     try:
-        _continued(found.model, tokenizer, args)  # check all options before reading large files
+        _continued(
+            pretrained.model, tokenizer, args
+        )  # check all options before reading large files
     except OptionError as error:
         if args.prompt is args.ids is None and str(error).startswith(("prompt:", "ids:")):
             raise OptionError(
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
             ) from error
         raise
     with bytes_display("reading") as progress:
-        model = found.load(progress=progress)
+        model = pretrained.load(progress=progress)
     begun, pieces = _continued(model, tokenizer, args)
     try:
         print(shown(begun), end="", flush=True)
@@ -101,11 +103,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenizer(args: argparse.Namespace, found: Pretrained) -> Tokenizer | None:
+def _tokenizer(args: argparse.Namespace, pretrained: Pretrained) -> Tokenizer | None:
     """Return the tokenizer; None if there is none and no prompt."""
     if args.tokenizer is not None:
         return HuggingFaceTokenizer.from_file(args.tokenizer)
-    tokenizer = found.load_tokenizer()
+    tokenizer = pretrained.load_tokenizer()
     if tokenizer is None and args.prompt is not None:
         raise OptionError(
             f"--prompt: expected a checkpoint with a tokenizer; {args.checkpoint} has none: "

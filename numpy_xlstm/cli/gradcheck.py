@@ -81,8 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     reports, started = {}, time.perf_counter()
     with suppress(KeyboardInterrupt), count_display(len(available)) as count:
         line = _table(available, options.get("methods", METHODS), arguments.dtype)
-        with _checked(arguments, available, options) as found:
-            for name, report in zip(available, found, strict=True):
+        with _checked(arguments, available, options) as checked:
+            for name, report in zip(available, checked, strict=True):
                 reports[name] = report
                 print(line(name, report), flush=True)
                 count()
@@ -153,17 +153,17 @@ def _table(
 def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:
     """Return the selected cases: the user's own, named with a colon, and those of the suite."""
     shapes, dtype = arguments.input or [], np.dtype(arguments.dtype)
-    found: dict[str, suite.Case] = {}
+    chosen: dict[str, suite.Case] = {}
     for name in (name for name in arguments.names if ":" in name):
         rng = np.random.default_rng(arguments.seed)
-        found[name] = _ready(imported_target(name, shapes, rng, dtype))
-    if shapes and not found:
+        chosen[name] = _ready(imported_target(name, shapes, rng, dtype))
+    if shapes and not chosen:
         raise OptionError("--input: expected a layer of your own, such as my_module:MyCell")
     ours = [name for name in arguments.names if ":" not in name]
-    if ours or not found:
+    if ours or not chosen:
         available = suite.cases()
-        found |= {name: available[name] for name in suite.select(ours, available)}
-    return found
+        chosen |= {name: available[name] for name in suite.select(ours, available)}
+    return chosen
 
 
 def _ready(target: suite.Target) -> suite.Case:

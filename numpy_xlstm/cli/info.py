@@ -22,26 +22,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tree, and information about the model and its training."""
     # The layout is not used here; without one, an ambiguous checkpoint would be refused.
-    found = open_pretrained(args.checkpoint, layout="vanilla")
+    pretrained = open_pretrained(args.checkpoint, layout="vanilla")
     facts = {
-        "format": found.format,
-        "files": _files(found),
-        "dtype": ", ".join(sorted({stored.dtype for stored in found.stored.values()})),
-        "parameters": f"{sum(stored.size for stored in found.stored.values()):,}",
-        **_training(found.training or {}, type(found.model).__name__),
-        "special": _special(found),
-        "tokenizer": _tokenizer(found),
+        "format": pretrained.format,
+        "files": _files(pretrained),
+        "dtype": ", ".join(sorted({stored.dtype for stored in pretrained.stored.values()})),
+        "parameters": f"{sum(stored.size for stored in pretrained.stored.values()):,}",
+        **_training(pretrained.training or {}, type(pretrained.model).__name__),
+        "special": _special(pretrained),
+        "tokenizer": _tokenizer(pretrained),
     }
-    print(outline(type(found.model).__name__, found.stored))
+    print(outline(type(pretrained.model).__name__, pretrained.stored))
     for name, value in facts.items():
         if value:
             print(f"{name:10} {value}")
     return 0
 
 
-def _files(found: Pretrained) -> str:
+def _files(pretrained: Pretrained) -> str:
     """Return the number and the size of the files."""
-    paths = {stored.path for stored in found.stored.values()}
+    paths = {stored.path for stored in pretrained.stored.values()}
     size = sum(path.stat().st_size for path in paths)
     return f"{len(paths)}, {size:,} bytes"
 
@@ -56,18 +56,18 @@ def _training(training: Mapping[str, Any], kind: str) -> dict[str, str]:
     return facts
 
 
-def _special(found: Pretrained) -> str:
+def _special(pretrained: Pretrained) -> str:
     """Return the special tokens of the checkpoint."""
-    tokens = found.special_tokens
+    tokens = pretrained.special_tokens
     named = {"BOS": tokens.bos, "EOS": ", ".join(map(str, tokens.eos)), "padding": tokens.pad}
     parts = [f"{name} {value}" for name, value in named.items() if value not in (None, "")]
     return "; ".join(parts) + ("; a text begins with BOS" if tokens.insert_bos else "")
 
 
-def _tokenizer(found: Pretrained) -> str:
+def _tokenizer(pretrained: Pretrained) -> str:
     """Return the kind of the tokenizer and its number of ids."""
     try:
-        tokenizer = found.load_tokenizer()
+        tokenizer = pretrained.load_tokenizer()
     except MissingExtraError as error:
         return f"a tokenizer.json; {error}"
     return "" if tokenizer is None else f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"

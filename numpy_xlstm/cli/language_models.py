@@ -18,25 +18,25 @@ CELLS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
 
 def open_language_model(path: Path, layout: str | None = None) -> Pretrained:
     """Open a checkpoint, or raise :class:`OptionError` if it has another kind of model."""
-    found = open_pretrained(path, layout=layout)
-    if not isinstance(found.model, models.LanguageModel):
-        kind = type(found.model).__name__
-        raise OptionError(f"checkpoint: expected a language model; got {kind} in {found.path}")
-    return found
+    pretrained = open_pretrained(path, layout=layout)
+    if not isinstance(pretrained.model, models.LanguageModel):
+        kind = type(pretrained.model).__name__
+        raise OptionError(f"checkpoint: expected a language model; got {kind} in {pretrained.path}")
+    return pretrained
 
 
 def build(
-    options: Namespace, vocab_size: int, rng: np.random.Generator, found: Pretrained | None
+    options: Namespace, vocab_size: int, rng: np.random.Generator, pretrained: Pretrained | None
 ) -> Any:
     """Build or load the model, or raise :class:`OptionError` if an option does not fit it."""
     model: Any
-    if found is not None:
-        if found.model.vocab_size < vocab_size:
-            size = found.model.vocab_size
+    if pretrained is not None:
+        if pretrained.model.vocab_size < vocab_size:
+            size = pretrained.model.vocab_size
             raise OptionError(
                 f"tokenizer: expected at most the {size} ids of the model; got {vocab_size}"
             )
-        model = found.load(options.dtype, mapped=False)
+        model = pretrained.load(options.dtype, mapped=False)
     elif options.model == "cell":
         D, H = options.embedding_size, options.hidden_size
         wanted = {"forget_gate": options.forget_gate, "input_gate": options.input_gate}

@@ -123,12 +123,12 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
         raise OptionError("--save-every: expected --out DIR too; got none")
     if options.out is not None and Path(options.out).is_file():
         raise OptionError(f"--out: expected a folder; {options.out} is a file")
-    found = None if options.from_ is None else open_language_model(checkpoint(options.from_))
+    pretrained = None if options.from_ is None else open_language_model(checkpoint(options.from_))
     text = training.read_text(options.file)
-    split = training.split_text(text, options.window, _tokenizer(options.tokenizer, found))
+    split = training.split_text(text, options.window, _tokenizer(options.tokenizer, pretrained))
     prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
-    model = build(options, split.tokenizer.size, rng, found)
+    model = build(options, split.tokenizer.size, rng, pretrained)
     recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
     if isinstance(model.body, BlockStack):
         recipe |= {"betas": (0.9, 0.95), "eps": 1e-5}  # as in the official training of xLSTM
@@ -177,13 +177,13 @@ def read_notes(kind: type[Stored], run: Run) -> Stored:
         ) from error
 
 
-def _tokenizer(name: str | None, found: Pretrained | None) -> generation.Tokenizer | None:
+def _tokenizer(name: str | None, pretrained: Pretrained | None) -> generation.Tokenizer | None:
     """Return the tokenizer with this name, or that of the checkpoint if there is no name.
 
     None means the characters of the text.
     """
     if name is None:
-        tokenizer = None if found is None else found.load_tokenizer()
+        tokenizer = None if pretrained is None else pretrained.load_tokenizer()
         if tokenizer is None:
             raise OptionError(
                 "tokenizer: expected characters, bytes or a tokenizer.json, because the model "
@@ -313,13 +313,13 @@ def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None
         ids, characters = split.validation_ids, len(split.validation)
         bits = training.validation_bits(state.model, ids, characters=characters, comm=comm)
     model = f"{options.cell or options.model or 'fine-tuned'} model"
-    found = {model: bits}
+    results = {model: bits}
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
-        found[f"{model}, step {step:,}"] = best
+        results[f"{model}, step {step:,}"] = best
     losses = curves.loss_curves(training.read_log(kept.log) if kept is not None else log)
     curves.show_curves(losses)
-    display.show_results(levels | found, state)
+    display.show_results(levels | results, state)
     if kept is not None:
         if not kept.best.exists():  # interrupted before the first validation
             kept.save_best()

@@ -132,8 +132,8 @@ def check_same(comm: Comm | None, **facts: Any) -> None:
     if comm is None:
         return
     digests = comm.allgather({name: _digest(value) for name, value in facts.items()})
-    for rank, found in enumerate(digests):
-        if differ := [name for name in facts if found.get(name) != digests[0].get(name)]:
+    for rank, digest in enumerate(digests):
+        if differ := [name for name in facts if digest.get(name) != digests[0].get(name)]:
             raise OptionError(
                 f"ranks: expected the same {' and '.join(differ)} on all ranks; "
                 f"got different ones on ranks 0 and {rank}"
@@ -142,7 +142,7 @@ def check_same(comm: Comm | None, **facts: Any) -> None:
 
 def _digest(value: Any) -> str:
     if isinstance(value, Mapping):
-        value = sorted((name, _digest(each)) for name, each in value.items())
+        value = sorted((name, _digest(entry)) for name, entry in value.items())
     if isinstance(value, np.ndarray):
         about = f"{value.dtype} {value.shape}".encode()
         return sha256(about + np.ascontiguousarray(value).tobytes()).hexdigest()
@@ -159,7 +159,7 @@ def total_gradient(
 ) -> dict[str, Array]:
     """Return the sum of the gradients over all ranks. A rank without gradients adds 0."""
     summed = {name: np.empty(array.shape, array.dtype) for name, array in params.items()}
-    for name, found in summed.items():
-        grad = grads[name] if grads else np.zeros_like(found)
-        comm.Allreduce(np.ascontiguousarray(grad), found)
+    for name, array in summed.items():
+        grad = grads[name] if grads else np.zeros_like(array)
+        comm.Allreduce(np.ascontiguousarray(grad), array)
     return summed

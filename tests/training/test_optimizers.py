@@ -1,5 +1,11 @@
-"""An optimiser is one entry in the registry: training, checkpoints and runs need nothing else."""
+"""An optimiser is a file and an entry: training, checkpoints and runs need nothing else."""
 
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import numpy_xlstm
 from numpy_xlstm import LSTM
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
@@ -22,6 +29,15 @@ from numpy_xlstm.training import (
 )
 
 IDS = np.random.default_rng(1).integers(0, 5, 200)
+
+
+IMPORTS = """
+from collections.abc import Mapping
+from typing import Any
+import numpy as np
+from numpy_xlstm.numerics import Array
+
+"""
 
 
 class Momentum:
@@ -61,8 +77,7 @@ class Momentum:
 def start() -> TrainingState:
     rng = np.random.default_rng(0)
     model = LanguageModel(5, 4, LSTM(4, 6, rng=rng), rng=rng)
-    optimizer = Momentum(model.params, lr=0.1, mu=0.8)
-    return TrainingState(model, optimizer, rng)
+    return TrainingState(model, Momentum(model.params, lr=0.1, mu=0.8), rng)
 
 
 def go_on(state: TrainingState, steps: int) -> list[float]:
@@ -70,22 +85,53 @@ def go_on(state: TrainingState, steps: int) -> list[float]:
     return [p.loss for p in train(state, windows, Budget(steps=steps), max_norm=1.0)]
 
 
-def test_an_optimiser_is_added_by_one_entry(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    whole, state = start(), start()
-    expected = go_on(whole, 12)
-    assert expected[-1] < expected[0]
-    monkeypatch.setitem(OPTIMIZERS, "Momentum", Momentum)
+def resume_in_between(folder: str) -> list[float]:
+    """Train, resume after 5 of 12 steps, and return all losses."""
+    state = start()
     losses = go_on(state, 5)
-    run = Run.begin(tmp_path, state)
+    run = Run.begin(folder, state)
     del run, state
-    resumed = Run.resume(tmp_path).state
-    assert isinstance(resumed.optimizer, Momentum)
+    resumed = Run.resume(folder).state
     assert resumed.optimizer.options == {"lr": 0.1, "mu": 0.8}
-    assert losses + go_on(resumed, 12) == expected
-    for name, array in whole.model.params.items():
-        assert resumed.model.params[name].tobytes() == array.tobytes()
+    return losses + go_on(resumed, 12)
+
+
+def test_an_optimiser_is_added_in_two_files(tmp_path: Path) -> None:
+    """In a copy of the package, it trains and resumes; CONTRIBUTING names the two files."""
+    root = Path(numpy_xlstm.__file__).parents[1]
+    shutil.copytree(
+        root / "numpy_xlstm", tmp_path / "numpy_xlstm", ignore=lambda *_: {"__pycache__"}
+    )
+    shutil.copytree(root / "tests" / "training", tmp_path / "tests" / "training")
+    (tmp_path / "tests" / "__init__.py").touch()
+    own, registry = (
+        tmp_path / "numpy_xlstm" / "training" / name for name in ("momentum.py", "optimizers.py")
+    )
+    own.write_text(IMPORTS + inspect.getsource(Momentum), "utf-8")
+    text = registry.read_text("utf-8")
+    entry = text.replace('{"AdamW": AdamW}', '{"AdamW": AdamW, "Momentum": Momentum}')
+    assert entry != text
+    registry.write_text(f"from numpy_xlstm.training.momentum import Momentum\n{entry}", "utf-8")
+    program = (
+        "from numpy_xlstm.training.momentum import Momentum\n"
+        "from tests.training import test_optimizers\n"
+        "test_optimizers.Momentum = Momentum\n"
+        f"print(*test_optimizers.resume_in_between({str(tmp_path / 'run')!r}))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMPY_XLSTM_COMPILED": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = go_on(start(), 12)
+    assert expected[-1] < expected[0]
+    np.testing.assert_allclose([*map(float, done.stdout.split())], expected, rtol=1e-12)
+    (line,) = re.findall("An optimiser .*", (root / "CONTRIBUTING.md").read_text("utf-8"))
+    assert re.findall(r"`numpy_xlstm/training/(\w+\.py)`", line) == ["adamw.py", "optimizers.py"]
 
 
 def test_an_unknown_optimiser_in_a_checkpoint(
