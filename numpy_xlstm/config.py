@@ -47,7 +47,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise :class:`OptionError` if a value does not have the type of its field."""
-        for name, hint in _hints(type(self)).items():
+        kind: Any = type(self)
+        for name, hint in _hints(kind).items():
             value = _plain(getattr(self, name))
             object.__setattr__(self, name, value)
             _check(name, value, hint)
@@ -72,8 +73,9 @@ class Config:
         if needed := [name for name in required if name not in given]:
             raise OptionError(f"{here} {', '.join(needed)} too; got {given!s:.80}")
         known = {name: value for name, value in given.items() if name in fields}
+        own: Any = cls
         for name in known:
-            for kind in _alternatives(_hints(cls)[name]):
+            for kind in _alternatives(_hints(own)[name]):
                 if hasattr(kind, "from_dict") and isinstance(known[name], Mapping):
                     known[name] = kind._within(name, known[name])
         return cls(**known)

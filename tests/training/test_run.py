@@ -136,9 +136,12 @@ def test_what_the_log_has_after_the_checkpoint_is_cut_off(tmp_path: Path) -> Non
 
 def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     run = Run.begin(tmp_path, start())
-    names = ("checkpoint.npz", "best.npz", "loss.svg")
+    names = ("checkpoint.safetensors", "best.safetensors", "loss.svg")
     left = [tmp_path / f"{name}.0123456789abcdef.partial" for name in names]
-    others = [tmp_path / name for name in ("a.npz.0123456789abcdef.partial", "best.npz.1.partial")]
+    others = [
+        tmp_path / name
+        for name in ("a.safetensors.0123456789abcdef.partial", "best.safetensors.1.partial")
+    ]
     for file in (*left, *others):
         file.touch()
     with pytest.raises(OptionError):
