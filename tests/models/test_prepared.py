@@ -1,12 +1,17 @@
 """Prepared decode steps equal the model called once per token."""
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
 
+from numpy_xlstm.errors import StateError
+from numpy_xlstm.models.blocks import mLSTMBlock, sLSTMBlock
+from numpy_xlstm.models.mlstm_layer import mLSTMLayer
+from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import tree_map
+from numpy_xlstm.trees import leaves, tree_map
 from tests.models.build import (
     CELLS,
     CONFIGS,
@@ -58,6 +63,42 @@ def test_steps_from_any_state(name: str) -> None:
     model, tokens = subject(name), draw_tokens(STEPS, rows=2)
     state = random_state(model.init_state(2), np.random.default_rng(3))
     assert_close(by_steps(model, tokens, state), by_the_model(model, tokens, state), 1e-12)
+
+
+def changed(model: Any, kind: type) -> Any:
+    """Return a model whose parts of a kind have a ``compute`` of their own, which scales y."""
+
+    class Scaled(kind):  # type: ignore[misc, valid-type]
+        def compute(self, *args: Any, **options: Any) -> Any:
+            y, *rest = super().compute(*args, **options)
+            return np.linspace(0.5, 1.5, y.shape[-1]) * y, *rest
+
+    model = copy.deepcopy(model)
+    for block in model.body.blocks:
+        for part in (block, block.layer):
+            if type(part) is kind:
+                part.__class__ = Scaled
+    return model
+
+
+@pytest.mark.parametrize("kind", [mLSTMLayer, sLSTMLayer, mLSTMBlock, sLSTMBlock])
+def test_a_subclass_with_its_own_compute_is_asked(kind: type) -> None:
+    model, tokens = subject("mixed"), draw_tokens(STEPS, rows=2)
+    other, state = changed(model, kind), model.init_state(2)
+    expected = by_the_model(other, tokens, state)
+    assert_close(by_steps(other, tokens, state), expected, 1e-12)
+    assert np.abs(expected["logits"] - by_the_model(model, tokens, state)["logits"]).max() > 1e-3
+
+
+def test_a_state_that_cannot_be_reached_is_refused() -> None:
+    model = subject("mixed")
+    state = tree_map(np.copy, model.init_state(2))
+    for name, array in leaves("", state):
+        if name.endswith(("slstm.n", "slstm.m")):
+            array[...] = -1
+    for run in (model.prepared().step, lambda tokens, state: model(tokens[:, None], state)):
+        with pytest.raises(StateError, match="n"):
+            run(np.array([0, 1]), state)
 
 
 @NAMES

@@ -119,3 +119,19 @@ def test_forms_are_the_cell_where_m_is_large(form: str) -> None:
     expected, cancels = by_cell(case, np.float32)
     ulp = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
     assert_tied(by_form(form, case, np.float32), expected, cancels, 1e-12 * ulp, 1e-11 * ulp)
+
+
+@pytest.mark.parametrize("form", ["parallel", "recurrent"])
+def test_a_long_chunk_keeps_the_digits_of_its_decay(form: str) -> None:
+    """The logs of 2,000 forget gates sum to −6; each rounding of the sum would be 2e-7 of it."""
+    shape = 1, 1, 2000, 1
+    rng = np.random.default_rng(0)
+    f = rng.uniform(-0.006, 0, shape[:3]).astype(np.float32)
+    inputs = [np.ones(shape, np.float32), *np.zeros((2, *shape), np.float32), f - 1000, f]
+    start = mLSTMState(*(np.ones((1, 1, *rest), np.float32) for rest in ((1, 1), (1,), ())))
+    h, after = run(form, inputs, start)
+    wide = [array.astype(float) for array in inputs]
+    exact, exact_after = run(form, wide, mLSTMState(*(a.astype(float) for a in start)))
+    np.testing.assert_allclose(h, exact, rtol=1e-5)
+    decayed, exact_decayed = (s.C * np.exp(s.m) for s in (after, exact_after))
+    np.testing.assert_allclose(decayed, exact_decayed, rtol=1e-5)

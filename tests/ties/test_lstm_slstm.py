@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.kernels import scan, slstm_recurrent, slstm_recurrent_backward
+from numpy_xlstm.kernels import scan, slstm, slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
@@ -37,18 +37,6 @@ def test_in_extended_precision_to_a_thousandth_of_that(s: Sizes) -> None:
 def test_in_single_precision(s: Sizes) -> None:
     case = Case(s, np.float32)
     assert_tied(case.layered(), case.unrolled(), 1e-4, 1e-3)
-
-
-@pytest.mark.parametrize("state", ["empty", "random"])
-@pytest.mark.parametrize(("kind", "NH"), [("lstm", 1), ("slstm-sigmoid", 1), ("slstm-exp", 2)])
-def test_large_products(kind: str, NH: int, state: str) -> None:
-    """Compiled loops multiply by R where small products multiply by its transpose."""
-    B, DH = 9, 128
-    assert B * 4 * DH * DH > scan.SMALL
-    s = Sizes(kind, B, 4, 3, NH, DH, state, padded=True, seed=1)
-    for dtype, values, gradients in ((np.float64, 1e-12, 1e-11), (np.float32, 1e-4, 1e-3)):
-        case = Case(s, dtype)
-        assert_tied(case.layered(), case.unrolled(), values, gradients)
 
 
 @given(sizes)
@@ -172,6 +160,28 @@ def test_a_zero_memory_starts_afresh_by_the_log_of_its_gate(
     y, last, _ = slstm_recurrent(Wx, R, state, forget_gate=gate)
     assert_same((y, last), unroll(cell, Wx, state)[:2], 1e-6)
     np.testing.assert_allclose([last.m.item(), last.n.item()], [m, n], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("empty", [0.0, 0.5, 1.0])
+def test_a_decode_step_is_a_step_of_the_sequence(
+    empty: float, dtype: Any, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if some or all entries are empty and their i′ would underflow."""
+    if not fast:
+        for module in (slstm, scan):
+            monkeypatch.setattr(module, "compiled", lambda dtype: False)
+    rng = np.random.default_rng(0)
+    h, c, n, m = rng.uniform(0.5, 1, (4, 3, 8)).astype(dtype)
+    fresh = rng.random(n.shape) < empty
+    c, n, m = np.where(fresh, 0, c), np.where(fresh, 0, n), np.where(fresh, dtype(2000), m)
+    gates = rng.standard_normal((3, 1, 32)).astype(dtype)
+    state = sLSTMState(h, c, n, m)
+    _, expected, _ = slstm_recurrent(gates, np.zeros((1, 32, 8), dtype), state)
+    found = slstm.slstm_step(gates[:, 0].reshape(3, 4, 8).swapaxes(0, 1).copy(), state)
+    assert (expected.m < 10).all()
+    assert_same(found, expected, 4 * np.finfo(dtype).eps)
 
 
 @given(sizes)

@@ -147,17 +147,21 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers == [case.B * case.NH if compiled() else 2] * 4
 
 
-def test_products_that_overflow_where_they_have_no_weight() -> None:
-    """A later key of 1e200 does not affect an earlier query of 1e200."""
+@pytest.mark.parametrize("form", ["chunkwise", "parallel"])
+@pytest.mark.parametrize(("query", "key"), [(0, 3), (3, 0)])
+def test_products_that_overflow_where_they_have_no_weight(form: str, query: int, key: int) -> None:
+    """A key of 1e200 does not affect a query of 1e200 before it, or after it was forgotten."""
     q, k, v, dh = np.random.default_rng(0).standard_normal((4, 1, 1, 4, 2))
-    q[0, 0, 0] *= 1e200
-    k[0, 0, 3] *= 1e200
+    q[0, 0, query] *= 1e200
+    k[0, 0, key] *= 1e200
     i, f = np.zeros((2, 1, 1, 4))
+    f[..., 1] = -2000
     expected = mlstm.mlstm_recurrent(q, k, v, i, f)
-    found = mlstm.mlstm_parallel(q, k, v, i, f)
+    run, back = pair(form)
+    found = run(q, k, v, i, f)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
     grads = mlstm.mlstm_recurrent_backward(dh, expected[2])
-    same = mlstm.mlstm_parallel_backward(dh, found[2])
+    same = back(dh, found[2])
     for a, b in zip(same[:5], grads[:5], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 

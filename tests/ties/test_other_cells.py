@@ -1,5 +1,6 @@
-"""Kernels of GRU, Elman, projected and peephole LSTM equal the unrolled cells."""
+"""Kernels equal the unrolled cells: small ones of other cells, and all at every threshold."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,24 +11,32 @@ from hypothesis import strategies as st
 from numpy_xlstm import (
     ElmanCell,
     GRUCell,
+    LSTMCell,
     LSTMPCell,
     PeepholeLSTMCell,
     SequenceLayer,
     sLSTM,
+    sLSTMCell,
     unroll,
     unroll_backward,
 )
 from numpy_xlstm.kernels import compiled, parts, scan
 from numpy_xlstm.numerics import threads
 from numpy_xlstm.trees import tree_map
+from tests.samples import random_state
 from tests.ties.gated import assert_same
 
-CELLS: dict[str, Any] = {
+OTHER_CELLS: dict[str, Any] = {
     "gru": GRUCell,
     "tanh": ElmanCell,
-    "relu": lambda D, H, **options: ElmanCell(D, H, nonlinearity="relu", **options),
+    "relu": partial(ElmanCell, nonlinearity="relu"),
     "peephole": PeepholeLSTMCell,
     "projected": lambda D, H, **options: LSTMPCell(D, H, max(1, H // 2), **options),
+}
+CELLS = OTHER_CELLS | {
+    "lstm": LSTMCell,
+    "slstm": partial(sLSTMCell, num_heads=2),
+    "slstm exp": partial(sLSTMCell, num_heads=2, forget_gate="exp"),
 }
 DTYPES: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12, np.longdouble: 1e-15}
 
@@ -42,7 +51,7 @@ def tied(kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int)
     cell = CELLS[kind](D, H, dtype=dtype, rng=rng)
     size = dtype(0.7 * min(1, (5 / H) ** 0.5))
     cell = cell.with_params({name: size * like(a) for name, a in cell.params.items()})
-    x, state = like(np.empty((B, T, D))), tree_map(like, cell.init_state(B))
+    x, state = like(np.empty((B, T, D))), random_state(cell.init_state(B), rng)
     ends = (
         None
         if lengths is None
@@ -69,7 +78,7 @@ sizes = st.tuples(st.integers(1, 3), st.integers(0, 6), st.integers(1, 4), st.in
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("kind", OTHER_CELLS)
 @given(
     sizes=sizes,
     lengths=st.none() | st.lists(st.integers(0, 6), min_size=1, max_size=3),
@@ -82,7 +91,7 @@ def test_the_kernel_is_the_cell(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("kind", OTHER_CELLS)
 def test_over_arrays_too(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where numba is installed."""
     monkeypatch.setattr(scan, "compiled", lambda dtype: False)
@@ -91,7 +100,7 @@ def test_over_arrays_too(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("kind", OTHER_CELLS)
 def test_few_steps_at_a_time(kind: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies and derivatives of long sequences are made for some steps at a time."""
     for module in (parts, scan):
@@ -101,13 +110,50 @@ def test_few_steps_at_a_time(kind: str, fast: bool, monkeypatch: pytest.MonkeyPa
     tied(kind, np.float64, (3, 7, 3, 4), [7, 0, 4], 2)
 
 
+AT_SMALL = {"lstm": 128, "slstm": 256, "slstm exp": 256, "peephole": 128, "projected": 128}
+AT_SMALL |= {"tanh": 256, "relu": 256}
+"""Widths at which a product with R has ``scan.SMALL`` multiplications for 8 rows."""
+
+THRESHOLDS = [
+    *((kind, B, H, None) for kind, H in AT_SMALL.items() for B in (7, 8, 9)),
+    *(("gru", B, 128, None) for B in (10, 11)),
+    # three groups of 16 rows below, all rows above, also with heads; a prime number of rows
+    *((kind, 48, H, 3) for kind, H in (("lstm", 64), ("gru", 64), ("slstm", 128), ("tanh", 128))),
+    *((kind, 37, 8, 1) for kind in CELLS),
+]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", CELLS)
-def test_large_products(kind: str, dtype: Any) -> None:
-    """Compiled loops multiply by R where small products multiply by its transpose."""
-    B, H = 9, 256
-    assert B * H * H > scan.SMALL
-    tied(kind, dtype, (B, 3, 4, H), [3, 0, 2], 0)
+@pytest.mark.parametrize(("kind", "B", "H", "P"), THRESHOLDS)
+def test_on_both_sides_of_every_threshold(
+    kind: str, B: int, H: int, P: int | None, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small product with R is computed from its transpose, and a large batch in P groups."""
+    if P is not None:
+        monkeypatch.setattr(parts, "WORTH_THREADS", 0)
+        if compiled(dtype):
+            assert parts.groups(B, np.empty(0, dtype)) == P
+    tied(kind, dtype, (B, 3, 2, H), [3, 0, 2], 0)
+
+
+def test_the_widths_of_that_test_are_at_the_threshold() -> None:
+    for kind, H in AT_SMALL.items():
+        R = SequenceLayer(CELLS[kind](1, H)).params["R"]
+        matrix = R[0] if R.ndim == 3 else R
+        rows = H if kind == "projected" else matrix.shape[1]
+        assert 8 * len(matrix) * rows == scan.SMALL, kind
+
+
+@pytest.mark.parametrize("B", range(1, 100))
+def test_groups_of_rows(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest groups of 8 to 16 rows that divide the batch, or one."""
+    gates = np.zeros(B)
+    assert parts.groups(B, gates) == 1
+    monkeypatch.setattr(parts, "WORTH_THREADS", B)
+    divisors = [r for r in range(8, 17) if B % r == 0]
+    expected = B // max(divisors) if divisors and compiled() else 1
+    assert parts.groups(B, gates) == expected
+    assert parts.groups(B, gates.astype(np.longdouble)) == 1
 
 
 @pytest.fixture
@@ -119,7 +165,7 @@ def groups_of_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("groups_of_two_rows")
 @pytest.mark.parametrize("B", [4, 5])
-@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("kind", OTHER_CELLS)
 def test_groups_of_rows_on_threads(kind: str, B: int) -> None:
     """A batch of 5 is split into groups of one row."""
     tied(kind, np.float64, (B, 6, 3, 4), [6, 0, 3], 1)

@@ -73,7 +73,10 @@ def subjects(dtype: Any) -> dict[str, Subject]:
 
 
 def results(subject: Subject, seed: int, dtype: Any, most: float) -> list[Array]:
-    """Return outputs, states and gradients, with ±``most`` in the padding of inputs and dy."""
+    """Return outputs, states and gradients, with ±``most`` in the padding of inputs and dy.
+
+    Nothing that is given is changed.
+    """
     rng = np.random.default_rng(seed)
 
     def drawn(shape: tuple[int, ...]) -> Array:
@@ -85,9 +88,16 @@ def results(subject: Subject, seed: int, dtype: Any, most: float) -> list[Array]
     inputs = [drawn(shape) for shape in subject.shapes]
     empty = subject.forward(*inputs, lengths=0 * LENGTHS)[1]
     state = (None, random_state(empty, rng), tree_map(np.zeros_like, empty))[seed % 3]
+    given = tree_map(np.copy, (inputs, state, LENGTHS))
     y, last, cache = subject.forward(*inputs, state=state, lengths=LENGTHS)
     dy, dlast = drawn(y.shape), draw_like(last, rng)
-    return [array for _, array in leaves("", (y, last, subject.backward(dy, cache, dlast)))]
+    given += tree_map(np.copy, (dy, dlast))
+    gradients = subject.backward(dy, cache, dlast)
+    for (_, before), (_, after) in zip(
+        leaves("", given), leaves("", (inputs, state, LENGTHS, dy, dlast)), strict=True
+    ):
+        np.testing.assert_array_equal(after, before)
+    return [array for _, array in leaves("", (y, last, gradients))]
 
 
 @pytest.mark.parametrize("fast", [True, False])
