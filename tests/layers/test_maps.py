@@ -1,0 +1,91 @@
+"""Properties of every map of the last axis: gradients, layouts in memory, repeatable weights."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.layers import (
+    Embedding,
+    GatedFeedForward,
+    HeadwiseLinear,
+    LayerNorm,
+    Linear,
+    LinearGroup,
+    MultiHeadLayerNorm,
+    MultiHeadRMSNorm,
+    RMSNorm,
+)
+from tests.layers.points import arrays, filled, leading, seeds
+from tests.variants import assert_close
+
+SMOOTH = ("gelu", "gelu_tanh", "swish", "sigmoid")
+EPS = (1e-6, 0.3, 0.0, 0.7)
+
+
+def norm(kind: Any, a: int, b: int, c: int, bias: bool, other: bool) -> Any:
+    """A norm of at least three features: with two, a layer norm always gives ±1."""
+    sizes = (a, b + 2) if kind in (MultiHeadLayerNorm, MultiHeadRMSNorm) else (b + 2,)
+    more = {"residual_weight": c > 1} if kind in (LayerNorm, MultiHeadLayerNorm) else {}
+    return kind(*sizes, eps=EPS[c], weight=other, bias=bias, **more)
+
+
+MAPS: dict[str, Callable[[int, int, int, bool, bool], Any]] = {
+    "Linear": lambda a, b, c, bias, _: Linear(a, b, bias),
+    "LinearGroup": lambda a, b, c, bias, _: LinearGroup(a, {"u": b, "v": c, "w": a}, bias),
+    "HeadwiseLinear": lambda a, b, c, bias, _: HeadwiseLinear(a * b, a, bias, out_features=a * c),
+    "GatedFeedForward": lambda a, b, c, bias, fused: GatedFeedForward(
+        a, b + 1, SMOOTH[c], bias, fused="proj_up" if fused else None
+    ),
+    **{
+        kind.__name__: partial(norm, kind)
+        for kind in (LayerNorm, RMSNorm, MultiHeadLayerNorm, MultiHeadRMSNorm)
+    },
+}
+"""Layers of three small sizes and two switches."""
+
+sizes = st.integers(1, 3)
+layers = st.builds(
+    lambda name, *options: MAPS[name](*options),
+    st.sampled_from([*MAPS]),
+    *(sizes, sizes, sizes, st.booleans(), st.booleans()),
+)
+
+
+@settings(max_examples=200)
+@given(layers, leading, seeds)
+def test_the_backward_is_exact(layer: Any, shape: tuple[int, ...], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((*shape, layer.in_features))
+    report = gradcheck(filled(layer, rng), x, rng=rng)
+    assert not report.failures, str(report)
+
+
+@given(layers, seeds)
+def test_strided_arrays_equal_contiguous_ones(layer: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, dy = (rng.standard_normal((n, 5, 3)).T for n in (layer.in_features, layer.out_features))
+    filled(layer, rng)
+    assert_close(arrays(layer, x, dy), arrays(layer, x.copy(), dy.copy()), 1e-13, 1e-13)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(Linear, 3, 4),
+        partial(LinearGroup, 3, {"u": 2, "v": 2}),
+        partial(HeadwiseLinear, 4, 2),
+        partial(GatedFeedForward, 3, 4),
+        partial(Embedding, 3, 4),
+    ],
+)
+def test_a_seed_repeats_the_weights(make: Any) -> None:
+    first, again, other = (make(rng=np.random.default_rng(seed)).params for seed in (5, 5, 6))
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+        assert (array != other[name]).any()
