@@ -79,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ["mine.cells:PAIR", "--input", "2,3", "--input", "2,3"],
         ["mine.cells:sLSTMCell(3, 4, num_heads=2, forget_gate='exp')"],
         ["mine.cells:mLSTM(3, 4)", "--dtype", "float32"],
-        ["mine.cells:Scale(3)", "LSTMCell"],
+        ["mine.cells:Scale(3)", "lstm.step"],
         ["mine.cells:Drawn(3, 'float32')"],
         ["mine.cells:part(3)"],
     ],
@@ -89,7 +89,7 @@ def test_what_is_right_passes(arguments: list[str], capsys: pytest.CaptureFixtur
     assert main(["gradcheck", *arguments]) == 0
     out = capsys.readouterr().out
     assert arguments[0] in out
-    assert ("LSTMCell" in out) == ("LSTM" in "".join(arguments) and "mLSTM" not in arguments[0])
+    assert ("lstm.step" in out) == ("lstm.step" in arguments)
 
 
 @pytest.mark.usefixtures("folder")
@@ -162,5 +162,5 @@ def test_an_error_within_the_module_is_the_callers(folder: Path) -> None:
 
 
 def test_shapes_are_for_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gradcheck", "LSTMCell", "--input", "2,3"]) == 2
+    assert main(["gradcheck", "lstm.step", "--input", "2,3"]) == 2
     assert "--input: expected a layer of your own" in capsys.readouterr().err

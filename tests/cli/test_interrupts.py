@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from numpy_xlstm.cli import main
+from numpy_xlstm.suite import cases
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
@@ -35,7 +36,7 @@ sys.exit(main())
     "name", ["numpy", "numpy.linalg", "numpy_xlstm.cli.verify", "rich.progress"]
 )
 def test_ctrl_c_while_a_module_is_imported(name: str) -> None:
-    command = [sys.executable, "-c", INTERRUPTED_AT.format(name=name), "gradcheck", "Linear"]
+    command = [sys.executable, "-c", INTERRUPTED_AT.format(name=name), "gradcheck", "layer.linear"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if name == "rich.progress":  # in the command, which counts
         assert done.stdout.splitlines()[-1] == "0 of 1 checked, interrupted"
@@ -62,7 +63,7 @@ def test_ctrl_c_ends_gradcheck_and_its_processes() -> None:
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=600)
     table, _, last = (seen + out).rstrip("\n").rpartition("\n")
-    assert last == f"{table.count('  ok')} of 90 checked, interrupted"
+    assert last == f"{table.count('  ok')} of {len(cases())} checked, interrupted"
     assert err == ""
     assert process.returncode == 130
     assert ended(process.pid)
@@ -98,7 +99,7 @@ def test_the_table_of_gradcheck_fits_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    assert main(["gradcheck", "lengths/Stacked/PeepholeLSTMCell", "--method", "adjoint"]) == 0
+    assert main(["gradcheck", "torch.LSTM/bidirectional/lengths", "--method", "adjoint"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "lengths/Stacked/PeepholeLSTMCell" in lines
+    assert "torch.LSTM/bidirectional/lengths" in lines
     assert max(map(len, lines)) <= 40

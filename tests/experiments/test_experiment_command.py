@@ -240,12 +240,12 @@ WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
         ({"command": [*WORDS, "--steps=many"]}, "argument --steps: expected a whole number"),
         ({"command": [*WORDS, "--minutes=0"]}, "argument --minutes: expected a number above 0"),
         ({"command": "parity"}, "command: expected list"),
-        ({"command": [3]}, "command: expected list"),
-        ({"curriculum": 3}, "curriculum: expected Curriculum; got 3"),
+        ({"command": [3]}, r"command\[0\]: expected str"),
+        ({"curriculum": 3}, "curriculum: expected a mapping of names; got 3"),
         ({"curriculum": {"longest": 10**6}}, "expected the names of its fields; got 'longest'"),
-        ({"curriculum": {"losses": ["1"]}}, "losses: expected list"),
+        ({"curriculum": {"losses": ["1"]}}, r"losses\[0\]: expected float"),
         ({"curriculum": {"losses": 2**62}}, "losses: expected list"),
-        ({"curriculum": {"grown": [1.5]}}, "grown: expected list"),
+        ({"curriculum": {"grown": [1.5]}}, r"grown\[0\]: expected int"),
     ],
 )
 def test_damaged_notes(
