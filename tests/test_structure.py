@@ -9,15 +9,6 @@ ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 KNOWN = [
     {"kernels.elementary", "kernels.functions"},
     {
-        "checkpoints.description",
-        "checkpoints.files",
-        "checkpoints.folders",
-        "checkpoints.loading",
-        "checkpoints.model",
-        "checkpoints.onnx_file",
-        "checkpoints.tensors",
-    },
-    {
         "conformance.case",
         "conformance.changed_lines",
         "conformance.compare",
