@@ -98,13 +98,7 @@ class Pretrained:
         return {name: source.stored for name, source in self.sources.items()}
 
     def load_tokenizer(self) -> Tokenizer | None:
-        """Return the tokenizer of a checkpoint of this package or of a ``tokenizer.json``, or None.
-
-        Raises
-        ------
-        CheckpointError, OptionError, MissingExtraError, OSError
-            If the tokenizer is invalid, needs an extra that is not installed, or cannot be read.
-        """
+        """Return the tokenizer that the checkpoint has or names; None if there is none."""
         if isinstance(self.tokenizer, Path):
             return HuggingFaceTokenizer.from_file(self.tokenizer)
         return described_tokenizer(self.tokenizer)

@@ -23,15 +23,7 @@ MAX_FILE_NAME = 255
 
 
 def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the path and the values of the configuration of a folder; None if there is none.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is not a configuration.
-    MissingExtraError
-        If the file is YAML and the package ``PyYAML`` is not installed.
-    """
+    """Return the path and the values of the configuration of a folder; None if there is none."""
     path = next((folder / name for name in CONFIGS if (folder / name).exists()), None)
     return None if path is None else (path, read_mapping(path))
 
@@ -66,13 +58,7 @@ def yaml_package() -> Any:
 
 
 def find_arrays(folder: Path) -> dict[str, Stored]:
-    """Find the arrays in the files of a folder by reading their headers.
-
-    Raises
-    ------
-    CheckpointError
-        If there are no arrays, or the index and the files do not contain the same arrays.
-    """
+    """Find the arrays in the files of a folder by reading their headers."""
     if (folder / WHOLE).exists():
         return open_tensors(folder / WHOLE).arrays
     if (folder / INDEX).exists():

@@ -62,11 +62,6 @@ def matched(
     """Find the source of each parameter, from names, shapes and dtypes.
 
     ``layout`` is the layout of b of an sLSTM if it is not that of R.
-
-    Raises
-    ------
-    CheckpointError
-        If a name is missing or unknown, or a shape or dtype does not fit.
     """
     files = {stored.path for stored in arrays.values()}
     where = next(iter(files)).name if len(files) == 1 else "checkpoint"
@@ -151,11 +146,6 @@ def check_size(where: str, config: Any, arrays: Mapping[str, Stored]) -> None:
 
     Otherwise even a shape-only model could take much time or memory. ``where`` is a prefix of the
     field name in errors.
-
-    Raises
-    ------
-    CheckpointError
-        If a width or count exceeds the content of the file.
     """
     total = total_size(arrays)
     for name, value in _sizes(config):

@@ -90,12 +90,9 @@ def save_checkpoint(
 
     Raises
     ------
-    CheckpointError, NonFiniteError
-        If the kind of the model is unknown, something cannot be stored, or a parameter is not
-        finite.
-    OptionError
-        If ``tokenizer`` is not a tokenizer, or ``training`` or ``arrays`` is not a mapping. After
-        any of these errors an existing file is unchanged.
+    CheckpointError
+        If the kind of the model is unknown, or something cannot be stored. After any error an
+        existing file is unchanged.
 
     Examples
     --------
@@ -165,10 +162,8 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     CheckpointError
         If the file is damaged or has another format or version, the kind of the model is unknown,
         or the parameters do not fit the configuration.
-    NonFiniteError
-        If a parameter is NaN or infinite.
-    OptionError, MissingExtraError
-        If ``max_bytes`` is invalid, or bfloat16 or the tokenizer needs a package that is missing.
+    MissingExtraError
+        If bfloat16 or the tokenizer needs a package that is not installed.
     OSError
         If there is no such file, or it cannot be read.
 

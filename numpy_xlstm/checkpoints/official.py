@@ -44,13 +44,7 @@ def open_official(
     described: Described,
     derived: Mapping[str, str | None] | None = None,
 ) -> Pretrained:
-    """Open a model of an official package. ``derived`` are parameters that the file does not have.
-
-    Raises
-    ------
-    CheckpointError
-        If the configuration is invalid, or does not fit the arrays.
-    """
+    """Open a model of an official package. ``derived`` are parameters that are not in the file."""
     assert content.config is not None, "the format is recognised by its configuration"
     file, values = content.config
     arrays = dict(content.arrays)

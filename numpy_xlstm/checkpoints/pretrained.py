@@ -99,10 +99,6 @@ def from_pretrained(
     CheckpointError
         If anything is missing, superfluous, damaged or contradictory, or the model is not of this
         kind. The message contains the file, the array or field, and what was expected and found.
-    NonFiniteError
-        If a number is NaN or infinite.
-    DTypeError
-        If ``dtype`` is neither float32 nor float64.
     MissingExtraError
         If a file in YAML or bfloat16 needs a package that is not installed.
     OSError

@@ -68,13 +68,7 @@ class Entry(NamedTuple):
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the little-endian dtype with this name.
-
-    Raises
-    ------
-    MissingExtraError
-        For bfloat16 if the package ``ml_dtypes`` is not installed.
-    """
+    """Return the little-endian dtype with this name."""
     if name != "bfloat16":
         plain: np.dtype[Any] = np.dtype(name).newbyteorder("<")
         return plain

@@ -68,10 +68,6 @@ def save_pretrained(
     CheckpointError
         If the format does not support the model, the dtype cannot hold its numbers, or the path
         exists and is not an empty folder. Then nothing is written.
-    NonFiniteError
-        If a parameter is not finite.
-    OptionError
-        If an option is invalid.
     MissingExtraError
         If ONNX, YAML or bfloat16 needs a package that is not installed.
     OSError

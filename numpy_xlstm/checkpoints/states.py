@@ -40,11 +40,6 @@ def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
         ``rnn_state`` of transformers' ``xLSTMCache``. For the others the state of their ``step``,
         ``{"block_0": {"mlstm_state": (C, n, m), "conv_state": (x,)}, …}``. Arrays are NumPy arrays.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError
-        If the state does not fit the model.
-
     Examples
     --------
     >>> import numpy as np
@@ -82,11 +77,6 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
     -------
     tuple
         The state, with copied arrays.
-
-    Raises
-    ------
-    ShapeError
-        If the state does not fit the model.
 
     Examples
     --------

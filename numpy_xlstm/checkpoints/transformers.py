@@ -69,14 +69,7 @@ With ``tie_word_embeddings``, the file contains both matrices, or one that is us
 
 
 def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
-    """Return the configuration and the special tokens of a ``config.json``.
-
-    Raises
-    ------
-    OptionError
-        If it is the configuration of another model, a field is unknown, not supported or
-        contradicts another, or a value is invalid.
-    """
+    """Return the configuration and the special tokens of a ``config.json``."""
     if values["model_type"] != "xlstm":
         raise OptionError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
     given = {name: v for name, v in values.items() if not name.startswith("_")}
@@ -116,13 +109,7 @@ def _with_generation_config(tokens: SpecialTokens, file: Path) -> SpecialTokens:
 
 
 def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str) -> dict[str, Any]:
-    """Return the ``config.json`` of a model for ``xLSTMForCausalLM``.
-
-    Raises
-    ------
-    CheckpointError
-        If transformers does not support the model.
-    """
+    """Return the ``config.json`` of a model for ``xLSTMForCausalLM``."""
     if not config.add_out_norm:
         raise CheckpointError(
             "add_out_norm: expected True, because transformers always has the norm; got False"

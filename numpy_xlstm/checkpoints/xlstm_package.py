@@ -49,11 +49,6 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     """Return the nested fields of ``xlstm``'s xLSTMLMModelConfig or xLSTMBlockStackConfig.
 
     ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
-
-    Raises
-    ------
-    CheckpointError
-        If the package cannot run the model.
     """
     _check_runs(config)
     values = config.to_dict()
