@@ -133,11 +133,6 @@ def train_step(
     DivergenceError
         If the loss, the gradients, the state, or the updated parameters are not finite. Then
         nothing is updated.
-    NonFiniteError
-        If the given state, or a float in the batch, is not finite.
-    OptionError, ShapeError, DTypeError, IndexError
-        If there are fewer rows than parts of all ranks, no target counts, an id is not below V, or
-        targets, mask or state do not fit the rows of the inputs.
 
     Examples
     --------

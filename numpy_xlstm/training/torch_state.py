@@ -244,6 +244,11 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def read_torch_state(path: str | Path) -> dict[str, Any]:
     """Read a state that :func:`write_torch_state`, or a PyTorch program, has written.
 
+    Parameters
+    ----------
+    path : str or Path
+        A ``.safetensors`` file.
+
     Returns
     -------
     dict
@@ -254,6 +259,15 @@ def read_torch_state(path: str | Path) -> dict[str, Any]:
     ------
     CheckpointError, OSError
         If the file is damaged, contains something else, or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import LSTM, AdamW
+    >>> optimizer = AdamW(LSTM(3, 4).params)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_torch_state(f"{folder}/a.safetensors", optimizer.state_dict(format="torch"))
+    ...     optimizer.load_state_dict(read_torch_state(f"{folder}/a.safetensors"))
     """
     arrays, metadata = read_arrays(path)
     entries: dict[int, dict[str, Array]] = {}
