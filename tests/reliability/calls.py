@@ -54,11 +54,14 @@ def methods(name: str, case: suite.Case) -> dict[str, Make]:
     if isinstance(target, suite.Called):
         return {}
     names = ["forward", "backward"]
-    if not isinstance(target, tuple):
+    if isinstance(target, tuple):
+        public = getattr(target[0], "func", target[0]).__name__
+    else:
+        public = type(target).__name__
         found = [n for n in dir(target) if not n.startswith("_") and n not in NOT_CHECKED]
         names = [n for n in found if inspect.ismethod(getattr(target, n))]
         names += ["__call__"] * callable(target)
-    return {f"{name}.{method}": partial(call, method) for method in names}
+    return {f"{public}/{name}.{method}": partial(call, method) for method in names}
 
 
 def _of_pair(method: str, target: Any, inputs: Any) -> Call:

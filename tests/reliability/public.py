@@ -1,6 +1,7 @@
 """Every public call with valid arguments, for tests with wrong arguments and with threads."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,9 +247,17 @@ def files(folder: Path) -> dict[str, Make]:
     }
 
 
+def elementwise(name: str, options: Any, rng: np.random.Generator, dtype: Any) -> Any:
+    """Return an elementwise pair and its arguments."""
+    x = rng.standard_normal((2, 3)).astype(dtype)
+    return (getattr(layers, name), getattr(layers, f"{name}_backward")), (x, *options)
+
+
 def calls() -> dict[str, Make]:
     """Return all calls except those with files."""
     found: dict[str, Make] = {}
     for name, case in suite.cases().items():
         found |= methods(name, case)
+    for name, options in {"silu": (), "gelu": (), "gelu_tanh": (), "soft_cap": (15.0,)}.items():
+        found |= methods(name, partial(elementwise, name, options))
     return found | builders() | generators() | updates() | trainers() | texts() | others()
