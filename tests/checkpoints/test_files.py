@@ -207,7 +207,8 @@ def test_bfloat16_is_rounded_as_floats_are(tmp_path: Path) -> None:
 
 def test_arrays_of_a_zip_archive_go_into_a_model(tmp_path: Path) -> None:
     model, path = LSTM(3, 4, rng=0), tmp_path / "a.npz"
-    np.savez(path, **{name: 2 * array for name, array in model.state_dict().items()})
+    arrays: dict[str, Any] = {name: 2 * array for name, array in model.state_dict().items()}
+    np.savez(path, **arrays)
     with pytest.raises(
         CheckpointError, match=r"a zip archive; .*model\.load_state_dict\(numpy\.load"
     ):

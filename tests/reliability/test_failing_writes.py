@@ -1,11 +1,12 @@
 """On a full, broken or read-only disk, saving raises an error and keeps only the old file."""
 
 import errno
+import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +57,29 @@ def test_calls_of_a_save_fail(
     record_property("writes that fail in a save", len(calls))
 
 
-def test_calls_of_a_training_fail(
-    tmp_path: Path, trials: int, record_property: Record, capfd: pytest.CaptureFixture[str]
-) -> None:
+def failing_training(argv: list[str], call: int, error: int) -> tuple[int, int, str]:
+    """Train while a system call fails; return the exit code, the number of calls and the errors."""
+    errors = io.StringIO()
+    with (
+        at_call(call, fail(error), WRITES) as seen,
+        redirect_stderr(errors),
+        redirect_stdout(io.StringIO()),
+    ):
+        code = main(argv)
+    return code, len(seen), errors.getvalue()
+
+
+def test_calls_of_a_training_fail(tmp_path: Path, trials: int, record_property: Record) -> None:
     assert ask(silent, arguments("sLSTM", tmp_path, "whole", SHORT)).code == 0
     command, parts = arguments("sLSTM", tmp_path, "parts", SHORT), tmp_path / "parts"
     rng = np.random.default_rng(0)
     for call in rng.integers(1, 400, 5 * trials):
         shutil.rmtree(parts, ignore_errors=True)
-        capfd.readouterr()
-        with at_call(int(call), fail(ERRORS[call % len(ERRORS)]), WRITES) as seen:
-            code = main(command)
-        assert code == 2 or (code == 0 and len(seen) < call)
+        error = ERRORS[call % len(ERRORS)]
+        code, seen, errors = ask(failing_training, command, int(call), error).said
+        assert code == 2 or (code == 0 and seen < call)
         if code:
-            assert capfd.readouterr().err.splitlines()[-1].startswith("numpy-xlstm: error: ")
+            assert errors.splitlines()[-1].startswith("numpy-xlstm: error: ")
         finish(command)
         assert_same(parts, tmp_path / "whole")
     record_property("writes that fail in a training", 5 * trials)
