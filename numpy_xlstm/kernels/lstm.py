@@ -77,11 +77,6 @@ def lstm_recurrent(
         Residuals for :func:`lstm_recurrent_backward`. They refer to R: do not modify R until that
         function has run.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
-
     Examples
     --------
     >>> import numpy as np
@@ -115,12 +110,6 @@ def lstm_recurrent_backward(
         Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
     dstate0 : LSTMState
         Gradient of the state before the first step.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dy`` or ``dstate`` does not match the results of the forward, or ``cache`` has another
-        type.
 
     Examples
     --------

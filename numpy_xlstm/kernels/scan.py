@@ -290,21 +290,25 @@ class Recurrence:
     def fitting(self, cache: Any, dy: Array) -> Any:
         """Return the cache with arrays that loops accept, if it fits the cotangent of y."""
         gates, R, units, states, ends = arrays = [for_loops(np.asarray(array)) for array in cache]
-        (B, T, H), dtype = dy.shape, dy.dtype
-        NH, N = len(R) if R.ndim == 3 else 0, gates.shape[1] if gates.ndim == 4 else 0
-        if NH < 1 or H % NH or N % NH or N < 1 or B % (N // NH):
-            raise CacheError(
-                f"cache: expected gates (T, N, G, U) and R (NH, K·D, D) that fit dy {dy.shape}; "
-                f"got {gates.shape} and {R.shape}"
-            )
-        D, U, S = H // NH, B * H // N, len(self.state._fields)
-        check_residual("gates", gates, (T, N, self.gates, U), dtype)
-        check_residual("R", R, (NH, self.recurrent * D, D), dtype)
-        check_residual("units", units, (self.units, N, U), dtype)
-        check_residual("states", states, (T + 1, S, N, U), dtype)
+        (B, T, H), S = dy.shape, len(self.state._fields)
+        NH, N = len(R) if R.ndim == 3 else 1, gates.shape[1] if gates.ndim == 4 else 1
+        D, U = H // max(1, NH), B * H // max(1, N)
+        check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
+        check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
+        check_residual("units", units, (self.units, N, U), dy.dtype)
+        check_residual("states", states, (T + 1, S, N, U), dy.dtype)
         check_residual("ends", ends, (B,), np.dtype(int))
-        if ends.min(initial=0) < 0 or ends.max(initial=0) > T:
-            raise CacheError(f"cache: expected ends from 0 to {T}; got {ends}")
+        steps = ends.tolist()
+        if (
+            (NH * D, N * U) != (H, B * H)
+            or N % NH
+            or B % (N // NH)
+            or not (0 <= min(steps, default=0) <= max(steps, default=0) <= T)
+        ):
+            raise CacheError(
+                f"cache: expected parts of {B} rows of {H} numbers, and ends from 0 to {T}; got "
+                f"{N} parts, {NH} heads and ends {steps}"
+            )
         return cache._make(arrays)
 
     def array_loop_backward(

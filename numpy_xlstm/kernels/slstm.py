@@ -186,11 +186,6 @@ def slstm_recurrent(
     y, state, cache
         As in :func:`~numpy_xlstm.lstm_recurrent`; the state is an :class:`sLSTMState`.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError, StateError
-        If an argument is not as described, or n is negative, or n is 0 and c is not.
-
     Examples
     --------
     >>> import numpy as np
@@ -223,11 +218,6 @@ def slstm_recurrent_backward(
     -------
     dWx, dR, dstate0
         Gradients of Wx, (B, T, 4·H), of R, (NH, 4·DH, DH), and of the state before the first step.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        As in :func:`~numpy_xlstm.lstm_recurrent_backward`.
 
     Examples
     --------

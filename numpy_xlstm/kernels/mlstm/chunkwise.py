@@ -71,11 +71,6 @@ def mlstm_chunkwise(
     h, state, cache
         As in :func:`mlstm_recurrent`; the cache is for :func:`mlstm_chunkwise_backward`.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        As in :func:`mlstm_recurrent`.
-
     Examples
     --------
     >>> import numpy as np
@@ -104,11 +99,6 @@ def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     -------
     dq, dk, dv, di, df, dstate0
         Gradients of the inputs, in their shapes, and of the state before the first step.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        As in :func:`mlstm_recurrent_backward`.
 
     Examples
     --------
@@ -161,11 +151,6 @@ def mlstm_parallel(
     -------
     h, state, cache
         As in :func:`mlstm_recurrent`; the cache is for :func:`mlstm_parallel_backward`.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        As in :func:`mlstm_recurrent`.
 
     Examples
     --------

@@ -70,11 +70,6 @@ def mlstm_recurrent(
         Residuals for :func:`mlstm_recurrent_backward`. They refer to inputs, outputs and states: do
         not modify those arrays until it has run.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
-
     Notes
     -----
     The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). For float32 it is
@@ -113,12 +108,6 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
         Gradients of the inputs, in their shapes.
     dstate0 : mLSTMState
         Gradient of the state before the first step.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dh`` or ``dstate`` does not match the results of the forward, or ``cache`` has another
-        type.
 
     Examples
     --------

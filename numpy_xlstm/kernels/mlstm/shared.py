@@ -145,7 +145,7 @@ def check_residuals(cache: Cache, dh: Array) -> None:
     for name, shape in shapes.items():
         check_residual(name, getattr(cache, name), shape, dtype)
     stabilised = cache.options[2] == "exp"
-    kinds = {"live": bool, "qn": dtype, "ms": dtype, "past": bool}
+    kinds: dict[str, Any] = {"live": bool, "qn": dtype, "ms": dtype, "past": bool}
     for name, kind in kinds.items():
         array = getattr(cache, name)
         if array is not None or (stabilised and name != "live"):
