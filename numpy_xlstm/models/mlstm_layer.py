@@ -122,9 +122,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         down = wang_init(D, num_blocks)
         self.proj_down = Linear(inner, D, bias, deviation=down, **options)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
-        names = "proj_up", "q_proj", "k_proj", "v_proj", "conv1d", "proj_down"
-        self.parts = {"gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
-        self.parts |= {name: name for name in names}
+        # the order of the parameters in the official model
+        self.parts = {"proj_up": "proj_up", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
+        self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
