@@ -8,14 +8,6 @@ ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 
 KNOWN = [
     {"kernels.elementary", "kernels.functions"},
-    {
-        "conformance.case",
-        "conformance.changed_lines",
-        "conformance.compare",
-        "conformance.contrast",
-        "conformance.diagnosis",
-        "conformance.evidence",
-    },
 ]
 """Circles that are still to be removed."""
 
