@@ -221,7 +221,7 @@ def results():
     dx, _, grads = lstm.backward(y, cache)
     return [array.tobytes() for array in (y, dx, *grads.values())]
 expected = results()
-faulthandler.dump_traceback_later(100, exit=True)
+faulthandler.dump_traceback_later(550, exit=True)
 """
 """Beginning of a program in which BLAS has two threads, and whose results need them."""
 
@@ -237,7 +237,7 @@ for _ in range(NUMBER):
     time.sleep(0.003)
     child = os.fork()
     if not child:
-        signal.alarm(100)
+        signal.alarm(500)
         os._exit(not (results() == expected and threads.num_threads() == 2))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 ends.set()
