@@ -143,8 +143,8 @@ class TrainingState:
         file is damaged or contains no training.
         """
         checkpoint = load_checkpoint(path)
-        place, found = f"{Path(path).name}: training", checkpoint.training
-        state = cls._restored(place, checkpoint.model, found, checkpoint.arrays, comm)
+        place, training = f"{Path(path).name}: training", checkpoint.training
+        state = cls._restored(place, checkpoint.model, training, checkpoint.arrays, comm)
         return state, checkpoint
 
     @classmethod
@@ -152,13 +152,13 @@ class TrainingState:
         cls,
         place: str,
         model: Any,
-        found: Mapping[str, Any],
+        training: Mapping[str, Any],
         arrays: Mapping[str, Array],
         comm: ranks.Comm | None = None,
     ) -> Self:
         """Make the state of stored values, or raise :class:`CheckpointError`."""
-        TrainingMetadata.read(place, found, others=True)
-        options = dict(found["optimizer"])
+        TrainingMetadata.read(place, training, others=True)
+        options = dict(training["optimizer"])
         try:
             kind = check_choice("optimizer.kind", options.pop("kind", None), OPTIMIZERS)
             optimizer = OPTIMIZERS[kind](model.params, **options)
@@ -170,10 +170,10 @@ class TrainingState:
             return cls(
                 model,
                 optimizer,
-                generator_from_state(found["rng"]),
-                carried=_carried(model, arrays, found["carried"], comm),
-                validations=[(int(step), float(bits)) for step, bits in found["validations"]],
-                **{name: found[name] for name in COUNTS},
+                generator_from_state(training["rng"]),
+                carried=_carried(model, arrays, training["carried"], comm),
+                validations=[(int(step), float(bits)) for step, bits in training["validations"]],
+                **{name: training[name] for name in COUNTS},
             )
         except (TypeError, ValueError) as error:
             raise CheckpointError(

@@ -137,13 +137,13 @@ def test_an_optimiser_is_added_in_two_files(tmp_path: Path) -> None:
 def test_an_unknown_optimiser_in_a_checkpoint(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* AdamW; got 'Mom"):
+    with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* 'AdamW'; got 'Mom"):
         start().save(tmp_path / "a.safetensors")
     assert not (tmp_path / "a.safetensors").exists()
     with monkeypatch.context() as known:
         known.setitem(OPTIMIZERS, "Momentum", Momentum)
         start().save(tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* AdamW; got 'Mom"):
+    with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* 'AdamW'; got 'Mom"):
         TrainingState.load(tmp_path / "a.safetensors")
 
 
