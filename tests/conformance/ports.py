@@ -16,7 +16,9 @@ KERNELS = [
 
 
 def _public(case: Case) -> Any:
-    target = case.subject.public(case.options)
+    make = case.subject.public
+    assert make is not None
+    target = make(case.options)
     if case.subject.family != "mlstmsig" or not isinstance(target, tuple):
         return target
     forward, backward = target

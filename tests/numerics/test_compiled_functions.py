@@ -4,9 +4,11 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from inspect import unwrap
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from numpy_xlstm.kernels import functions
 from numpy_xlstm.kernels.functions import (
     compiled,
     exp,
@@ -257,6 +260,33 @@ def test_over_arrays_they_are_functions_of_arrays(dtype: Any) -> None:
         np.testing.assert_allclose(y, z, rtol=8 * np.finfo(dtype).eps)
 
 
+@with_numba
+def test_a_thread_waits_until_another_has_registered_all_functions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise it would compile a kernel that calls a function unknown to numba."""
+    compiler = importlib.import_module("numpy_xlstm.kernels.compiler")
+    registering, register, came = [], compiler.register, threading.Event()
+
+    def slowly(*args: Any) -> None:
+        registering.append(args)
+        came.wait(timeout=0.3)
+        register(*args)
+        registering.pop()
+
+    def compile_kernel(function: Any) -> Any:
+        came.set()
+        assert not registering
+        return function
+
+    monkeypatch.setattr(functions, "_marked", [])
+    monkeypatch.setattr(compiler, "register", slowly)
+    monkeypatch.setattr(compiler, "dispatcher", compile_kernel)
+    kernels = [kernel(lambda x: x), kernel(lambda x: -x)]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda run: run(2), kernels)) == [2, -2]
+
+
 PROGRAM = """
 import sys
 import numpy as np
@@ -326,7 +356,7 @@ def misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]
     monkeypatch.setattr(compiler.CheckedFiles, "_data_path", lambda *args: path)
 
     def run() -> int:
-        x, dispatcher = np.array([1.0, 2.0]), compiler.dispatcher(_double.__wrapped__)
+        x, dispatcher = np.array([1.0, 2.0]), compiler.dispatcher(unwrap(_double))
         dispatcher(x)
         assert x.tolist() == [2, 4]
         return sum(dispatcher.stats.cache_misses.values())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from threading import get_ident
@@ -40,10 +41,12 @@ def blas() -> Iterator[Any]:
 def started(blas: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A list to which every thread that starts is added."""
     arguments: list[Any] = []
-    start = threads.start_new_thread
-    monkeypatch.setattr(
-        threads, "start_new_thread", lambda *args: (arguments.append(args), start(*args))
-    )
+
+    def start(*args: Any) -> Any:
+        arguments.append(args)
+        return start_new_thread(*args)
+
+    monkeypatch.setattr(threads, "start_new_thread", start)
     return arguments
 
 
@@ -76,6 +79,15 @@ def test_the_last_who_leaves_restores_what_the_first_has_found() -> None:
         assert blas_threads() == {1}
         call(second.close)
         assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 10])
+def test_slices_are_about_equal_and_none_is_empty(size: int) -> None:
+    slices = threads.spread(size, 4)
+    assert len(slices) == max(1, min(size, 4))
+    widths = [len(range(size)[part]) for part in slices]
+    assert max(widths) - min(widths) <= 1
+    assert [n for part in slices for n in range(size)[part]] == list(range(size))
 
 
 @pytest.mark.parametrize("axes", [2, 3, 4])
@@ -132,17 +144,31 @@ def test_every_thread_has_the_context_of_the_caller() -> None:
 
 
 @pytest.mark.usefixtures("blas")
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("helper_fails", [True, False])
-def test_an_error_of_any_thread_is_raised_when_the_others_have_stopped(helper_fails: bool) -> None:
+def test_an_error_of_any_thread_is_raised_when_the_others_have_stopped(
+    helper_fails: bool, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = []
 
     def work(helping: bool) -> None:
         if helping == helper_fails:
-            raise ZeroDivisionError
+            raise error
         time.sleep(0.05)
         done.append(blas_threads())
 
-    with pytest.raises(ZeroDivisionError):
+    class Lock:
+        """A lock that is not waited for without end."""
+
+        def __init__(self) -> None:
+            self.lock = allocate_lock()
+            self.release = self.lock.release
+
+        def acquire(self) -> None:
+            assert self.lock.acquire(timeout=30)
+
+    monkeypatch.setattr(threads, "allocate_lock", Lock)
+    with pytest.raises(error):
         on_two_threads(work)
     assert done == [{1}]
 
@@ -182,7 +208,7 @@ def test_an_interrupt_at_any_point_leaves_nothing_behind(parts: int) -> None:
     expected = [(matrix @ matrix).tobytes() for matrix in a]
 
     def results() -> list[bytes]:
-        return threads.parallel_map(lambda matrix: (matrix @ matrix).tobytes(), a)
+        return threads.parallel_map(lambda matrix: (matrix @ matrix).tobytes(), list(a))
 
     def interrupted_at(point: int) -> bool:
         """Raise KeyboardInterrupt at an event; return whether there are so many."""
@@ -207,6 +233,21 @@ def test_an_interrupt_at_any_point_leaves_nothing_behind(parts: int) -> None:
         assert results() == expected
         assert blas_threads() == {2}, points
     assert points > 20
+
+
+def test_a_caller_that_ended_without_leaving_does_not_count(
+    blas: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after two interrupts, of which the second keeps the end of the caller from leaving."""
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "leave", lambda caller: None)
+        caller = threads.one_blas_thread()
+        caller.__enter__()
+        del caller
+    assert blas_threads() == {1}
+    with threads.one_blas_thread():
+        pass
+    assert blas_threads() == {2}
 
 
 PREPARE = """
@@ -238,7 +279,7 @@ for _ in range(NUMBER):
     child = os.fork()
     if not child:
         signal.alarm(500)
-        os._exit(not (results() == expected and threads.num_threads() == 2))
+        os._exit(not (results() == expected and set(threads.counts()) == {2}))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 ends.set()
 for other in others:

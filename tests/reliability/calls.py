@@ -50,12 +50,13 @@ def methods(name: str, case: suite.Case) -> dict[str, Make]:
             return _of_pair(method, target, inputs)
         return _of_module(method, target, inputs)
 
-    target, _ = case(rng(), np.float64)
+    target: Any = case(rng(), np.float64)[0]
     if isinstance(target, suite.Called):
         return {}
     names = ["forward", "backward"]
     if isinstance(target, tuple):
-        public = getattr(target[0], "func", target[0]).__name__
+        forward: Any = target[0]
+        public = forward.func.__name__ if hasattr(forward, "func") else forward.__name__
     else:
         public = type(target).__name__
         found = [n for n in dir(target) if not n.startswith("_") and n not in NOT_CHECKED]

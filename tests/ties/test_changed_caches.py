@@ -89,7 +89,7 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
     assert 0 < sum(result is None for result in compiled) < len(cases)
 
 
-PAIRS = {
+PAIRS: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "norm": (lambda x: norms.normalise(x, 1e-3, True), norms.normalise_backward, (True,)),
     "silu": (silu.forward, silu.backward, ()),
     "gate": (lambda x: (x, *gate.forward(x, x, x[0, 0], x)[1:]), gate.backward, ()),

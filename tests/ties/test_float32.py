@@ -7,6 +7,7 @@ import pytest
 
 from numpy_xlstm.cells import mLSTMState, sLSTMState
 from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.slstm import slstm_recurrent
 from numpy_xlstm.numerics import Array
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, bare_cell, by_cell, by_form
@@ -104,6 +105,32 @@ def test_a_forget_gate_that_is_nearly_1_forgets_as_it_should(form: str) -> None:
     assert abs(found - m) <= np.spacing(np.float32(10))
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_logs_of_many_gates_are_added_in_float64(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 2,000 steps that write nothing, C is the product of the forget gates."""
+    if not fast:
+        monkeypatch.setattr(shared, "compiled", lambda dtype: False)
+    zero = np.zeros((1, 1, 2000, 1), np.float32)
+    f = np.random.default_rng(0).uniform(3.9, 4.1, (1, 1, 2000)).astype(np.float32)
+    state = mLSTMState(zero[:, :, :1] + 1, None, None)
+    _, after, _ = mlstm.mlstm_parallel(zero, zero, zero, f, f, state, input_gate="sigmoid")
+    product = np.exp(-np.log1p(np.exp(-f.astype(np.longdouble))).sum())
+    np.testing.assert_allclose(after.C.item(), float(product), rtol=8 * U)
+
+
+def test_what_the_recurrent_form_keeps_has_all_digits_however_little_it_is() -> None:
+    """f′ = e^(log f + m₋ − m) is rounded once, and not its exponent."""
+    i = np.random.default_rng(0).uniform(20, 80, (1, 50, 1)).astype(np.float32)
+    zero = np.zeros((1, 50, 1, 1), np.float32)
+    f = zero[..., 0] + 1
+    state = mLSTMState(zero + 1, f, zero[..., 0, 0])
+    _, after, _ = mlstm.mlstm_recurrent(zero, zero, zero, i, f, state)
+    exact = np.exp(-np.log1p(np.exp(-1)) - i.astype(np.float64))
+    np.testing.assert_allclose(after.C.ravel(), exact.ravel(), rtol=4 * U)
+
+
 class Grown(Case):
     """A case that starts with a large m."""
 
@@ -131,7 +158,7 @@ def test_a_long_chunk_keeps_the_digits_of_its_decay(form: str) -> None:
     start = mLSTMState(*(np.ones((1, 1, *rest), np.float32) for rest in ((1, 1), (1,), ())))
     h, after = run(form, inputs, start)
     wide = [array.astype(float) for array in inputs]
-    exact, exact_after = run(form, wide, mLSTMState(*(a.astype(float) for a in start)))
+    exact, exact_after = run(form, wide, mLSTMState(*(np.asarray(a, float) for a in start)))
     np.testing.assert_allclose(h, exact, rtol=1e-5)
     decayed, exact_decayed = (s.C * np.exp(s.m) for s in (after, exact_after))
     np.testing.assert_allclose(decayed, exact_decayed, rtol=1e-5)

@@ -9,7 +9,9 @@ import pytest
 
 from numpy_xlstm.cells import mLSTMState
 from numpy_xlstm.kernels import compiled, mlstm, parts
-from numpy_xlstm.kernels.mlstm import shared
+from numpy_xlstm.kernels.mlstm import form as forms
+from numpy_xlstm.kernels.mlstm import shared, step
+from numpy_xlstm.layers import mLSTM
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
@@ -129,6 +131,16 @@ def test_a_state_holds_on_to_nothing_and_shares_nothing_with_its_cache(form: str
         assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("form", "steps"), [("parallel", 7), ("chunkwise", 3), ("auto", 3), ("recurrent", None)]
+)
+def test_the_form_that_is_asked_for_is_taken(form: str, steps: int | None) -> None:
+    layer, q, i = mLSTM(4, 4, 2, form=form, chunk_size=3), np.ones((1, 7, 4)), np.ones((1, 7, 2))
+    _, _, cache = forms.forward(q, q, q, i, i, layer.init_state(1), **layer.options)
+    w = getattr(cache.form, "w", None)
+    assert (w if w is None else w.shape[-1]) == steps
+
+
 def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(NH=2, T=13, with_lengths=True)
     alone = by_form("chunkwise", case)
@@ -147,10 +159,37 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers == [case.B * case.NH if compiled() else 2] * 4
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("m", [-2000, -50, 0, 50, 2000])
+def test_a_decode_step_is_a_step_however_large_the_memory(
+    m: int, dtype: Any, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for a query of 0, and without eps."""
+    if not fast:
+        monkeypatch.setattr(step, "compiled", lambda dtype: False)
+    case = Case(T=1, DK=3, DV=2, eps=0.0)
+    numbers = case.numbers(dtype)
+    (q, k, v, i, f), state = numbers["inputs"], numbers["state"]
+    q[0, 0], state = 0, state._replace(m=state.m + dtype(m))
+    expected, after, _ = mlstm.mlstm_recurrent(q, k, v, i, f, state, eps=0.0)
+    q, k, v, i, f = (array[:, :, 0] for array in (q, k, v, i, f))
+    h, found = step.mlstm_step(q, k, v, i, f, state, 0.0)
+    near = 1e3 * np.finfo(dtype).eps
+    np.testing.assert_allclose(h.reshape(v.shape), expected[:, :, 0], rtol=near)
+    for (_, a), (_, b) in zip(leaves("", found), leaves("", after), strict=True):
+        np.testing.assert_allclose(a, b, rtol=near)
+
+
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("form", ["chunkwise", "parallel"])
 @pytest.mark.parametrize(("query", "key"), [(0, 3), (3, 0)])
-def test_products_that_overflow_where_they_have_no_weight(form: str, query: int, key: int) -> None:
+def test_products_that_overflow_where_they_have_no_weight(
+    form: str, query: int, key: int, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A key of 1e200 does not affect a query of 1e200 before it, or after it was forgotten."""
+    if not fast:
+        monkeypatch.setattr(shared, "compiled", lambda dtype: False)
     q, k, v, dh = np.random.default_rng(0).standard_normal((4, 1, 1, 4, 2))
     q[0, 0, query] *= 1e200
     k[0, 0, key] *= 1e200

@@ -22,7 +22,7 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.kernels import compiled, parts, scan
 from numpy_xlstm.numerics import threads
-from numpy_xlstm.trees import tree_map
+from numpy_xlstm.trees import leaves, tree_map
 from tests.samples import random_state
 from tests.ties.gated import assert_same
 
@@ -97,6 +97,29 @@ def test_over_arrays_too(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(scan, "compiled", lambda dtype: False)
     for seed in range(10):
         tied(kind, dtype, (2, 5, 3, 4), [5, 2, 0], seed)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", ["gru", "tanh", "relu", "peephole"])
+def test_gradients_of_gates_at_zero_and_far_from_it(
+    kind: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gradient has its digits, however small it is; x are the pre-activations."""
+    if not fast:
+        monkeypatch.setattr(scan, "compiled", lambda dtype: False)
+    gates = {"gru": 3, "peephole": 4}.get(kind, 1)
+    rng, cell = np.random.default_rng(0), CELLS[kind](gates, 1)
+    params = {n: np.zeros_like(a) for n, a in cell.params.items()} | {"W": np.eye(gates)}
+    params |= {name: a + 0.5 for name, a in params.items() if name == "b_h"}
+    cell = cell.with_params(params)
+    x = rng.choice([-40.0, -0.5, 0.0, 0.5, 40.0], (200, 1, gates))
+    state = tree_map(lambda a: rng.standard_normal(a.shape), cell.init_state(200))
+    layer, dy = SequenceLayer(cell), rng.standard_normal((200, 1, 1))
+    _, after, cache = layer.forward(x, state)
+    found = layer.backward(dy, cache, after)
+    wanted = unroll_backward(cell, dy, unroll(cell, x, state)[2], after)
+    for (name, a), (_, b) in zip(leaves("", found[:2]), leaves("", wanted[:2]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize("fast", [True, False])

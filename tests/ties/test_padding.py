@@ -90,6 +90,7 @@ def results(subject: Subject, seed: int, dtype: Any, most: float) -> list[Array]
     state = (None, random_state(empty, rng), tree_map(np.zeros_like, empty))[seed % 3]
     given = tree_map(np.copy, (inputs, state, LENGTHS))
     y, last, cache = subject.forward(*inputs, state=state, lengths=LENGTHS)
+    assert not np.moveaxis(y, subject.time, 1)[PADDING].any()
     dy, dlast = drawn(y.shape), draw_like(last, rng)
     given += tree_map(np.copy, (dy, dlast))
     gradients = subject.backward(dy, cache, dlast)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numpy_xlstm.kernels import conv, functions, gate, norms, silu
+from numpy_xlstm.kernels.parts import for_loops
 from numpy_xlstm.numerics import Array
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -27,11 +28,12 @@ def both(function: Any, *args: Any) -> Any:
 
 
 def drawn(shape: tuple[int, ...], dtype: Any, seed: int, count: int) -> list[Array]:
-    """Arrays, some with gaps in memory."""
+    """Arrays in any order in memory, and with gaps."""
     rng = np.random.default_rng(seed)
-    size = rng.choice([1e-3, 1, 30], count)
+    size, order = rng.choice([1e-3, 1, 30], count), rng.choice(["C", "F"], count)
     wide = [rng.standard_normal((*shape, 2)) * each for each in size]
-    return [a.astype(dtype)[..., 0] for a in wide]
+    wide = [np.array(a, dtype, order=o) for a, o in zip(wide, order, strict=True)]
+    return [a[..., 0] for a in wide]
 
 
 @settings(deadline=None)
@@ -118,3 +120,15 @@ def test_steps_are_convolved_alike(B: int, T: int, D: int, K: int, dtype: Any, s
     bounds = conv.correlate_backward(abs(dy), abs(x), abs(taps))
     assert_near(dx, expected, bounds[0])
     assert_near(dtaps, expected_taps, bounds[1] * (1 + B * T))
+
+
+def test_loops_are_compiled_for_one_kind_of_array() -> None:
+    """An array in C-order, aligned and writable; any other one is copied."""
+    array = np.arange(6.0).reshape(2, 3)
+    assert for_loops(array) is array
+    fixed, odd = array.view(), np.empty(49, np.uint8)[1:].view(float).reshape(2, 3)
+    fixed.flags.writeable, odd[...] = False, array
+    for other in (array.T.copy().T, np.repeat(array, 2, axis=1)[:, ::2], fixed, odd):
+        found = for_loops(other)
+        assert found.flags.carray
+        np.testing.assert_array_equal(found, array)
