@@ -82,7 +82,7 @@ class Config:
 
     @classmethod
     def _within(cls, place: str, values: Any, *, others: bool = False) -> Self:
-        """Do the same as :meth:`from_dict`, with errors that begin with a place."""
+        """Make a configuration as :meth:`from_dict` does, with errors that begin with a place."""
         try:
             return cls.from_dict(values, others=others)
         except OptionError as error:
@@ -93,7 +93,7 @@ class Config:
 
     @classmethod
     def read(cls, place: str, values: Any, *, others: bool = False) -> Self:
-        """Do the same as :meth:`from_dict` for values in a file, at a place such as "training".
+        """Make a configuration from values in a file, at a place such as "training".
 
         Raises
         ------

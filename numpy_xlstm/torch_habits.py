@@ -51,8 +51,8 @@ SENTENCES = {
     "Sequential": "call one layer after the other, or write stack_layers for recurrent layers",
     "Conv1d": "write CausalConv1d",
 }
-"""Names of PyTorch, and the advice for each: of the error about an unknown attribute of a module,
-an optimiser or the package, and of the page "Coming from PyTorch"."""
+"""Names of PyTorch and the advice for each. It appears in the errors about unknown attributes of
+modules, optimisers and the package, and on the page "Coming from PyTorch"."""
 
 
 def explained(message: object, name: str) -> str:

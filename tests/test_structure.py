@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 KNOWN = [
     {"kernels.elementary", "kernels.functions"},
 ]
-"""Circles that are still to be removed."""
+"""Circular imports that are still to be removed."""
 
 
 def imports(root: Path) -> dict[str, set[str]]:
@@ -47,7 +47,7 @@ def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
 
 
 def _reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
-    """Return what a file imports, directly and through others."""
+    """Return the files that a file imports, directly or through others."""
     reached, new = set[str](), {start}
     while new:
         new = set().union(*(graph[name] for name in new)) - reached

@@ -1,4 +1,4 @@
-"""What checkpoints of this package, trainings and runs store besides arrays, as configurations."""
+"""Configurations for the metadata that checkpoints, trainings and runs store with the arrays."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ class CheckpointMetadata(Config):
     special_tokens: tuple[Count | None, list[Count], Count | None, bool] | None = None
 
     def __post_init__(self) -> None:
-        """Check the fields, and those of the training that all trainings have."""
+        """Check the fields, and the fields that every training has."""
         super().__post_init__()
         Progress.read("training", self.training, others=True)
 

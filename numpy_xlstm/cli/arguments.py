@@ -136,7 +136,7 @@ def parse_stored(
     add_arguments: Callable[[argparse.ArgumentParser], None],
     complete: Callable[[dict[str, Any]], Options],
 ) -> Options:
-    """Parse the command that a run has stored, and complete its options, as at its beginning."""
+    """Parse the command that a run has stored, and complete its options as when the run began."""
     parser = Parser(add_help=False, allow_abbrev=False)
     add_arguments(parser)
     try:

@@ -19,7 +19,7 @@ Curves = Mapping[str, tuple[Array, Array]]
 
 
 def columns(entries: Iterable[Mapping[str, Any]], *names: str) -> Array:
-    """Return values of the lines of a log, an array (names, lines); an absent value is NaN."""
+    """Return the values in a log as an array (names, lines); absent values are NaN."""
     rows = (tuple(entry.get(name) for name in names) for entry in entries)
     return np.fromiter(rows, np.dtype((float, len(names)))).T
 

@@ -120,7 +120,7 @@ def _by_row(subject: Subject, name: str, ndim: int) -> bool:
 
 
 def is_parameter(name: str) -> bool:
-    """Return whether an input is a parameter, also the R that a function takes."""
+    """Return whether an input is a parameter, or the R that a function takes as an argument."""
     return name.startswith("params.") or name == "R"
 
 

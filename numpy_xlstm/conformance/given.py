@@ -18,7 +18,7 @@ OPEN = 1000.0
 class GivenGates(Subject):
     """LSTM or sLSTM over W x + b: ``Wx`` (B, T, 4·H), gate by gate, instead of x, W and b.
 
-    ``R`` is (NH, 4·DH, DH), an argument as of the public functions.
+    ``R`` (NH, 4·DH, DH) is an argument, as in the public functions.
     """
 
     def module(self, options: Options, specification: Any = None) -> Any:
@@ -49,7 +49,7 @@ class GivenGates(Subject):
 
 
 def _with_heads(R: Array) -> Array:
-    """Return R as (NH, 4·DH, DH), also that of a cell without heads."""
+    """Return R as (NH, 4·DH, DH), also for a cell without heads."""
     return R.reshape(-1, *R.shape[-2:])
 
 

@@ -28,7 +28,7 @@ Options = Mapping[str, Any]
 RNG = np.random.default_rng(0)
 """Generator for initial values of modules, all of which are replaced."""
 NOT_POSITIONAL = ("params", "state", "dy", "dstate", "lengths")
-"""Inputs, or the part of their names before the dot, that are no positional arguments."""
+"""Inputs that are not positional arguments, by their names before the dot."""
 
 DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
 PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}

@@ -82,7 +82,7 @@ class GenerationConfig(Config):
     pad_token_id: Annotated[int | None, check_whole] = None
 
     def __post_init__(self) -> None:
-        """Check the values, and that none is given that has no effect."""
+        """Check the values, and refuse an option that would have no effect."""
         super().__post_init__()
         for name in ("temperature", "top_k", "top_p"):
             if getattr(self, name) != getattr(type(self), name) and not self.do_sample:

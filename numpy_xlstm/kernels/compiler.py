@@ -168,7 +168,7 @@ def source_hash(module: str) -> bytes:
     """
     package = __name__.rpartition(".")[0]
     modules = [module, __name__, f"{package}.elementary"]
-    for name in modules:  # grows
+    for name in modules:  # the loop appends to this list
         values = vars(sys.modules[name]).values()
         used = {getattr(value, "__module__", getattr(value, "__name__", "")) for value in values}
         modules += sorted({str(n) for n in used if str(n).startswith(package)} - {*modules})

@@ -378,5 +378,5 @@ def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable
     """Return a kernel with the code of ``source`` and with these global names replaced."""
     made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
     made.__qualname__ = f"{source.__name__} of {step.__module__}"
-    made.__module__ = step.__module__  # whose source the compiled code depends on
+    made.__module__ = step.__module__  # the compiled code depends on its source
     return kernel(made)

@@ -158,7 +158,7 @@ class LinearGroup(Layer):
         return y, x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
-        """Compute the backward without checks, as that of one map, which is faster."""
+        """Compute the backward without checks, as one joined map, which is faster."""
         stored = [linear.params for linear in self.linears]
         joined = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
         dx, grads = linear_backward(dy, cache, joined)

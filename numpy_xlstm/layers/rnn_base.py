@@ -58,7 +58,7 @@ class TorchSequence(SequenceLayer):
         self.cell = cell.over(self.cell_params())
 
     def over(self, params: Mapping[str, Array]) -> Self:
-        """Do the same as :meth:`with_params`, without checks, for validated arrays."""
+        """Return the same layer with other arrays, which are not checked."""
         clone = super().over(params)
         clone.cell = self.cell.over(clone.cell_params())
         return clone
@@ -80,7 +80,7 @@ class TorchSequence(SequenceLayer):
         return self.cell.over(self.cell_params())
 
     def named(self, grads: Mapping[str, Any]) -> Grads:
-        """Return gradients of the cell's parameters by PyTorch's names; both biases get a copy."""
+        """Return gradients with PyTorch's names; the second bias gets a copy."""
         return {
             term: grads[name] if n == 0 else grads[name].copy()
             for name, terms in self.terms.items()

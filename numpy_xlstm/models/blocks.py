@@ -218,7 +218,7 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, list[Any]]:
-        """Compute the forward without checks. The cache has those of the batch or of its halves."""
+        """Compute the forward without checks; return one cache, or one for each half of x."""
         if x.size < WORTH_THREADS or options.rng is not None or not compiled(x.dtype):
             y, state, cache = self._compute(x, state, options)
             return y, state, [cache]
@@ -231,7 +231,7 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         return join_states(ys), join_states(states), list(caches)
 
     def _compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
-        """Compute the forward of a batch or a half; the cache has those of blocks and norm."""
+        """Compute the forward of a batch or a half; the cache has the caches of blocks and norm."""
         after, caches, norm = [], [], None
         for block, before in zip(self.blocks, state, strict=True):
             kept = Recomputed(x, before, copy.deepcopy(options)) if options.recompute else None

@@ -160,7 +160,7 @@ class LanguageModel(StateDict, Recurrent[S]):
             self.parts |= {"head": head}
 
     def over(self, params: Mapping[str, Array]) -> Self:
-        """Return the same model with other arrays; a tied head has that of the embedding."""
+        """Return the same model with other arrays; a tied head shares the embedding's."""
         model = super().over(params)
         if model.tied:
             model.head = model.head.over(model.embedding.params)

@@ -6,10 +6,10 @@ after a product on several threads, each thread of OpenBLAS waits in a loop that
 a tenth of a second, and would delay the threads of :func:`parallel_map`. The extras ``cli`` and
 ``fast`` install it.
 
-Ctrl-C may interrupt these functions at any call. Therefore nothing lasts that a later call would
-wait for. A thread ends with the call that has started it; it is no ``threading.Thread``, whose
-``start`` may not be interrupted. A caller of :class:`one_blas_thread` that no longer exists does
-not count.
+Ctrl-C may interrupt these functions at any call. Therefore they leave nothing behind that a later
+call would wait for. A thread ends with the call that has started it; it is not a
+``threading.Thread``, because an interrupt of ``Thread.start`` is not safe. A caller of
+:class:`one_blas_thread` that no longer exists does not count.
 """
 
 import os

@@ -34,7 +34,7 @@ from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 LOG, PICTURE, EARLIER = "log.jsonl", "loss.svg", "checkpoint.npz"
-"""Names of the files in the directory, next to that of the lock, and of an earlier version."""
+"""Names of the files in the directory, without the lock, and of an earlier version's checkpoint."""
 
 MAX_LINE = 10_000
 """Largest size of a line of the log in bytes."""

@@ -88,7 +88,7 @@ class Session:
 
 
 def onnx_function(add: Callable[[Any, str], str], x: Array) -> Array:
-    """Return what the nodes that ``add(graph, "x")`` adds compute from x."""
+    """Return the result for x of the nodes that ``add(graph, "x")`` adds."""
     from onnx import helper
 
     from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph

@@ -64,7 +64,7 @@ YAML: dict[str, Write] = {
 
 
 def processor_time(read: Callable[[], Any], enough: float) -> float:
-    """Return the least of up to five times for reading; one that is below ``enough`` ends it."""
+    """Return the least of up to five reading times; stop after one below ``enough``."""
     times: list[float] = []
     while len(times) < 5 and min(times, default=enough) >= enough:
         begin = time.process_time()

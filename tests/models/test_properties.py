@@ -1,4 +1,4 @@
-"""What holds for every block, stack and model: gradients, pieces of sequences, arrays, lengths."""
+"""Properties of every block, stack and model: gradients, pieces of sequences, arrays, lengths."""
 
 import copy
 import itertools

@@ -158,7 +158,7 @@ def test_an_error_of_any_thread_is_raised_when_the_others_have_stopped(
         done.append(blas_threads())
 
     class Lock:
-        """A lock that is not waited for without end."""
+        """A lock whose ``acquire`` fails after 30 seconds."""
 
         def __init__(self) -> None:
             self.lock = allocate_lock()
@@ -211,7 +211,7 @@ def test_an_interrupt_at_any_point_leaves_nothing_behind(parts: int) -> None:
         return threads.parallel_map(lambda matrix: (matrix @ matrix).tobytes(), list(a))
 
     def interrupted_at(point: int) -> bool:
-        """Raise KeyboardInterrupt at an event; return whether there are so many."""
+        """Raise KeyboardInterrupt at event number ``point``; return whether it occurred."""
         events = 0
 
         def interrupt(frame: Any, event: str, argument: Any) -> None:
@@ -238,7 +238,7 @@ def test_an_interrupt_at_any_point_leaves_nothing_behind(parts: int) -> None:
 def test_a_caller_that_ended_without_leaving_does_not_count(
     blas: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after two interrupts, of which the second keeps the end of the caller from leaving."""
+    """This happens after two interrupts, if the second one interrupts ``leave``."""
     with monkeypatch.context() as patch:
         patch.setattr(threads, "leave", lambda caller: None)
         caller = threads.one_blas_thread()

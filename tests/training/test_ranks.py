@@ -31,7 +31,7 @@ later = partial(pytest.param, marks=pytest.mark.long)
 TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(200))
 TIMES = ("elapsed", "busy")
 HANGING = 1800
-"""Seconds after which ranks hang, on any machine: they take about ten."""
+"""Seconds after which ranks are taken to hang, on any machine: they take about ten."""
 
 
 def launch(count: int, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":

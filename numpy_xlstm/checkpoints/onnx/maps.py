@@ -123,8 +123,8 @@ def one_plus_exp_minus(g: Graph, x: Name) -> Name:
 def log_sigmoid(g: Graph, x: Name) -> Name:
     """Add log σ(x) = min(x, 0) − log(1 + e) with e = e^−|x|, with all digits also where e is small.
 
-    Softplus in ONNX Runtime loses them, and has no float64 kernel. Of d = (1 + e) − 1, which is e
-    after rounding, log(1 + e) / d is exact to the last digits.
+    Softplus in ONNX Runtime loses them, and has no float64 kernel. Let d = (1 + e) − 1 as computed,
+    with its rounding error. Then e · log(1 + e) / d is log(1 + e) to the last digits.
     """
     e = g("Exp", g("Neg", g("Abs", x)))
     more = g("Add", e, 1.0)
@@ -151,7 +151,7 @@ def gelu_tanh(g: Graph, x: Name) -> Name:
 
 
 def selu(g: Graph, x: Name) -> Name:
-    """Add SELU; the factors of Selu are float32."""
+    """Add SELU; ONNX's Selu has its factors only in float32."""
     t = g("Tanh", g("Mul", g("Min", x, 0.0), 0.5))  # eˣ − 1 is 2t / (1 − t), with all digits
     below = g("Mul", g("Div", t, g("Sub", 1.0, t)), 2 * ALPHA)
     return g("Mul", g("Add", g("Relu", x), below), SCALE)
