@@ -125,7 +125,7 @@ class Module:
             except AttributeError as error:
                 message = explained(error, name)
             own = name.startswith("_") or name in self.parts or hasattr(type(self), name)
-            if not own and name in self.params:
+            if not own and name in vars(self).get("params", self._own):
                 expected = f"{type(self).__name__}: expected params[{name!r}]"
                 message = f"{expected}; got an attribute {name}"
             raise AttributeError(message)
@@ -135,6 +135,7 @@ class Module:
         params: dict[str, Array] = dict(self._own)
         names: dict[str, list[dict[str, str]]] = {}
         for attribute, prefix in self.parts.items():
+            names[attribute] = []
             for where, part in _entries(prefix, getattr(self, attribute)):
                 joined = {name: _joined(where, name) for name in part.params}
                 if taken := params.keys() & joined.values():
@@ -144,7 +145,7 @@ class Module:
                     several = [name for name, a in (params | arrays).items() if id(a) in twice]
                     raise TypeError(f"parts: expected each module once; got {some(several)} twice")
                 params |= arrays
-                names.setdefault(attribute, []).append(joined)
+                names[attribute].append(joined)
         vars(self)["_names"] = names
         return Parameters(params)
 
@@ -184,7 +185,7 @@ class Module:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
         own = {name: params[name] for name in self.params}
         clone = copy.copy(self)
-        for name in ("dtype", "made_by"):
+        for name in ("dtype", "_made_by"):
             vars(clone).pop(name, None)
         vars(clone).update(params=Parameters(own), _own={name: own[name] for name in self._own})
         for attribute in self.parts:

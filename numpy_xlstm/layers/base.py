@@ -85,18 +85,22 @@ class Checked(Module):
     out_features: int
     """Width of the output."""
 
-    @cached_property
+    @property
     def made_by(self) -> dict[str, Any]:
         """Properties of the layer that its cache depends on."""
-        options = {name: getattr(self, name) for name in self.cached_options}
-        shapes: dict[str, Any] = {name: array.shape for name, array in self.params.items()}
-        return shapes | {"type": type(self).__name__, "dtype": self.dtype} | options
+        return self._made_by | {name: getattr(self, name) for name in self.cached_options}
+
+    @cached_property
+    def _made_by(self) -> dict[str, Any]:
+        """Properties that do not change: type and dtype of the layer, shapes of its parameters."""
+        shapes = {name: array.shape for name, array in self.params.items()}
+        return shapes | {"type": type(self).__name__, "dtype": self.dtype}
 
     def check_backward(self, dy: Any, cache: Any) -> None:
         """Raise an error unless this layer made the cache, and dy has the shape of the outputs."""
         check_cache(cache, LayerCache)
         own, others = self.made_by, cache.made_by
-        if own is not others and own != others:
+        if own != others:
             names = [name for name in own | others if own.get(name) != others.get(name)]
             names = ["type"] if "type" in names else names
             wanted, got = (some([f"{n} {by.get(n)}" for n in names]) for by in (own, others))

@@ -15,7 +15,7 @@ from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool
 from numpy_xlstm.numerics.threads import matmul
-from numpy_xlstm.validation import output_size
+from numpy_xlstm.validation import check_cache, output_size
 
 
 class Kernel(NamedTuple):
@@ -36,6 +36,13 @@ KERNELS: dict[type, Kernel] = {
     ElmanCell: Kernel(elman, ("nonlinearity",)),
 }
 """Cells that have a kernel. Every other cell is unrolled."""
+
+
+class KernelCache(NamedTuple):
+    """Residuals of a cell that has a kernel."""
+
+    x: Array
+    kept: Any
 
 
 State = TypeVar("State", covariant=True)
@@ -135,13 +142,14 @@ class SequenceLayer(Recurrent[S]):
         more = {name: getattr(cell, name) for name in kernel.options}
         Wx = Wx.reshape(B, T, len(b))
         y, state, kept = kernel.module.forward(Wx, p, state, options.lengths, **more)
-        return y, state, (x, kept)
+        return y, state, KernelCache(x, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Compute the backward without checks."""
         if self.kernel is None:
             dx, dstate0, grads = unroll_backward(self.current_cell(), dy, cache, dstate)
             return dx, dstate0, self.named(grads)
+        check_cache(cache, KernelCache)  # a cell may be unrolled, or have no kernel
         (x, kept), p = cache, self.cell_params()
         dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])

@@ -2,6 +2,7 @@
 
 import copy
 from collections import namedtuple
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -304,7 +305,8 @@ class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_kind("config", config, xLSTMBlockStackConfig)
-        self.config, rng, blocks = config, generator_or_new(rng), list[ResidualBlock]()
+        self.config = config = replace(config)  # a list in it may be changed
+        rng, blocks = generator_or_new(rng), list[ResidualBlock]()
         options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
         (mlstm, slstm), sized = config.block_configs(), set[str]()
         for n in range(config.num_blocks):

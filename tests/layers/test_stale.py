@@ -1,0 +1,117 @@
+"""What is changed after a layer was made or run: options, configurations, lists and attributes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    GRU,
+    LSTM,
+    RNN,
+    LSTMCell,
+    LSTMPCell,
+    SequenceLayer,
+    mLSTM,
+    mLSTMBlockConfig,
+    sLSTM,
+    sLSTMBlockConfig,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.errors import CacheError, OptionError
+from numpy_xlstm.layers import GatedFeedForward
+from numpy_xlstm.module import Module
+from numpy_xlstm.numerics import Array
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN, sLSTM, mLSTM])
+def test_a_cache_of_another_layout_is_refused_after_the_option_changed(kind: Any) -> None:
+    layer = kind(4, 4, rng=0)
+    y, _, cache = layer.forward(np.random.default_rng(0).standard_normal((3, 3, 4)))
+    layer.batch_first = False
+    with pytest.raises(CacheError, match="batch_first"):
+        layer.backward(y, cache)
+
+
+@pytest.mark.parametrize("act_fn", ["gelu_tanh", "relu"])
+def test_a_cache_of_another_activation_is_refused(act_fn: str) -> None:
+    layer = GatedFeedForward(3, 4, rng=0)
+    y, cache = layer.forward(np.random.default_rng(0).standard_normal((2, 3)))
+    layer.act_fn = act_fn
+    with pytest.raises(CacheError, match="act_fn"):
+        layer.backward(y, cache)
+
+
+class Own(LSTMCell):
+    """A custom cell, which is unrolled."""
+
+
+@pytest.mark.parametrize("cells", [(Own, LSTMCell), (LSTMCell, Own), (Own, LSTMPCell)])
+def test_a_cache_of_a_kernel_is_not_one_of_steps(cells: tuple[Any, Any]) -> None:
+    options: list[dict[str, int]] = [{"proj_size": 4} if k is LSTMPCell else {} for k in cells]
+    one, other = (SequenceLayer(k(3, 4, rng=0, **o)) for k, o in zip(cells, options, strict=True))
+    y, _, cache = one.forward(np.ones((2, 3, 3)))
+    with pytest.raises(CacheError, match="cache: expected"):
+        other.backward(y, cache)
+
+
+def language_config() -> xLSTMLMModelConfig:
+    return xLSTMLMModelConfig(
+        mlstm_block=mLSTMBlockConfig(),
+        slstm_block=sLSTMBlockConfig(),
+        num_blocks=2,
+        embedding_dim=16,
+        slstm_at=[1],
+        vocab_size=5,
+    )
+
+
+def stack_config() -> xLSTMBlockStackConfig:
+    return xLSTMBlockStackConfig(
+        mlstm_block=mLSTMBlockConfig(),
+        slstm_block=sLSTMBlockConfig(),
+        num_blocks=2,
+        embedding_dim=16,
+        slstm_at=[1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "config"),
+    [(xLSTMLMModel, language_config), (xLSTMBlockStack, stack_config)],
+)
+def test_a_list_of_a_configuration_is_copied_and_checked_by_the_model(
+    make: Any, config: Any
+) -> None:
+    given = config()
+    model = make(given, rng=0)
+    given.slstm_at.append(0)
+    assert model.config.slstm_at == [1]
+    given.slstm_at.append(7)
+    with pytest.raises(OptionError, match="slstm_at"):
+        make(given, rng=0)
+
+
+def test_an_attribute_that_is_asked_for_early_does_not_freeze_a_module() -> None:
+    class Early(LSTM):
+        def __init__(self) -> None:
+            assert not hasattr(self, "done")
+            super().__init__(3, 4, rng=0)
+
+    assert len(Early().params) == 4
+
+
+def test_a_module_may_have_an_empty_list_of_parts() -> None:
+    class Empty(Module):
+        def __init__(self) -> None:
+            self.blocks: list[Module] = []
+            self.parts = {"blocks": "blocks"}
+            own: dict[str, Array] = {"a": np.ones(2)}
+            self.params = own  # type: ignore[misc, assignment]
+
+    module = Empty().astype(np.float32)
+    assert module.params["a"].dtype == np.float32
+    assert module.named_grads(blocks=[]) == {}
