@@ -125,7 +125,7 @@ class Module:
             except AttributeError as error:
                 message = explained(error, name)
             own = name.startswith("_") or name in self.parts or hasattr(type(self), name)
-            if not own and name in vars(self).get("params", self._own):
+            if not own and name in Module.params.func(self):  # self.params would freeze it
                 expected = f"{type(self).__name__}: expected params[{name!r}]"
                 message = f"{expected}; got an attribute {name}"
             raise AttributeError(message)
