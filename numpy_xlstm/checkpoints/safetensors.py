@@ -134,7 +134,7 @@ def _entry(name: str, found: Any) -> tuple[Entry, int]:
     if not isinstance(found, dict) or found.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(found)[:80]}")
     dtype, shape, offsets = found["dtype"], found["shape"], found["data_offsets"]
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{name}: expected a dtype among {', '.join(DTYPES)}; got {dtype!s:.40}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         whole = (
@@ -148,6 +148,8 @@ def _entry(name: str, found: Any) -> tuple[Entry, int]:
     nbytes = math.prod(shape) * _itemsize(dtype)
     if offsets[1] - offsets[0] != nbytes:
         raise ValueError(f"{name}: expected {nbytes} bytes; got {offsets[1] - offsets[0]}")
+    if math.prod(n or 1 for n in shape) * _itemsize(dtype) >= 2**63:  # too large for NumPy
+        raise ValueError(f"{name}: expected a smaller shape; got {str(shape)[:80]}")
     return Entry(dtype, tuple(shape), offsets[0]), offsets[1]
 
 

@@ -221,8 +221,9 @@ def _refuse_others(path: Path, begin: bytes) -> None:
             other = name
     if begin[:4] == b"PK\x03\x04":
         other = (
-            "a zip archive; the arrays of an .npz file can be passed to a model, for example by: "
-            "model.load_state_dict(numpy.load(path))"
+            "a zip archive; a checkpoint of an earlier version is converted with that version: "
+            "write_arrays('a.safetensors', *read_arrays('a.npz')); the arrays of another .npz file "
+            "can be passed to a model, for example by: model.load_state_dict(numpy.load(path))"
         )
         if b".pkl" in begin[30:60]:
             other = f"PyTorch's own format. {PICKLED}"

@@ -107,23 +107,27 @@ class AdamW:
             check_floats(f"params[{name!r}]", array)
         options = _checked_options(params, lr, betas, eps, weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = options
-        self.params, self.decays = params, _decaying(params, decays)
+        self.params = params
+        self.decays = decays  # type: ignore[assignment]  # a rule becomes a list
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
         self.largest_update: float | None = None
 
     @property
+    def decays(self) -> list[str]:
+        """Names of the parameters that decay. A new value is checked; a rule becomes names."""
+        return self._decays
+
+    @decays.setter
+    def decays(self, decays: DecayRule | Collection[str]) -> None:
+        self._decays = _decaying(self.params, decays)
+
+    @property
     def options(self) -> dict[str, Any]:
         """Options of the constructor as JSON values."""
         names = ("lr", "betas", "eps", "weight_decay", "decays")
         return {name: getattr(self, name) for name in names}
-
-    if not TYPE_CHECKING:  # a type checker would accept every attribute
-
-        def __getattr__(self, name: str) -> Any:
-            """Raise the error for an unknown attribute."""
-            raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
 
     if not TYPE_CHECKING:  # a type checker would accept every attribute
 
@@ -310,7 +314,7 @@ def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) 
     """Return the names of the parameters that decay, in the order of the parameters."""
     if callable(decays):
         return [name for name, array in params.items() if decays(name, array)]
-    if not isinstance(decays, Collection) or isinstance(decays, str):
+    if not isinstance(decays, Collection) or isinstance(decays, str | Mapping):
         expected = "a function of name and array, or names of parameters"
         raise OptionError(f"decays: expected {expected}; got {decays!r}")
     for name in decays:

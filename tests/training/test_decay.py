@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import sLSTM
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models import (
     LanguageModel,
     mLSTMBlockConfig,
@@ -89,3 +90,19 @@ def test_a_resumed_training_decays_as_before(rule: str, build: Any, tmp_path: Pa
         train_step(resumed.model, resumed.optimizer, batch)
     for name, array in model.params.items():
         assert resumed.model.params[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("decays", ["w", {"w": True}, ["other"], [3], True])
+def test_decays_that_are_set_later_are_checked(decays: Any) -> None:
+    optimizer = AdamW({"w": np.ones((2, 2)), "b": np.ones(2)})
+    with pytest.raises(OptionError, match="decays: expected"):
+        optimizer.decays = decays
+    assert optimizer.decays == ["w"]
+
+
+def test_a_rule_or_a_set_that_is_set_later_becomes_a_list() -> None:
+    optimizer = AdamW({"w": np.ones((2, 2)), "b": np.ones(2)})
+    optimizer.decays = lambda name, array: name == "b"  # type: ignore[assignment]
+    assert optimizer.decays == ["b"]
+    optimizer.decays = {"b", "w"}  # type: ignore[assignment]
+    assert optimizer.options["decays"] == ["w", "b"]
