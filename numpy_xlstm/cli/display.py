@@ -213,5 +213,5 @@ FILES = {
 def show_files(directory: Path, files: Sequence[Path]) -> None:
     """Print the files of a run, and a command for its model."""
     written = [file.name for file in files if file.exists()]
-    say("\n".join([f"written to {directory}:", *(f"  {n:16}{FILES[n]}" for n in written)]))
+    say("\n".join([f"written to {directory}:", *(f"  {n:24}{FILES[n]}" for n in written)]))
     say(f"try: numpy-xlstm generate {shlex.quote(str(directory))} --prompt TEXT")

@@ -34,6 +34,7 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
 
     Examples
     --------
+    >>> from numpy_xlstm import xLSTMLargeConfig
     >>> config = xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9)
     >>> fused = with_weight_mode(xLSTMLarge(config), "fused")
     >>> fused.params["backbone.blocks.0.mlstm_layer.qkv_opreact.weight"].shape

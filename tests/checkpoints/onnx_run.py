@@ -33,13 +33,17 @@ def runtime_session(proto: Any) -> Any:
     )
 
 
+def needs_runtime() -> None:
+    """Skip the test without onnx and ONNX Runtime."""
+    pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime (the extra 'dev') is not installed")
+
+
 class Session:
     """An exported graph with the calls of the model."""
 
     def __init__(self, model: Any, **options: Any) -> None:
-        reason = "{} is not installed"
-        pytest.importorskip("onnx", reason=reason.format("onnx (the extra 'cli')"))
-        pytest.importorskip("onnxruntime", reason=reason.format("onnxruntime (the extra 'dev')"))
+        needs_runtime()
         proto = to_onnx(model, **options)
         self.names = [each.name for each in proto.graph.output]
         self.first = proto.graph.input[0].name
@@ -89,6 +93,7 @@ class Session:
 
 def onnx_function(add: Callable[[Any, str], str], x: Array) -> Array:
     """Return the result for x of the nodes that ``add(graph, "x")`` adds."""
+    needs_runtime()
     from onnx import helper
 
     from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph

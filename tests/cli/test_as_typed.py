@@ -155,7 +155,7 @@ def test_ctrl_c_keeps_what_gradcheck_has_found(
 
     monkeypatch.setattr(command, "gradcheck", interrupted)
     file = tmp_path / "report.json"
-    names = ["Linear", "LayerNorm", "RMSNorm", "silu"]
+    names = ["layer.linear", "layer.layer-norm", "layer.rms-norm", "layer.silu"]
     assert main(["gradcheck", *names, "--method=adjoint", "--json", str(file)]) == 130
     out = capsys.readouterr().out
     assert out.endswith("2 of 4 checked, interrupted\n")
