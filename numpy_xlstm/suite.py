@@ -43,9 +43,7 @@ RELU: dict[str, Options] = {"relu": {**BOTH, "nonlinearity": "relu"}}
 STACKS = [
     Subject("torch.LSTM", layers.LSTM, drawn, OF_PYTORCH | PROJECTED, {}),
     Subject("torch.GRU", layers.GRU, drawn, OF_PYTORCH, {}),
-    Subject(
-        "torch.RNN", layers.RNN, drawn, OF_PYTORCH | {"relu": {**BOTH, "nonlinearity": "relu"}}, {}
-    ),
+    Subject("torch.RNN", layers.RNN, drawn, OF_PYTORCH | RELU, {}),
 ]
 """Stacks with PyTorch's options."""
 
