@@ -82,7 +82,7 @@ class Linear(Layer):
 
     @property
     def linears(self) -> list["Linear"]:
-        """This map alone, in a list, as ``linears`` of a group of maps."""
+        """The map alone, in a list, as ``linears`` of a group of maps."""
         return [self]
 
     def compute(self, x: Array) -> tuple[Array, Array]:
