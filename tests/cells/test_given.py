@@ -80,6 +80,22 @@ def test_gradients(variant: Variant, seed: int) -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("NH", [1, 2])
+@pytest.mark.parametrize("pair", [LSTM_PAIR, SLSTM_PAIR])
+def test_arguments_are_not_written(pair: Pair, NH: int, B: int) -> None:
+    rng, T, D = np.random.default_rng(0), 4, 3
+    Wx, R = rng.standard_normal((B, T, 4 * NH * D)), rng.standard_normal((NH, 4 * D, D))
+    state = pair.forward(Wx, R)[1]
+    lengths = rng.integers(0, T + 1, B)
+    dy, dstate = rng.standard_normal((B, T, NH * D)), state._replace(h=state.h + 1)
+    arrays = [Wx, R, lengths, dy, *state, *dstate]
+    before = [array.copy() for array in arrays]
+    _, _, cache = pair.forward(Wx, R, state, lengths=lengths)
+    pair.backward(dy, cache, dstate)
+    assert_close(arrays, before, 0.0)
+
+
 GOOD = (np.zeros((2, 3, 16)), np.zeros((2, 8, 2)))
 
 
