@@ -26,8 +26,8 @@ def steps() -> dict[str, Array]:
     none = np.zeros_like
     k, v, q = (np.concatenate(pair) for pair in ((K, none(K)), (V, none(V)), (none(K), K)))
     gates = np.zeros((1, 1, 8))
-    heads = [a[None, None].astype(float) for a in (q, 2 * k, v)]  # keys are halved again
-    h, _, _ = mlstm_recurrent(*heads, gates, gates, forget_gate="exp", eps=0)
+    query, key, value = (a[None, None].astype(float) for a in (q, 2 * k, v))  # the layer halves k
+    h, _, _ = mlstm_recurrent(query, key, value, gates, gates, forget_gate="exp", eps=0)
     return {
         "k": k,
         "v": v,

@@ -92,6 +92,7 @@ def recall(runs: Path) -> None:
     """The weights with which an mLSTM reads the step that it is asked for, and its gates."""
     sample = EXPERIMENTS["recall-64-4"].sample
     batch = sample(np.random.default_rng(3), 1, (4, 4))
+    assert batch.mask is not None
     asked = np.flatnonzero(batch.mask[0])
     keys = np.array([np.flatnonzero(batch.inputs[0, :8:2] == batch.inputs[0, t])[0] for t in asked])
     blocks = reads(model_of(runs / "recall-64-4-mlstm-0"), batch.inputs)

@@ -108,7 +108,7 @@ class AdamW:
         options = _checked_options(params, lr, betas, eps, weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = options
         self.params = params
-        self.decays = decays  # type: ignore[assignment]  # a rule becomes a list
+        self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0

@@ -110,7 +110,7 @@ def test_a_module_may_have_an_empty_list_of_parts() -> None:
             self.blocks: list[Module] = []
             self.parts = {"blocks": "blocks"}
             own: dict[str, Array] = {"a": np.ones(2)}
-            self.params = own  # type: ignore[misc, assignment]
+            self.params = own
 
     module = Empty().astype(np.float32)
     assert module.params["a"].dtype == np.float32

@@ -102,7 +102,7 @@ def test_decays_that_are_set_later_are_checked(decays: Any) -> None:
 
 def test_a_rule_or_a_set_that_is_set_later_becomes_a_list() -> None:
     optimizer = AdamW({"w": np.ones((2, 2)), "b": np.ones(2)})
-    optimizer.decays = lambda name, array: name == "b"  # type: ignore[assignment]
+    optimizer.decays = lambda name, array: name == "b"
     assert optimizer.decays == ["b"]
-    optimizer.decays = {"b", "w"}  # type: ignore[assignment]
+    optimizer.decays = {"b", "w"}
     assert optimizer.options["decays"] == ["w", "b"]
