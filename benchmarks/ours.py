@@ -90,7 +90,7 @@ def adamw(arrays: int, size: int) -> Work:
     params = {f"{n}": draw(size, size) for n in range(arrays)}
     grads = {name: array / 10 for name, array in params.items()}
     optimizer = nx.AdamW(params)
-    return lambda: optimizer.step(params, grads)
+    return lambda: optimizer.step(grads)
 
 
 class Model(NamedTuple):

@@ -34,6 +34,7 @@ from numpy_xlstm.experiments.trials import Curriculum
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
+from numpy_xlstm.training.run import CURVE, RESULT
 
 DESCRIPTION = """\
 Train a small model on a task, with sequences that grow while it learns, and test it on other
@@ -49,8 +50,6 @@ EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch between two
 processes. Results are the same up to rounding, which can change the step at which a model learns
 the task."""
-
-RESULT, CURVE = "result.json", "curve.svg"
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "model": (

@@ -99,7 +99,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "validate_every": (
             natural,
             None,
-            "steps between validations (default: 100; with a time limit, every 15 seconds)",
+            "steps between validations (default: 100; with a time limit, 20 times)",
         ),
     },
     "run": {

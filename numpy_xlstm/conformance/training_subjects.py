@@ -38,7 +38,7 @@ class Steps(Subject):
         betas = options["beta1"], options["beta2"]
         optimizer = (specification or self.specification)(params, betas=betas, **rest)
         for t in range(STEPS):
-            optimizer.step(params, part(inputs, f"grads.{t}"))
+            optimizer.step(part(inputs, f"grads.{t}"))
         found = {"params": params, "m": optimizer.m, "v": optimizer.v}
         return {f"{kind}.{name}": a for kind, arrays in found.items() for name, a in arrays.items()}
 

@@ -4,63 +4,38 @@ Invalid arguments are refused before any work is done, with :class:`ShapeError`,
 or :class:`OptionError`, and with :class:`TextError` for a text.
 """
 
-from numpy_xlstm.training.adamw import AdamW
-from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
-from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
-from numpy_xlstm.training.loop import Budget, Progress, learn, train, validation_bits
-from numpy_xlstm.training.optimizers import OPTIMIZERS
-from numpy_xlstm.training.protocol import Optimizer
-from numpy_xlstm.training.run import Run, read_log
-from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
-from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
-from numpy_xlstm.training.text import (
-    TextSplit,
-    bigram_entropy,
-    consecutive_windows,
-    default_text,
-    parallel_rows,
-    random_windows,
-    read_text,
-    split_text,
-    unigram_entropy,
-)
-from numpy_xlstm.training.torch_state import read_torch_state, write_torch_state
-
-__all__ = [
-    "OPTIMIZERS",
-    "AdamW",
-    "Batch",
-    "Budget",
-    "DecayRule",
-    "Optimizer",
-    "Progress",
-    "Run",
-    "Schedule",
-    "StepOptions",
-    "StepResult",
-    "TextSplit",
-    "TrainingState",
-    "bigram_entropy",
-    "clip_grad_norm",
-    "consecutive_windows",
-    "constant",
-    "decay_rule",
-    "default_text",
-    "global_norm",
-    "is_matrix",
-    "learn",
-    "official_decay",
-    "parallel_rows",
-    "random_windows",
-    "read_log",
-    "read_text",
-    "read_torch_state",
-    "split_text",
-    "train",
-    "train_step",
-    "unigram_entropy",
-    "validation_bits",
-    "warmup_cosine",
-    "write_torch_state",
-]
+from numpy_xlstm.training.adamw import AdamW as AdamW
+from numpy_xlstm.training.clipping import clip_grad_norm as clip_grad_norm
+from numpy_xlstm.training.clipping import global_norm as global_norm
+from numpy_xlstm.training.decay import DecayRule as DecayRule
+from numpy_xlstm.training.decay import decay_rule as decay_rule
+from numpy_xlstm.training.decay import is_matrix as is_matrix
+from numpy_xlstm.training.decay import official_decay as official_decay
+from numpy_xlstm.training.loop import Budget as Budget
+from numpy_xlstm.training.loop import Progress as Progress
+from numpy_xlstm.training.loop import learn as learn
+from numpy_xlstm.training.loop import train as train
+from numpy_xlstm.training.loop import validation_bits as validation_bits
+from numpy_xlstm.training.optimizers import OPTIMIZERS as OPTIMIZERS
+from numpy_xlstm.training.protocol import Optimizer as Optimizer
+from numpy_xlstm.training.run import Run as Run
+from numpy_xlstm.training.run import read_log as read_log
+from numpy_xlstm.training.schedules import Schedule as Schedule
+from numpy_xlstm.training.schedules import constant as constant
+from numpy_xlstm.training.schedules import warmup_cosine as warmup_cosine
+from numpy_xlstm.training.state import TrainingState as TrainingState
+from numpy_xlstm.training.step import Batch as Batch
+from numpy_xlstm.training.step import StepOptions as StepOptions
+from numpy_xlstm.training.step import StepResult as StepResult
+from numpy_xlstm.training.step import train_step as train_step
+from numpy_xlstm.training.text import TextSplit as TextSplit
+from numpy_xlstm.training.text import bigram_entropy as bigram_entropy
+from numpy_xlstm.training.text import consecutive_windows as consecutive_windows
+from numpy_xlstm.training.text import default_text as default_text
+from numpy_xlstm.training.text import parallel_rows as parallel_rows
+from numpy_xlstm.training.text import random_windows as random_windows
+from numpy_xlstm.training.text import read_text as read_text
+from numpy_xlstm.training.text import split_text as split_text
+from numpy_xlstm.training.text import unigram_entropy as unigram_entropy
+from numpy_xlstm.training.torch_state import read_torch_state as read_torch_state
+from numpy_xlstm.training.torch_state import write_torch_state as write_torch_state

@@ -1,8 +1,7 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,9 +27,6 @@ from numpy_xlstm.training.torch_state import from_torch, to_torch
 
 LARGEST = 3e38
 """Bound of learning rate and weight decay, which float32 can express."""
-
-ABSENT: Mapping[str, Array] = MappingProxyType({})
-"""Default of an argument for which None is an error."""
 
 
 class AdamW:
@@ -98,13 +94,7 @@ class AdamW:
         weight_decay: float = 1e-2,
         decays: DecayRule | Collection[str] = is_matrix,
     ) -> None:
-        if not isinstance(params, Mapping):
-            raise OptionError(
-                "params: expected a mapping of arrays, such as model.params; "
-                f"got {type(params).__name__}"
-            )
-        for name, array in params.items():
-            check_floats(f"params[{name!r}]", array)
+        check_floats(params, "params")
         options = _checked_options(params, lr, betas, eps, weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = options
         self.params = params
@@ -135,31 +125,13 @@ class AdamW:
             """Raise the error for an unknown attribute."""
             raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
 
-    @overload
     def step(
-        self, grads: Mapping[str, Array], /, *, lr: float | None = None, scale: float = 1.0
-    ) -> None: ...
-    @overload
-    def step(
-        self,
-        params: Mapping[str, Array],
-        grads: Mapping[str, Array],
-        lr: float | None = None,
-        scale: float = 1.0,
-    ) -> None: ...
-    def step(
-        self,
-        params: Mapping[str, Array],
-        grads: Mapping[str, Array] = ABSENT,
-        lr: float | None = None,
-        scale: float = 1.0,
+        self, grads: Mapping[str, Array], *, lr: float | None = None, scale: float = 1.0
     ) -> None:
-        """Update the parameters in place: ``step(grads)``, or ``step(params, grads)``.
+        """Update the parameters in place.
 
         Parameters
         ----------
-        params : Mapping[str, np.ndarray], optional
-            Arrays to be updated instead of those given to the constructor.
         grads : Mapping[str, np.ndarray]
             Gradients, as :meth:`~numpy_xlstm.LSTM.backward` returns them.
         lr : float, optional
@@ -173,32 +145,28 @@ class AdamW:
             If a parameter or moment would not be finite afterwards. After this and any other error,
             no array is changed.
         """
-        if grads is ABSENT:
-            params, grads = self.params, params
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         scale = _in_range("scale", scale, np.inf)
         with np.errstate(all="ignore"):  # non-finite numbers are refused below
-            self._check(params, grads)
-            blocks = list(self._blocks(params, grads, lr, scale))
+            self._check(grads)
+            blocks = list(self._blocks(grads, lr, scale))
             if not all(on_threads(Block.is_harmless, blocks)):
-                self._check_numbers(params, grads, scale)
+                self._check_numbers(grads, scale)
                 for block in blocks:
                     self._check_finite(block, lr)
             self.largest_update = max(on_threads(Block.update, blocks), default=0.0)
         self.t += 1
 
-    def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """Raise an error unless both fit the moments, and ``params`` is writable."""
-        check_same_parameters(self.m, params)
-        check_same_parameters(self.m, grads, "grads")
-        for name, moment in self.m.items():
-            check_form(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-            check_form(name, params[name], moment.shape, moment.dtype)
-        check_writable(params)
+    def _check(self, grads: Mapping[str, Array]) -> None:
+        """Raise an error unless gradients and parameters fit the moments, and can be updated."""
+        for title, arrays in (("params", self.params), ("grads", grads)):
+            check_same_parameters(self.m, arrays, title)
+            for name, moment in self.m.items():
+                label = name if arrays is self.params else f"grads[{name!r}]"
+                check_form(label, arrays[name], moment.shape, moment.dtype)
+        check_writable(self.params)
 
-    def _check_numbers(
-        self, params: Mapping[str, Array], grads: Mapping[str, Array], scale: float
-    ) -> None:
+    def _check_numbers(self, grads: Mapping[str, Array], scale: float) -> None:
         """Raise an error unless all numbers and the squares of the gradients are finite."""
         for name, g in grads.items():
             check_array(f"grads[{name!r}]", g, g.shape)
@@ -206,10 +174,10 @@ class AdamW:
                 raise NonFiniteError(  # an infinite square would stay in the second moment
                     f"grads[{name!r}]: expected entries whose squares are finite; got {size:.3g}"
                 )
-        for name, p in params.items():
+        for name, p in self.params.items():
             check_array(name, p, p.shape)
 
-    def _check_finite(self, block: "Block", lr: float) -> None:
+    def _check_finite(self, block: Block, lr: float) -> None:
         """Raise an error unless a trial step on copies gives finite numbers."""
         tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
         change = tried.update()
@@ -217,13 +185,11 @@ class AdamW:
             reason = f"{block.name}: expected finite numbers after the update"
             raise diverged(self, reason, lr, change)
 
-    def _blocks(
-        self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float, scale: float
-    ) -> Iterator["Block"]:
+    def _blocks(self, grads: Mapping[str, Array], lr: float, scale: float) -> Iterator[Block]:
         """Split all arrays into blocks, with the factors of the next step."""
         (beta1, beta2), decays = self.betas, {*self.decays}
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
-        for name, array in params.items():
+        for name, array in self.params.items():
             shrink = 1 - lr * self.weight_decay if name in decays else 1.0
             factors = adamw.Factors(
                 shrink, rate, root, beta1, 1 - beta1, beta2, 1 - beta2, self.eps
@@ -264,7 +230,7 @@ class AdamW:
         [(['w'], 0.01), (['b'], 0.0)]
         """
         if check_choice("format", format, ("numpy", "torch")) == "torch":
-            return to_torch(self, order, layout)
+            return to_torch(self.state_dict(), self.options, order, layout)
         m = {f"m.{name}": array for name, array in self.m.items()}
         v = {f"v.{name}": array for name, array in self.v.items()}
         return {"t": np.array(self.t), **m, **v}
@@ -290,7 +256,8 @@ class AdamW:
             Layout of an sLSTM's b in PyTorch; by default that of R.
         """
         if isinstance(arrays, Mapping) and "param_groups" in arrays:
-            arrays, options = from_torch(self, arrays, order, layout)
+            new = from_torch(self.state_dict(), self.options, arrays, order, layout)
+            arrays, options = new
             checked = _checked_options(self.m, **options)
             self.load_state_dict(arrays)
             self.lr, self.betas, self.eps, self.weight_decay = checked

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
 from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error_state
 
 CLIP_EPS = 1e-6
@@ -29,11 +29,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
     5e+300
     """
-    if not isinstance(grads, Mapping):
-        raise ShapeError(f"grads: expected a mapping of arrays; got {type(grads).__name__}")
-    for name, grad in grads.items():
-        if not isinstance(grad, np.ndarray):
-            raise DTypeError(f"{name}: expected a NumPy array; got {type(grad).__name__}")
+    check_floats(grads)
     from scipy.linalg.blas import dnrm2  # here, since it takes long to import
 
     flat = (grad.ravel("K") for grad in grads.values())
@@ -84,10 +80,6 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, float]:
     """Return the factor of :func:`clip_grad_norm`, and the norm before scaling."""
     check_above_zero("max_norm", max_norm, infinite=True)
-    if not isinstance(grads, Mapping):
-        raise OptionError(f"grads: expected a mapping of arrays; got {type(grads).__name__}")
-    for name, g in grads.items():
-        check_floats(name, g)
     norm = global_norm(grads)
     if not np.isfinite(norm):
         bad = [name for name, g in grads.items() if not np.isfinite(g).all()]
@@ -108,9 +100,15 @@ def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
     }
 
 
-def check_floats(name: str, array: Any) -> None:
-    """Raise :class:`DTypeError` unless ``array`` is an array of real floating-point numbers."""
-    check_plain(name, array)
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        got = getattr(array, "dtype", type(array).__name__)
-        raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")
+def check_floats(arrays: Any, title: str = "grads") -> None:
+    """Raise an error for anything but a mapping of arrays of real floating-point numbers."""
+    if not isinstance(arrays, Mapping):
+        got = type(arrays).__name__
+        raise OptionError(f"{title}: expected a mapping of arrays, such as model.params; got {got}")
+    for name, array in arrays.items():
+        check_plain(f"{title}[{name!r}]", array)
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            got = getattr(array, "dtype", type(array).__name__)
+            raise DTypeError(
+                f"{title}[{name!r}]: expected an array of floating-point numbers; got {got}"
+            )

@@ -19,6 +19,9 @@ except ImportError:  # Windows
 LOCK = "lock"
 """Name of the lock file. The file is not deleted; a process that locks it holds the directory."""
 
+HOLDER = b"process "
+"""Beginning of the text in the lock file."""
+
 AFTER = 2**30
 """Byte that is locked on Windows: after the text, so that other processes can read the text."""
 
@@ -26,30 +29,32 @@ AFTER = 2**30
 class DirectoryLock:
     """A lock on a directory, in which nobody else may train while this object exists.
 
-    Raises :class:`OptionError` if another process or another run of this process holds it,
-    :class:`CheckpointError` if the lock file is a link, and :class:`OSError` if the file system has
-    no locks, like some network file systems.
+    Raises :class:`OptionError` if another process or another run of this process holds it, and
+    :class:`OSError` if the file system has no locks, like some network file systems.
     """
 
     def __init__(self, directory: Path) -> None:
         self.path, self.process = directory / LOCK, os.getpid()
         file = self._file = open_in_place(self.path, os.O_CREAT)
         finalize(self, _release, file, self.process)
-        if not _lock(file.fileno()):
-            holder = file.read(200).decode(errors="replace")
+        holder = file.read(200).decode(errors="replace")
+        try:
+            _lock(file.fileno())
+        except (BlockingIOError, PermissionError) as error:
             raise OptionError(
                 f"directory: expected one that no other process trains in; got {directory}, in use "
                 f"by {holder!a}"
-            )
+            ) from error
         self.check()
         file.truncate(0)
-        file.write(f"process {self.process} on {socket.gethostname()}".encode())
+        file.seek(0)
+        file.write(HOLDER + f"{self.process} on {socket.gethostname()}".encode())
 
     def check(self) -> None:
         """Raise :class:`OptionError` unless this process still holds the directory."""
         with suppress(FileNotFoundError):
-            is_there = os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
-            if is_there and self.process == os.getpid():
+            same = os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+            if same and self.process == os.getpid():
                 return
         raise OptionError(
             f"directory: expected one that this process has locked; {self.path} is locked by a "
@@ -64,18 +69,12 @@ def _release(file: IO[bytes], process: int) -> None:
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock a file; return False if another process holds the lock."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        import msvcrt  # Windows
+def _lock(descriptor: int) -> None:
+    """Lock a file, or raise an error if another process holds the lock."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt  # Windows
 
-        os.lseek(descriptor, AFTER, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    except (BlockingIOError, PermissionError):
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return False
-    return True
+    os.lseek(descriptor, AFTER, os.SEEK_SET)
+    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]

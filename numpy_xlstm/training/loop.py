@@ -16,7 +16,6 @@ from numpy_xlstm.numerics import (
     check_above_zero,
     check_bool,
     check_callable,
-    check_interval,
     check_kind,
     check_positive,
 )
@@ -136,19 +135,27 @@ def train(
     """
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
-    _check_iterable("batches", batches)
     check_callable("schedule", schedule)
     check_bool("carry", carry)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
-    _check_same_training(state, budget, carry, options)
-    clock = ranks.common_clock(clock, options.get("comm"))
+    try:
+        batches = iter(batches)
+    except TypeError:
+        got = type(batches).__name__
+        raise OptionError(f"batches: expected an iterable; got {got}") from None
+    comm, optimizer = options.get("comm"), state.optimizer
+    numbers = {name: value for name, value in options.items() if name != "comm"}
+    facts = budget, carry, optimizer.options, numbers, state.step, state.rng.bit_generator.state
+    parameters = {**state.model.params, **optimizer.state_dict()}
+    ranks.check_same(comm, options=facts, parameters=parameters)
+    clock = ranks.common_clock(clock, comm)
     return _steps(state, batches, budget, schedule, carry, clock, options)
 
 
 def _steps(
     state: TrainingState,
-    batches: Iterable[Batch],
+    batches: Iterator[Batch],
     budget: Budget,
     schedule: Schedule,
     carry: bool,
@@ -179,28 +186,6 @@ def _steps(
         if budget.fraction(state.step, clock() - start) >= 1:
             return
         before_batch = state.rng.bit_generator.state
-
-
-def _check_iterable(name: str, value: Any) -> None:
-    """Raise :class:`OptionError` unless ``iter`` works, which fails for an array of shape ()."""
-    try:
-        iter(value)
-    except TypeError:
-        got = type(value).__name__
-        raise OptionError(f"{name}: expected an iterable; got {got}") from None
-
-
-def _check_same_training(
-    state: TrainingState, budget: Budget, carry: bool, options: StepOptions
-) -> None:
-    """Raise :class:`OptionError` on all ranks unless they continue the same training."""
-    if (comm := options.get("comm")) is None:
-        return
-    others = {name: value for name, value in options.items() if name != "comm"}
-    generator = state.rng.bit_generator.state
-    known = budget, carry, state.optimizer.options, others, state.step, generator
-    parameters = {**state.model.params, **state.optimizer.state_dict()}
-    ranks.check_same(comm, options=known, parameters=parameters)
 
 
 def validation_bits(
@@ -262,9 +247,10 @@ def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | No
 
     Outputs that are not finite raise :class:`DivergenceError`.
     """
-    known: Any = {"characters": len(split.validation), "comm": comm}
+    ids, characters = split.validation_ids, len(split.validation)
     try:
-        bits = validation_bits(state.model, split.validation_ids, **known)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported as a DivergenceError
+            bits = validation_bits(state.model, ids, characters=characters, comm=comm)
     except NonFiniteError as error:
         reason = f"validation after step {state.step}: {error}"
         raise diverged(state.optimizer, reason, None) from error
@@ -285,7 +271,6 @@ def learn(
     carry: bool = False,
     schedule: Schedule = constant,
     validate_every: int | None = None,
-    validate_seconds: float = 15.0,
     clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
@@ -306,19 +291,16 @@ def learn(
         Whether to read the text in order, in B rows, with each window starting from the final state
         of the previous one. Otherwise windows are random and start from the empty state.
     validate_every : int, optional
-        Steps between two validations; if omitted, ``validate_seconds`` is used. There is also a
-        validation after a step that uses up the budget.
-    validate_seconds : float
-        Seconds between two validations; more if a validation takes over a tenth of this time.
+        Steps between two validations. If omitted, there is one after each twentieth of the budget.
+        There is always a validation after a step that uses up the budget.
     """
     check_kind("state", state, TrainingState)
     check_kind("split", split, text.TextSplit)
     if validate_every is not None:
         check_positive("validate_every", validate_every)
-    check_interval("validate_seconds", validate_seconds)
     check_bool("carry", carry)
     comm = options.get("comm")
-    sizes = batch_size, window, validate_every, validate_seconds
+    sizes = batch_size, window, validate_every
     texts = {"train": split.train_ids, "validation": split.validation_ids}
     ranks.check_same(comm, options=sizes, text=texts)
     if carry:
@@ -326,18 +308,16 @@ def learn(
     else:
         batches = text.random_windows(split.train_ids, batch_size, window, state.rng)
     steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
-    now = ranks.common_clock(clock, comm)
     tokens_per_character = len(split.train_ids) / len(split.train)
 
-    def records() -> Iterator[Progress]:
-        due = now() + validate_seconds
+    def reports() -> Iterator[Progress]:
+        twentieths = int(20 * budget.fraction(state.step, state.elapsed))
         for progress in steps:
-            bits, began = None, now()
-            is_due = began >= due if validate_every is None else not progress.step % validate_every
-            if is_due or progress.fraction >= 1:
-                bits = _validate(state, split, comm)
-                ended = now()
-                due = ended + max(validate_seconds, 10 * (ended - began))
+            before, twentieths = twentieths, int(20 * progress.fraction)
+            is_due = progress.fraction >= 1 or twentieths > before
+            if validate_every is not None:
+                is_due = progress.fraction >= 1 or progress.step % validate_every == 0
+            bits = _validate(state, split, comm) if is_due else None
             yield progress._replace(tokens_per_character=tokens_per_character, validation=bits)
 
-    return records()
+    return reports()

@@ -12,6 +12,8 @@ class Optimizer(Protocol):
 
     Attributes
     ----------
+    params : Mapping[str, np.ndarray]
+        The parameters that are updated, not copied.
     lr : float
         Learning rate, which a step can override.
     t : int
@@ -20,6 +22,7 @@ class Optimizer(Protocol):
         Largest change of an entry in the last step, if it is known; for error messages.
     """
 
+    params: Mapping[str, Array]
     lr: float
     t: int
     largest_update: float | None
@@ -31,12 +34,12 @@ class Optimizer(Protocol):
 
     def step(
         self,
-        params: Mapping[str, Array],
         grads: Mapping[str, Array],
+        *,
         lr: float | None = None,
         scale: float = 1.0,
     ) -> None:
-        """Update ``params`` in place with ``scale`` times the gradients, all of them or none."""
+        """Update ``params`` in place for ``scale`` times the gradients, all of them or none."""
         ...
 
     def state_dict(self) -> dict[str, Array]:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,22 +24,22 @@ from numpy_xlstm.numerics import (
     check_kind,
     check_positive,
     checked_path,
-    existing_file,
 )
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.lock import LOCK, DirectoryLock
+from numpy_xlstm.training.lock import HOLDER, LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
-LOG, PICTURE, EARLIER = "log.jsonl", "loss.svg", "checkpoint.npz"
+PICTURE, RESULT, CURVE = "loss.svg", "result.json", "curve.svg"
+LOG, EARLIER = "log.jsonl", "checkpoint.npz"
 """Names of the files in the directory, without the lock, and of an earlier version's checkpoint."""
+
+REPLACED = CHECKPOINT, BEST, PICTURE, RESULT, CURVE
+"""Files that are written anew, each through a temporary file."""
 
 MAX_LINE = 10_000
 """Largest size of a line of the log in bytes."""
-
-HOLDER = re.compile(rb"(process [0-9]+ on .*)?")
-"""Content of the lock."""
 
 
 @dataclass
@@ -112,11 +111,7 @@ class Run:
 
     @classmethod
     def resume(
-        cls,
-        directory: str | Path,
-        *,
-        comm: ranks.Comm | None = None,
-        **options: Any,
+        cls, directory: str | Path, *, comm: ranks.Comm | None = None, **options: Any
     ) -> "Run":
         """Resume the training in a directory, and remove later steps from its log.
 
@@ -124,34 +119,29 @@ class Run:
         the checkpoint.
         """
         file = checked_path("directory", directory) / CHECKPOINT
-        if not file.exists() and file.with_name(EARLIER).exists():
-            raise CheckpointError(
-                f"directory: expected a run of this version; got {directory} with the {EARLIER} of "
-                "an earlier one: resume it with that version, or begin it again"
-            )
         if not file.exists():
+            if file.with_name(EARLIER).exists():
+                raise CheckpointError(
+                    f"directory: expected a run of this version; got {directory} with the "
+                    f"{EARLIER} of an earlier one: resume it with that version, or begin it again"
+                )
             raise FileNotFoundError(
                 f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
             )
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, comm=comm)
-        found = checkpoint.training
-        if "log_size" not in found:
-            raise CheckpointError(
-                f"{CHECKPOINT}: expected a checkpoint of a run; got one without a log"
-            )
-        RunMetadata.read(f"{CHECKPOINT}: training", found, others=True)
-        options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
+        stored = RunMetadata.read(f"{CHECKPOINT}: training", checkpoint.training, others=True)
+        options |= {"tokenizer": checkpoint.tokenizer, "notes": stored.notes, "comm": comm}
         run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
-        if size < found["log_size"]:
+        if size < stored.log_size:
             raise CheckpointError(
-                f"{LOG}: expected the {found['log_size']} bytes that it had at step {state.step}; "
+                f"{LOG}: expected the {stored.log_size} bytes that it had at step {state.step}; "
                 f"got {size}"
             )
         if ranks.writes(comm):
             with open_in_place(run.log) as log:
-                log.truncate(found["log_size"])
+                log.truncate(stored.log_size)
         return run
 
     def add(self, progress: Progress) -> None:
@@ -188,10 +178,8 @@ class Run:
 
     def save_best(self) -> None:
         """Save the model, without optimiser and generator, to ``best.safetensors``."""
-        stored = ("step", "tokens", "validations")
-        training = {name: getattr(self.state, name) for name in stored}
-        facts: Any = {"tokenizer": self.tokenizer, "training": training}
-        save_checkpoint(self.best, self.state.model, **facts)
+        training = {name: getattr(self.state, name) for name in ("step", "tokens", "validations")}
+        save_checkpoint(self.best, self.state.model, tokenizer=self.tokenizer, training=training)
 
     def save(self) -> None:
         """Save a checkpoint after the log has been flushed to the disk."""
@@ -209,12 +197,8 @@ def read_log(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises :class:`CheckpointError` at a line that is invalid.
     """
-    return _entries(existing_file("log", path))
-
-
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    name = path.name
     with open_regular("log", path) as file, BufferedReader(file) as lines:  # type: ignore[type-var]
+        name = Path(path).name
         for number in count(1):
             if not (line := lines.readline(MAX_LINE)).endswith(b"\n"):
                 if len(line) < MAX_LINE:  # the end, or the beginning of a line
@@ -232,30 +216,31 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 def _locked(directory: Path) -> DirectoryLock:
     """Lock a directory without links, and remove the temporary files of killed runs."""
-    files = [directory / name for name in (CHECKPOINT, BEST, PICTURE)]
-    for file in files:
-        refuse_link(file)
+    for name in REPLACED:
+        refuse_link(directory / name)
     lock = DirectoryLock(directory)
-    for file in files:
-        for partial in directory.glob(f"{file.name}.{16 * '[0-9a-f]'}.partial"):
+    for name in REPLACED:
+        for partial in directory.glob(f"{name}.{16 * '[0-9a-f]'}.partial"):
             partial.unlink()
     return lock
 
 
 def _check_new(directory: Path) -> None:
     """Raise :class:`OptionError` for files other than those of an interrupted ``Run.begin``."""
-    log, lock = directory / LOG, directory / LOCK
-    names = {path.name for path in directory.iterdir() if not path.match(f"{CHECKPOINT}.*.partial")}
-    mine = (not log.exists() or not log.stat().st_size) and (
-        not lock.exists() or HOLDER.fullmatch(read_regular("lock", lock, MAX_BYTES))
-    )
-    if CHECKPOINT in names or (directory / CHECKPOINT).exists():
+    if (directory / CHECKPOINT).exists():
         raise OptionError(
             f"directory: expected one without a training; got {directory}, which has one: resume "
             "it, or use another directory"
         )
-    if names - {LOG, LOCK} or not mine:
-        raise OptionError(
-            f"directory: expected a new or an empty folder; got {directory}, which contains "
-            f"{min(names - {LOG, LOCK}, default=LOCK)!a}"
-        )
+    for path in sorted(directory.iterdir()):
+        left = path.match(f"{CHECKPOINT}.*.partial")
+        if path.name == LOG:
+            left = path.stat().st_size == 0
+        if path.name == LOCK:
+            text = read_regular("lock", path, MAX_BYTES)
+            left = not text or text.startswith(HOLDER)
+        if not left:
+            raise OptionError(
+                f"directory: expected a new or an empty folder; got {directory}, which contains "
+                f"{path.name!a}"
+            )

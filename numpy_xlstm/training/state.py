@@ -10,7 +10,7 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.files import as_json
-from numpy_xlstm.checkpoints.metadata import Generator, TrainingMetadata
+from numpy_xlstm.checkpoints.metadata import TrainingMetadata
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -51,11 +51,6 @@ class TrainingState:
     validations : list[tuple[int, float]]
         Steps with a validation, and its results.
 
-    Raises
-    ------
-    CheckpointError, OSError
-        By :meth:`load` and :meth:`save`, if a file is damaged, or cannot be read or written.
-
     Examples
     --------
     >>> import tempfile
@@ -86,9 +81,7 @@ class TrainingState:
         check_has("optimizer", self.optimizer, "step", "state_dict")
         check_generator("rng", self.rng, required=True)
         if self.carried is not None and hasattr(self.model, "init_state"):
-            parts = leaves("state", self.carried)
-            rows = next((len(array) for _, array in parts if np.ndim(array)), 1)
-            self.carried = checked_state(self.model, self.carried, rows)
+            self.carried = checked_state(self.model, self.carried, _rows(self.carried) or 1)
 
     def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
         """Count one more step, and keep a copy of the state after it.
@@ -112,20 +105,19 @@ class TrainingState:
         """Save the state as one checkpoint, together with ``more`` values of the caller.
 
         With several ranks, all must call this method. Rank 0 writes, and the others wait for it.
-        Values that cannot be stored or loaded again, such as another kind of generator, raise
+        A state that could not be loaded again, such as one with another kind of generator, raises
         :class:`CheckpointError`; then an existing file is unchanged.
         """
         if mine := sorted(more.keys() & STORED):
             raise OptionError(f"more: expected other names than those of a state; got {mine[0]!r}")
-        described = generator_from_state(self.rng.bit_generator.state).bit_generator.state
         carried = self.carried if comm is None else join_states(comm.allgather(self.carried))
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
         training = more | {name: getattr(self, name) for name in COUNTS}
         training |= {
-            "rng": described,
+            "rng": self.rng.bit_generator.state,
             "optimizer": {"kind": type(self.optimizer).__name__, **self.optimizer.options},
             "validations": self.validations,
-            "carried": None if carried is None else _rows(carried),
+            "carried": _rows(carried),
         }
         if ranks.writes(comm):
             arrays = moments | dict(leaves(CARRIED, carried))
@@ -167,10 +159,12 @@ class TrainingState:
                 raise OptionError(f"optimizer: expected {expected}; got {', '.join(options)}")
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
+            bits = getattr(np.random, training["rng"]["bit_generator"])(0)
+            bits.state = training["rng"]
             return cls(
                 model,
                 optimizer,
-                generator_from_state(training["rng"]),
+                np.random.Generator(bits),
                 carried=_carried(model, arrays, training["carried"], comm),
                 validations=[(int(step), float(bits)) for step, bits in training["validations"]],
                 **{name: training[name] for name in COUNTS},
@@ -181,17 +175,10 @@ class TrainingState:
             ) from error
 
 
-def generator_from_state(state: Any) -> np.random.Generator:
-    """Make a generator with this state. The state is validated first, because NumPy does not."""
-    Generator.read("rng", state)
-    bits = getattr(np.random, state["bit_generator"])(0)
-    bits.state = state
-    return np.random.Generator(bits)
-
-
-def _rows(carried: Any) -> int:
-    """Return the number of rows of a state."""
-    return len(next(array for _, array in leaves(CARRIED, carried)))
+def _rows(carried: Any) -> int | None:
+    """Return the number of rows of a state; None if it has no arrays with axes."""
+    rows = [len(array) for _, array in leaves(CARRIED, carried) if array.ndim]
+    return rows[0] if rows else None
 
 
 def _carried(

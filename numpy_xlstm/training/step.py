@@ -1,12 +1,11 @@
 """One training step: forward, backward, clip, update, over the whole batch or in parts."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, ShapeError
+from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
@@ -29,9 +28,6 @@ from numpy_xlstm.training.protocol import Optimizer, diverged
 from numpy_xlstm.training.regression import squared_error, squared_error_backward
 from numpy_xlstm.trees import join_states, leaves, rows_of
 from numpy_xlstm.validation import check_like
-
-Gradient = tuple[float, dict[str, Array], Any]
-"""Loss, gradients, and the state after the batch."""
 
 NOT_FINITE = "loss: expected a finite one on every rank"
 
@@ -60,7 +56,7 @@ class Batch(NamedTuple):
     def rows(self, part: slice) -> "Batch":
         """Return some rows of the batch."""
         mask = None if self.mask is None else self.mask[part]
-        return Batch(self.inputs[part], self.targets[part], mask, self.fresh)
+        return self._replace(inputs=self.inputs[part], targets=self.targets[part], mask=mask)
 
 
 class StepOptions(TypedDict, total=False):
@@ -148,20 +144,20 @@ def train_step(
     True
     """
     check_step_options(model, max_norm, accumulate, recompute, comm)
-    check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
+    _check_optimizer(optimizer, model)
     rows = _rows(batch, state, accumulate, comm)
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
         options["rng"] = ranks.rank_generator(rng, comm)
+    given = rows, state, batch.num_targets, accumulate, options
     with np.errstate(over="ignore", invalid="ignore"):  # reported as a DivergenceError
         try:
-            given = model, rows, state, batch.num_targets, accumulate, options
-            loss, grads, after = _over_ranks(lambda: _gradient(*given), model, comm)
+            loss, grads, after = _gradient_over_ranks(comm, model, *given)
             factor, norm = clip_factor(grads, max_norm)
             if factor < TINY:
                 grads, factor = scaled(grads, factor), 1.0
-            optimizer.step(model.params, grads, lr, factor)
+            optimizer.step(grads, lr=lr, scale=factor)
         except DivergenceError:
             raise
         except NonFiniteError as error:
@@ -170,13 +166,13 @@ def train_step(
     return StepResult(loss, norm, after)
 
 
-def _over_ranks(
-    gradient: Callable[[], Gradient], model: Recurrent, comm: ranks.Comm | None
-) -> Gradient:
-    """Sum loss and gradients over all ranks. A non-finite one on any rank is an error on all."""
+def _gradient_over_ranks(
+    comm: ranks.Comm | None, model: Recurrent, *given: Any
+) -> tuple[float, dict[str, Array], Any]:
+    """Sum :func:`_gradient` over all ranks. A non-finite one on any rank is an error on all."""
     loss, grads, after, reason = math.nan, dict[str, Array](), None, NonFiniteError(NOT_FINITE)
     try:
-        loss, grads, after = gradient()
+        loss, grads, after = _gradient(model, *given)
         check_like("state", after, after)  # the next batch may start from it
     except NonFiniteError as error:
         loss, reason = math.nan, error
@@ -184,6 +180,16 @@ def _over_ranks(
     if not math.isfinite(loss):
         raise reason
     return loss, grads if comm is None else ranks.total_gradient(grads, model.params, comm), after
+
+
+def _check_optimizer(optimizer: Any, model: Recurrent) -> None:
+    """Raise :class:`OptionError` unless the optimiser updates the parameters of the model."""
+    check_has("optimizer", optimizer, "step")
+    params = getattr(optimizer, "params", {})
+    if any(params.get(name) is not array for name, array in model.params.items()):
+        raise OptionError(
+            "optimizer: expected one made from the params of this model; got one of other arrays"
+        )
 
 
 def check_step_options(
@@ -218,29 +224,29 @@ def _check_batch(batch: Any) -> None:
     """Raise an error unless inputs, targets and mask have the same rows and steps."""
     check_kind("batch", batch, Batch)
     check_bool("fresh", batch.fresh)
-    for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
-        check_plain(name, array)
-        points = name == "inputs" and getattr(array, "ndim", 2) == 3
-        if not isinstance(array, np.ndarray) or array.ndim != 2 + points:
-            got = getattr(array, "shape", type(array).__name__)
-            expected = (
-                "ids (B, T) or floats (B, T, D)" if name == "inputs" else "ids or floats (B, T)"
-            )
-            raise ShapeError(f"{name}: expected an array of {expected}; got {got}")
-        values = points or (name == "targets" and array.dtype.kind == "f")
-        if array.dtype.kind not in ("f" if values else "iu"):
-            expected = "floats" if values else "integers"
-            raise DTypeError(f"{name}: expected an array of {expected}; got {array.dtype}")
-        if array.shape[:2] != batch.inputs.shape[:2]:
-            expected = str(batch.inputs.shape[:2])
-            raise ShapeError(f"{name}: expected shape {expected}; got {array.shape}")
-        if values:
-            check_array(name, array, array.shape)
+    _check_values("inputs", batch.inputs, "ids (B, T) or floats (B, T, D)", {2: "iu", 3: "f"})
+    _check_values("targets", batch.targets, "ids or floats (B, T)", {2: "iuf"})
+    if batch.targets.shape != batch.inputs.shape[:2]:
+        expected, got = batch.inputs.shape[:2], batch.targets.shape
+        raise ShapeError(f"targets: expected shape {expected}; got {got}")
     if batch.mask is not None:
         check_mask(batch.mask, batch.targets.shape)
     if batch.num_targets == 0:
         size = batch.targets.size
         raise ShapeError(f"targets: expected at least one position that counts; got 0 of {size}")
+
+
+def _check_values(name: str, array: Any, expected: str, kinds: dict[int, str]) -> None:
+    """Raise an error for an array whose dtype is not one of the kinds for its number of axes."""
+    check_plain(name, array)
+    if not isinstance(array, np.ndarray) or array.ndim not in kinds:
+        got = getattr(array, "shape", type(array).__name__)
+        raise ShapeError(f"{name}: expected an array of {expected}; got {got}")
+    if array.dtype.kind not in kinds[array.ndim]:
+        numbers = "floats" if kinds[array.ndim] == "f" else "integers"
+        raise DTypeError(f"{name}: expected an array of {numbers}; got {array.dtype}")
+    if array.dtype.kind == "f":
+        check_array(name, array, array.shape)
 
 
 def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float, Array]:
@@ -256,17 +262,11 @@ def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float
 
 
 def _gradient(
-    model: Recurrent,
-    batch: Batch,
-    state: Any,
-    total: int,
-    accumulate: int,
-    options: dict[str, Any],
-) -> Gradient:
-    """Return the share of some rows in the mean loss over ``total`` targets, and its gradients.
+    model: Recurrent, batch: Batch, state: Any, total: int, accumulate: int, options: Any
+) -> tuple[float, dict[str, Array], Any]:
+    """Return the share of some rows in the mean loss over ``total`` targets, gradients and state.
 
-    The third result is the state. ``options`` are those of the model's forward. Without targets the
-    gradients are empty.
+    ``options`` are those of the model's forward. Without targets the gradients are empty.
     """
     loss, grads, states = 0.0, dict[str, Array](), []
     for part in spread(len(batch.inputs), accumulate):

@@ -3,12 +3,14 @@
 ``{"state": {index: {"step", "exp_avg", "exp_avg_sq"}}, "param_groups": [...]}``, where indices
 count the parameters of all groups in order. Groups may contain ``param_names``. Groups
 without them need the order of ``named_parameters()``.
+
+``arrays`` and ``options`` are the ``state_dict()`` and the ``options`` of an AdamW.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +22,8 @@ from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import some
 from numpy_xlstm.numerics import Array, check_kind, plain_array
 
-MOMENTS = {"exp_avg": "m", "exp_avg_sq": "v"}
-"""PyTorch's names of the moments, and the names in this package."""
+MOMENTS = {"exp_avg": "m.", "exp_avg_sq": "v."}
+"""PyTorch's names of the moments, and their prefixes in this package."""
 
 SHARED = "lr", "betas", "eps"
 """Options with the same value in all groups."""
@@ -29,97 +31,78 @@ SHARED = "lr", "betas", "eps"
 FIXED = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True}
 """Options of PyTorch of which only one value is supported."""
 
+Arrays = Mapping[str, Array]
+Group = Mapping[str, Any]
 Names = Sequence[str]
-Groups = list[Mapping[str, Any]]
+Options = Mapping[str, Any]
 
 
-class Moments(Protocol):
-    """The attributes of an :class:`AdamW` that are converted."""
-
-    lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    decays: list[str]
-    m: dict[str, Array]
-    v: dict[str, Array]
-    t: int
-
-
-class Place(NamedTuple):
-    """Number of a parameter in PyTorch's state, and the options of its group."""
-
-    number: int
-    group: Mapping[str, Any]
-
-    def option(self, name: str) -> Any:
-        """Return an option of the group; the learning rate is that before the schedule."""
-        value = self.group.get(name)
-        if name == "lr":
-            value = self.group.get("initial_lr", value)
-        return tuple(value) if isinstance(value, list) else value
-
-
-def to_torch(optimizer: Moments, order: Names | None, layout: str) -> dict[str, Any]:
-    """Return the state of an optimiser in PyTorch's form, see :meth:`AdamW.state_dict`."""
-    moments = {key: in_layout(getattr(optimizer, kind), layout) for key, kind in MOMENTS.items()}
-    shared = {option: getattr(optimizer, option) for option in SHARED}
+def to_torch(arrays: Arrays, options: Options, order: Names | None, layout: str) -> dict[str, Any]:
+    """Return a state in PyTorch's form, see :meth:`AdamW.state_dict`."""
+    moments = {key: in_layout(_moments(arrays, kind), layout) for key, kind in MOMENTS.items()}
+    steps, shared = arrays["t"], {name: options[name] for name in SHARED}
     state: dict[int, dict[str, Array]] = {}
     param_groups = []
-    for decay, group in _groups(optimizer, order):
+    ours = _our_names(arrays, order)
+    for group in _by_decay(ours, options["decays"]):
         indices = [*range(len(state), len(state) + len(group))]
-        for index, name in zip(indices, group.values(), strict=True):
-            step = np.array(optimizer.t, np.float32)
-            state[index] = {"step": step, **{key: moments[key][name] for key in moments}}
-        names = {"params": indices, "param_names": [*group]}
+        for index, name in zip(indices, group, strict=True):
+            entry = {key: moment[ours[name]] for key, moment in moments.items()}
+            state[index] = {"step": np.array(steps, np.float32), **entry}
+        decay = options["weight_decay"] if ours[group[0]] in options["decays"] else 0.0
+        names = {"params": indices, "param_names": group}
         param_groups.append({**names, **shared, "weight_decay": decay, **FIXED})
-    return {"state": state if optimizer.t else {}, "param_groups": param_groups}
+    return {"state": state if steps else {}, "param_groups": param_groups}
 
 
 def from_torch(
-    optimizer: Moments, state: Mapping[str, Any], order: Names | None, layout: str | None
+    arrays: Arrays, options: Options, state: Any, order: Names | None, layout: str | None
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Convert PyTorch's state to the arrays of ``AdamW.state_dict()`` and to options."""
+    """Return the arrays and options of a state in PyTorch's form, for the same parameters."""
     entries, groups = _checked(state)
-    in_order = [Place(index, group) for group in groups for index in group["params"]]
-    places = dict(zip(_names(optimizer, groups, order), in_order, strict=True))
-    options = _options(optimizer, places)
-    arrays = {"t": np.array(_step(entries, places))}
+    names = _names(arrays, options, groups, order)
+    indices = [index for group in groups for index in group["params"]]
+    all_groups = [group for group in groups for _ in group["params"]]
+    new_options = _options(dict(zip(names, all_groups, strict=True)), options)
+    if not entries:  # before the first step
+        return {name: np.zeros_like(array) for name, array in arrays.items()}, new_options
+    places = dict(zip(names, indices, strict=True))
+    new = {"t": np.array(_step(_values(entries, places, "step")))}
     for key, kind in MOMENTS.items():
-        moments: dict[str, Array] = getattr(optimizer, kind)
-        if entries:
-            theirs = {name: _entry(entries, name, place, key) for name, place in places.items()}
-            moments = official_arrays(theirs, moments, None, layout)
-        else:  # before the first step
-            moments = {name: np.zeros_like(array) for name, array in moments.items()}
-        arrays |= {f"{kind}.{name}": array for name, array in moments.items()}
-    return arrays, options
+        theirs = _values(entries, places, key)
+        moments = official_arrays(theirs, _moments(arrays, kind), None, layout)
+        new |= {kind + name: array for name, array in moments.items()}
+    return new, new_options
 
 
-def _groups(optimizer: Moments, order: Names | None) -> list[tuple[float, dict[str, str]]]:
-    """Return, for each group, its decay and a mapping from names in ``order`` to ours."""
-    ours = _our_names(optimizer, [*optimizer.m] if order is None else order)
-    decaying = {theirs: name for theirs, name in ours.items() if name in optimizer.decays}
-    others = {theirs: name for theirs, name in ours.items() if theirs not in decaying}
-    groups = (optimizer.weight_decay, decaying), (0.0, others)
-    return [(decay, group) for decay, group in groups if group]
+def _moments(arrays: Arrays, kind: str) -> dict[str, Array]:
+    """Return the moments with a prefix, by the names of their parameters."""
+    return {n.removeprefix(kind): array for n, array in arrays.items() if n.startswith(kind)}
 
 
-def _our_names(optimizer: Moments, names: Names) -> dict[str, str]:
+def _our_names(arrays: Arrays, order: Names | None) -> dict[str, str]:
     """Map the names of all parameters, as in wrappers or in transformers, to ours."""
+    params = _moments(arrays, "m.")
+    names = [*params] if order is None else order
     ours = from_transformers_names(unwrapped({name: name for name in names}))
     wrong = [*Counter([*names]) - Counter(ours.values())]  # duplicates
-    wrong += ours.keys() - optimizer.m.keys()
-    if wrong or len(ours) != len(optimizer.m):
-        missing = optimizer.m.keys() - ours.keys()
+    wrong += ours.keys() - params.keys()
+    if wrong or len(ours) != len(params):
         raise ShapeError(
-            f"names: expected each parameter once; missing: {some(missing)}; unknown or repeated: "
-            f"{some(wrong)}"
+            f"names: expected each parameter once; missing: {some(params.keys() - ours.keys())}; "
+            f"unknown or repeated: {some(wrong)}"
         )
     return {theirs: name for name, theirs in ours.items()}
 
 
-def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], Groups]:
+def _by_decay(ours: Mapping[str, str], decays: Names) -> list[list[str]]:
+    """Return the names of the parameters that decay, and of the others, without empty groups."""
+    decaying = [theirs for theirs, name in ours.items() if name in decays]
+    others = [theirs for theirs in ours if theirs not in decaying]
+    return [group for group in (decaying, others) if group]
+
+
+def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Group]]:
     """Return the two parts of a state, or raise an error if they are invalid."""
     check_kind("state", state, Mapping)
     entries, groups = state.get("state"), state.get("param_groups")
@@ -151,56 +134,64 @@ def _check_group(place: str, group: Any) -> None:
             raise OptionError(f"{place}: {option}: expected {value}; got {got!r}")
 
 
-def _names(optimizer: Moments, groups: Groups, order: Names | None) -> list[str]:
+def _names(arrays: Arrays, options: Options, groups: list[Group], order: Names | None) -> list[str]:
     """Return our names of the parameters, group by group."""
     if all("param_names" in group for group in groups):
-        named = [list(group["param_names"]) for group in groups]
+        named = [group["param_names"] for group in groups]
     elif order is None:
         raise OptionError(
             "order: expected the names of named_parameters(), as param_groups has none; got None"
         )
     else:
-        named = [[*order]] if len(groups) == 1 else [[*g] for _, g in _groups(optimizer, order)]
+        by_decay = _by_decay(_our_names(arrays, order), options["decays"])
+        named = [[*order]] if len(groups) == 1 else by_decay
     expected, sizes = [len(names) for names in named], [len(group["params"]) for group in groups]
     if expected != sizes:
         raise ShapeError(
             "param_groups: expected as many parameters with and without decay as there are names, "
             f"{expected}; got {sizes}"
         )
-    return [*_our_names(optimizer, [name for names in named for name in names]).values()]
+    return [*_our_names(arrays, [name for names in named for name in names]).values()]
 
 
-def _options(optimizer: Moments, places: Mapping[str, Place]) -> dict[str, Any]:
+def _options(groups: Mapping[str, Group], options: Options) -> dict[str, Any]:
     """Return the options of all groups; the decay is that of the parameters that decay here."""
-    first = next(iter(places.values()))
-    options = {option: first.option(option) for option in SHARED}
-    options["weight_decay"] = optimizer.weight_decay
-    if decaying := [name for name in places if name in optimizer.decays]:
-        options["weight_decay"] = places[decaying[0]].option("weight_decay")
-    for name, place in places.items():
-        for option, value in options.items():
-            expected = 0 if option == "weight_decay" and name not in decaying else value
-            if (got := place.option(option)) != expected:
-                raise OptionError(f"{option}: expected {expected} for {name}; got {got!r}")
-    return options
+    decaying = [name for name in groups if name in options["decays"]]
+    first = next(iter(groups.values()), {})
+    shared = {name: _option(first, name) for name in SHARED}
+    decay = options["weight_decay"]
+    if decaying:
+        decay = _option(groups[decaying[0]], "weight_decay")
+    for name, group in groups.items():
+        expected = {**shared, "weight_decay": decay if name in decaying else 0}
+        for option, value in expected.items():
+            if (got := _option(group, option)) != value:
+                raise OptionError(f"{option}: expected {value} for {name}; got {got!r}")
+    return {**shared, "weight_decay": decay}
 
 
-def _step(entries: Mapping[int, Any], places: Mapping[str, Place]) -> int:
-    """Return the number of steps of all parameters; 0 if there are no entries."""
-    if not entries:
-        return 0
-    steps = [_entry(entries, name, place, "step").ravel() for name, place in places.items()]
-    values = np.unique(np.concatenate(steps))
+def _option(group: Group, name: str) -> Any:
+    """Return an option of a group; the learning rate is that before the schedule."""
+    value = group.get(name)
+    if name == "lr":
+        value = group.get("initial_lr", value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _step(steps: Arrays) -> int:
+    """Return the number of steps, which all parameters share."""
+    values = np.unique(np.concatenate([step.ravel() for step in steps.values()]))
     if len(values) != 1 or values.dtype.kind not in "iuf" or not float(values[0]).is_integer():
         raise OptionError(f"step: expected one whole number for all parameters; got {values}")
     return int(values[0])
 
 
-def _entry(entries: Mapping[int, Any], name: str, place: Place, key: str) -> Array:
-    entry = entries.get(place.number)
-    if not isinstance(entry, Mapping) or key not in entry:
-        raise ShapeError(f"state[{place.number}]: expected {key} of {name}; got none")
-    return plain_array(key, entry[key])
+def _values(entries: Mapping[int, Any], places: Mapping[str, int], key: str) -> dict[str, Array]:
+    """Return the arrays that the entries of all parameters have under a key."""
+    for name, index in places.items():
+        if not isinstance(entries[index], Mapping) or key not in entries[index]:
+            raise ShapeError(f"state[{index}]: expected {key} of {name}; got none")
+    return {name: plain_array(key, entries[index][key]) for name, index in places.items()}
 
 
 def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -209,19 +200,8 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
     The names of the arrays are ``0.step``, ``0.exp_avg``, ``0.exp_avg_sq``, ``1.step``, …, and
     ``param_groups`` are in the metadata, in the JSON under the key ``numpy_xlstm``. A program with
     PyTorch but without this package can read and write the file in a few lines, see
-    ``docs/cluster.md``.
-
-    Parameters
-    ----------
-    path : str or Path
-        A ``.safetensors`` file.
-    state : Mapping
-        From ``AdamW.state_dict(format="torch")`` or the ``state_dict()`` of ``torch.optim.AdamW``.
-
-    Raises
-    ------
-    CheckpointError, OSError
-        If the suffix is not ``.safetensors``, or the file cannot hold the state or be written.
+    ``docs/cluster.md``. ``state`` is ``AdamW.state_dict(format="torch")``, or the ``state_dict()``
+    of ``torch.optim.AdamW``. Another suffix, and a file that cannot be written, are errors.
 
     Examples
     --------
@@ -233,6 +213,7 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
     ...     state = read_torch_state(f"{folder}/a.safetensors")
     >>> [group["weight_decay"] for group in state["param_groups"]]
     [0.3, 0.0]
+    >>> optimizer.load_state_dict(state)
     """
     entries, groups = _checked(state)
     arrays = {
@@ -244,30 +225,9 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def read_torch_state(path: str | Path) -> dict[str, Any]:
     """Read a state that :func:`write_torch_state`, or a PyTorch program, has written.
 
-    Parameters
-    ----------
-    path : str or Path
-        A ``.safetensors`` file.
-
-    Returns
-    -------
-    dict
-        ``state``, with NumPy arrays, and ``param_groups``, for ``load_state_dict`` of this package.
-        PyTorch needs the arrays as tensors.
-
-    Raises
-    ------
-    CheckpointError, OSError
-        If the file is damaged, contains something else, or cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from numpy_xlstm import LSTM, AdamW
-    >>> optimizer = AdamW(LSTM(3, 4).params)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_torch_state(f"{folder}/a.safetensors", optimizer.state_dict(format="torch"))
-    ...     optimizer.load_state_dict(read_torch_state(f"{folder}/a.safetensors"))
+    Returns ``state``, with NumPy arrays, and ``param_groups``, for ``load_state_dict`` of this
+    package; PyTorch needs the arrays as tensors. A file that is damaged or contains something else
+    raises :class:`CheckpointError`.
     """
     arrays, metadata = read_arrays(path)
     entries: dict[int, dict[str, Array]] = {}

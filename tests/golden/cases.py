@@ -241,5 +241,5 @@ def adamw(given: Trees) -> Trees:
     params = {name: array.copy() for name, array in given["params"].items()}
     optimizer = AdamW(params, **ADAMW)  # type: ignore[arg-type]
     for step, lr in enumerate((None, None, 0.01)):
-        optimizer.step(params, given[f"grads{step}"], lr)
+        optimizer.step(given[f"grads{step}"], lr=lr)
     return {"after": params, "m": optimizer.m, "v": optimizer.v}

@@ -149,7 +149,7 @@ def test_an_optimiser_that_could_fail_half_way_does_nothing() -> None:
     params["z"].flags.writeable = False
     optimizer = AdamW(params)
     with pytest.raises(OptionError, match="z: expected an array that can be written to"):
-        optimizer.step(params, {"w": np.ones(2), "z": np.ones(2)})
+        optimizer.step({"w": np.ones(2), "z": np.ones(2)})
     assert (params["w"].tolist(), optimizer.t) == ([1, 2], 0)
 
     def decays(name: str, array: Any) -> bool:

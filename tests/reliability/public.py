@@ -96,7 +96,7 @@ def updates() -> dict[str, Make]:
     def updated(dtype: Any) -> Call:
         params = {n: np.array(a, dtype) for n, a in grads.items()}
         gradients = {n: np.cos(a) for n, a in params.items()}
-        return Call(training.AdamW(params).step, {"params": params, "grads": gradients, "lr": 0.1})
+        return Call(training.AdamW(params).step, {"grads": gradients, "lr": 0.1})
 
     return {
         "AdamW": made(

@@ -73,7 +73,7 @@ def test_any_number_of_threads_has_the_same_bits(
         optimizer = AdamW(params, lr=0.1)
         for _ in range(3):
             grads = {n: rng.standard_normal(p.shape).astype(dtype) for n, p in params.items()}
-            optimizer.step(params, grads, scale=0.3)
+            optimizer.step(grads, scale=0.3)
         arrays = (*params.values(), *optimizer.m.values(), *optimizer.v.values())
         found.append([*arrays, np.array(optimizer.largest_update)])
     for arrays in zip(*found, strict=True):
@@ -92,11 +92,11 @@ def test_gradients_count_times_their_scale(
     params, grads = ({"w": rng.standard_normal((3, 4))} for _ in "pg")
     others = {"w": params["w"].copy()}
     one, two = AdamW(params, lr=0.1, eps=0.5), AdamW(others, lr=0.1, eps=0.5)
-    one.step(params, grads, scale=scale)
-    two.step(others, {"w": scale * grads["w"]})
+    one.step(grads, scale=scale)
+    two.step({"w": scale * grads["w"]})
     np.testing.assert_allclose(params["w"], others["w"], rtol=1e-14)
     with pytest.raises(OptionError, match=r"scale: expected a number in \[0, inf\); got -1"):
-        one.step(params, grads, scale=-1)
+        one.step(grads, scale=-1)
 
 
 BETAS = [0.0, 5e-324, 1e-10, 0.1, 0.4, 0.5, 0.6, 0.9, 0.999]
@@ -127,6 +127,6 @@ def test_only_the_scaled_gradient_needs_a_square() -> None:
     grads = {"w": np.array([3e25, -1e22], np.float32)}
     optimizer = AdamW(params, lr=0.5, weight_decay=0.0)
     with pytest.raises(NonFiniteError, match=r"squares are finite; got 3e\+23"):
-        optimizer.step(params, grads, scale=0.01)
-    optimizer.step(params, grads, scale=1e-20)
+        optimizer.step(grads, scale=0.01)
+    optimizer.step(grads, scale=1e-20)
     np.testing.assert_allclose(params["w"], [0.5, -1.5], rtol=1e-6)

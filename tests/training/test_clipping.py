@@ -55,12 +55,6 @@ def test_torch_clips_by_the_same_number(norm: float, limit: float) -> None:
         assert (clipped[name] is grads[name]) == (limit >= norm + 1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
-def test_no_overflow_and_no_underflow(scale: float) -> None:
-    plain = global_norm(draw(0))
-    assert global_norm(draw(0, scale)) == pytest.approx(scale * plain, rel=1e-14)
-
-
 def test_float32_beyond_the_squares_of_float32() -> None:
     grads = {"a": np.array([3e30, 4e30], np.float32)}
     clipped, norm = clip_grad_norm(grads, 1.0)
@@ -69,15 +63,36 @@ def test_float32_beyond_the_squares_of_float32() -> None:
     np.testing.assert_allclose(clipped["a"], [0.6, 0.8], rtol=1e-6)
 
 
-def test_nothing_to_clip() -> None:
+@pytest.mark.parametrize("limit", [1e-3, np.inf])
+def test_gradients_are_not_modified(limit: float) -> None:
     grads = draw(1)
-    clipped, _ = clip_grad_norm(grads, float("inf"))
+    clipped, _ = clip_grad_norm(grads, limit)
     assert clipped is not grads
     for name, grad in draw(1).items():
-        np.testing.assert_array_equal(clipped[name], grad)
+        np.testing.assert_array_equal(grads[name], grad)
+        assert np.array_equal(clipped[name], grad) == (limit == np.inf)
+
+
+def test_nothing_to_clip() -> None:
     assert clip_grad_norm({"a": np.zeros(3)}, 1.0)[1] == 0.0
     assert clip_grad_norm({}, 1.0) == ({}, 0.0)
-    assert global_norm({"a": np.zeros((0, 3))}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "norm"),
+    [
+        ([[3e300], [4e300]], 5e300),
+        ([[3e-300], [4e-300]], 5e-300),
+        ([[3e160], [4e160]], 5e160),
+        ([[3e-160], [4e-160]], 5e-160),
+        ([[3e200], [4e-200]], 3e200),
+        ([[5e-324]], 5e-324),
+        ([np.zeros((0, 3))], 0.0),
+    ],
+)
+def test_no_overflow_and_no_underflow(arrays: Any, norm: float) -> None:
+    grads = {str(n): np.array(array) for n, array in enumerate(arrays)}
+    assert global_norm(grads) == pytest.approx(norm, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -94,13 +109,6 @@ def test_every_gradient_stays_an_array(
     AdamW({name: np.ones_like(array) for name, array in grads.items()}).step(clipped)
 
 
-def test_gradients_stay_as_they_were() -> None:
-    grads = draw(2)
-    clip_grad_norm(grads, 1e-3)
-    for name, grad in draw(2).items():
-        np.testing.assert_array_equal(grads[name], grad)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_norm_that_is_not_finite(value: float, first: bool) -> None:
@@ -114,11 +122,6 @@ def test_a_norm_that_is_not_finite(value: float, first: bool) -> None:
 def test_float32_is_summed_in_float64(scale: float) -> None:
     ones = np.ones(10**6, np.float32) * np.float32(scale)
     assert global_norm({"a": ones}) == pytest.approx(1e3 * float(ones[0]), rel=1e-11)
-
-
-def test_large_and_tiny_numbers_together() -> None:
-    assert global_norm({"a": np.array([3e200]), "b": np.array([4e-200])}) == 3e200
-    assert global_norm({"a": np.array([5e-324])}) == 5e-324
 
 
 def test_a_factor_below_the_smallest_normal_number_keeps_its_digits() -> None:

@@ -48,7 +48,7 @@ def stored(state: TrainingState) -> dict[str, Any]:
 def test_all_parameters_are_updated_or_none(spoilt: str) -> None:
     params = {"a": np.ones((2, 3), np.float32), "b": np.full(4, 0.5, np.float32)}
     optimizer = AdamW(params, weight_decay=0.0)
-    optimizer.step(params, {name: np.ones_like(array) for name, array in params.items()})
+    optimizer.step({name: np.ones_like(array) for name, array in params.items()})
     if spoilt == "p":
         params["b"][1] = 3.402e38
     elif spoilt != "lr":
@@ -58,16 +58,16 @@ def test_all_parameters_are_updated_or_none(spoilt: str) -> None:
     name = "a" if spoilt == "lr" else "b"
     message = rf"diverged at step 2 \({name}: .*learning rate {lr:g}, largest update .*\); lower"
     with pytest.raises(DivergenceError, match=message.replace("+", r"\+")):
-        optimizer.step(params, {n: -np.ones_like(a) for n, a in params.items()}, lr)
+        optimizer.step({n: -np.ones_like(a) for n, a in params.items()}, lr=lr)
     assert {n: a.tobytes() for n, a in (params | optimizer.state_dict()).items()} == before
 
 
 def test_the_error_says_how_large_the_update_is() -> None:
     params = {"a": np.full(3, 3.4e38, np.float32)}
     with pytest.raises(DivergenceError, match=r"step 1 .*rate 1e\+37, largest update 1e\+37\)"):
-        AdamW(params).step(params, {"a": np.array([-1, 0, 1], np.float32)}, lr=1e37)
+        AdamW(params).step({"a": np.array([-1, 0, 1], np.float32)}, lr=1e37)
     optimizer = AdamW(params, weight_decay=0.0)
-    optimizer.step(params, {"a": np.array([-1, 0, 0.5], np.float32)}, lr=1e10)
+    optimizer.step({"a": np.array([-1, 0, 0.5], np.float32)}, lr=1e10)
     assert optimizer.largest_update == pytest.approx(1e10, rel=1e-6)
     assert AdamW(params).largest_update is None
     message = "training diverged at step 1 (none; learning rate 0.1); lower the learning rate"
@@ -78,7 +78,7 @@ def test_a_large_update_that_is_finite_is_made() -> None:
     """With small ε and a large gradient, no bound proves that the update is finite."""
     params = {"a": np.ones(3, np.float32)}
     grads = {"a": np.array([1e10, -1e12, 0], np.float32)}
-    AdamW(params, lr=0.25, eps=1e-37, weight_decay=0.0).step(params, grads)
+    AdamW(params, lr=0.25, eps=1e-37, weight_decay=0.0).step(grads)
     np.testing.assert_allclose(params["a"], [0.75, 1.25, 1], rtol=1e-6)
 
 

@@ -1,3 +1,4 @@
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -98,28 +99,28 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(cell: str) -> None:
         np.testing.assert_array_equal(array, two.params[name])
 
 
-def validated(budget: Budget, **options: Any) -> list[int]:
-    """Return the steps that were followed by a validation."""
+@pytest.mark.parametrize(
+    ("budget", "validate_every", "expected"),
+    [
+        (Budget(steps=50), None, [3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]),
+        (Budget(seconds=120), None, [*range(3, 31, 2)]),
+        (Budget(steps=12), 5, [5, 10, 12]),
+        (Budget(steps=4), 2, [2, 4]),
+    ],
+)
+def test_validations_come_every_so_many_steps_or_after_each_twentieth(
+    budget: Budget, validate_every: int | None, expected: list[int]
+) -> None:
+    """Step n ends after 3 n − 1 seconds, because the clock is read three times in a step."""
     split = split_text("the cat sat on the mat. " * 20, window=4)
     model, ticks = build("lstm", split.tokenizer.size), iter(range(10_000))
     state = TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(0))
-    clock = lambda: float(next(ticks))  # noqa: E731
-    records = list(learn(state, split, budget, batch_size=2, window=4, clock=clock, **options))
-    found = [(r.step, r.validation) for r in records if r.validation is not None]
-    assert state.validations == found
-    assert all(1 < bits < 6 for _, bits in found)
-    return [step for step, _ in found]
-
-
-def test_validations_come_now_and_then() -> None:
-    # 4 readings a step; the first is due after 5 and the next after 10 times its cost of 1;
-    # one comes at the end
-    assert validated(Budget(steps=12), validate_seconds=5) == [2, 5, 8, 11, 12]
-
-
-def test_validations_come_every_so_many_steps() -> None:
-    assert validated(Budget(steps=12), validate_every=5, validate_seconds=0) == [5, 10, 12]
-    assert validated(Budget(steps=4), validate_every=2) == [2, 4]
+    options: Any = {"validate_every": validate_every, "clock": lambda: float(next(ticks))}
+    records = list(islice(learn(state, split, budget, batch_size=2, window=4, **options), 30))
+    validations = [(r.step, r.validation) for r in records if r.validation is not None]
+    assert state.validations == validations
+    assert [step for step, _ in validations] == expected
+    assert all(1 < bits < 6 for _, bits in validations)
 
 
 def test_with_carry_the_text_is_read_in_order() -> None:

@@ -153,7 +153,7 @@ def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
         logits, carried, cache = model.forward(inputs, carried)
         loss, loss_cache = softmax_cross_entropy(logits, targets)
         _, _, grads = model.backward(softmax_cross_entropy_backward(1.0, loss_cache), cache)
-        optimizer.step(model.params, grads)
+        optimizer.step(grads)
         expected.append(float(loss))
     assert losses == expected
     for name, array in model.params.items():

@@ -46,7 +46,7 @@ class Momentum:
     largest_update: float | None = None
 
     def __init__(self, params: Mapping[str, Array], *, lr: float, mu: float = 0.9) -> None:
-        self.lr, self.mu, self.t = lr, mu, 0
+        self.params, self.lr, self.mu, self.t = params, lr, mu, 0
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
 
     @property
@@ -55,14 +55,14 @@ class Momentum:
 
     def step(
         self,
-        params: Mapping[str, Array],
         grads: Mapping[str, Array],
+        *,
         lr: float | None = None,
         scale: float = 1.0,
     ) -> None:
         for name, v in self.v.items():
             v[...] = self.mu * v + scale * grads[name]
-            params[name][...] -= (self.lr if lr is None else lr) * v
+            self.params[name][...] -= (self.lr if lr is None else lr) * v
         self.t += 1
 
     def state_dict(self) -> dict[str, Array]:

@@ -176,7 +176,9 @@ def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
 
 def test_a_training_that_is_no_run(tmp_path: Path) -> None:
     start().save(tmp_path / "checkpoint.safetensors")
-    with pytest.raises(CheckpointError, match="a checkpoint of a run; got one without a log"):
+    with pytest.raises(
+        CheckpointError, match=r"^checkpoint\.safetensors: training: expected notes, log_size too"
+    ):
         Run.resume(tmp_path)
     with pytest.raises(FileNotFoundError):
         Run.resume(tmp_path / "none")
@@ -352,7 +354,7 @@ def test_memory_does_not_grow_with_the_lines_of_a_log(ended: bool, tmp_path: Pat
 
 def test_a_path_of_no_log() -> None:
     with pytest.raises(OptionError, match="log: expected a path, as a string or a Path; got 3"):
-        read_log(3)  # type: ignore[arg-type]
+        next(read_log(3))  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows would write the zeros")

@@ -39,7 +39,7 @@ def build(steps: int = 3, **options: Any) -> AdamW:
     params = draw(0)
     optimizer = AdamW(params, **options)
     for seed in range(1, steps + 1):
-        optimizer.step(params, draw(seed))
+        optimizer.step(draw(seed))
     return optimizer
 
 
