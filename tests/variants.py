@@ -1,20 +1,18 @@
-"""All cells in all variants, at random points that hide no mistake."""
+"""The cells with kernels in all variants, at random points that hide no mistake."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
+from numpy_xlstm import mLSTM
 from numpy_xlstm.conformance.bugs.copies import Copy, source
+from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import draw_like, random_state
-
-FORGET = ("sigmoid", "exp")
-INPUT = ("exp", "sigmoid")
 
 
 def spoiled(cell: Any, right: str, wrong: str) -> Any:
@@ -30,7 +28,7 @@ class Variant:
 
     step: type[Any]
     sequence: type[Any]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any]
 
     def __str__(self) -> str:
         return "-".join([self.sequence.__name__, *map(str, self.options.values())])
@@ -49,13 +47,10 @@ class Variant:
 
 
 VARIANTS = [
-    Variant(LSTMCell, LSTMSequence),
-    *(Variant(sLSTMCell, sLSTM, {"forget_gate": f}) for f in FORGET),
-    *(
-        Variant(mLSTMCell, mLSTM, {"forget_gate": f, "input_gate": i})
-        for f in FORGET
-        for i in INPUT
-    ),
+    Variant(family.cell, family.layer, {n: o for n, o in options.items() if n.endswith("_gate")})
+    for family in FAMILIES.values()
+    if family.layer
+    for options in family.variants.values()
 ]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.trees import leaves
 from tests.golden.cases import (
     CELLS,
     GENERATION,
@@ -19,7 +18,8 @@ from tests.golden.cases import (
     adamw,
     greedy,
 )
-from tests.golden.store import Named, save
+from tests.golden.store import Named, named, save
+from tests.samples import draw_like, random_state
 
 SEED = 2
 """Seed with which no result cancels: all agree with longdouble to 1e-13."""
@@ -27,23 +27,9 @@ SCALE = 0.7
 """Standard deviation of the parameters; with 1, exponential forget gates soon reach 1e9."""
 
 
-def normal(rng: np.random.Generator, tree: Any) -> Named:
-    """Draw normal numbers in the shapes of a tree."""
-    return {name: rng.standard_normal(a.shape) for name, a in leaves("", tree)}
-
-
 def parameters(rng: np.random.Generator, params: Any) -> Named:
     """Draw random parameters, including biases and weights of norms."""
     return {name: SCALE * rng.standard_normal(a.shape) for name, a in params.items()}
-
-
-def state_like(rng: np.random.Generator, state: Any) -> Named:
-    """Draw a random state, with n > 0 for an sLSTM, whose n is (B, H)."""
-    arrays = normal(rng, state)
-    for name, array in arrays.items():
-        if name.endswith(".n") and array.ndim == 2:
-            arrays[name] = np.abs(array) + 0.1
-    return arrays
 
 
 def record(case: Case, rng: np.random.Generator) -> Trees:
@@ -54,17 +40,17 @@ def record(case: Case, rng: np.random.Generator) -> Trees:
     given["x"] = {"": x.astype(float)}
     y, after, _ = layer.forward(x)
     if case.with_state:
-        given["state"] = state_like(rng, after)
-    given["dy"], given["dstate"] = normal(rng, y), normal(rng, after)
+        given["state"] = named(random_state(after, rng))
+    given["dy"], given["dstate"] = named(draw_like(y, rng)), named(draw_like(after, rng))
     return given | case.run(given)
 
 
 def generation(rng: np.random.Generator) -> dict[str, Trees]:
     """Record tokens of models with parameters for which all four tokens occur."""
     tables = {}
-    for name, build in GENERATION.items():
+    for name in GENERATION:
         while True:
-            params = parameters(rng, build().params)
+            params = parameters(rng, MODELS[name].build().params)
             ids = greedy(name, params)
             if len(np.unique(ids["ids"][""])) == 4:
                 break
