@@ -1,6 +1,8 @@
 """The xLSTM paper's models: state dicts in every layout, configurations, names."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,16 @@ import pytest
 from numpy_xlstm import from_pretrained, save_pretrained, xLSTMBlockStack, xLSTMLMModel
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from tests.models.build import B, assert_same, draw_tokens, fill, lm_config, make, slstm_block
-from tests.parity.checkpoints import (
+from tests.models.build import assert_same, draw_input, fill, lm_config, make, slstm_block
+from tests.parity.official import (
     PAPER,
+    REASON,
     T,
     assert_exact,
     cells,
-    dacite,
-    omegaconf,
-    paper_model,
+    official,
     safetensors,
+    scramble,
     stack_of,
     torch,
     write_paper,
@@ -27,60 +29,44 @@ from tests.parity.checkpoints import (
     yaml,
 )
 
+dacite = pytest.importorskip("dacite", reason=REASON.format("dacite"))
+omegaconf = pytest.importorskip("omegaconf", reason=REASON.format("omegaconf"))
 
-def layouts(name: str) -> list[str]:
-    return ["vanilla"] if name == "mlstm-only" else ["vanilla", "cuda"]
+ACT_FNS = sorted(ACTIVATIONS.keys() - {"gelu_tanh"})
+CONFIGS: dict[str, Callable[[], Any]] = {
+    **PAPER,
+    **{f: partial(lm_config, slstm_block=slstm_block(ffn={"act_fn": f})) for f in ACT_FNS},
+    "stack": lambda: stack_of(PAPER["mixed"]()),
+}
+"""Their language models and their stack, also with every activation that is written."""
+LAYOUTS = [(name, layout) for name in CONFIGS for layout in ("vanilla", "cuda")]
 
 
-@pytest.mark.parametrize(("name", "layout"), [(n, each) for n in PAPER for each in layouts(n)])
-def test_their_language_model_is_read(name: str, layout: str, tmp_path: Path) -> None:
-    theirs = paper_model(PAPER[name]())
-    ours = from_pretrained(write_paper(theirs, tmp_path / "lm", layout))
-    assert isinstance(ours, xLSTMLMModel)
-    tokens = draw_tokens(T)
-    assert_exact(ours, theirs, theirs(torch.tensor(tokens)), tokens)
-
-
-@pytest.mark.parametrize("layout", ["vanilla", "cuda"])
-def test_their_stack_is_read(layout: str, tmp_path: Path) -> None:
-    theirs = paper_model(stack_of(PAPER["mixed"]()))
-    ours = from_pretrained(write_paper(theirs, tmp_path / "stack", layout), xLSTMBlockStack)
-    x = np.random.default_rng(0).standard_normal((B, T, 8))
-    assert_exact(ours, theirs, theirs(torch.tensor(x)), x)
+@pytest.mark.parametrize(("name", "layout"), sorted({*LAYOUTS} - {("mlstm-only", "cuda")}))
+def test_theirs_is_read(name: str, layout: str, tmp_path: Path) -> None:
+    theirs = scramble(official(CONFIGS[name]()))
+    ours = from_pretrained(write_paper(theirs, tmp_path / "model", layout))
+    assert isinstance(ours, xLSTMBlockStack if name == "stack" else xLSTMLMModel)
+    assert_exact(ours, theirs, draw_input(ours, T))
 
 
 @pytest.mark.parametrize("through", ["dacite", "omegaconf"])
-@pytest.mark.parametrize("name", list(PAPER))
-def test_their_language_model_takes_ours(name: str, through: str, tmp_path: Path) -> None:
-    ours = make(dataclasses.replace(PAPER[name](), context_length=-1), scale=0.4)
-    theirs = read_paper(ours, tmp_path / "lm", through, xlstm.xLSTMLMModel)
-    tokens = draw_tokens(T)
-    assert_exact(ours, theirs, theirs(torch.tensor(tokens)), tokens)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_theirs_takes_ours(name: str, through: str, tmp_path: Path) -> None:
+    config, rng = dataclasses.replace(CONFIGS[name](), context_length=-1), np.random.default_rng(0)
+    kind = xLSTMBlockStack if name == "stack" else xLSTMLMModel
+    ours = fill(kind(config, rng=rng), rng, 0.4)
+    assert_exact(ours, read_paper(ours, tmp_path / "model", through), draw_input(ours, T))
 
 
-@pytest.mark.parametrize("act_fn", sorted(ACTIVATIONS.keys() - {"gelu_tanh"}))
-def test_their_model_has_every_activation_that_is_written(act_fn: str, tmp_path: Path) -> None:
-    ours = make(lm_config(slstm_block=slstm_block(ffn={"act_fn": act_fn})), scale=0.4)
-    theirs = read_paper(ours, tmp_path / "lm", "dacite", xlstm.xLSTMLMModel)
-    tokens = draw_tokens(T)
-    assert_exact(ours, theirs, theirs(torch.tensor(tokens)), tokens)
-
-
-def test_their_stack_takes_ours(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    ours = fill(xLSTMBlockStack(stack_of(PAPER["mixed"]()), rng=rng), rng, 0.4)
-    theirs = read_paper(ours, tmp_path / "stack", "dacite", xlstm.xLSTMBlockStack)
-    x = rng.standard_normal((B, T, 8))
-    assert_exact(ours, theirs, theirs(torch.tensor(x)), x)
-
-
-def read_paper(ours: Any, folder: Path, through: str, kind: Any) -> Any:
+def read_paper(ours: Any, folder: Path, through: str) -> Any:
     """Build a model from YAML as in the README of the package, or with omegaconf."""
     save_pretrained(ours, folder, format="xlstm")
     values = yaml.safe_load((folder / "config.yaml").read_text())
     if through == "omegaconf":
         values = omegaconf.OmegaConf.load(folder / "config.yaml")
         values = omegaconf.OmegaConf.to_container(values)
+    kind = getattr(xlstm, type(ours).__name__)
     config = dacite.from_dict(kind.config_class, values, dacite.Config(strict=True))
     theirs = kind(config).double()
     theirs.load_state_dict(safetensors.load_file(folder / "model.safetensors"), strict=True)
@@ -108,7 +94,7 @@ def test_what_we_write_for_their_gpu_backend(tmp_path: Path) -> None:
 
 
 def test_names_of_compiled_and_wrapped_modules(tmp_path: Path) -> None:
-    theirs = paper_model(PAPER["mixed"]())
+    theirs = scramble(official(PAPER["mixed"]()))
     folder = write_paper(theirs, tmp_path / "lm")
     expected = dict(from_pretrained(folder).params)
     blocks = theirs.xlstm_block_stack.blocks
@@ -126,7 +112,7 @@ def test_names_of_compiled_and_wrapped_modules(tmp_path: Path) -> None:
 
 def test_a_bias_is_never_scrambled(tmp_path: Path) -> None:
     """R is reordered by hand, as after a transfer from a GPU, and b is not."""
-    theirs = paper_model(PAPER["mixed"]())
+    theirs = scramble(official(PAPER["mixed"]()))
     folder = write_paper(theirs, tmp_path / "lm", "cuda")
     expected = dict(from_pretrained(folder).params)
     arrays = safetensors.load_file(folder / "model.safetensors")
@@ -144,7 +130,7 @@ def test_a_bias_is_never_scrambled(tmp_path: Path) -> None:
 
 
 def test_newer_versions_store_another_shape(tmp_path: Path) -> None:
-    theirs = paper_model(PAPER["mixed"]())
+    theirs = scramble(official(PAPER["mixed"]()))
     folder = write_paper(theirs, tmp_path / "lm")
     expected = dict(from_pretrained(folder).params)
     arrays = safetensors.load_file(folder / "model.safetensors")

@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_pretrained, save_pretrained, with_weight_mode, xLSTMLarge
+from numpy_xlstm import (
+    from_official_state,
+    from_pretrained,
+    save_pretrained,
+    with_weight_mode,
+    xLSTMLarge,
+)
 from numpy_xlstm.errors import CheckpointError
 from tests.models.build import assert_close, assert_same, draw_tokens, large_config
-from tests.parity.checkpoints import (
+from tests.parity.official import (
     assert_close_to_largest,
     gradients,
     made,
@@ -191,3 +197,16 @@ def test_greedy_tokens_are_the_same(transformers: Any, tmp_path: Path) -> None:
         ids.append(int(logits[0, -1].argmax()))
         step = np.array([[ids[-1]]])
     assert found[0, 9:].tolist() == ids
+
+
+def test_the_cache_of_transformers(transformers: Any, tmp_path: Path) -> None:
+    theirs = transformers_model(transformers, hidden_size=128, mode="inference").eval()
+    theirs.save_pretrained(tmp_path)
+    ours = from_pretrained(tmp_path)
+    tokens = draw_tokens(12, vocab=31)
+    with torch.no_grad():
+        first = theirs(torch.tensor(tokens[:, :6]), use_cache=True)
+        ours_now = from_official_state(ours, first.cache.rnn_state)
+        second = theirs(torch.tensor(tokens[:, 6:]), cache=first.cache, use_cache=True)
+    y, _ = ours(tokens[:, 6:], ours_now)
+    assert_close({"y": y}, {"y": second.logits.numpy()}, 1e-5)

@@ -1,4 +1,4 @@
-"""PyTorch's module samples of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run by both packages.
+"""``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``: PyTorch's samples, weights and their initial values.
 
 The samples are in ``torch.testing._internal.common_modules``; PyTorch's tests compare a module with
 itself. Here, outputs, states and all gradients of both packages are compared, with the same weights
@@ -111,6 +111,44 @@ def test_what_pytorch_refuses(kind: str) -> None:
             assert name is not None
             with pytest.raises(OptionError, match=rf"{name[0]}: expected .*; got"):
                 OURS[kind](*given.args, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("LSTM", {"bidirectional": True, "proj_size": 2}),
+        ("LSTM", {"bias": False}),
+        ("GRU", {"bidirectional": True}),
+        ("RNN", {"nonlinearity": "relu"}),
+    ],
+)
+def test_weights_go_there_and_back_bit_for_bit(kind: str, options: Any, dtype: Any) -> None:
+    """Also the two biases, of which this package only needs the sum."""
+    rng = np.random.default_rng(1)
+    ours, other = (OURS[kind](3, 4, 3, dtype=dtype, rng=rng, **options) for _ in range(2))
+    theirs = getattr(torch.nn, kind)(3, 4, 3, **options).to(getattr(torch, dtype.__name__))
+    assert list(ours.params) == list(theirs.state_dict())
+    theirs.load_state_dict({name: torch.tensor(w) for name, w in ours.state_dict().items()})
+    other.load_state_dict(theirs.state_dict())
+    for name, array in ours.params.items():
+        assert array.tobytes() == theirs.state_dict()[name].numpy().tobytes(), name
+        assert array.tobytes() == other.params[name].tobytes(), name
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_the_start_is_that_of_pytorch(kind: str) -> None:
+    """Uniform in ±1/√H, the biases too, in every layer and direction."""
+    ours = OURS[kind](40, 100, 2, bidirectional=True, rng=np.random.default_rng(2))
+    torch.manual_seed(2)  # the bounds below hold for most seeds
+    theirs = getattr(torch.nn, kind)(40, 100, 2, bidirectional=True)
+    for name, array in ours.params.items():
+        expected = theirs.state_dict()[name].numpy()
+        assert array.shape == expected.shape
+        for drawn in (array, expected):
+            assert 0.09 < np.abs(drawn).max() <= 0.1, name
+            assert abs(drawn.mean()) < 0.02, name
+            assert drawn.std() == pytest.approx(0.1 / 3**0.5, rel=0.15), name
 
 
 def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None) -> float:

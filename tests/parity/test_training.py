@@ -21,9 +21,7 @@ from numpy_xlstm.training import (
     write_torch_state,
 )
 from tests.models.build import V, fill
-from tests.parity.models import CELL, PAPER, cells, translated, with_weights, xlstm
-
-torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+from tests.parity.official import CELL, PAPER, cells, official, torch, translated, with_weights
 
 STEPS = 50
 SCHEDULE = warmup_cosine(warmup=0.2, final=0.1)
@@ -81,7 +79,7 @@ def xlstm_pair(name: str) -> tuple[Any, Any]:
     ours = xLSTMLMModel(PAPER[name](), rng=rng)
     for array in ours.params.values():
         array += 0.02 * rng.standard_normal(array.shape)
-    return ours, with_weights(xlstm.xLSTMLMModel(translated(ours.config)), ours)
+    return ours, with_weights(official(ours.config), ours)
 
 
 PAIRS: dict[str, Callable[[], tuple[Any, Any]]] = {

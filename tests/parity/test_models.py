@@ -1,0 +1,245 @@
+"""The models of the package ``xlstm`` compared with ours: logits, gradients, steps, states.
+
+Where the official code is inconsistent, a test documents the behaviour chosen here.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import from_official_state, to_official_state, xLSTMLMModel
+from numpy_xlstm.training import official_decay
+from numpy_xlstm.trees import tree_map
+from tests.models.build import B, assert_close, assert_same, draw_tokens, flat, make, slstm_block
+from tests.parity.official import (
+    FORWARD,
+    LARGE,
+    PAPER,
+    T,
+    assert_exact,
+    from_zero,
+    official,
+    pair,
+    paper,
+    start,
+    torch,
+    translated,
+    with_weights,
+    xlstm,
+)
+
+STEPS = 37
+
+
+@pytest.mark.parametrize("name", [*PAPER, *LARGE])
+def test_logits_and_gradients(name: str) -> None:
+    """The sequence of the paper's model starts from m = −inf, like ours, that of Large from 0."""
+    ours, theirs = pair(name)
+    tokens = draw_tokens(STEPS if name in PAPER else T)
+    assert_exact(ours, theirs, tokens)
+    if name in LARGE:
+        with torch.no_grad():
+            expected = from_official_state(ours, theirs(torch.tensor(tokens))[1])
+        assert_close(flat(ours(tokens, start(ours))[1]), flat(expected), FORWARD)
+
+
+def torch_state(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: torch_state(value) for key, value in state.items()}
+    if isinstance(state, tuple | list):
+        return type(state)(torch_state(value) for value in state)
+    return None if state is None else torch.tensor(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in (*PAPER, *LARGE)), ("large-single", {"qk_dim_factor": 0.25})],
+)
+def test_token_by_token(name: str, options: dict[str, Any]) -> None:
+    """Their steps start from m = 0; from half way, states are continued on both sides.
+
+    A sequence of their Large begins with a prefill of whole chunks, which it splits into kernels.
+    """
+    ours, theirs = pair(name, mode="inference", **options)
+    step = theirs.step if name in PAPER else theirs
+    tokens, (state, back), (now, taken) = draw_tokens(STEPS), (None, None), (from_zero(ours), None)
+    first = 1 if name in PAPER else T
+    with torch.no_grad():
+        for t in (0, *range(first, STEPS)):
+            piece = tokens[:, t : t + 1] if t else tokens[:, :first]
+            expected, state = step(torch.tensor(piece), state)
+            logits, now = ours(piece, now)
+            assert_close({"logits": logits}, {"logits": expected.numpy()}, FORWARD)
+            if taken is not None:
+                again, back = step(torch.tensor(piece), back)
+                logits, taken = ours(piece, taken)
+                assert_close({"logits": logits}, {"logits": expected.numpy()}, FORWARD)
+                assert_close({"logits": again.numpy()}, {"logits": expected.numpy()}, 1e-13)
+            elif t >= STEPS // 2:  # they change a state that they are given
+                taken = tree_map(np.copy, from_official_state(ours, state))
+                back = torch_state(to_official_state(ours, taken))
+    for after in (now, taken):
+        assert_close(flat(after), flat(from_official_state(ours, state)), FORWARD)
+
+
+def test_the_empty_state_is_theirs() -> None:
+    """They start from m = 0 and we from −∞; from m = 0, steps agree to rounding."""
+    ours, theirs = pair("mixed")
+    empty = to_official_state(ours, ours.init_state(B))
+    assert not all(np.isfinite(a).all() for a in flat(from_official_state(ours, empty)).values())
+    tokens = draw_tokens(1)
+    with torch.no_grad():
+        expected, _ = theirs.step(torch.tensor(tokens))
+    y, _ = ours(tokens, from_official_state(ours, empty, keep_m=True))
+    assert_close({"y": y}, {"y": expected.numpy()}, 1e-14)
+    y, _ = ours(tokens, from_official_state(ours, empty))
+    assert_same({"y": y}, {"y": ours(tokens)[0]})
+
+
+def test_their_steps_are_not_quite_their_sequence() -> None:
+    """Their steps start at m = 0, their sequence at −inf; the effect of ε depends on m.
+
+    Ours starts both at m = −inf, so that steps and sequence agree to rounding. The difference
+    between theirs is far larger.
+    """
+    ours, theirs = pair("mlstm-only")
+    for name, array in ours.params.items():
+        if name.endswith("igate.bias"):  # where ε matters: small memory, large m
+            array[...] = -6
+    with_weights(theirs, ours)
+    tokens, state, now = draw_tokens(STEPS), None, None
+    steps, own = [], []
+    with torch.no_grad():
+        sequence = theirs(torch.tensor(tokens)).numpy()
+        for t in range(STEPS):
+            logits, state = theirs.step(torch.tensor(tokens[:, t : t + 1]), state)
+            steps.append(logits.numpy())
+            ours_now, now = ours(tokens[:, t : t + 1], now)
+            own.append(ours_now)
+    assert np.abs(np.concatenate(steps, axis=1) - sequence).max() > 1e-8
+    assert_close({"y": np.concatenate(own, axis=1)}, {"y": sequence}, FORWARD)
+
+
+@pytest.mark.parametrize("name", ["mixed", "tied", "biased"])
+def test_what_starts_at_a_constant_starts_at_theirs(name: str) -> None:
+    """Values after their ``reset_parameters()``: forget biases, norms, skip, R, biases of maps."""
+    config = PAPER[name]()
+    theirs = xlstm.xLSTMLMModel(translated(config))
+    theirs.reset_parameters()
+    ours = xLSTMLMModel(config, dtype=np.float32)
+    random = ("proj", "gate.weight", "embedding", "head", "igate.bias", "conv")
+    compared = 0
+    for parameter, array in theirs.named_parameters():
+        constant = parameter.endswith(("proj_up.bias", "proj_down.bias", "q_proj.bias"))
+        constant |= ".mlstm_cell." in parameter and parameter.endswith("gate.weight")
+        if constant or not any(part in parameter for part in random):
+            np.testing.assert_allclose(
+                ours.params[parameter], array.detach().numpy(), atol=2e-6, err_msg=parameter
+            )
+            compared += 1
+    assert compared >= 16
+
+
+@pytest.mark.parametrize("name", ["mixed", "tied", "biased", "no-conv"])
+@pytest.mark.parametrize("on_embedding", [False, True])
+def test_the_groups_of_weight_decay(name: str, on_embedding: bool) -> None:
+    config = dataclasses.replace(PAPER[name](), weight_decay_on_embedding=on_embedding)
+    ours = xLSTMLMModel(config)
+    theirs = xlstm.xLSTMLMModel(translated(config))
+    decay, no_decay = theirs.get_weight_decay_optim_group_param_names()
+    rule = official_decay(on_embedding)
+    decayed = {key for key, array in ours.params.items() if rule(key, array)}
+    assert decayed == set(decay)
+    assert ours.params.keys() - decayed == set(no_decay)
+
+
+class Masked(torch.nn.Module):  # type: ignore[misc]
+    """Dropout with factors from a NumPy generator, in our order of axes."""
+
+    def __init__(self, p: float, rng: np.random.Generator) -> None:
+        super().__init__()
+        self.p, self.rng = p, rng
+
+    def forward(self, x: Any) -> Any:
+        """Theirs drops entries of (B, NH, T, DH) in sLSTM, ours of (B, T, NH·DH)."""
+        if x.ndim == 4:
+            rows = x.permute(0, 2, 1, 3)
+            mask = self.factors((rows.shape[0], rows.shape[1], rows.shape[2] * rows.shape[3]))
+            return x * mask.reshape(rows.shape).permute(0, 2, 1, 3)
+        return x * self.factors(x.shape)
+
+    def factors(self, shape: Any) -> Any:
+        return torch.tensor((self.rng.random(tuple(shape)) >= self.p) / (1 - self.p))
+
+
+def test_dropout_is_where_theirs_is() -> None:
+    """With the same entries dropped in the same order: embedding, layers and feed-forward."""
+    config = paper(
+        dropout=0.3, add_embedding_dropout=True, slstm_block=slstm_block(ffn={"dropout": 0.2})
+    )
+    ours = make(config, scale=0.4)
+    theirs = with_weights(official(config), ours)
+    rng, replaced = np.random.default_rng(5), 0
+    for module in list(theirs.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.Dropout):
+                setattr(module, name, Masked(child.p, rng))
+                replaced += 1
+    assert replaced == 5
+    tokens = draw_tokens(STEPS)
+    expected = theirs(torch.tensor(tokens)).detach().numpy()
+    logits, _, _ = ours.forward(tokens, rng=np.random.default_rng(5))
+    assert_close({"logits": logits}, {"logits": expected}, FORWARD)
+
+
+def test_large_from_the_empty_state_differs_by_eps_only() -> None:
+    """Their chunkwise form starts from m = 0, the xLSTM paper's sequence from m = −inf.
+
+    Ours starts both from m = −inf. This matters only through ε = 1e-6, not with ε = 0.
+    """
+    for eps, tolerance in ((1e-6, 1e-6), (0.0, FORWARD)):
+        ours, theirs = pair("large-single", eps=eps)
+        tokens = draw_tokens(32)
+        with torch.no_grad():
+            expected = theirs(torch.tensor(tokens))[0].numpy()
+        assert_close({"logits": ours(tokens)[0]}, {"logits": expected}, tolerance)
+
+
+def test_large_forgets_a_little_in_a_padded_prefill() -> None:
+    """A prefill that is not a multiple of a chunk is padded, with a forget gate slightly below 1.
+
+    Each step of padding reduces their m by 1.4e-11. Their decode steps and ours have no padding.
+    """
+    ours, theirs = pair("large-single", mode="inference")
+    tokens, by_step = draw_tokens(33), None
+    with torch.no_grad():
+        expected, padded = theirs(torch.tensor(tokens))
+        for t in range(33):
+            _, by_step = theirs(torch.tensor(tokens[:, t : t + 1]), by_step)
+    logits, now = ours(tokens, from_zero(ours))
+    assert by_step is not None
+    assert_close({"logits": logits}, {"logits": expected.numpy()}, FORWARD)
+    assert_close(flat(now), flat(from_official_state(ours, by_step)), FORWARD)
+    lost = flat(now)["state.0.m"] - flat(from_official_state(ours, padded))["state.0.m"]
+    np.testing.assert_allclose(lost, 15 * np.log1p(np.exp(-25.0)), rtol=1e-3)
+
+
+def test_large_as_it_is_used_in_float32() -> None:
+    """Compare with their defaults, float32 norms and states."""
+    kernels = {
+        "autocast_kernel_dtype": "float32",
+        "inference_state_dtype": "float32",
+        "norm_reduction_force_float32": True,
+    }
+    ours, theirs = pair("large-single", mode="inference", **kernels)
+    tokens = draw_tokens(39)
+    with torch.no_grad():
+        expected, state = theirs.float()(torch.tensor(tokens))
+        step = theirs(torch.tensor(tokens[:, :1]), state)[0].numpy()
+    narrow = ours.astype(np.float32)
+    logits, now = narrow(tokens)
+    assert logits.dtype == np.float32
+    assert_close({"logits": logits}, {"logits": expected.numpy()}, 1e-5)
+    assert_close({"logits": narrow(tokens[:, :1], now)[0]}, {"logits": step}, 1e-5)
