@@ -1,6 +1,6 @@
 """States that are not finite, plain tuples as states, and parameters that are replaced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,20 +113,30 @@ def reached(name: str) -> Any:
     return RECURRENT[name]().forward(given(name))[1]
 
 
-@pytest.mark.parametrize("name", RECURRENT)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_state_that_is_not_finite_is_refused_wherever_one_is_taken(name: str, bad: float) -> None:
-    state = reached(name)
+def spoiled(state: Any, bad: float) -> Iterator[tuple[str, Any]]:
+    """Yield a path and a copy of the state with one bad number there, for each array."""
     for place, (path, _) in enumerate(leaves("state", state)):
         arrays = [array.copy() for _, array in leaves("", state)]
         arrays[place].flat[-1] = bad
-        spoilt = rebuild(state, iter(arrays))
+        yield path, rebuild(state, iter(arrays))
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_states_and_cotangents_that_are_not_finite_are_refused(name: str, bad: float) -> None:
+    """Except m = −∞, that of the empty state, which no cotangent is."""
+    module = RECURRENT[name]()
+    y, state, cache = module.forward(given(name))
+    for path, wrong in spoiled(state, bad):
+        message = rf"{path}: expected finite numbers; got"
+        with pytest.raises(NonFiniteError, match=f"^d{message}"):
+            module.backward(np.cos(y), cache, wrong)
         for call in calls(name):
             if bad == -np.inf and path.endswith(".m"):
-                call(spoilt)
+                call(wrong)
                 continue
-            with pytest.raises(NonFiniteError, match=rf"^{path}: expected finite numbers; got"):
-                call(spoilt)
+            with pytest.raises(NonFiniteError, match=f"^{message}"):
+                call(wrong)
 
 
 @pytest.mark.parametrize("name", RECURRENT)

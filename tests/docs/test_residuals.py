@@ -72,7 +72,7 @@ BLOCKS: dict[str, Callable[[Sizes], Any]] = {
 
 def symbols(page: str, s: Sizes) -> dict[str, int]:
     """Return the numbers for the symbols of a page."""
-    B, T, D, NH = s
+    _, T, D, NH = s
     chunks = ceil(T / CHUNK_SIZE)
     factor = 1.3 if page == "slstm-block" else 2.6667
     widths = {"I": 2 * D, "D_H": 2 * D // NH, "D_K": D // 2 // NH, "D_V": D // NH}
@@ -81,7 +81,7 @@ def symbols(page: str, s: Sizes) -> dict[str, int]:
 
 
 def rows(page: str) -> Iterator[tuple[list[str], str]]:
-    """Yield names, such as ``layer.gates[0, 1].x`` in full, and numbers of each row of the table."""
+    """Yield names in full, such as ``layer.gates[0, 1].x``, and numbers of each row."""
     text = (PAGES / f"{page}.md").read_text("utf-8")
     for line in text.split("| in the cache |")[1].split("\n\n")[0].splitlines()[2:]:
         names = list[str]()

@@ -13,35 +13,11 @@ from numpy_xlstm import (
     RMSNorm,
     Stacked,
     sLSTM,
-    sLSTMLayer,
-    sLSTMLayerConfig,
 )
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.layers import GatedFeedForward, LayerNorm, LSTMSequence
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.trees import leaves
-from tests.models.build import D, T, draw_input, slstm_block, subject
-
-
-def test_a_residual_block_without_an_update_is_the_identity() -> None:
-    """With both down-projections at 0, the output is the input."""
-    for name in ("mLSTMBlock", "sLSTMBlock", "xLSTMLargeBlock"):
-        block = subject(name)
-        for key, array in block.params.items():
-            if any(part in key for part in ("proj_down", "out_proj", "group_norm")):
-                array[...] = 0
-        if name == "sLSTMBlock":  # its norm has the weight 1 + w
-            block.params["xlstm.group_norm.weight"][...] = -1
-        np.testing.assert_array_equal(block(draw_input(block))[0], draw_input(block))
-
-
-@pytest.mark.parametrize(("kernel", "steps"), [(1, 0), (2, 1), (4, 3)])
-def test_the_state_holds_the_last_inputs_of_the_convolution(kernel: int, steps: int) -> None:
-    layer = sLSTMLayer(slstm_block(embedding_dim=D, conv1d_kernel_size=kernel).slstm)
-    x = draw_input(layer)
-    _, state = layer(x)
-    assert state.conv is not None
-    np.testing.assert_array_equal(state.conv, x[:, T - steps :])
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
@@ -57,16 +33,6 @@ def test_a_residual_block_of_a_layer_with_its_own_layout_of_states(name: str) ->
     for (_, a), (_, b) in zip(leaves("", after), leaves("", layer.inner_state(last)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
     assert numpy_xlstm.gradcheck(block, x, rng=0).passed
-
-
-def test_parts_of_blocks_and_stacks_that_do_not_fit() -> None:
-    layer, ffn = sLSTM(4, 4), GatedFeedForward(4, 8)
-    with pytest.raises(OptionError, match="ffn, ffn_norm: expected both or neither; got only ffn"):
-        ResidualBlock(layer, LayerNorm(4), ffn)
-    with pytest.raises(OptionError, match="got only ffn_norm"):
-        ResidualBlock(layer, LayerNorm(4), ffn_norm=LayerNorm(4))
-    with pytest.raises(OptionError, match="blocks: expected at least one; got none"):
-        BlockStack([], None, "norm")
 
 
 def block_of(width: int, **others: Any) -> ResidualBlock:
@@ -136,10 +102,3 @@ def test_a_part_of_another_dtype(part: dict[str, Any]) -> None:
     other = block_of(4).astype(np.float32)
     with pytest.raises(DTypeError, match=r"blocks\[1\]: expected float64"):
         BlockStack([block_of(4), other], None, "norm")
-
-
-def test_the_number_of_a_block_is_below_their_count() -> None:
-    config = sLSTMLayerConfig(embedding_dim=8)
-    sLSTMLayer(config, block=2, num_blocks=3)
-    with pytest.raises(OptionError, match="block: expected an index from 0 to 2; got 3"):
-        sLSTMLayer(config, block=3, num_blocks=3)

@@ -1,13 +1,15 @@
-"""Configurations: the official names, defaults, widths and dumps."""
+"""Configurations: official names, defaults, widths and dumps; files; values that are converted."""
 
 import dataclasses
-import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import numpy_xlstm
 from numpy_xlstm import (
     FeedForwardConfig,
     mLSTMBlockConfig,
@@ -19,7 +21,8 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from tests.models.build import LARGE, large_config, lm_config
+from numpy_xlstm.errors import OptionError
+from tests.models.build import CONFIGS, LARGE, large_config, lm_config, mlstm_block
 
 
 def official(module: str) -> Any:
@@ -28,11 +31,39 @@ def official(module: str) -> Any:
     )
 
 
+def needs_yaml() -> None:
+    pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
+
+
 # The official way to write one
 
+YAML = """
+vocab_size: 50304
+embedding_dim: 128
+num_blocks: 7
+context_length: 256
+slstm_at: [1]
+mlstm_block:
+  mlstm:
+    conv1d_kernel_size: 4
+    qkv_proj_blocksize: 4
+    num_heads: 4
+slstm_block:
+  slstm:
+    backend: cuda
+    num_heads: 4
+    conv1d_kernel_size: 4
+    bias_init: powerlaw_blockdependent
+  feedforward:
+    proj_factor: 1.3
+    act_fn: gelu
+"""
 
-def test_the_official_way_to_configure_a_stack() -> None:
-    config = xLSTMBlockStackConfig(
+
+def test_the_official_ways_to_write_a_configuration(tmp_path: Path) -> None:
+    """In Python with every option of their README, in a file, and by the defaults."""
+    sizes: dict[str, Any] = {"num_blocks": 7, "context_length": 256, "slstm_at": [1]}
+    config = xLSTMLMModelConfig(
         mlstm_block=mLSTMBlockConfig(
             mlstm=mLSTMLayerConfig(conv1d_kernel_size=4, qkv_proj_blocksize=4, num_heads=4)
         ),
@@ -45,56 +76,22 @@ def test_the_official_way_to_configure_a_stack() -> None:
             ),
             feedforward=FeedForwardConfig(proj_factor=1.3, act_fn="gelu"),
         ),
-        context_length=256,
-        num_blocks=7,
         embedding_dim=128,
-        slstm_at=[1],
+        vocab_size=50304,
+        **sizes,
     )
     assert config.kinds == ("mlstm", "slstm", *["mlstm"] * 5)
-
-
-YAML = """
-vocab_size: 50304
-embedding_dim: 128
-num_blocks: 4
-context_length: 256
-slstm_at: [1]
-mlstm_block:
-  mlstm:
-    conv1d_kernel_size: 4
-    qkv_proj_blocksize: 4
-    num_heads: 4
-slstm_block:
-  slstm:
-    backend: cuda
-    num_heads: 4
-    bias_init: powerlaw_blockdependent
-  feedforward:
-    proj_factor: 1.3
-    act_fn: gelu
-"""
-
-
-def test_the_official_way_to_write_a_file(tmp_path: Path) -> None:
-    pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
+    blocks = mLSTMBlockConfig(), sLSTMBlockConfig()
+    assert config == xLSTMLMModelConfig(*blocks, vocab_size=50304, **sizes)
+    needs_yaml()
     file = tmp_path / "model.yaml"
     file.write_text(YAML, encoding="utf-8")
-    config = xLSTMLMModelConfig.load(file)
-    assert config == xLSTMLMModelConfig(
-        mlstm_block=mLSTMBlockConfig(),
-        slstm_block=sLSTMBlockConfig(),
-        num_blocks=4,
-        context_length=256,
-        slstm_at=[1],
-        vocab_size=50304,
-    )
+    assert xLSTMLMModelConfig.load(file) == config
 
 
 def test_without_mlstm_blocks_all_are_slstm_blocks() -> None:
     config = xLSTMBlockStackConfig(slstm_block=sLSTMBlockConfig(), num_blocks=3)
-    assert config.kinds == ("slstm",) * 3
-    everywhere = lm_config(slstm_at="all")
-    assert everywhere.kinds == ("slstm",) * 3
+    assert config.kinds == lm_config(slstm_at="all").kinds == ("slstm",) * 3
 
 
 @pytest.mark.parametrize(
@@ -106,6 +103,7 @@ def test_without_mlstm_blocks_all_are_slstm_blocks() -> None:
         (16, 2.0, True, 64, 64),
         (4096, 2.0, True, 64, 8192),
         (10, 1.5, True, 1, 15),
+        (64, 2, True, 64, 128),  # an int is a float
     ],
 )
 def test_widths(dim: int, factor: float, up: bool, multiple: int, width: int) -> None:
@@ -124,40 +122,42 @@ def test_widths_of_large() -> None:
     assert (small.qk_dim, small.v_dim, small.ffn_dim) == (4, 8, 64)
 
 
-# In addition to the official ones
+# Compared with the official ones
 
-OFFICIAL: dict[str, list[Any]] = {
-    "xlstm": [
-        FeedForwardConfig,
-        mLSTMBlockConfig,
-        mLSTMLayerConfig,
-        sLSTMBlockConfig,
-        sLSTMLayerConfig,
-        xLSTMBlockStackConfig,
-        xLSTMLMModelConfig,
-    ],
-    "xlstm.xlstm_large.model": [xLSTMLargeConfig],
+OFFICIAL: dict[Any, str] = {
+    **dict.fromkeys(
+        (
+            FeedForwardConfig,
+            mLSTMBlockConfig,
+            mLSTMLayerConfig,
+            sLSTMBlockConfig,
+            sLSTMLayerConfig,
+            xLSTMBlockStackConfig,
+            xLSTMLMModelConfig,
+        ),
+        "xlstm",
+    ),
+    xLSTMLargeConfig: "xlstm.xlstm_large.model",
 }
 
 
-@pytest.mark.parametrize(
-    ("module", "ours"), [(module, c) for module, all_ in OFFICIAL.items() for c in all_]
-)
-def test_names_and_defaults_are_the_official_ones(module: str, ours: Any) -> None:
-    theirs = getattr(official(module), ours.__name__)
+@pytest.mark.parametrize("ours", OFFICIAL)
+def test_names_and_defaults_are_the_official_ones(ours: Any) -> None:
+    theirs = getattr(official(OFFICIAL[ours]), ours.__name__)
 
     def public(config: Any) -> dict[str, Any]:
-        found = {}
+        defaults = {}
         for field in dataclasses.fields(config):
             default = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
                 default = type(default).__name__ if dataclasses.is_dataclass(default) else default
             if not field.name.startswith("_"):
-                found[field.name] = default
-        return found
+                defaults[field.name] = default
+        return defaults
 
     assert public(ours) == public(theirs)
+    assert ours.__name__ in numpy_xlstm.__all__
 
 
 def test_widths_of_large_are_the_official_ones() -> None:
@@ -218,7 +218,104 @@ def test_a_dump_of_an_official_large_configuration_is_read() -> None:
     assert config.to_dict() == dataclasses.asdict(theirs)
 
 
-def test_every_configuration_is_exported() -> None:
-    package = importlib.import_module("numpy_xlstm")
-    names = {kind.__name__ for kinds in OFFICIAL.values() for kind in kinds}
-    assert names <= set(package.__all__)
+# Values
+
+
+def test_a_child_may_repeat_what_the_stack_says() -> None:
+    shared: dict[str, Any] = {"bias": True, "dropout": 0.5, "context_length": 16}
+    child = mlstm_block(embedding_dim=8, **shared)
+    assert lm_config(mlstm_block=child, **shared).mlstm_block is child
+    assert child.mlstm.embedding_dim == 8
+
+
+def test_one_child_for_two_stacks() -> None:
+    """The official package modifies the child; this package does not."""
+    child = mlstm_block()
+    stacks = [lm_config(mlstm_block=child, embedding_dim=D, dropout=D / 100) for D in (8, 16)]
+    assert child == mlstm_block()
+    shapes = [xLSTMLMModel(c).params["token_embedding.weight"].shape[1] for c in stacks]
+    assert shapes == [8, 16]
+
+
+def test_numbers_of_numpy_and_tuples_are_taken_as_those_of_python() -> None:
+    numbers: dict[str, Any] = {"vocab_size": np.int64(10), "dropout": np.float32(0.5)}
+    config = lm_config(slstm_at=(np.int64(1),), **numbers)
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+    assert (config.vocab_size, config.dropout, config.slstm_at) == (10, 0.5, [1])
+    assert lm_config(dropout=0).dropout == 0
+
+
+def test_to_dict_is_a_copy() -> None:
+    config = lm_config()
+    config.to_dict()["slstm_at"].append(2)
+    assert config.slstm_at == [1]
+
+
+def test_underscores_are_skipped_at_every_depth() -> None:
+    values = lm_config().to_dict()
+    values["_block_map"] = "0,1,0"
+    values["mlstm_block"]["_num_blocks"] = 3
+    values["mlstm_block"]["mlstm"]["_proj_up_dim"] = 12
+    assert xLSTMLMModelConfig.from_dict(values) == lm_config()
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("ending", [".json", ".yaml", ".YML"])
+def test_a_file_goes_round(tmp_path: Path, name: str, ending: str) -> None:
+    if ending != ".json":
+        needs_yaml()
+    config = CONFIGS[name]()
+    path = tmp_path / f"config{ending}"
+    for file in (path, str(path)):
+        config.save(file)
+        assert type(config).load(file) == config
+    assert type(config).from_dict(config.to_dict()) == config
+    if ending == ".json":
+        assert json.loads(path.read_text("utf-8")) == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bad.json", b"{", "config: expected JSON; .*bad.json is not"),
+        ("bad.json", b"", "config: expected JSON; .*bad.json is not"),
+        ("bad.json", b"[1]", r"xLSTMLargeConfig: expected a mapping of names; got \[1\]"),
+        ("bad.json", b"null", "xLSTMLargeConfig: expected a mapping of names; got None"),
+        (
+            "bad.json",
+            b'{"embedding_dim": 8}',
+            "expected num_heads, num_blocks, vocab_size too",
+        ),
+        ("bad.json", b"\xff\xfe{}", "config: expected"),
+        ("bad.yaml", b"a: [1", r"config: expected YAML; .*bad\.yaml is not"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    if name == "bad.yaml":
+        needs_yaml()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OptionError, match=message):
+        xLSTMLargeConfig.load(tmp_path / name)
+
+
+def test_a_file_that_is_not_there_and_a_name_without_a_format(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        xLSTMLargeConfig.load(tmp_path / "nowhere.json")
+    path = tmp_path / "config.txt"
+    with pytest.raises(OptionError, match=r"a name that ends in .json or .yaml; got .*config.txt"):
+        mLSTMLayerConfig().save(path)
+    assert not path.exists()
+
+
+def test_yaml_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "config.yaml").write_text("{}", encoding="utf-8")
+    message = r"^config: expected the cli extra.*pip install 'numpy-xlstm\[cli\]'"
+    with pytest.raises(OptionError, match=message):
+        large_config().save(tmp_path / "config.yaml")
+    with pytest.raises(OptionError, match=message):
+        xLSTMLargeConfig.load(tmp_path / "config.yaml")
+    large_config().save(tmp_path / "config.json")

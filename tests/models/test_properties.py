@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import RNN, stack_layers
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers import CausalConv1d, LSTMSequence, base
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
@@ -315,9 +314,3 @@ def test_what_would_overflow_in_padding_does_not(dtype: Any) -> None:
     y, _, cache = layer.forward(x[:1, :3])
     alone = layer.backward(np.ones_like(y), cache)[2]
     assert grads["weight_hh_l0"] == alone["weight_hh_l0"] == 6
-
-
-def test_wrong_lengths_are_refused() -> None:
-    for wrong in (np.array([3]), np.array([3, 4]), np.array([-1, 2]), np.array([1.0, 2.0])):
-        with pytest.raises((ShapeError, OptionError, DTypeError), match="lengths: expected"):
-            build("mixed").forward(np.zeros((2, 3), int), lengths=wrong)

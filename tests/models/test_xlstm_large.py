@@ -5,9 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTMState, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.numerics import Array
-from tests.models.build import assert_close, build, draw_tokens, flat, large_config, make
+from numpy_xlstm import with_weight_mode, xLSTMLarge, xLSTMLargeConfig
+from tests.models.build import (
+    B,
+    T,
+    V,
+    assert_close,
+    build,
+    draw_tokens,
+    flat,
+    large_config,
+    make,
+)
 from tests.models.test_xlstm_lm_model import assert_deviation
 
 D, BLOCKS = 64, 3
@@ -46,84 +55,6 @@ def test_the_deviation_is_that_of_each_map() -> None:
         assert_deviation(part, SMALL)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_names_and_shapes_are_the_official_ones(bias: bool) -> None:
-    options = {"use_bias": bias, "num_blocks": 1}
-    single, fused = (make(large_config(weight_mode=m, **options)) for m in ("single", "fused"))
-    weights = {
-        "mlstm_layer.q": (6, 12),
-        "mlstm_layer.k": (6, 12),
-        "mlstm_layer.v": (12, 12),
-        "mlstm_layer.ogate_preact": (12, 12),
-        "mlstm_layer.igate_preact": (2, 12),
-        "mlstm_layer.fgate_preact": (2, 12),
-        "mlstm_layer.out_proj": (12, 12),
-        "ffn.proj_up_gate": (20, 12),
-        "ffn.proj_up": (20, 12),
-        "ffn.proj_down": (12, 20),
-        "norm_mlstm": (12,),
-        "norm_ffn": (12,),
-        "mlstm_layer.multihead_norm": (12,),
-    }
-    together = {
-        "mlstm_layer.qkv_opreact": ("q", "k", "v", "ogate_preact"),
-        "mlstm_layer.ifgate_preact": ("igate_preact", "fgate_preact"),
-        "ffn.proj_up_gate_z": ("proj_up_gate", "proj_up"),
-    }
-    assert _shapes(single) == _expected(weights, bias)
-    for name, parts in together.items():
-        layer = name.split(".")[0]
-        weights[name] = (sum(weights.pop(f"{layer}.{part}")[0] for part in parts), 12)
-    assert _shapes(fused) == _expected(weights, bias)
-
-
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in model.params.items()}
-
-
-def _expected(weights: dict[str, tuple[int, ...]], bias: bool) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (7, 12), "lm_head.weight": (7, 12)}
-    blocks = {f"blocks.0.{name}": shape for name, shape in weights.items()}
-    for name, shape in (blocks | {"out_norm": (12,)}).items():
-        shapes[f"backbone.{name}.weight"] = shape
-        if bias or ("gate_preact" in name and "ogate" not in name):
-            shapes[f"backbone.{name}.bias"] = shape[:1]
-    return shapes
-
-
-def fuse(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Convert weights of the single layout to the fused one."""
-    groups = {
-        "qkv_opreact": ("q", "k", "v", "ogate_preact"),
-        "ifgate_preact": ("igate_preact", "fgate_preact"),
-        "proj_up_gate_z": ("proj_up_gate", "proj_up"),
-    }
-    found: dict[str, list[Array]] = {}
-    for name, array in arrays.items():
-        *path, part, kind = name.split(".")
-        target = next((g for g, parts in groups.items() if part in parts), part)
-        found.setdefault(".".join((*path, target, kind)), []).append(array)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_both_layouts_are_one_model(bias: bool) -> None:
-    single, fused = (
-        make(large_config(weight_mode=mode, use_bias=bias)) for mode in ("single", "fused")
-    )
-    fused.load_state_dict(fuse(single.state_dict()))
-    assert fused.num_parameters == single.num_parameters
-    results = []
-    for model in (single, fused):
-        logits, after, cache = model.forward(draw_tokens())
-        _, dstate0, grads = model.backward(np.cos(logits), cache)
-        if model is single:
-            grads = fuse(grads)
-        results.append((flat(after, {"logits": logits}), flat(dstate0, grads)))
-    assert_close(results[1][0], results[0][0], 1e-13)
-    assert_close(results[1][1], results[0][1], 1e-12)
-
-
 @pytest.mark.parametrize("chunk_size", [1, 2, 5, 64])
 def test_the_chunk_size_changes_nothing(chunk_size: int) -> None:
     tokens, model = draw_tokens(23), build("large-single")
@@ -131,36 +62,6 @@ def test_the_chunk_size_changes_nothing(chunk_size: int) -> None:
     logits, after, _ = model.forward(tokens)
     got, got_after, _ = other.forward(tokens)
     assert_close(flat(got_after, {"logits": got}), flat(after, {"logits": logits}), 1e-11)
-
-
-def test_logits_stay_below_the_cap() -> None:
-    model = make(large_config(output_logit_soft_cap=2.0), scale=3.0)
-    plain = make(large_config(output_logit_soft_cap=None), scale=3.0)
-    capped, logits = model(draw_tokens())[0], plain(draw_tokens())[0]
-    assert np.abs(logits).max() > 2
-    np.testing.assert_allclose(capped, 2 * np.tanh(logits / 2), rtol=1e-12)
-
-
-def test_the_gates_are_capped() -> None:
-    """A bias of 1000 is capped: the model is the same with a bias of the cap."""
-    model = make(large_config(gate_soft_cap=3.0))
-    gate = "backbone.blocks.0.mlstm_layer.igate_preact"
-    results = []
-    for bias in (1e3, 1e6):
-        model.params[f"{gate}.bias"][...] = bias
-        logits, state = model(draw_tokens(1))
-        results.append(logits)
-        np.testing.assert_allclose(state[0].m, 3.0)
-    np.testing.assert_allclose(results[1], results[0], rtol=1e-12)
-
-
-def test_the_state_of_a_block_is_a_memory() -> None:
-    state = build("large-single").init_state(3)
-    assert [type(part) for part in state] == [mLSTMState, mLSTMState]
-    C, n, m = state[0]
-    assert n is not None
-    assert m is not None
-    assert (C.shape, n.shape, m.shape) == ((3, 2, 3, 6), (3, 2, 3), (3, 2))
 
 
 def test_the_size_of_the_7b_model() -> None:
@@ -178,3 +79,25 @@ def test_the_size_of_the_7b_model() -> None:
     assert make(tiny).num_parameters == count(tiny)
     big = xLSTMLargeConfig(embedding_dim=4096, num_heads=8, num_blocks=32, vocab_size=50304)
     assert count(big) == 6_865_424_896
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_both_layouts_are_one_model(bias: bool) -> None:
+    single = make(large_config(use_bias=bias))
+    fused = with_weight_mode(single, "fused")
+    assert fused.num_parameters == single.num_parameters
+    expected, got = (model.forward(draw_tokens()) for model in (single, fused))
+    assert_close(flat(got[1], {"y": got[0]}), flat(expected[1], {"y": expected[0]}), 1e-13)
+
+
+def test_caches_hold_what_the_options_of_their_models_were() -> None:
+    """A model with the same weights uses those of the cache, not its own."""
+    plain, dlogits = make(large_config()), np.random.default_rng(3).standard_normal((B, T, V))
+    options = {"gate_soft_cap": 2.0, "output_logit_soft_cap": 3.0, "eps": 0.1, "norm_eps": 0.2}
+    other = make(large_config(**options)).with_params(plain.params)
+    _, _, cache = other.forward(draw_tokens())
+    grads, same = (model.backward(dlogits, cache)[2] for model in (other, plain))
+    own = plain.backward(dlogits, plain.forward(draw_tokens())[2])[2]
+    for name, grad in grads.items():
+        np.testing.assert_array_equal(same[name], grad)
+    assert max(np.abs(own[name] - grad).max() for name, grad in grads.items()) > 1e-3

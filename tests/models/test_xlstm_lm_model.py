@@ -8,7 +8,6 @@ import pytest
 
 from numpy_xlstm import xLSTMLMModel
 from numpy_xlstm.errors import NonFiniteError, ShapeError
-from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.numerics import Array
 from tests.models.build import (
     B,
@@ -21,7 +20,6 @@ from tests.models.build import (
     mlstm_block,
     slstm_block,
 )
-from tests.samples import draw_like
 
 R, BIAS = "_recurrent_kernel_", "_bias_"
 CELL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell"
@@ -140,80 +138,6 @@ def test_other_starts_of_the_bias(kind: str) -> None:
     assert kernel.shape == (4, 64, 16)
     assert np.abs(kernel).max() <= 1 / 8
     assert kernel.std() == pytest.approx(1 / (8 * np.sqrt(3)), rel=0.05)
-
-
-# Parts
-
-
-def test_names_are_the_official_ones() -> None:
-    """One of each kind of block."""
-    model = build("mixed")
-    mlstm = [
-        "xlstm_norm.weight",
-        *(f"xlstm.{name}.weight" for name in ("proj_up", "q_proj", "k_proj", "v_proj")),
-        *(f"xlstm.conv1d.conv.{name}" for name in ("weight", "bias")),
-        *(
-            f"xlstm.mlstm_cell.{g}.{name}"
-            for g in ("igate", "fgate")
-            for name in ("weight", "bias")
-        ),
-        "xlstm.mlstm_cell.outnorm.weight",
-        "xlstm.learnable_skip",
-        "xlstm.proj_down.weight",
-    ]
-    slstm = [
-        "xlstm_norm.weight",
-        *(f"xlstm.conv1d.conv.{name}" for name in ("weight", "bias")),
-        *(f"xlstm.{name}.weight" for name in ("fgate", "igate", "zgate", "ogate")),
-        *(f"xlstm.slstm_cell.{name}" for name in (R, BIAS)),
-        "xlstm.group_norm.weight",
-        "ffn_norm.weight",
-        "ffn.proj_up.weight",
-        "ffn.proj_down.weight",
-    ]
-    names = {"token_embedding.weight", "lm_head.weight"}
-    names |= {"xlstm_block_stack.post_blocks_norm.weight"}
-    for n, parts in enumerate((mlstm, slstm, mlstm)):
-        names |= {f"xlstm_block_stack.blocks.{n}.{part}" for part in parts}
-    assert set(model.params) == names
-    assert "xlstm_block_stack.post_blocks_norm.weight" not in build("no-out-norm").params
-
-
-def test_the_places_of_the_blocks() -> None:
-    for places in ([], [0], [1, 2], "all"):
-        model = make(lm_config(slstm_at=places))
-        kinds = [isinstance(part, sLSTMBlockState) for part in model.init_state(1)]
-        assert kinds == [places == "all" or n in places for n in range(3)]
-    assert isinstance(make(lm_config()).init_state(1)[0], mLSTMBlockState)
-
-
-def test_the_number_of_parameters_of_the_readme_example() -> None:
-    """Count by hand: D = 128, 7 blocks, sLSTM at 1 with a feed-forward layer, inner width 256."""
-    config = lm_config(
-        mlstm_block=mlstm_block(num_heads=4, proj_factor=2.0, round_proj_up_to_multiple_of=64),
-        slstm_block=slstm_block(num_heads=4, ffn={"round_proj_up_to_multiple_of": 64}),
-        num_blocks=7,
-        embedding_dim=128,
-        vocab_size=50304,
-    )
-    mlstm = 128 + 2 * 256 * 128 + 3 * 64 * 16 + 5 * 256 + 2 * (768 * 4 + 4) + 2 * 256 + 128 * 256
-    slstm = 128 + 5 * 128 + 4 * 4 * 32 * 32 + (4 * 128 * 32 + 4 * 128) + 128
-    ffn = 128 + 3 * 192 * 128
-    expected = 2 * 50304 * 128 + 6 * mlstm + slstm + ffn + 128
-    assert xLSTMLMModel(config, dtype=np.float32).num_parameters == expected
-
-
-def test_fgate_feeds_the_input_gate() -> None:
-    """The first step from the empty state forgets nothing: igate has no gradient there.
-
-    The official package has the two names swapped, and keeps them for its checkpoints.
-    """
-    model, rng = build("slstm-only"), np.random.default_rng(1)
-    where = "xlstm_block_stack.blocks.0.xlstm"
-    logits, after, cache = model.forward(draw_tokens(1))
-    _, _, grads = model.backward(np.ones_like(logits), cache, draw_like(after, rng))
-    assert np.abs(grads[f"{where}.fgate.weight"]).max() > 0
-    assert not grads[f"{where}.igate.weight"].any()
 
 
 # Checkpoints

@@ -12,7 +12,7 @@ import pytest
 from numpy_xlstm import from_pretrained, save_pretrained, xLSTMBlockStack, xLSTMLMModel
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from tests.models.build import assert_same, draw_input, fill, lm_config, make, slstm_block
+from tests.models.build import assert_same, draw_input, fill, make, slstm_block
 from tests.parity.official import (
     PAPER,
     REASON,
@@ -20,6 +20,7 @@ from tests.parity.official import (
     assert_exact,
     cells,
     official,
+    paper,
     safetensors,
     scramble,
     stack_of,
@@ -35,7 +36,7 @@ omegaconf = pytest.importorskip("omegaconf", reason=REASON.format("omegaconf"))
 ACT_FNS = sorted(ACTIVATIONS.keys() - {"gelu_tanh"})
 CONFIGS: dict[str, Callable[[], Any]] = {
     **PAPER,
-    **{f: partial(lm_config, slstm_block=slstm_block(ffn={"act_fn": f})) for f in ACT_FNS},
+    **{f: partial(paper, slstm_block=slstm_block(ffn={"act_fn": f})) for f in ACT_FNS},
     "stack": lambda: stack_of(PAPER["mixed"]()),
 }
 """Their language models and their stack, also with every activation that is written."""
