@@ -6,6 +6,7 @@ comparisons, so that each case of a maximum is one test.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -196,36 +197,12 @@ def _check(cell: Any, layer: Any, state: Any, new: Symbols) -> Any:
     return cache
 
 
-def _check_one_unit(cell: Any, state: Any, gates: int, **more: Any) -> Any:
+def _check_one_unit(cell: Any, state: Any, gates: int, b: float = 0, **more: Any) -> Any:
     """A cell of one unit, whose W, R and b have a row for each gate."""
-    new, own = Symbols(**more.pop("given", {})), more.pop("params", {})
+    new, own = Symbols(b=b), more.pop("params", {})
     params = new.arrays(W=(gates, 1), R=(gates, 1), b=(gates,), **own)
     before = state(**new.arrays(**dict.fromkeys(state._fields, (1, 1))))
     return _check(cell, SimpleNamespace(params=params, **more), before, new)
-
-
-def _check_lstm(cell: Any) -> None:
-    _check_one_unit(cell, LSTMState, 4)
-
-
-def _check_peephole(cell: Any) -> None:
-    _check_one_unit(cell, LSTMState, 4, params={"P": (3,)})
-
-
-def _check_gru(cell: Any) -> None:
-    _check_one_unit(cell, GRUState, 3, params={"b_h": (3,)})
-
-
-def _check_original_gru(cell: Any) -> None:
-    _check_one_unit(cell, GRUState, 3)
-
-
-def _check_elman(cell: Any, nonlinearity: str = "tanh", b: float = 0) -> Any:
-    return _check_one_unit(cell, ElmanState, 1, given={"b": b}, nonlinearity=nonlinearity)
-
-
-def _check_lstmp(cell: Any) -> None:
-    _check_one_unit(cell, LSTMState, 4, params={"W_hr": (1, 1)})
 
 
 def _check_slstm(cell: Any, forget_gate: str = "sigmoid", m: float = 5) -> None:
@@ -252,12 +229,14 @@ def _check_mlstm(cell: Any, gates: tuple[str, str] = ("exp", "sigmoid"), **given
 
 
 CHECKS: dict[Any, Callable[..., Any]] = {
-    LSTMCell: _check_lstm,
-    PeepholeLSTMCell: _check_peephole,
-    LSTMPCell: _check_lstmp,
-    GRUCell: _check_gru,
-    OriginalGRUCell: _check_original_gru,
-    ElmanCell: _check_elman,
+    LSTMCell: partial(_check_one_unit, state=LSTMState, gates=4),
+    PeepholeLSTMCell: partial(_check_one_unit, state=LSTMState, gates=4, params={"P": (3,)}),
+    LSTMPCell: partial(_check_one_unit, state=LSTMState, gates=4, params={"W_hr": (1, 1)}),
+    GRUCell: partial(_check_one_unit, state=GRUState, gates=3, params={"b_h": (3,)}),
+    OriginalGRUCell: partial(_check_one_unit, state=GRUState, gates=3),
+    ElmanCell: partial(_check_one_unit, state=ElmanState, gates=1, nonlinearity="tanh"),
+    sLSTMCell: _check_slstm,
+    mLSTMCell: _check_mlstm,
 }
 
 
@@ -267,13 +246,13 @@ def test_a_cell(cell: Any) -> None:
 
 
 def test_every_cell_is_here() -> None:
-    checked = {cell.__name__ for cell in (*CHECKS, sLSTMCell, mLSTMCell)}
+    checked = {cell.__name__ for cell in CHECKS}
     assert checked == {name for name in cells.__all__ if name.endswith("Cell")}
 
 
 @pytest.mark.parametrize(("b", "alive"), [(4, True), (-4, False)])
 def test_elman_with_relu(b: float, alive: bool) -> None:
-    assert (_check_elman(ElmanCell, "relu", b).h_pre > 0) == alive
+    assert (CHECKS[ElmanCell](ElmanCell, nonlinearity="relu", b=b).h_pre > 0) == alive
 
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
@@ -300,23 +279,21 @@ def test_mlstm_with_a_sigmoid_input_gate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "options", "cell", "line", "error"),
+    ("cell", "options", "line", "error"),
     [
-        (_check_lstm, {}, LSTMCell, "dc * c_prev", "dc * c"),
-        (_check_peephole, {}, PeepholeLSTMCell, "+ p_o * do_pre", ""),
-        (_check_lstmp, {}, LSTMPCell, "dc_next + dm * o", "dc_next + o"),
-        (_check_gru, {}, GRUCell, "r * dn_pre", "dn_pre"),
-        (_check_original_gru, {}, OriginalGRUCell, "+ r * ds", "+ ds"),
-        (_check_elman, {}, ElmanCell, "dh_pre.T @ h_prev", "dh_pre.T @ h_pre"),
+        (LSTMCell, {}, "dc * c_prev", "dc * c"),
+        (PeepholeLSTMCell, {}, "+ p_o * do_pre", ""),
+        (LSTMPCell, {}, "dc_next + dm * o", "dc_next + o"),
+        (GRUCell, {}, "r * dn_pre", "dn_pre"),
+        (OriginalGRUCell, {}, "+ r * ds", "+ ds"),
+        (ElmanCell, {}, "dh_pre.T @ h_prev", "dh_pre.T @ h_pre"),
         # Where log f + m₋ is the maximum, δf′ is not used: (stab.9).
-        (_check_slstm, {"m": -5}, sLSTMCell, "+ dn * n_prev", ""),
-        (_check_slstm, {"m": 5}, sLSTMCell, "dm_next - i * di", "dm_next"),
-        (_check_mlstm, {"m": 6, "b_q": -4}, mLSTMCell, "-np.sign(qn.real) * S", "-S"),
-        (_check_mlstm, {"m": 6}, mLSTMCell, "dm - i * di", "dm"),
+        (sLSTMCell, {"m": -5}, "+ dn * n_prev", ""),
+        (sLSTMCell, {"m": 5}, "dm_next - i * di", "dm_next"),
+        (mLSTMCell, {"m": 6, "b_q": -4}, "-np.sign(qn.real) * S", "-S"),
+        (mLSTMCell, {"m": 6}, "dm - i * di", "dm"),
     ],
 )
-def test_an_error_is_found(
-    check: Callable[..., Any], options: dict[str, float], cell: Any, line: str, error: str
-) -> None:
+def test_an_error_is_found(cell: Any, options: dict[str, float], line: str, error: str) -> None:
     with pytest.raises(AssertionError):
-        check(spoiled(cell, line, error), **options)
+        CHECKS[cell](spoiled(cell, line, error), **options)

@@ -12,6 +12,7 @@ from numpy_xlstm import (
     GRU,
     LSTM,
     FeedForwardConfig,
+    LayerNorm,
     gradcheck,
     mLSTM,
     mLSTMBlock,
@@ -32,6 +33,7 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.gradcheck.report import Report
 from numpy_xlstm.models import LanguageModel, xLSTMLargeLayer
+from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import times
@@ -281,6 +283,9 @@ BLOCKS: dict[str, Callable[..., Any]] = {
     "xLSTMLargeLayer": lambda **o: xLSTMLargeLayer(large_config(embedding_dim=D), **o),
     "xLSTMLargeBlock": lambda **o: xLSTMLargeBlock(
         large_config(embedding_dim=D, weight_mode="fused", use_bias=True), **o
+    ),
+    "ResidualBlock": lambda dtype, rng: ResidualBlock(
+        LSTM(D, D, 2, dtype=dtype, rng=rng), LayerNorm(D, dtype=dtype)
     ),
 }
 """Layers, blocks and stacks on their own."""

@@ -90,51 +90,7 @@ def test_a_tied_head_that_is_not_in_the_file(transformers: Any, tmp_path: Path) 
     assert ours.params["lm_head.weight"] is not ours.params["embedding.weight"]
 
 
-HUB = {
-    "add_embedding_dropout": False,
-    "add_forward_backend_padding": False,
-    "add_out_norm": True,
-    "add_post_blocks_norm": True,
-    "add_post_norm": False,
-    "add_qk_norm": False,
-    "architectures": ["xLSTMForCausalLM"],
-    "autocast_kernel_dtype": "bfloat16",
-    "bos_token_id": 0,
-    "cell_norm_eps": 1e-06,
-    "chunk_size": 64,
-    "chunkwise_kernel": "chunkwise--triton_xl_chunk",
-    "embedding_dim": 64,
-    "eos_token_id": 2,
-    "eps": 1e-06,
-    "ffn_proj_factor": 2.667,
-    "ffn_round_up_to_multiple_of": 64,
-    "force_bos_token_insert": True,
-    "gate_soft_cap": 15.0,
-    "head_dim": 32,
-    "igate_bias_init_range": -10.0,
-    "inference_state_dtype": "float32",
-    "mlstm_round_up_to_multiple_of": 64,
-    "mode": "inference",
-    "model_type": "xlstm",
-    "norm_eps": 1e-06,
-    "norm_reduction_force_float32": True,
-    "num_blocks": 2,
-    "num_heads": 2,
-    "output_logit_soft_cap": 30.0,
-    "pad_token_id": 1,
-    "qk_dim_factor": 0.5,
-    "return_last_states": True,
-    "sequence_kernel": "native_sequence__triton",
-    "step_kernel": "triton",
-    "tie_word_embeddings": False,
-    "torch_dtype": "float32",
-    "transformers_version": "4.48.0.dev0",
-    "use_bias": False,
-    "use_cache": True,
-    "v_dim_factor": 1.0,
-    "vocab_size": 31,
-    "weight_mode": "single",
-}
+HUB = json.loads(Path(__file__).with_name("xlstm-7b-config.json").read_text("utf-8"))
 """The fields of the published xLSTM 7B, of a smaller model."""
 
 

@@ -1,6 +1,7 @@
 """Generation compared with transformers: the same ids, stops and probabilities."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,45 +43,50 @@ def theirs(**options: Any) -> Any:
     return model
 
 
-def continued(model: Any, ids: Any, **options: Any) -> list[list[int]]:
-    found = model.generate(torch.tensor(ids), attention_mask=torch.ones(ids.shape), **options)
-    return [[int(token) for token in row] for row in found]
-
-
-def test_greedy_ids(tmp_path: Path) -> None:
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Any, Any]:
+    """Their model, and ours from its checkpoint."""
     model = theirs()
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path / "theirs")
+    return model, from_pretrained(tmp_path / "theirs")
+
+
+def continued(model: Any, ids: Any, **options: Any) -> list[list[int]]:
+    mask = torch.ones(ids.shape)
+    rows: list[list[int]] = model.generate(
+        torch.tensor(ids), attention_mask=mask, **options
+    ).tolist()
+    return rows
+
+
+def test_greedy_ids(pair: tuple[Any, Any]) -> None:
+    model, ours = pair
     expected = continued(model, PROMPT, max_new_tokens=60)
-    assert from_pretrained(tmp_path).generate(PROMPT, max_new_tokens=60).tolist() == expected
+    assert ours.generate(PROMPT, max_new_tokens=60).tolist() == expected
     assert sum(len(set(row[4:])) for row in expected) > 30
     with pytest.warns(UserWarning, match="default `max_length`"):
         twenty = continued(model, PROMPT)
-    assert from_pretrained(tmp_path).generate(PROMPT).tolist() == twenty
+    assert ours.generate(PROMPT).tolist() == twenty
     assert len(twenty[0]) == 4 + 20
 
 
 @pytest.mark.parametrize("penalty", [1.2, 3.0])
-def test_the_repetition_penalty(penalty: float, tmp_path: Path) -> None:
-    model = theirs()
-    model.save_pretrained(tmp_path)
+def test_the_repetition_penalty(penalty: float, pair: tuple[Any, Any]) -> None:
+    model, ours = pair
     options: dict[str, Any] = {"max_new_tokens": 40, "repetition_penalty": penalty}
-    ids = from_pretrained(tmp_path).generate(PROMPT, **options)
-    assert ids.tolist() == continued(model, PROMPT, **options)
-    assert ids.tolist() != continued(model, PROMPT, max_new_tokens=40)
+    expected = continued(model, PROMPT, **options)
+    assert ours.generate(PROMPT, **options).tolist() == expected
+    assert expected != continued(model, PROMPT, max_new_tokens=40)
 
 
-def test_end_tokens_that_are_passed(tmp_path: Path) -> None:
-    model = theirs()
-    model.save_pretrained(tmp_path)
+def test_end_tokens_that_are_passed(pair: tuple[Any, Any]) -> None:
+    model, ours = pair
     free = continued(model, PROMPT, max_new_tokens=30)
     ends = [free[0][4 + 6], free[1][4 + 11]]
-    for end in (ends[0], ends):
-        options: dict[str, Any] = {"max_new_tokens": 30, "eos_token_id": end}
-        for pad in ({}, {"pad_token_id": 1}):
-            expected = continued(model, PROMPT, **options, **pad)
-            ours = from_pretrained(tmp_path)
-            assert ours.generate(PROMPT, **options, **pad).tolist() == expected
-            assert expected != free
+    for end, pad in product((ends[0], ends), ({}, {"pad_token_id": 1})):
+        options: dict[str, Any] = {"max_new_tokens": 30, "eos_token_id": end, **pad}
+        expected = continued(model, PROMPT, **options)
+        assert ours.generate(PROMPT, **options).tolist() == expected != free
 
 
 def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
@@ -104,19 +110,17 @@ def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
     assert continued(back, PROMPT, max_new_tokens=30) == expected
 
 
-def test_without_a_prompt_there_is_the_bos(tmp_path: Path) -> None:
-    model = theirs()
-    model.save_pretrained(tmp_path)
+def test_without_a_prompt_there_is_the_bos(pair: tuple[Any, Any]) -> None:
+    model, ours = pair
     expected = model.generate(max_new_tokens=9).tolist()
-    assert from_pretrained(tmp_path).generate(max_new_tokens=9).tolist() == expected
+    assert ours.generate(max_new_tokens=9).tolist() == expected
     assert expected[0][0] == 3
 
 
 def test_the_command_line_gives_their_ids(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pair: tuple[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = theirs()
-    model.save_pretrained(tmp_path / "theirs")
+    model, _ = pair
     expected = ",".join(map(str, continued(model, PROMPT[:1], max_new_tokens=30)[0])) + "\n"
     options = ["--ids", "5,9,33,2", "--max-new-tokens", "30", "--temperature", "0"]
     assert main(["generate", str(tmp_path / "theirs"), *options]) == 0
@@ -159,5 +163,5 @@ def test_probabilities(options: dict[str, Any]) -> None:
             scores = kind(options[name])(torch.tensor(PROMPT), scores)
     expected = scores.softmax(dim=-1).numpy()
     config = GenerationConfig(do_sample=True, **options)
-    found = probabilities(logits.numpy(), PROMPT.tolist(), config)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+    got = probabilities(logits.numpy(), PROMPT.tolist(), config)
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)

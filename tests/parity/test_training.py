@@ -43,30 +43,10 @@ class TorchLSTM(torch.nn.Module):  # type: ignore[misc, name-defined]
         return self.head(self.cell(self.embedding(ids))[0])
 
 
-OUR_NAMES = {
-    "cell.weight_ih_l0": "cell.W",
-    "cell.weight_hh_l0": "cell.R",
-    "cell.bias_ih_l0": "cell.b",
-}
-
-
 def lstm_pair() -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
     ours = fill(LanguageModel(V, 6, LSTM(6, 8, rng=rng), rng=rng), rng)
-    theirs = TorchLSTM(V, 6, 8).double()
-    if "cell.b" in ours.params:  # an LSTM with one bias
-        torch.nn.init.zeros_(theirs.cell.bias_hh_l0).requires_grad_(False)
-    with torch.no_grad():
-        for name, parameter in trained(theirs).items():
-            parameter.copy_(torch.tensor(ours.params[name]))
-    return ours, theirs
-
-
-def trained(theirs: Any) -> dict[str, Any]:
-    """Return their trained parameters, under our names if it is an LSTM with one bias."""
-    found = {name: p for name, p in theirs.named_parameters() if p.requires_grad}
-    names = OUR_NAMES if "cell.bias_hh_l0" not in found else {}
-    return {names.get(name, name): p for name, p in found.items()}
+    return ours, with_weights(TorchLSTM(V, 6, 8).double(), ours)
 
 
 def xlstm_pair(name: str) -> tuple[Any, Any]:
@@ -98,10 +78,11 @@ def draw_batches() -> list[Batch]:
 def groups(ours: Any, theirs: Any) -> list[dict[str, Any]]:
     """Return the parameters with and without decay in the official training, with their names."""
     decays = decay_rule(ours)
-    found: dict[bool, list[Any]] = {True: [], False: []}
-    for name, parameter in trained(theirs).items():
-        found[decays(name, ours.params[name])].append((name, parameter))
-    return [{"params": found[True]}, {"params": found[False], "weight_decay": 0.0}]
+    with_decay, without = list[Any](), list[Any]()
+    for name, parameter in theirs.named_parameters():
+        chosen = with_decay if decays(name, ours.params[name]) else without
+        chosen.append((name, parameter))
+    return [{"params": with_decay}, {"params": without, "weight_decay": 0.0}]
 
 
 def without_names(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -111,8 +92,8 @@ def without_names(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def train_ours(ours: Any, optimizer: AdamW, batches: list[Batch], first: int = 0) -> Any:
     state = TrainingState(ours, optimizer, np.random.default_rng(0), step=first)
     known: Any = {"schedule": SCHEDULE, "max_norm": MAX_NORM}
-    found = [(p.loss, p.grad_norm) for p in train(state, batches, Budget(steps=STEPS), **known)]
-    return np.array(found)
+    progress = train(state, batches, Budget(steps=STEPS), **known)
+    return np.array([(step.loss, step.grad_norm) for step in progress])
 
 
 def train_theirs(theirs: Any, optimizer: Any, batches: list[Batch], first: int = 0) -> Any:
@@ -121,18 +102,18 @@ def train_theirs(theirs: Any, optimizer: Any, batches: list[Batch], first: int =
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda epoch: SCHEDULE((first + epoch + 1) / STEPS)
     )
-    found = []
+    progress = []
     for batch in batches:
         logits = theirs(torch.tensor(batch.inputs))
         wanted = torch.tensor(np.where(np.asarray(batch.mask), batch.targets, -100))
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained(theirs).values(), MAX_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(theirs.parameters(), MAX_NORM)
         optimizer.step()
         schedule.step()
-        found.append((loss.item(), norm.item()))
-    return np.array(found)
+        progress.append((loss.item(), norm.item()))
+    return np.array(progress)
 
 
 @pytest.mark.parametrize("name", list(PAIRS))
@@ -142,10 +123,10 @@ def test_fifty_steps(name: str) -> None:
     optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
     reference = torch.optim.AdamW(groups(ours, theirs), **OPTIONS)
     batches = draw_batches()
-    found, expected = train_ours(ours, optimizer, batches), train_theirs(theirs, reference, batches)
+    got, expected = train_ours(ours, optimizer, batches), train_theirs(theirs, reference, batches)
     assert (expected[:, 1] > MAX_NORM).sum() > 0
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
-    for key, parameter in trained(theirs).items():
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
+    for key, parameter in theirs.named_parameters():
         difference = np.abs(ours.params[key] - parameter.detach().numpy()).max()
         assert difference <= 1e-12 * np.abs(ours.params[key]).max(), key
 
@@ -160,7 +141,7 @@ def as_tensors(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def copy_params(ours: Any, theirs: Any, *, here: bool) -> None:
-    for name, parameter in trained(theirs).items():
+    for name, parameter in theirs.named_parameters():
         if here:
             ours.params[name][...] = parameter.detach().numpy()
         else:
@@ -185,23 +166,23 @@ def test_twenty_steps_there_and_twenty_here(name: str, named: bool, tmp_path: Pa
     second = AdamW(ours.params, lr=7.0, weight_decay=0.5, decays=decay_rule(ours))
     write_torch_state(tmp_path / "there.safetensors", first.state_dict())
     state = read_torch_state(tmp_path / "there.safetensors")
-    second.load_state_dict(state, order=None if named else list(trained(theirs)))
+    second.load_state_dict(state, order=None if named else list(dict(theirs.named_parameters())))
     assert vars(second) | OPTIONS == vars(second)
     assert second.t == 20
-    found = train_ours(ours, second, batches[20:], first=20)
-    np.testing.assert_allclose(found, expected[20:], rtol=1e-12, atol=0)
+    got = train_ours(ours, second, batches[20:], first=20)
+    np.testing.assert_allclose(got, expected[20:], rtol=1e-12, atol=0)
 
     ours, theirs = PAIRS[name]()
     first_here = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
     train_ours(ours, first_here, batches[:20])
     copy_params(ours, theirs, here=False)
-    state = first_here.state_dict(format="torch", order=list(trained(theirs)))
+    state = first_here.state_dict(format="torch", order=list(dict(theirs.named_parameters())))
     write_torch_state(tmp_path / "here.safetensors", state)
     state = read_torch_state(tmp_path / "here.safetensors")
     second_there = torch.optim.AdamW(without_names(groups(ours, theirs)), lr=7.0)
     second_there.load_state_dict(as_tensors(state))
-    found = train_theirs(theirs, second_there, batches[20:], first=20)
-    np.testing.assert_allclose(found, expected[20:], rtol=1e-12, atol=0)
+    got = train_theirs(theirs, second_there, batches[20:], first=20)
+    np.testing.assert_allclose(got, expected[20:], rtol=1e-12, atol=0)
 
 
 def test_moments_have_the_layout_of_their_parameter() -> None:
