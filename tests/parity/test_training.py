@@ -21,7 +21,15 @@ from numpy_xlstm.training import (
     write_torch_state,
 )
 from tests.models.build import V, fill
-from tests.parity.official import CELL, PAPER, cells, official, torch, translated, with_weights
+from tests.parity.official import (
+    CELL,
+    PAPER,
+    in_cuda_layout,
+    official,
+    torch,
+    translated,
+    with_weights,
+)
 
 STEPS = 50
 SCHEDULE = warmup_cosine(warmup=0.2, final=0.1)
@@ -190,26 +198,17 @@ def test_moments_have_the_layout_of_their_parameter() -> None:
     ours, _ = xlstm_pair("mixed")
     optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
     train_ours(ours, optimizer, draw_batches()[:2])
-    config = translated(ours.config.slstm_block.slstm)
-    config.embedding_dim = config.hidden_size = ours.config.embedding_dim
-    vanilla = cells.sLSTMCell(config)
-    cuda = cells.sLSTMCell_cuda(config, skip_backend_init=True)
-    names = list(ours.params)
-    state = optimizer.state_dict(format="torch", order=names, layout="cuda")
-    by_name = dict(
-        zip(
-            (name for group in state["param_groups"] for name in group["param_names"]),
-            state["state"].values(),
-            strict=True,
-        )
-    )
+    layer = translated(ours.config.slstm_block.slstm)
+    layer.embedding_dim = layer.hidden_size = ours.config.embedding_dim
+    state = optimizer.state_dict(format="torch", order=list(ours.params), layout="cuda")
+    names = [name for group in state["param_groups"] for name in group["param_names"]]
+    entries = dict(zip(names, state["state"].values(), strict=True))
     for key, moments in (("exp_avg", optimizer.m), ("exp_avg_sq", optimizer.v)):
-        R, b = (moments[f"{CELL}.{name}"] for name in ("_recurrent_kernel_", "_bias_"))
-        R = cuda._recurrent_kernel_ext2int(vanilla._recurrent_kernel_int2ext(torch.tensor(R)))
-        b = cuda._bias_ext2int(vanilla._bias_int2ext(torch.tensor(b)))
-        np.testing.assert_array_equal(by_name[f"{CELL}._recurrent_kernel_"][key], R.numpy())
-        np.testing.assert_array_equal(by_name[f"{CELL}._bias_"][key], b.numpy())
-        assert (by_name[f"{CELL}._bias_"][key] != moments[f"{CELL}._bias_"]).any()
+        stored = [f"{CELL}.{name}" for name in ("_recurrent_kernel_", "_bias_")]
+        tensors = {name: torch.tensor(moments[name]) for name in stored}
+        for name, expected in in_cuda_layout(tensors, layer).items():
+            np.testing.assert_array_equal(entries[name][key], expected.numpy())
+            assert (entries[name][key].ravel() != moments[name].ravel()).any()
     other = AdamW(ours.params, decays=decay_rule(ours))
     other.load_state_dict(state)
     for name, array in optimizer.state_dict().items():

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTMState, xLSTMLarge, xLSTMLargeConfig
+from numpy_xlstm import from_official_state, mLSTMState, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.numerics import Array
-from tests.models.build import distance
+from tests.models.build import distance, flat
 from tests.parity.outside.suite import Case
 
 B, T, V = 2, 37, 11
@@ -121,20 +121,6 @@ def logits_of(own: bool, theirs: Any, tokens: Array, memory: Any) -> tuple[Any, 
     return code(own).soft_cap(theirs.lm_head(out.last_hidden_state), cap), out.cache
 
 
-def arrays_of(memory: Any, ours: Any) -> dict[str, Array]:
-    """Convert their memory to a state of this package."""
-    root = np.sqrt(ours.config.qk_dim // ours.config.num_heads)
-    found: dict[str, Array] = {}
-    for n, (C, vector, m) in memory.rnn_state.items():
-        parts = {"C": C.detach() / root, "n": vector.detach() / root, "m": m.detach()[..., 0]}
-        found |= {f"{n}.{name}": part.numpy() for name, part in parts.items()}
-    return found
-
-
-def state_of(state: Any) -> dict[str, Array]:
-    return {f"{n}.{k}": a for n, s in enumerate(state) for k, a in s._asdict().items()}
-
-
 def _tokens(steps: int) -> Array:
     return np.random.default_rng(2).integers(0, V, (B, steps))
 
@@ -183,9 +169,9 @@ def steps(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
         for part in (tokens[:, :16], *np.split(tokens[:, 16:], T - 16, axis=1)):
             expected, memory = logits_of(own, theirs, part, memory)
             logits, now = ours(part, now)
-            got = {"y": logits, **state_of(now)}
-            wanted = {"y": expected.numpy(), **arrays_of(memory, ours)}
-            worst = max(worst, distance(got, wanted)[0])
+            got = flat(now, {"y": logits})
+            their_state = from_official_state(ours, memory.rnn_state)
+            worst = max(worst, distance(got, flat(their_state, {"y": expected.numpy()}))[0])
     return worst
 
 
