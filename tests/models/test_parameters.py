@@ -15,10 +15,17 @@ from tests.models.build import (
     CONFIGS,
     EVERY_MODEL,
     MAIN_MODELS,
+    B,
+    V,
     assert_same,
     build,
     draw_tokens,
+    lm_config,
+    make,
 )
+
+R, BIAS = "_recurrent_kernel_", "_bias_"
+CELL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell"
 
 # Parameters
 
@@ -142,3 +149,82 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
     assert np.isfinite(load_checkpoint(path).model.params["lm_head.weight"]).all()
+
+
+def test_a_tied_head_is_in_the_state_dict_and_not_among_the_parameters() -> None:
+    model = build("tied")
+    assert "lm_head.weight" not in model.params
+    arrays = model.state_dict()
+    np.testing.assert_array_equal(arrays["lm_head.weight"], arrays["token_embedding.weight"])
+    assert not np.shares_memory(arrays["lm_head.weight"], arrays["token_embedding.weight"])
+    other = build("tied", seed=2)
+    arrays.pop("lm_head.weight")
+    other.load_state_dict(arrays)
+    assert_same(other.params, model.params)
+
+
+def test_a_tied_head_that_is_not_the_embedding_is_refused() -> None:
+    model = build("tied")
+    arrays = build("tied", seed=2).state_dict()
+    arrays["lm_head.weight"][0, 0] += 1
+    before = {name: array.copy() for name, array in model.params.items()}
+    message = r"lm_head\.weight: expected the same numbers as token_embedding\.weight; got others"
+    with pytest.raises(ShapeError, match=message):
+        model.load_state_dict(arrays)
+    arrays.pop("token_embedding.weight")
+    with pytest.raises(ShapeError, match=r"expected \['token_embedding\.weight'\] too"):
+        model.load_state_dict(arrays)
+    assert_same(model.params, before)
+
+
+def test_tied_weights_are_one_matrix() -> None:
+    model = build("tied")
+    assert model.tied
+    assert model.head.params["weight"] is model.params["token_embedding.weight"]
+    clone = model.with_params({name: 2 * array for name, array in model.params.items()})
+    assert clone.head.params["weight"] is clone.params["token_embedding.weight"]
+    assert not build("mixed").tied
+
+
+def test_the_order_of_the_cuda_backend_is_put_right() -> None:
+    """R is (NH, DH in, gate, DH out) there, and b (NH, gate, DH), in two or three dimensions."""
+    model, other = build("mixed"), build("mixed", seed=2)
+    arrays = model.state_dict()
+    kernel, bias = arrays[f"{CELL}.{R}"], arrays[f"{CELL}.{BIAS}"]
+    NH, DH = 2, 4
+    cuda = np.empty((NH, DH, 4, DH))
+    for head, gate, into, out in np.ndindex(NH, 4, DH, DH):
+        cuda[head, into, gate, out] = kernel[head, gate * DH + out, into]
+    heads = np.empty((NH, 4, DH))
+    for gate, head, unit in np.ndindex(4, NH, DH):
+        heads[head, gate, unit] = bias[(gate * NH + head) * DH + unit]
+    for shape in ((-1,), (NH, 4, DH)):
+        arrays[f"{CELL}.{R}"] = cuda.reshape(NH, DH, 4 * DH)
+        arrays[f"{CELL}.{BIAS}"] = heads.reshape(shape)
+        other.load_state_dict(arrays)
+        assert_same(other.params, model.params)
+        other.params[f"{CELL}.{R}"][...] = 0
+
+
+def test_other_float_dtypes_are_cast() -> None:
+    model = build("mixed")
+    arrays = {name: array.astype(np.float16) for name, array in model.state_dict().items()}
+    model.load_state_dict(arrays)
+    for name, array in model.params.items():
+        assert array.dtype == np.float64
+        np.testing.assert_array_equal(array, arrays[name].astype(np.float64))
+    model.load_state_dict({name: array.tolist() for name, array in arrays.items()})
+
+
+def test_numbers_that_do_not_fit_the_dtype_are_refused() -> None:
+    model = build("mixed", dtype=np.float32)
+    arrays = {name: array.astype(np.float64) for name, array in model.state_dict().items()}
+    arrays["lm_head.weight"][0, 0] = 1e300
+    with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match=r"lm_head\.weight"):
+        model.load_state_dict(arrays)
+
+
+def test_a_vocabulary_of_one_token() -> None:
+    model = make(lm_config(vocab_size=1))
+    assert model(np.zeros((B, 3), int))[0].shape == (B, 3, 1)
+    assert build("mixed")(draw_tokens())[0].shape == (B, 5, V)

@@ -1,11 +1,9 @@
-"""xLSTM Large: initial values, parts, and equality of its two weight layouts."""
-
-from typing import Any
+"""xLSTM Large: chunks, both layouts of its weights, its caches and its size."""
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import with_weight_mode, xLSTMLarge, xLSTMLargeConfig
+from numpy_xlstm import with_weight_mode, xLSTMLargeConfig
 from tests.models.build import (
     B,
     T,
@@ -17,42 +15,6 @@ from tests.models.build import (
     large_config,
     make,
 )
-from tests.models.test_xlstm_lm_model import assert_deviation
-
-D, BLOCKS = 64, 3
-SMALL = np.sqrt(2 / (5 * D))
-WANG = 2 / (BLOCKS * np.sqrt(D))
-
-
-def fresh(mode: Any, **options: Any) -> xLSTMLarge:
-    sizes = {"embedding_dim": D, "num_blocks": BLOCKS, "num_heads": 4, "vocab_size": 200}
-    config = large_config(weight_mode=mode, use_bias=True, **(sizes | options))
-    return xLSTMLarge(config, rng=np.random.default_rng(1))
-
-
-@pytest.mark.parametrize("mode", ["single", "fused"])
-def test_how_it_starts(mode: str) -> None:
-    """Maps have small init, those into the residual stream Wang init; biases of maps are 0."""
-    params = fresh(mode).params
-    for name, array in params.items():
-        map_name, kind = name.rsplit(".", 2)[-2:]
-        if map_name in ("igate_preact", "fgate_preact", "ifgate_preact"):
-            starts = {"igate_preact": [-10] * 4, "fgate_preact": [3, 4, 5, 6]}
-            gates = starts.get(map_name, [-10] * 4 + [3, 4, 5, 6])
-            np.testing.assert_array_equal(array, gates if kind == "bias" else 0 * array)
-        elif kind == "bias" or "norm" in name:
-            assert (array == (0 if kind == "bias" else 1)).all(), name
-        else:
-            assert_deviation(array, WANG if map_name in ("out_proj", "proj_down") else SMALL)
-
-
-def test_the_deviation_is_that_of_each_map() -> None:
-    """In a fused matrix, q and v each have this init."""
-    params = fresh("fused").params
-    rows = params["backbone.blocks.0.mlstm_layer.qkv_opreact.weight"]
-    assert rows.shape == (32 + 32 + 64 + 64, D)
-    for part in np.split(rows, [32, 64, 128]):
-        assert_deviation(part, SMALL)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 5, 64])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTMState, sLSTM, sLSTMState
+from numpy_xlstm import mLSTMState, sLSTM
 from numpy_xlstm.conformance.catalogue import OVER_MEMORY
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -24,48 +24,25 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.numerics import Array
 from tests.layers.points import filled
+from tests.parity.autograd import Arrays, Ours, both, of_layer, of_recurrent
 from tests.variants import assert_close
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 functional = torch.nn.functional
 
-Arrays = tuple[Array, ...]
 TOLERANCE = 1e-12
 
 
 def compare(
-    ours: Callable[..., tuple[Arrays, Callable[..., Arrays]]],
+    ours: Ours,
     theirs: Callable[..., Any],
     inputs: Arrays,
     gradients: tuple[float, float] = (TOLERANCE, 0),
 ) -> None:
-    """Compare outputs, and gradients of all inputs with random cotangents of the outputs.
-
-    ``ours`` returns the outputs and a function of their cotangents, and ``theirs`` the outputs.
-    """
-    leaves = [torch.tensor(array, requires_grad=True) for array in inputs]
-    expected = theirs(*leaves)
-    outputs, backward = ours(*inputs)
-    rng = np.random.default_rng(7)
-    cotangents = [rng.standard_normal(y.shape) for y in outputs]
-    sum((y * torch.tensor(dy)).sum() for y, dy in zip(expected, cotangents, strict=True)).backward()
-    assert_close(outputs, tuple(y.detach().numpy() for y in expected), TOLERANCE)
-    assert_close(backward(*cotangents), tuple(leaf.grad.numpy() for leaf in leaves), *gradients)
-
-
-def of_layer(layer: Any) -> Callable[..., tuple[Arrays, Callable[..., Arrays]]]:
-    """Return a function of x and of the parameters, in order."""
-
-    def run(x: Array, *_: Array) -> tuple[Arrays, Callable[..., Arrays]]:
-        y, cache = layer.forward(x)
-
-        def backward(dy: Array) -> Arrays:
-            dx, grads = layer.backward(dy, cache)
-            return dx, *(grads[name] for name in layer.params)
-
-        return (y,), backward
-
-    return run
+    """Compare outputs, and gradients of all inputs, with the tolerances of the latter."""
+    got, expected = both(ours, theirs, inputs)
+    assert_close(got.outputs, expected.outputs, TOLERANCE)
+    assert_close(got.gradients, expected.gradients, *gradients)
 
 
 def by_group(x: Any, w: Any, b: Any, eps: float) -> Any:
@@ -143,22 +120,14 @@ def test_causal_convolution(B: int, T: int, D: int, K: int, bias: bool) -> None:
     rng = np.random.default_rng(T)
     layer = filled(CausalConv1d(D, K, bias), rng)
 
-    def ours(x: Array, state: Array, *_: Array) -> tuple[Arrays, Callable[..., Arrays]]:
-        y, after, cache = layer.forward(x, state)
-
-        def backward(dy: Array, dafter: Array) -> Arrays:
-            dx, dstate, grads = layer.backward(dy, cache, dafter)
-            return dx, dstate, *(grads[name] for name in layer.params)
-
-        return (y, after), backward
-
-    def theirs(x: Any, state: Any, *params: Any) -> list[Any]:
+    def theirs(x: Any, *tensors: Any) -> list[Any]:
+        *params, state = tensors
         padded = torch.cat((state, x), dim=1)
         y = functional.conv1d(padded.transpose(1, 2), *params, groups=D).transpose(1, 2)
         return [y, padded[:, T:]]
 
     x, state = rng.standard_normal((B, T, D)), rng.standard_normal((B, K - 1, D))
-    compare(ours, theirs, (x, state, *layer.params.values()))
+    compare(of_recurrent(layer), theirs, (x, *layer.params.values(), state))
 
 
 def imported(name: str) -> Any:
@@ -173,27 +142,17 @@ def test_slstm(B: int, T: int, NH: int, DH: int, with_state: bool) -> None:
     vanilla = imported("xlstm.blocks.slstm.src.vanilla")
     pointwise = imported("xlstm.blocks.slstm.src.vanilla.slstm").slstm_forward_pointwise
     rng, H = np.random.default_rng(T), NH * DH
-    layer = sLSTM(4 * H, H, NH)  # W is the identity, as x are pre-activations there
+    layer = filled(sLSTM(3, H, NH), rng)
 
-    def ours(x: Array, R: Array, b: Array, *state: Array) -> tuple[Arrays, Callable[..., Arrays]]:
-        cell = layer.with_params({"W": np.eye(4 * H), "R": R, "b": b})
-        y, after, cache = cell.forward(x, sLSTMState(*state) if state else None)
-
-        def backward(dy: Array, *dafter: Array) -> Arrays:
-            dx, dstate, grads = cell.backward(dy, cache, sLSTMState(*dafter))
-            return dx, grads["R"], grads["b"], *(dstate if state else ())
-
-        return (y, *after), backward
-
-    def theirs(x: Any, R: Any, b: Any, *state: Any) -> list[Any]:
+    def theirs(x: Any, W: Any, R: Any, b: Any, *state: Any) -> list[Any]:
         start = torch.stack(state) if state else torch.zeros(4, B, H, dtype=torch.float64)
-        states = vanilla.slstm_forward(x.transpose(0, 1), start, R, b, pointwise)[0]
+        pre = (x @ W.T).transpose(0, 1)
+        states = vanilla.slstm_forward(pre, start, R, b, pointwise)[0]
         return [states[0, 1:].transpose(0, 1), *states[:, -1]]
 
-    h, c, n, m = rng.standard_normal((4, B, H))
-    x, params = rng.standard_normal((B, T, 4 * H)), (layer.params["R"], layer.params["b"])
-    drawn = (rng.standard_normal(array.shape) for array in params)
-    compare(ours, theirs, (x, *drawn, *((h, c, np.abs(n) + 1, m) if with_state else ())))
+    x, (h, c, n, m) = rng.standard_normal((B, T, 3)), rng.standard_normal((4, B, H))
+    state = (h, c, np.abs(n) + 1, m) if with_state else ()
+    compare(of_recurrent(layer), theirs, (x, *layer.params.values(), *state))
 
 
 def recurrent(*tensors: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from numpy_xlstm import GRU, LSTM, RNN
 from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
+from tests.parity.autograd import both, of_recurrent
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 pytest.importorskip("expecttest", reason="expecttest (the extra 'peers') is not installed")
@@ -136,53 +137,33 @@ def test_the_start_is_that_of_pytorch(kind: str) -> None:
 
 def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None) -> float:
     """Run both with the same weights; return the largest :func:`distance`."""
-    rng = np.random.default_rng(0)
     ours.load_state_dict(theirs.state_dict())
-    known = {} if lengths is None else {"lengths": lengths}
-    y, after, cache = ours.forward(x, state, **known)
-    dy, dafter = (
-        rng.standard_normal(y.shape),
-        tree_map(lambda a: rng.standard_normal(a.shape), after),
-    )
-    dx, dstate0, grads = ours.backward(dy, cache, dafter)
 
-    tx, tstate = leaf(x), tuple(leaf(a) for _, a in leaves("", state))
-    given = [tx] if lengths is None else [packed(tx, lengths, ours.batch_first)]
-    if tstate:
-        given.append(tstate if len(tstate) > 1 else tstate[0])
-    out, last = theirs(*given)
-    if lengths is not None:
-        total = x.shape[1 if ours.batch_first else 0]
-        out, _ = rnn.pad_packed_sequence(out, ours.batch_first, total_length=total)
-    results = [out, *(last if isinstance(last, tuple) else (last,))]
-    cotangents = [dy, *(d for _, d in leaves("", dafter))]
-    sum((r * torch.tensor(d)).sum() for r, d in zip(results, cotangents, strict=True)).backward()
+    def run(x: Any, *tensors: Any) -> list[Any]:
+        theirs._flat_weights = list(tensors[: len(ours.params)])  # those that it reads
+        start, given = tensors[len(ours.params) :], x
+        if lengths is not None:
+            given = rnn.pack_padded_sequence(
+                x, torch.tensor(lengths), ours.batch_first, enforce_sorted=False
+            )
+        y, last = theirs(given, *((start if len(start) > 1 else start[0],) if start else ()))
+        if lengths is not None:
+            total = x.shape[1 if ours.batch_first else 0]
+            y, _ = rnn.pad_packed_sequence(y, ours.batch_first, total_length=total)
+        return [y, *(last if isinstance(last, tuple) else (last,))]
 
-    got = [y, *(a for _, a in leaves("", after)), dx]
-    expected = [*(numpy(r) for r in results), numpy(tx.grad)]
-    if tstate:
-        got += [a for _, a in leaves("", dstate0)]
-        expected += [numpy(t.grad) for t in tstate]
-    assert grads.keys() == dict(theirs.named_parameters()).keys()
-    got += [grads[name] for name, _ in theirs.named_parameters()]
-    expected += [numpy(weight.grad) for _, weight in theirs.named_parameters()]
-    return max(distance(a, b) for a, b in zip(got, expected, strict=True))
+    assert list(ours.params) == [name for name, _ in theirs.named_parameters()]
+    options = {} if lengths is None else {"lengths": lengths}
+    inputs = (x, *ours.params.values(), *(array for _, array in leaves("", state)))
+    got, expected = both(of_recurrent(ours, **options), run, inputs)
+    pairs = [pair for a, b in zip(got, expected, strict=True) for pair in zip(a, b, strict=True)]
+    return max(distance(a, b) for a, b in pairs)
 
 
 def distance(a: Array, b: Array) -> float:
     """max |a − b|, relative to the largest entry of b if that is above 1."""
     assert a.shape == b.shape
     return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
-
-
-def packed(x: Any, lengths: Array, batch_first: bool) -> Any:
-    """Pack a tensor, and let the padded tensor collect its gradient."""
-    return rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=False)
-
-
-def leaf(array: Array) -> Any:
-    """A tensor that gets a gradient."""
-    return torch.tensor(array, requires_grad=True)
 
 
 def numpy(tensors: Any) -> Any:

@@ -5,6 +5,7 @@ n never falls below 1. In its GRU, R and the biases start with the rows of the c
 z have one bias each.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,15 +14,16 @@ import pytest
 
 from numpy_xlstm import (
     LSTMState,
+    SequenceLayer,
     lstm_recurrent,
     lstm_recurrent_backward,
     slstm_recurrent,
     slstm_recurrent_backward,
     sLSTMState,
 )
-from numpy_xlstm.cells import unroll, unroll_backward
 from numpy_xlstm.numerics import Array
-from tests.cells.custom_cells import build, normal
+from tests.cells.custom_cells import build
+from tests.parity.autograd import Arrays, Ours, both, of_recurrent
 from tests.parity.outside.suite import Case, error
 
 KERNELS: dict[str, Any] = {
@@ -45,61 +47,55 @@ def with_kernel(function: str, B: int, T: int, NH: int, DH: int, seed: int) -> f
     torch, vanilla, pointwise = _modules(function)
     rng, H = np.random.default_rng(seed), NH * DH
     forward, backward, kind = KERNELS[function]
+
+    def ours(Wx: Array, R: Array, *state: Array) -> tuple[Arrays, Callable[..., Arrays]]:
+        y, after, cache = forward(Wx, R, kind(*state))
+
+        def gradients(dy: Array, *dafter: Array) -> Arrays:
+            dWx, dR, dstate = backward(dy, cache, kind(*dafter))
+            return dWx, dR, *dstate
+
+        return (y, *after), gradients
+
+    def theirs(Wx: Any, R: Any, *state: Any) -> list[Any]:
+        start = torch.stack(state).reshape(-1, B, NH, DH).swapaxes(0, 1)[None]
+        pre = Wx.reshape(B, T, 4, NH, DH).swapaxes(0, 1)
+        R = R.reshape(NH, 4, DH, DH).permute(0, 3, 1, 2)
+        b = torch.zeros(4, NH, DH, dtype=torch.float64)
+        states, last = vanilla.flashrnn_forward(pre, start, R, b, pointwise)
+        y = states[:, :, 0].swapaxes(0, 1).reshape(B, T, H)
+        return [y, *last[0].swapaxes(0, 1).reshape(-1, B, H)]
+
     Wx, R = rng.standard_normal((B, T, 4 * H)), rng.standard_normal((NH, 4 * DH, DH))
     state = rng.standard_normal((len(kind._fields), B, H))
     if function == "slstm":
         state[2] = 1 + np.abs(state[2])
-    theirs = (
-        torch.tensor(Wx.reshape(B, T, 4, NH, DH).swapaxes(0, 1).copy(), requires_grad=True),
-        torch.tensor(state.reshape(-1, B, NH, DH).swapaxes(0, 1)[None].copy(), requires_grad=True),
-        torch.tensor(R.reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2).copy(), requires_grad=True),
-    )
-    b = torch.zeros(4, NH, DH, dtype=torch.float64)
-    states, last = vanilla.flashrnn_forward(*theirs, b, pointwise)
-    y, after, cache = forward(Wx, R, kind(*state))
-    expected = (
-        states[:, :, 0].detach().numpy().swapaxes(0, 1).reshape(y.shape),
-        *last[0].detach().numpy().swapaxes(0, 1).reshape(state.shape),
-    )
-    dy, dstate = rng.standard_normal(y.shape), rng.standard_normal(state.shape)
-    loss = (states[:, :, 0] * torch.tensor(dy.swapaxes(0, 1).reshape(T, B, NH, DH).copy())).sum()
-    loss = loss + (last[0] * torch.tensor(dstate.reshape(-1, B, NH, DH).swapaxes(0, 1))).sum()
-    loss.backward()
-    dWx, dstates, dR = (tensor.grad.numpy() for tensor in theirs)
-    gradients = (
-        dWx.swapaxes(0, 1).reshape(Wx.shape),
-        dR.transpose(0, 2, 3, 1).reshape(R.shape),
-        *dstates[0].swapaxes(0, 1).reshape(state.shape),
-    )
-    dWx_, dR_, dstate0 = backward(dy, cache, kind(*dstate))
-    return error((y, *after, dWx_, dR_, *dstate0), (*expected, *gradients))
+    return _error(ours, theirs, (Wx, R, *state))
 
 
 def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float:
     """Unrolled GRU or Elman network with W and both biases."""
     torch, vanilla, pointwise = _modules(function)
-    cell, xs, state, rng = build(CUSTOM_CELLS[function], B, T, D, H, seed=seed)
+    cell, xs, state, _ = build(CUSTOM_CELLS[function], B, T, D, H, seed=seed)
+    layer, gates = SequenceLayer(cell), len(cell.params["b"]) // H
 
-    def leaf(array: Array) -> Any:
-        return torch.tensor(array, requires_grad=True)
+    def theirs(x: Any, *tensors: Any) -> list[Any]:
+        weights, h = dict(zip(cell.params, tensors, strict=False)), tensors[-1]
+        Wx = (x @ weights["W"].T).reshape(B, T, gates, 1, H).swapaxes(0, 1)
+        R, b = weights["R"].reshape(gates, H, H), weights["b"].reshape(gates, 1, H)
+        if function == "gru":
+            b_h = weights["b_h"].reshape(gates, 1, H)
+            R, b = R[[2, 0, 1]], torch.cat([b_h[2:], b[:2] + b_h[:2], b[2:]])
+        R = R.permute(2, 0, 1)[None].contiguous()
+        states, last = vanilla.flashrnn_forward(Wx, h.reshape(1, B, 1, 1, H), R, b, pointwise)
+        return [states[:, :, 0, 0].swapaxes(0, 1), last[0, :, 0, 0]]
 
-    weights = {name: leaf(array) for name, array in cell.params.items()}
-    tx, th, gates = leaf(xs), leaf(state.h), len(cell.params["b"]) // H
-    Wx = (tx @ weights["W"].T).reshape(B, T, gates, 1, H).swapaxes(0, 1)
-    R, b = weights["R"].reshape(gates, H, H), weights["b"].reshape(gates, 1, H)
-    if function == "gru":
-        b_h = weights["b_h"].reshape(gates, 1, H)
-        R, b = R[[2, 0, 1]], torch.cat([b_h[2:], b[:2] + b_h[:2], b[2:]])
-    R = R.permute(2, 0, 1)[None].contiguous()
-    states, last = vanilla.flashrnn_forward(Wx, th.reshape(1, B, 1, 1, H), R, b, pointwise)
-    y, h = states[:, :, 0, 0].swapaxes(0, 1), last[0, :, 0, 0]
-    ys, after, cache = unroll(cell, xs, state)
-    dys, dlast = normal(ys, rng), normal(after, rng)
-    ((y * torch.tensor(dys)).sum() + (h * torch.tensor(dlast.h)).sum()).backward()
-    dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
-    found = ys, after.h, dxs, dstate0.h, *grads.values()
-    inputs = tx, th, *(weights[name] for name in grads)
-    return error(found, (y.detach(), h.detach(), *(tensor.grad for tensor in inputs)))
+    return _error(of_recurrent(layer), theirs, (xs, *cell.params.values(), state.h))
+
+
+def _error(ours: Ours, theirs: Any, inputs: Arrays) -> float:
+    got, expected = both(ours, theirs, inputs)
+    return error(got.outputs + got.gradients, expected.outputs + expected.gradients)
 
 
 def flash_cases() -> dict[str, Case]:
