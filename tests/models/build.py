@@ -145,12 +145,13 @@ def assert_same(got: Mapping[str, Array], expected: Mapping[str, Array]) -> None
         np.testing.assert_array_equal(got[name], array, err_msg=name, strict=True)
 
 
-def distance(got: dict[str, Array], expected: dict[str, Array]) -> tuple[float, str]:
+def distance(
+    got: dict[str, Array], expected: dict[str, Array], least: float = 1e-3
+) -> tuple[float, str]:
     """Return the largest relative error, max |a − b| / max |b| of each array, and its place.
 
-    For an array that is small compared with the largest, the error is relative to a thousandth of
-    that.
-    −inf equals −inf.
+    For an array that is small compared with the largest, the error is relative to this part,
+    ``least``, of that. −inf equals −inf.
     """
     assert got.keys() == expected.keys()
     finite = {name: np.where(np.isneginf(b), 0, b) for name, b in expected.items()}
@@ -161,7 +162,7 @@ def distance(got: dict[str, Array], expected: dict[str, Array]) -> tuple[float, 
         assert (np.isneginf(got[name]) == np.isneginf(expected[name])).all(), name
         a = np.where(np.isneginf(got[name]), 0, got[name])
         assert np.isfinite(a).all(), name
-        scale = max(float(np.abs(b).max(initial=0)), 1e-3 * top) or 1.0
+        scale = max(float(np.abs(b).max(initial=0)), least * top) or np.finfo(b.dtype).tiny
         worst = max(worst, (float(np.abs(a - b).max(initial=0)) / scale, name))
     return worst
 

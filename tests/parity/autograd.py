@@ -8,6 +8,7 @@ import pytest
 
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
+from tests.parity.outside.suite import error
 
 Arrays = tuple[Array, ...]
 Ours = Callable[..., tuple[Arrays, Callable[..., Arrays]]]
@@ -33,6 +34,12 @@ def both(ours: Ours, theirs: Callable[..., Any], inputs: Arrays) -> tuple[Result
     their_gradients = tuple(tensor.grad.numpy() for tensor in tensors)
     expected_results = Results(tuple(y.detach().numpy() for y in expected), their_gradients)
     return Results(outputs, backward(*cotangents)), expected_results
+
+
+def apart(ours: Ours, theirs: Callable[..., Any], inputs: Arrays) -> float:
+    """Return the largest relative error over outputs and gradients."""
+    got, expected = both(ours, theirs, inputs)
+    return error(got.outputs + got.gradients, expected.outputs + expected.gradients)
 
 
 def of_layer(layer: Any) -> Ours:

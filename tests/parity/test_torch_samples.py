@@ -15,7 +15,7 @@ from numpy_xlstm import GRU, LSTM, RNN
 from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
-from tests.parity.autograd import both, of_recurrent
+from tests.parity.autograd import apart, of_recurrent
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 pytest.importorskip("expecttest", reason="expecttest (the extra 'peers') is not installed")
@@ -136,7 +136,7 @@ def test_the_start_is_that_of_pytorch(kind: str) -> None:
 
 
 def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None) -> float:
-    """Run both with the same weights; return the largest :func:`distance`."""
+    """Run both with the same weights; return the largest relative error."""
     ours.load_state_dict(theirs.state_dict())
 
     def run(x: Any, *tensors: Any) -> list[Any]:
@@ -155,15 +155,7 @@ def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None)
     assert list(ours.params) == [name for name, _ in theirs.named_parameters()]
     options = {} if lengths is None else {"lengths": lengths}
     inputs = (x, *ours.params.values(), *(array for _, array in leaves("", state)))
-    got, expected = both(of_recurrent(ours, **options), run, inputs)
-    pairs = [pair for a, b in zip(got, expected, strict=True) for pair in zip(a, b, strict=True)]
-    return max(distance(a, b) for a, b in pairs)
-
-
-def distance(a: Array, b: Array) -> float:
-    """max |a − b|, relative to the largest entry of b if that is above 1."""
-    assert a.shape == b.shape
-    return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
+    return apart(of_recurrent(ours, **options), run, inputs)
 
 
 def numpy(tensors: Any) -> Any:

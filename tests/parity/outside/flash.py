@@ -23,8 +23,8 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.numerics import Array
 from tests.cells.custom_cells import build
-from tests.parity.autograd import Arrays, Ours, both, of_recurrent
-from tests.parity.outside.suite import Case, error
+from tests.parity.autograd import Arrays, apart, of_recurrent
+from tests.parity.outside.suite import Case
 
 KERNELS: dict[str, Any] = {
     "lstm": (lstm_recurrent, lstm_recurrent_backward, LSTMState),
@@ -70,7 +70,7 @@ def with_kernel(function: str, B: int, T: int, NH: int, DH: int, seed: int) -> f
     state = rng.standard_normal((len(kind._fields), B, H))
     if function == "slstm":
         state[2] = 1 + np.abs(state[2])
-    return _error(ours, theirs, (Wx, R, *state))
+    return apart(ours, theirs, (Wx, R, *state))
 
 
 def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float:
@@ -90,12 +90,7 @@ def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float
         states, last = vanilla.flashrnn_forward(Wx, h.reshape(1, B, 1, 1, H), R, b, pointwise)
         return [states[:, :, 0, 0].swapaxes(0, 1), last[0, :, 0, 0]]
 
-    return _error(of_recurrent(layer), theirs, (xs, *cell.params.values(), state.h))
-
-
-def _error(ours: Ours, theirs: Any, inputs: Arrays) -> float:
-    got, expected = both(ours, theirs, inputs)
-    return error(got.outputs + got.gradients, expected.outputs + expected.gradients)
+    return apart(of_recurrent(layer), theirs, (xs, *cell.params.values(), state.h))
 
 
 def flash_cases() -> dict[str, Case]:
