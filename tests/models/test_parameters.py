@@ -1,6 +1,5 @@
 """Parameters and state dicts of models."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, load_checkpoint, save_checkpoint
-from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
+from numpy_xlstm.errors import NonFiniteError, ShapeError
 from numpy_xlstm.models import LanguageModel
 from tests.models.build import (
     CONFIGS,
@@ -110,35 +109,6 @@ def test_a_state_dict_goes_round(name: str, dtype: Any) -> None:
     assert_same(other.params, model.params)
 
 
-def refused(
-    model: LanguageModel, arrays: dict[str, Any], error: type[Exception], match: str
-) -> None:
-    before = copy.deepcopy(dict(model.params))
-    with pytest.raises(error, match=match):
-        model.load_state_dict(arrays)
-    assert_same(model.params, before)
-
-
-@MAIN_MODELS
-def test_bad_state_dicts_are_refused_and_nothing_is_copied(name: str) -> None:
-    model = build(name)
-    last = model.names[2] if not model.tied else model.names[0]
-    key = f"{last}.weight"
-    good = {k: a + 1 for k, a in build(name, seed=23).state_dict().items()}
-    refused(model, {k: a for k, a in good.items() if "blocks.0" not in k}, ShapeError, "expected")
-    refused(model, good | {"other.weight": np.ones(2)}, ShapeError, r"got \['other\.weight'\]")
-    if model.tied:
-        good.pop("lm_head.weight")
-    shape = good[key].shape
-    refused(model, good | {key: good[key].T}, ShapeError, rf"{key}: expected shape")
-    refused(model, good | {key: np.ones(shape, int)}, DTypeError, rf"{key}: expected floating")
-    refused(model, good | {key: np.ones(shape, complex)}, DTypeError, rf"{key}: .*got complex128")
-    bad = good[key].copy()
-    bad[0, 0] = np.nan
-    refused(model, good | {key: bad}, NonFiniteError, rf"{key}: expected finite")
-    refused(model, {}, ShapeError, "state_dict: expected")
-
-
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     model, path = build("large-single"), tmp_path / "model.safetensors"
     save_checkpoint(path, model)
@@ -161,20 +131,6 @@ def test_a_tied_head_is_in_the_state_dict_and_not_among_the_parameters() -> None
     arrays.pop("lm_head.weight")
     other.load_state_dict(arrays)
     assert_same(other.params, model.params)
-
-
-def test_a_tied_head_that_is_not_the_embedding_is_refused() -> None:
-    model = build("tied")
-    arrays = build("tied", seed=2).state_dict()
-    arrays["lm_head.weight"][0, 0] += 1
-    before = {name: array.copy() for name, array in model.params.items()}
-    message = r"lm_head\.weight: expected the same numbers as token_embedding\.weight; got others"
-    with pytest.raises(ShapeError, match=message):
-        model.load_state_dict(arrays)
-    arrays.pop("token_embedding.weight")
-    with pytest.raises(ShapeError, match=r"expected \['token_embedding\.weight'\] too"):
-        model.load_state_dict(arrays)
-    assert_same(model.params, before)
 
 
 def test_tied_weights_are_one_matrix() -> None:
@@ -214,14 +170,6 @@ def test_other_float_dtypes_are_cast() -> None:
         assert array.dtype == np.float64
         np.testing.assert_array_equal(array, arrays[name].astype(np.float64))
     model.load_state_dict({name: array.tolist() for name, array in arrays.items()})
-
-
-def test_numbers_that_do_not_fit_the_dtype_are_refused() -> None:
-    model = build("mixed", dtype=np.float32)
-    arrays = {name: array.astype(np.float64) for name, array in model.state_dict().items()}
-    arrays["lm_head.weight"][0, 0] = 1e300
-    with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match=r"lm_head\.weight"):
-        model.load_state_dict(arrays)
 
 
 def test_a_vocabulary_of_one_token() -> None:
