@@ -10,14 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-    redirect_stderr,
-    redirect_stdout,
-)
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -131,14 +124,6 @@ def _console() -> Any:
             return ConsoleDimensions(width - 3, height)
 
     return Narrower(stderr=True, highlight=False)
-
-
-def busy_display(text: str) -> AbstractContextManager[object]:
-    """Return a context that shows a text on a terminal; nothing may be printed within it."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return console.status(text) if console.is_terminal else nullcontext()
 
 
 @contextmanager

@@ -94,14 +94,8 @@ def run(args: argparse.Namespace) -> int:
     comm = ranks.world()
     given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
     given = {name: value for name, value in given.items() if value is not None}
-    try:
-        with display.silent_unless(ranks.writes(comm)):
-            return _run(given, comm)
-    except (OptionError, FileNotFoundError) as error:
-        first, _, rest = str(error).partition("directory:")
-        if first:
-            raise
-        raise type(error)(("--resume:" if "resume" in given else "--out:") + rest) from error
+    with display.silent_unless(ranks.writes(comm)):
+        return _run(given, comm)
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:

@@ -20,7 +20,7 @@ from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import checkpoint, flags
 from numpy_xlstm.cli.language_models import build, describe, open_language_model
 from numpy_xlstm.config import Config
-from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
+from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
 from numpy_xlstm.models import BlockStack
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
@@ -88,13 +88,8 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name in command.NAMES}
     keep_freed_memory()
     comm = ranks.world()
-    try:
-        with display.silent_unless(ranks.writes(comm)):
-            return _run(given, comm)
-    except (OptionError, ShapeError, FileNotFoundError) as error:
-        if getattr(error, "errno", None) is not None:  # a system error
-            raise
-        raise type(error)(command.as_typed(str(error), given)) from error
+    with display.silent_unless(ranks.writes(comm)):
+        return _run(given, comm)
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:

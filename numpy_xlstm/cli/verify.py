@@ -4,19 +4,16 @@ import argparse
 import signal
 import tempfile
 from collections.abc import Iterable, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.arguments import real
-from numpy_xlstm.cli.display import busy_display
-from numpy_xlstm.cli.reports import check_writable, write_report
+from numpy_xlstm.cli.arguments import check_writable, real
+from numpy_xlstm.cli.display import count_display
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report, Subject
 from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.folder import unmatched
-from numpy_xlstm.conformance.verify import Port
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
@@ -74,17 +71,17 @@ def run(arguments: argparse.Namespace) -> int:
         asked = "a folder of results, or --run and a program"
         got = "neither" if arguments.results is None else "both"
         raise OptionError(f"verify: expected {asked}; got {got}")
-    check_writable("--json", arguments.json)
-    check_writable("--junit", arguments.junit)
+    check_writable(arguments.json)
+    check_writable(arguments.junit)
     check_written("--vectors", arguments.vectors)
     every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):
         print(line)
     if arguments.json is not None:
-        write_report(arguments.json, report.to_json())
+        arguments.json.write_text(report.to_json(), encoding="utf-8")
     if arguments.junit is not None:
-        write_report(arguments.junit, report.to_junit())
+        arguments.junit.write_text(report.to_junit(), encoding="utf-8")
     return 0 if report.passed else 1
 
 
@@ -144,15 +141,11 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
-        return conformance.verify(cases, _shown(port, len(cases)), **excused)
 
+        def counted(case: Case) -> Mapping[str, Any]:
+            results = port(case)
+            count()
+            return results
 
-def _shown(port: Port, total: int) -> Port:
-    """Return the port, with a display of the current case on a terminal."""
-    numbers = count(1)
-
-    def shown(case: Case) -> Mapping[str, Any]:
-        with busy_display(f"{case.id}, {next(numbers)} of {total}"):
-            return port(case)
-
-    return shown
+        with count_display(len(cases)) as count:
+            return conformance.verify(cases, counted, **excused)

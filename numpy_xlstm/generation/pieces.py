@@ -10,7 +10,6 @@ from numpy_xlstm.generation.tokenizers import (
     REPLACEMENT,
     ByteTokenizer,
     CharacterTokenizer,
-    HuggingFaceTokenizer,
     Tokenizer,
 )
 
@@ -21,10 +20,9 @@ MAX_HELD = 16
 class StreamDecoder:
     """Decoder of single ids into text that later ids do not change, up to a stop string.
 
-    Bytes of an incomplete character are held back. For a :class:`HuggingFaceTokenizer` a step
-    decodes only the last few ids, and new text is final when it does not end in U+FFFD, or after
-    :data:`MAX_HELD` more ids. For a custom tokenizer a step decodes all ids so far, and new text is
-    final when it does not end in U+FFFD.
+    Bytes of an incomplete character are held back. For a tokenizer that is not of bytes or
+    characters, a step decodes only the last few ids, and new text is final when it does not end in
+    U+FFFD, or after :data:`MAX_HELD` more ids.
 
     Parameters
     ----------
@@ -62,20 +60,15 @@ class StreamDecoder:
         return self._filter.push(rest) + self._filter.flush()
 
     def _decoded(self, token: int) -> str:
+        """Return the new text; of the ids, keep only those of the last final text.
+
+        They are decoded again together with the next ids, whose text may depend on them.
+        """
         if isinstance(self._tokenizer, ByteTokenizer):
             return self._utf8.decode(bytes([token]))
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
         self._ids.append(token)
-        if isinstance(self._tokenizer, HuggingFaceTokenizer):
-            return self._of_last_ids()
-        return self._new(self._text().rstrip(REPLACEMENT))
-
-    def _of_last_ids(self) -> str:
-        """Return the new text. Only the ids of the last final text are kept.
-
-        They are decoded again together with the next ids, whose text may depend on them.
-        """
         text, late = self._text(), len(self._ids) - self._old > MAX_HELD
         new = self._new(text if late else text.rstrip(REPLACEMENT))
         if late or not text.endswith(REPLACEMENT):

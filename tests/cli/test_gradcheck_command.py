@@ -132,8 +132,11 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ["--seed", "-1"],
             "--seed: expected a whole number from 0 to 1000000000; got '-1'",
         ),
-        (["--json", "no/such/folder/file.json"], "--json: expected an existing folder"),
-        (["--json", "."], "--json: expected a file; got the folder"),
+        (
+            ["--json", "no/such/folder/file.json"],
+            "refuses to read or write no/such/folder/file.json",
+        ),
+        (["--json", "."], "the system refuses to read or write .: is a directory"),
     ],
 )
 def test_wrong_calls_exit_with_2_and_one_line(
