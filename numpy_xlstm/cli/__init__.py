@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
-        if not all(map(importlib.util.find_spec, ("rich", "uniplot", "matplotlib"))):
+        if not all(map(importlib.util.find_spec, ("rich", "matplotlib"))):
             print(MISSING_EXTRA, file=sys.stderr)
             return 2
         return _run(args)
@@ -120,7 +120,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv or ["--help"])
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")
-        hint = did_you_mean(MEANT.get(word, word), args.options)
+        hint = did_you_mean(MEANT.get(word, word), args.options.values())
         raise errors.OptionError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return args
 
@@ -141,9 +141,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def _as_typed(message: str, args: argparse.Namespace) -> str:
     """Replace the library's arguments in an error message by the options on the command line."""
-    typed = {name[2:].replace("-", "_"): name for name in args.options}
-    if args.run is train.run:
-        typed |= {"checkpoint": "--from"}
+    typed = dict(args.options)
+    if "from_" in typed:
+        typed["checkpoint"] = typed["from_"]
     if "resume" in typed:
         typed["directory"] = "--resume" if "resume" in args else "--out"
     first, colon, rest = message.partition(":")
@@ -197,6 +197,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, (command, text) in COMMANDS.items():
         added = commands.add_parser(name, help=text, description=command.DESCRIPTION)
         command.add_arguments(added)
-        options = [name for action in added._actions for name in action.option_strings]
-        added.set_defaults(run=command.run, options=[n for n in options if n.startswith("--")])
+        options = {a.dest: a.option_strings[-1] for a in added._actions if a.option_strings}
+        added.set_defaults(run=command.run, options=options)
     return parser

@@ -15,9 +15,10 @@ import numpy as np
 
 from numpy_xlstm import generation, training
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.cli import curves, display
+from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import checkpoint, flags
+from numpy_xlstm.cli.curves import save_loss_picture
 from numpy_xlstm.cli.language_models import build, describe, open_language_model
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
@@ -97,8 +98,8 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, run = session
     display.show_setup(describe(options, state.model), state.model, split)
-    interrupted, log = _train(session, comm)
-    _report(session, log, comm)
+    interrupted = _train(session, comm)
+    _report(session, comm)
     if options.sample_length and ranks.writes(comm):
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
@@ -223,8 +224,8 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
     return prompt
 
 
-def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[str, Any]]]:
-    """Train, show progress and save; return whether any rank received Ctrl-C, and the log."""
+def _train(session: Session, comm: ranks.Comm | None) -> bool:
+    """Train, show progress and save; return whether any rank received Ctrl-C."""
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)
@@ -244,7 +245,6 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
-    log: list[dict[str, Any]] = []
     logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
         try:
@@ -252,9 +252,6 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
                 if run is not None:
                     run.add(record)
                 show(record)
-                if run is None:
-                    names = ("step", "bits", "validation")
-                    log.append({name: getattr(record, name) for name in names})
                 logged = record.step
                 if ranks.total(interrupted(), comm):
                     break
@@ -266,7 +263,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
             display.say(f"interrupted after step {state.step}; Ctrl-C again leaves at once")
         if run is not None:
             _save(run, "" if stopped else None)
-    return stopped, log
+    return stopped
 
 
 def _save(run: Run, changed: str | None) -> None:
@@ -296,7 +293,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None) -> None:
+def _report(session: Session, comm: ranks.Comm | None) -> None:
     options, split, state, run = session
     kept = run if ranks.writes(comm) else None
     levels = {
@@ -312,12 +309,10 @@ def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         results[f"{model}, step {step:,}"] = best
-    losses = curves.loss_curves(training.read_log(kept.log) if kept is not None else log)
-    curves.show_curves(losses)
     display.show_results(levels | results, state)
     if kept is not None:
         if not kept.best.exists():  # interrupted before the first validation
             kept.save_best()
         picture = kept.directory / PICTURE
-        curves.save_loss_picture(picture, losses, levels)
+        save_loss_picture(picture, training.read_log(kept.log), levels)
         display.show_files(kept.directory, [kept.best, kept.checkpoint, kept.log, picture])

@@ -13,74 +13,11 @@ from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli import gradcheck as command
 from numpy_xlstm.cli import main
 from numpy_xlstm.training import loop, train_step
-from tests.cli.shared import error
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
 TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(100))
 SMALL = ["--hidden-size=8", "--embedding-size=4", "--batch-size=4", "--window=8"]
-
-
-@pytest.fixture
-def model(text_file: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    out = text_file.parent / "out"
-    assert main(["train", str(text_file), *SMALL, "--steps=2", "--out", str(out)]) == 0
-    capsys.readouterr()
-    return out / "best.safetensors"
-
-
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Return the single line of the error."""
-    assert main(arguments) == 2
-    return error(capsys)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "meant"),
-    [
-        (["trian"], "train"),
-        (["train", "--step-s=3"], "--steps"),
-        (["train", "--haeds", "3"], "--heads"),
-        (["generate", "file", "--topk=3"], "--top-k"),
-        (["train", "--model=xlst"], "xlstm"),
-        (["gradcheck", "sLSTMm"], "slstm"),
-        (["gradcheck", "LSTM", "--dtype=float31"], "float32"),
-    ],
-)
-def test_a_word_that_is_not_known(
-    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert said(capsys, *arguments).endswith(f"; did you mean {meant}?")
-
-
-def test_a_word_like_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "train", "--qqq=3") == "unrecognized arguments: --qqq=3"
-
-
-def test_errors_name_the_option(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "generate", str(model), "--top-p=2").startswith("--top-p: expected")
-    assert said(capsys, "generate", str(model), "--prompt=日").startswith("--prompt: expected")
-    text = str(model.parent.parent / "text.txt")
-    assert said(capsys, "train", text, "--heads=3").startswith("--heads: expected a divisor of --h")
-    assert (
-        said(capsys, "train", text, "--out", text) == f"--out: expected a folder; {text} is a file"
-    )
-
-
-def test_what_the_system_refuses_is_a_sentence(
-    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    inside = text_file / "inside"
-    message = f"the system refuses to read or write {inside}: not a directory"
-    assert said(capsys, "train", str(text_file), "--steps=1", "--out", str(inside)) == message
-    long = tmp_path / ("a" * 300)
-    message = f"the system refuses to read or write {long}: file name too long"
-    assert said(capsys, "gradcheck", "--json", str(long)) == message
-
-
-def test_a_model_beyond_all_memory(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = said(capsys, "train", str(text_file), "--hidden-size=1000000", "--heads=1")
-    assert found.startswith("sizes: expected parameters that fit into the ")
 
 
 def test_the_end_says_what_is_where(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,28 +122,3 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["method"] for row in found["reports"]["torch.LSTM"]["rows"]} == {"complex"}
     tensors = {row["tensor"] for row in found["reports"]["torch.LSTM"]["rows"]}
     assert tensors >= {"weight_ih_l0", "bias_hh_l0", "x"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nonsense"], "expected some of"),
-        (
-            ["--seed", "-1"],
-            "--seed: expected a whole number from 0 to 1000000000; got '-1'",
-        ),
-        (
-            ["--json", "no/such/folder/file.json"],
-            "refuses to read or write no/such/folder/file.json",
-        ),
-        (["--json", "."], "the system refuses to read or write .: is a directory"),
-    ],
-)
-def test_wrong_calls_exit_with_2_and_one_line(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["gradcheck", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""

@@ -8,7 +8,6 @@ import pytest
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import main
-from tests.cli.shared import error
 
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
 
@@ -40,13 +39,7 @@ def test_nothing_is_a_request_for_help(
     assert capsys.readouterr().out == shown
 
 
-@pytest.mark.parametrize("arguments", [["--steps", "3"], ["learn"], ["train", "--speed", "3"]])
-def test_a_bad_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    assert main(arguments) == 2
-    assert error(capsys)
-
-
-@pytest.mark.parametrize("package", ["rich", "uniplot", "matplotlib"])
+@pytest.mark.parametrize("package", ["rich", "matplotlib"])
 def test_without_a_package_of_the_extra(
     package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,29 +137,6 @@ def test_the_files_of_a_run(
     assert re.search(rf"slstm model +│ +{validation:.3f} │", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--steps 2", "--steps: expected at least the 3 of the run; got 2"),
-        ("--clip 0.1", "--resume: expected no other options than .*; got --clip"),
-        ("--cell slstm --tbptt", "--resume: .*; got --cell, --tbptt"),
-        ("--out elsewhere", "--resume: .*; got --out"),
-        ("--model xlstm --tokenizer bytes", "--resume: .*; got --model, --tokenizer"),
-        ("--save-every 3", "--resume: .*; got --save-every"),
-        ("--prompt=", "--prompt: expected at least one character"),
-    ],
-)
-def test_wrong_options(
-    options: str, message: str, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(text_file, tmp_path / "out", "--steps", "3") == 0
-    before = (tmp_path / "out" / "checkpoint.safetensors").read_bytes()
-    capsys.readouterr()
-    assert resume(tmp_path / "out", *options.split()) == 2
-    assert re.match(message, error(capsys))
-    assert (tmp_path / "out" / "checkpoint.safetensors").read_bytes() == before
-
-
 def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(
     text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,23 +158,10 @@ def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(
     assert len(lines(out)) == 5
 
 
-def test_a_directory_that_has_a_run(
-    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(text_file, tmp_path / "out", "--steps", "1") == 0
-    capsys.readouterr()
-    assert train(text_file, tmp_path / "out", "--steps", "1") == 2
-    assert re.match("--out: expected one without a training; got .*resume it, or", error(capsys))
-
-
 def test_what_cannot_be_resumed(
     text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert resume(out) == 2
-    assert re.match(
-        r"--resume: expected a directory with a checkpoint\.safetensors; got .*out", error(capsys)
-    )
     assert train(text_file, out, "--steps", "1") == 0
     data = (out / "checkpoint.safetensors").read_bytes()
     (out / "checkpoint.safetensors").write_bytes(data[:-99])
