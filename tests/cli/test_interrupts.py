@@ -93,6 +93,7 @@ def test_a_bar_has_room_for_the_ctrl_c_of_a_narrow_terminal(
     assert max(map(len, lines)) <= 37
     assert any("━" in line and line.rstrip().endswith("left") for line in lines)
     assert "…" not in err
+    assert "\nstep 5 " not in err
 
 
 def test_the_table_of_gradcheck_fits_a_narrow_terminal(

@@ -82,19 +82,6 @@ def test_it_ends_in_time(text_file: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "sample" not in out
 
 
-def test_a_terminal_gets_a_bar(
-    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    assert train(text_file, "--steps", "5") == 0
-    err = capsys.readouterr().err
-    assert "━" in err
-    assert "100%" in err
-    assert "\nstep 5 " not in err
-
-
 @pytest.mark.parametrize("terminal", [False, True])
 def test_validation_while_training(
     terminal: bool,
@@ -146,11 +133,3 @@ def test_ctrl_c_twice_leaves_at_once(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("numpy-xlstm: interrupted\n")
-
-
-def test_a_training_that_diverges(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(text_file, "--cell", "lstm", "--lr", "1e38", "--clip", "0", "--steps", "50") == 2
-    _, err = capsys.readouterr()
-    message = r"numpy-xlstm: error: training diverged at step \d+ \(.*\); lower the learning rate"
-    assert re.fullmatch(message, err.splitlines()[-1])
-    assert "Warning" not in err

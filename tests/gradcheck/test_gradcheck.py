@@ -8,6 +8,7 @@ import pytest
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.numerics import Array
+from tests.gradcheck.layers import X
 
 
 def square(x: Array) -> tuple[Array, Array]:
@@ -24,9 +25,6 @@ def modulus(x: Array) -> tuple[Array, Array]:
 
 def modulus_backward(dy: Array, x: Array) -> Array:
     return np.where(x >= 0, dy, -dy)
-
-
-X = np.array([[0.5, -1.0], [2.0, 3.0]])
 
 
 def test_a_pair_of_functions() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.numerics import Array
+from tests.gradcheck.layers import X
 
-X = np.array([[0.5, -1.0], [2.0, 3.0]])
 W = np.array([1.5, -2.0])
 
 
