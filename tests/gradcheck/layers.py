@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.gradcheck import Report
 from numpy_xlstm.numerics import Array
 
 X = np.array([[0.5, -1.0], [2.0, 3.0]])
@@ -65,13 +64,6 @@ class ExponentialStep:
         grads = {"W": dW, "R": dR, "b": dgates.sum(0)}
         dx, dh_prev = dgates @ self.params["W"], dgates @ self.params["R"]
         return dx, State(dh_prev, f_gate * dc, f_gate * dn, dpast), grads
-
-
-def complaints(report: Report) -> set[tuple[str, str]]:
-    """Return tensor and kind of each failure, all of which are violations of the contract."""
-    assert report.failures, str(report)
-    assert all(row.method == "contract" for row in report.failures), str(report)
-    return {(row.tensor, row.note.split(";")[0]) for row in report.failures}
 
 
 class Square:
