@@ -22,8 +22,7 @@ SMALL = ["--batch-size=2", "--window=8", "--steps=2", "--sample-length=5"]
 
 
 @pytest.fixture
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
+def text() -> str:
     Path("mine.txt").write_text("abcabcaabbcc " * 30, "utf-8")
     return "mine.txt"
 

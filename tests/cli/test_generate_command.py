@@ -63,10 +63,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> str:
-    path = tmp_path / "model.safetensors"
-    save_checkpoint(path, lstm(), tokenizer=LETTERS)
-    return str(path)
+def checkpoint() -> str:
+    save_checkpoint("model.safetensors", lstm(), tokenizer=LETTERS)
+    return "model.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -142,14 +141,14 @@ def circle(eos: tuple[int, ...] = (), bos: int | None = None, insert: bool = Fal
 
 
 @pytest.fixture(params=["transformers", "xlstm-large", "safetensors"])
-def official(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def official(request: pytest.FixtureRequest) -> str:
     """Write a checkpoint of each format, with end tokens 5 and 6 if the format supports them."""
     kind = request.param
     if kind == "xlstm-large":
         pytest.importorskip("yaml")
     name = f"a.{kind}" if kind == "safetensors" else "a"
-    save_pretrained(circle((5, 6), bos=2), tmp_path / name, format=kind)
-    return str(tmp_path / name)
+    save_pretrained(circle((5, 6), bos=2), name, format=kind)
+    return name
 
 
 def out_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -173,13 +172,13 @@ def test_ids_give_ids(official: str, capsys: pytest.CaptureFixture[str]) -> None
     assert out_of(capsys, official, "--ids", "1", *without) == "1" + ",1" * 7 + "\n"
 
 
-def test_the_models_of_the_first_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_models_of_the_first_paper(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     model: Any = make(lm_config())
-    save_pretrained(model, tmp_path / "a", format="xlstm", layout="cuda")
+    save_pretrained(model, "a", format="xlstm", layout="cuda")
     options = ["--ids", "1,4,0", "--max-new-tokens", "9", "--temperature", "0"]
     ids = model.generate(np.array([[1, 4, 0]]), max_new_tokens=9)[0]
-    assert out_of(capsys, str(tmp_path / "a"), *options) == ",".join(map(str, ids)) + "\n"
+    assert out_of(capsys, "a", *options) == ",".join(map(str, ids)) + "\n"
 
 
 def test_without_a_prompt_it_begins_with_the_bos(
@@ -193,24 +192,23 @@ def test_without_a_prompt_it_begins_with_the_bos(
         assert out_of(capsys, official, *greedy) == "2,3,4,5\n"
 
 
-def test_text_with_the_tokenizer_of_the_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_text_with_the_tokenizer_of_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     vocab = {letter: n for n, letter in enumerate("abcdefg")}
     made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
     made.decoder = tokenizers.decoders.Fuse()
     greedy = ["--temperature", "0", "--max-new-tokens", "9"]
-    for insert, expected in ((False, "gabcde\n"), (True, "gabcde\n")):
-        folder = tmp_path / str(insert)
+    expected = "gabcde\n"
+    for insert in (False, True):
+        folder = str(insert)
         save_pretrained(circle((5,), bos=2, insert=insert), folder, format="transformers")
-        assert main(["generate", str(folder), "--prompt", "g"]) == 2
+        assert main(["generate", folder, "--prompt", "g"]) == 2
         assert "give --tokenizer, or --ids" in capsys.readouterr().err
-        made.save(str(tmp_path / "other.json"))
-        other = ["--tokenizer", str(tmp_path / "other.json")]
-        assert out_of(capsys, str(folder), "--prompt", "g", *greedy, *other) == expected
-        made.save(str(folder / "tokenizer.json"))
-        assert out_of(capsys, str(folder), "--prompt", "g", *greedy) == expected
-        assert out_of(capsys, str(folder), "--ids", "6", *greedy) == "6,0,1,2,3,4,5\n"
-    begun = out_of(capsys, str(tmp_path / "True"), *greedy)
+        made.save("other.json")
+        other = ["--tokenizer", "other.json"]
+        assert out_of(capsys, folder, "--prompt", "g", *greedy, *other) == expected
+        made.save(f"{folder}/tokenizer.json")
+        assert out_of(capsys, folder, "--prompt", "g", *greedy) == expected
+        assert out_of(capsys, folder, "--ids", "6", *greedy) == "6,0,1,2,3,4,5\n"
+    begun = out_of(capsys, "True", *greedy)
     assert begun == "de\n"

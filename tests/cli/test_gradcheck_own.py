@@ -62,7 +62,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with a package of one module."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "cells.py").write_text(SOURCE, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     yield tmp_path
     for name in [name for name in sys.modules if name.split(".")[0] == "mine"]:

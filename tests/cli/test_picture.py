@@ -32,13 +32,13 @@ def test_what_the_picture_shows(validated: bool, tmp_path: Path) -> None:
     entries = [{"step": n, "bits": 5 / n} for n in range(1, 30)]
     if validated:
         entries[9]["validation"] = 3.0
-    save_loss_picture(tmp_path / "loss.svg", entries, {"unigram": 4.5, "bigram": 3.5})
-    svg = (tmp_path / "loss.svg").read_text("utf-8")
+    save_loss_picture(Path("loss.svg"), entries, {"unigram": 4.5, "bigram": 3.5})
+    svg = Path("loss.svg").read_text("utf-8")
     texts = set(re.findall(r"<!-- (.*?) -->", svg))
     assert {"step", "bits/char", "unigram", "bigram", "training, smoothed"} <= texts
     assert ("validation" in texts) == validated
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
-    save_loss_picture(tmp_path / "loss.svg", [], {"unigram": 4.5})
+    save_loss_picture(Path("loss.svg"), [], {"unigram": 4.5})
     assert list(tmp_path.iterdir()) == []

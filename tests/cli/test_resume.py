@@ -18,13 +18,13 @@ XLSTM = ["--model", "xlstm", "--blocks=2", "--width=8", "--heads=2", "--slstm-at
 TIMES = ("elapsed", "busy")
 
 
-def train(text_file: Path, out: Path, *options: str) -> int:
+def train(text_file: str, out: Path, *options: str) -> int:
     return main(["train", *arguments(text_file, out, *options)])
 
 
-def arguments(text_file: Path, out: Path, *options: str) -> list[str]:
+def arguments(text_file: str, out: Path, *options: str) -> list[str]:
     model = [] if "--model" in options else CELL
-    return [str(text_file), *SMALL, *model, "--out", str(out), *options]
+    return [text_file, *SMALL, *model, "--out", str(out), *options]
 
 
 def resume(out: Path, *options: str) -> int:
@@ -65,12 +65,11 @@ def assert_same(one: Path, two: Path) -> None:
 )
 def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     options: list[str],
-    text_file: Path,
-    tmp_path: Path,
+    text_file: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, parts = Path("whole"), Path("parts")
     assert train(text_file, whole, "--steps", "9", *options) == 0
     expected = capsys.readouterr().out
     monkeypatch.setattr(loop, "train_step", interrupting(4))
@@ -98,8 +97,8 @@ def untimed(out: str) -> tuple[list[str], str]:
     return rows, sample
 
 
-def test_the_budget_can_be_raised(text_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_the_budget_can_be_raised(text_file: str) -> None:
+    out = Path("out")
     assert train(text_file, out, "--steps", "3", "--cell", "lstm") == 0
     assert resume(out, "--steps", "5") == 0
     assert [entry["step"] for entry in lines(out)] == [1, 2, 3, 4, 5]
@@ -112,19 +111,17 @@ def test_the_budget_can_be_raised(text_file: Path, tmp_path: Path) -> None:
     assert not any(word.startswith("--steps") for word in command)
 
 
-def test_a_run_by_time_can_go_on_by_steps(text_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_run_by_time_can_go_on_by_steps(text_file: str) -> None:
+    out = Path("out")
     assert train(text_file, out, "--minutes", "0.001") == 0
     steps = len(lines(out))
     assert resume(out, "--steps", str(steps + 2)) == 0
     assert [entry["step"] for entry in lines(out)] == list(range(1, steps + 3))
 
 
-def test_the_files_of_a_run(
-    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_files_of_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    out = tmp_path / "out"
+    out = Path("out")
     assert train(text_file, out, "--steps", "4", "--validate-every", "2") == 0
     files = ["best.safetensors", "checkpoint.safetensors", "lock", "log.jsonl", "loss.svg"]
     assert sorted(path.name for path in out.iterdir()) == files
@@ -138,30 +135,28 @@ def test_the_files_of_a_run(
 
 
 def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(
-    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    out = Path("out")
     assert train(text_file, out, "--steps", "3") == 0
-    moved = text_file.rename(tmp_path / "moved.txt")
+    moved = Path(text_file).rename("moved.txt")
     capsys.readouterr()
     assert resume(out) == 2
     assert re.match(r"text: expected a file; .*text\.txt does not exist", error(capsys))
-    text_file.write_text(TEXT.replace("7", "8"), encoding="utf-8")
+    Path(text_file).write_text(TEXT.replace("7", "8"), encoding="utf-8")
     assert resume(out) == 2
     sizes = f"{len(TEXT):,} characters, SHA-256 [0-9a-f]+"
     assert re.match(
         f"text: expected the text of the run, {sizes}; got another, {sizes}", error(capsys)
     )
     assert main(["train", str(moved), "--resume", str(out), "--steps", "4"]) == 0
-    text_file.unlink()
+    Path(text_file).unlink()
     assert resume(out, "--steps", "5") == 0
     assert len(lines(out)) == 5
 
 
-def test_what_cannot_be_resumed(
-    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
+def test_what_cannot_be_resumed(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = Path("out")
     assert train(text_file, out, "--steps", "1") == 0
     data = (out / "checkpoint.safetensors").read_bytes()
     (out / "checkpoint.safetensors").write_bytes(data[:-99])
@@ -173,9 +168,9 @@ def test_what_cannot_be_resumed(
 
 
 def test_a_training_that_diverges_is_saved_before_the_step_that_does(
-    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    out = Path("out")
     options = ["--cell", "lstm", "--lr", "1e34", "--clip", "0", "--steps", "50"]
     assert train(text_file, out, *options) == 2
     step = len(lines(out))
@@ -194,8 +189,8 @@ def test_a_training_that_diverges_is_saved_before_the_step_that_does(
     assert stored(out / "checkpoint.safetensors") == before
 
 
-def test_a_run_goes_on_with_another_learning_rate(text_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_run_goes_on_with_another_learning_rate(text_file: str) -> None:
+    out = Path("out")
     assert train(text_file, out, "--lr", "0.01", "--steps", "2", "--schedule", "constant") == 0
     assert resume(out, "--lr", "0.001", "--steps", "4") == 0
     assert resume(out, "--steps", "5") == 0

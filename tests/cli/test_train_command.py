@@ -1,6 +1,5 @@
 import re
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, 
 SMALL = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
-def train(text_file: Path, *options: str) -> int:
-    return main(["train", str(text_file), *SMALL, *options])
+def train(text_file: str, *options: str) -> int:
+    return main(["train", text_file, *SMALL, *options])
 
 
 def table(out: str) -> dict[str, float]:
@@ -29,7 +28,7 @@ def table(out: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "slstm", "mlstm"])
-def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_training(cell: str, text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(text_file, "--cell", cell, "--steps", "5", "--prompt", "The") == 0
     out, err = capsys.readouterr()
     held_out = split_text(TEXT, window=16).validation
@@ -56,7 +55,7 @@ def test_the_default_text_learns(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["lstm model"] < rows["unigram entropy"]
 
 
-def test_a_seed_repeats_a_run(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_seed_repeats_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     def results(*options: str) -> tuple[dict[str, float], str]:
         assert train(text_file, "--steps", "3", *options) == 0
         out = capsys.readouterr().out
@@ -68,14 +67,14 @@ def test_a_seed_repeats_a_run(text_file: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("size", ["15", "20"])
 def test_the_default_number_of_heads_divides_any_size(
-    size: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+    size: str, text_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for cell in ("slstm", "mlstm"):
         assert train(text_file, "--steps", "1", "--hidden-size", size, "--cell", cell) == 0
         assert f"{cell}: {size} wide" in capsys.readouterr().err
 
 
-def test_it_ends_in_time(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_ends_in_time(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(text_file, "--minutes", "0.005", "--sample-length", "0") == 0
     out = capsys.readouterr().out
     assert re.search(r"training +. +0:00 . minutes", out)
@@ -85,7 +84,7 @@ def test_it_ends_in_time(text_file: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("terminal", [False, True])
 def test_validation_while_training(
     terminal: bool,
-    text_file: Path,
+    text_file: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -99,7 +98,7 @@ def test_validation_while_training(
 @pytest.mark.parametrize("best_comes_last", [False, True])
 def test_the_best_validation_is_shown_if_it_is_not_the_last(
     best_comes_last: bool,
-    text_file: Path,
+    text_file: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -113,7 +112,7 @@ def test_the_best_validation_is_shown_if_it_is_not_the_last(
 
 
 def test_ctrl_c_ends_the_training_and_still_shows_the_results(
-    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    text_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "train_step", interrupting(3))
     before = signal.getsignal(signal.SIGINT)
@@ -126,7 +125,7 @@ def test_ctrl_c_ends_the_training_and_still_shows_the_results(
 
 
 def test_ctrl_c_twice_leaves_at_once(
-    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    text_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "train_step", interrupting(3, times=2))
     assert train(text_file, "--steps", "500") == 130

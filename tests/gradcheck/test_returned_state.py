@@ -95,18 +95,6 @@ def test_the_returned_state_is_that_of_other_inputs() -> None:
     assert {row.tensor for row in report.rows if row.status == "vacuous"} >= {"W_q", "b_q"}
 
 
-@pytest.mark.parametrize("cell", [LSTMCell, sLSTMCell])
-def test_a_subclass_whose_recurrent_weights_get_no_gradient(cell: type[Any]) -> None:
-    class Forgetful(cell):  # type: ignore[misc]
-        def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
-            dx, dstate0, grads = super().backward(dy, cache, dstate)
-            return dx, dstate0, {**grads, "R": np.zeros_like(grads["R"])}
-
-    report = gradcheck(Forgetful(3, 4, rng=np.random.default_rng(3)), x, rng=0)
-    assert _failed(report) == {("R", "returned")}
-    assert not report.undecided
-
-
 def test_a_state_of_another_precision_than_the_layer() -> None:
     def forward(x: Array, state: Array | None = None) -> Any:
         s = np.float64(0) if state is None else state
