@@ -81,13 +81,13 @@ def ended(group: int) -> bool:
 
 
 def test_a_bar_has_room_for_the_ctrl_c_of_a_narrow_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
         monkeypatch.setenv(name, value)
-    (tmp_path / "text.txt").write_text("one and two and three. " * 60, "utf-8")
+    Path("text.txt").write_text("one and two and three. " * 60, "utf-8")
     sizes = ["--hidden-size=4", "--batch-size=2", "--window=8", "--sample-length=0"]
-    assert main(["train", str(tmp_path / "text.txt"), *sizes, "--steps=5"]) == 0
+    assert main(["train", "text.txt", *sizes, "--steps=5"]) == 0
     err = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err)
     lines = re.split(r"[\r\n]", err)
     assert max(map(len, lines)) <= 37
