@@ -101,18 +101,16 @@ def _called(
     """Call a function, also with a generator and a dtype if it has these parameters."""
     if not callable(function):
         raise OptionError(f"{text}: expected a class or a function before the brackets")
+    shown = getattr(function, "__name__", type(function).__name__)
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # for a function that is written in C
-        return function(*arguments, **keywords)
-    try:
+        signature = inspect.signature(function)  # ValueError: of a function that is written in C
+        shown += str(signature)
         given = signature.bind_partial(*arguments, **keywords).arguments
         names = signature.parameters.keys() - given.keys()
         keywords = {**keywords, **{n: value for n, value in more.items() if n in names}}
         signature.bind(*arguments, **keywords)
-    except TypeError as error:
-        name = getattr(function, "__name__", type(function).__name__)
-        raise OptionError(f"{text}: expected the arguments of {name}{signature}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{text}: expected the arguments of {shown}: {error}") from None
     return function(*arguments, **keywords)
 
 

@@ -90,7 +90,12 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     names = _names(case.subject for case in cases)
     for name in arguments.subject or []:
         if name not in names:
-            raise OptionError(f"--subject: {_unknown(name, names, arguments.vectors)}")
+            every = _names(conformance.SUBJECTS.values())
+            hint = did_you_mean(name, every) if name not in every else ""
+            raise OptionError(
+                f"--subject: expected one of {', '.join(names)} in {arguments.vectors}; got "
+                f"{name!r}{hint}; 'numpy-xlstm vectors DIR --subject NAME' writes others"
+            )
     ids = [case.id for case in cases]
     for name in arguments.case or []:
         if name not in ids:
@@ -106,26 +111,16 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     ]
     if not chosen:
         parts = [*(arguments.subject or []), arguments.dtype, *(arguments.case or [])]
-        asked = " ".join(filter(None, parts))
-        got = f"got none for {asked}" if asked else "got none"
-        raise OptionError(f"verify: expected at least one case in {arguments.vectors}; {got}")
+        asked = " ".join(filter(None, parts)) or "no choice"
+        raise OptionError(
+            f"verify: expected at least one case in {arguments.vectors}; got none for {asked}"
+        )
     return chosen
 
 
 def _names(subjects: Iterable[Subject]) -> list[str]:
     """Return the names of subjects and of their families."""
-    return sorted({name for each in subjects for name in (each.name, each.family)})
-
-
-def _unknown(name: str, names: list[str], vectors: Path) -> str:
-    """Return a message that the vectors have no such subject, or that there is no such subject."""
-    every = _names(conformance.SUBJECTS.values())
-    if name in every:
-        place = "the small set" if vectors == conformance.SMALL else vectors
-        write = f"numpy-xlstm vectors DIR --subject {name}"
-        return f"{place} has no case of {name}; write some with: {write}, and give --vectors DIR"
-    got = f"{name!r}{did_you_mean(name, every)}"
-    return f"expected one of {', '.join(names)}; got {got}"
+    return sorted({name for subject in subjects for name in (subject.name, subject.family)})
 
 
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:

@@ -20,18 +20,6 @@ TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(100))
 SMALL = ["--hidden-size=8", "--embedding-size=4", "--batch-size=4", "--window=8"]
 
 
-def test_the_end_says_what_is_where(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    out = Path("out")
-    assert main(["train", text_file, *SMALL, "--steps=2", "--out", str(out)]) == 0
-    err = capsys.readouterr().err
-    _, _, listed = err.partition(f"written to {out}:\n")
-    *files, last = listed.splitlines()
-    assert last == f"try: numpy-xlstm generate {out} --prompt TEXT"
-    names = [line.split()[0] for line in files]
-    assert names[:3] == ["best.safetensors", "checkpoint.safetensors", "log.jsonl"]
-    assert set(names) == {path.name for path in out.iterdir()} - {"lock"}
-
-
 def test_ctrl_c_before_the_first_validation_leaves_a_model(
     text_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

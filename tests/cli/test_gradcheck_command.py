@@ -96,16 +96,8 @@ def test_a_check_that_says_nothing_does_not_pass(
 
 def test_numbers_are_whole_on_a_narrow_terminal_without_unicode() -> None:
     environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "ascii"}
-    command = [
-        sys.executable,
-        "-m",
-        "numpy_xlstm",
-        "gradcheck",
-        "elman.step",
-        "peephole.step",
-        "lstm.step",
-        "--verbose",
-    ]
+    words = ["gradcheck", "elman.step", "peephole.step", "lstm.step", "--verbose"]
+    command = [sys.executable, "-m", "numpy_xlstm", *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     table = done.stdout.split("all 4 passed")[0].split("\n\nlstm.step")[0]

@@ -131,7 +131,11 @@ def test_the_files_of_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) 
     for name in ("training, smoothed", "validation", "unigram entropy", "bigram entropy"):
         assert name in svg
     validation = lines(out)[-1]["validation"]
-    assert re.search(rf"slstm model +│ +{validation:.3f} │", capsys.readouterr().out)
+    shown, err = capsys.readouterr()
+    assert re.search(rf"slstm model +│ +{validation:.3f} │", shown)
+    *listed, last = err.partition("written to out:\n")[2].splitlines()
+    assert last == "try: numpy-xlstm generate out --prompt TEXT"
+    assert {line.split()[0] for line in listed} == {*files} - {"lock"}
 
 
 def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(

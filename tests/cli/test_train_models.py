@@ -56,21 +56,6 @@ def test_a_short_training(
     assert re.search(r"\nsample:\n.(.|\n){9}\n$", out)
 
 
-@pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_generate_and_info_read_the_checkpoint(
-    options: list[str], text_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(text_file, *options, "--out", "out") == 0
-    capsys.readouterr()
-    file = "out/checkpoint.safetensors"
-    assert main(["info", file]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith(str(load_checkpoint(file).model))
-    assert "\nstep       3\n" in out
-    assert main(["generate", file, "--prompt", "The ", "--max-new-tokens", "7"]) == 0
-    assert re.fullmatch(r"The (.|\n){7}\n", capsys.readouterr().out)
-
-
 def optimizer(text_file: str, out: str, *options: str) -> Any:
     """Return the optimiser of a resumed training."""
     assert train(text_file, "--out", out, *options) == 0

@@ -147,8 +147,7 @@ def test_vectors_that_are_interrupted_leave_nothing(
         ([".", "--subject", "mlstm.stak"], "'mlstm.stak'; did you mean mlstm.stack?"),
         (
             [".", "--subject", "mlstm.stack"],
-            "--subject: the small set has no case of mlstm.stack; write some with: numpy-xlstm "
-            "vectors DIR --subject mlstm.stack, and give --vectors DIR",
+            "got 'mlstm.stack'; 'numpy-xlstm vectors DIR --subject NAME' writes others",
         ),
         (
             [".", "--subject", "elman", "--dtype", "float64"],
