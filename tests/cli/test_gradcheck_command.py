@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import gradcheck, suite
+from numpy_xlstm.cli import gradcheck as command
 from numpy_xlstm.cli import main
 from numpy_xlstm.cli.gradcheck import QUICK
 from numpy_xlstm.kernels import slstm
@@ -114,3 +115,26 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["method"] for row in found["reports"]["torch.LSTM"]["rows"]} == {"complex"}
     tensors = {row["tensor"] for row in found["reports"]["torch.LSTM"]["rows"]}
     assert tensors >= {"weight_ih_l0", "bias_hh_l0", "x"}
+
+
+def test_ctrl_c_keeps_what_gradcheck_has_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Any] = []
+
+    def interrupted(target: Any, *inputs: Any, **options: Any) -> Any:
+        calls.append(target)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return gradcheck(target, *inputs, **options)
+
+    monkeypatch.setattr(command, "gradcheck", interrupted)
+    file = Path("report.json")
+    names = ["layer.linear", "layer.layer-norm", "layer.rms-norm", "layer.silu"]
+    assert main(["gradcheck", *names, "--method=adjoint", "--json", str(file)]) == 130
+    out = capsys.readouterr().out
+    assert out.endswith("2 of 4 checked, interrupted\n")
+    assert "passed" not in out
+    report = json.loads(file.read_text())
+    assert len(report["reports"]) == 2
+    assert report["passed"] is False

@@ -5,10 +5,7 @@ import pytest
 
 from numpy_xlstm import (
     SpecialTokens,
-    mLSTMBlockConfig,
     sLSTM,
-    xLSTMBlockStack,
-    xLSTMBlockStackConfig,
     xLSTMLarge,
     xLSTMLargeConfig,
 )
@@ -83,15 +80,3 @@ def test_a_folder_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
         "special    BOS 1; EOS 2, 3; a text begins with BOS",
     ]
     assert "└─ lm_head  144" in lines
-
-
-def test_a_stack_of_blocks(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("yaml")
-    stack = xLSTMBlockStack(
-        xLSTMBlockStackConfig(mLSTMBlockConfig(), embedding_dim=8, num_blocks=2)
-    )
-    save_pretrained(stack, "a", format="xlstm")
-    assert main(["info", "a"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"xLSTMBlockStack  {stack.num_parameters:,}"
-    assert "format     xlstm" in lines

@@ -9,36 +9,34 @@ from numpy_xlstm.cli.arguments import places, real, whole
 from numpy_xlstm.errors import CheckpointError
 
 
-def test_whole_numbers() -> None:
-    assert whole(1)("12") == 12
-    assert whole(0)("0") == 0
-    for text in ("0", "-3", "1.5", "many", "", "1e20", str(10**20)):
+@pytest.mark.parametrize(
+    ("parse", "values", "expected", "refused"),
+    [
+        (
+            whole(1),
+            {"12": 12, "1": 1},
+            "a whole number from 1 to 1000000000",
+            ["0", "-3", "1.5", "many", "", "1e20", str(10**20)],
+        ),
+        (real(0), {"0": 0.0, "1e-3": 0.001}, "a number at least 0", ["-1", "nan", "inf", "fast"]),
+        (real(0, exclusive=True), {"1e-3": 0.001}, "a number above 0", ["0"]),
+        (real(0, below=1), {"0.999": 0.999}, "a number at least 0 and below 1", ["1.0"]),
+        (
+            places,
+            {"all": "all", "none": [], "2": [2], "3,1,3": [1, 3]},
+            "block numbers such as 1,3, or all, or none",
+            ["", "1,", "x", "-1", "1;2", "1.5", "All"],
+        ),
+    ],
+)
+def test_types_of_arguments(
+    parse: Any, values: dict[str, Any], expected: str, refused: list[str]
+) -> None:
+    assert {text: parse(text) for text in values} == values
+    for text in refused:
         with pytest.raises(argparse.ArgumentTypeError) as raised:
-            whole(1)(text)
-        assert str(raised.value) == f"expected a whole number from 1 to 1000000000; got {text!r}"
-
-
-def test_real_numbers() -> None:
-    assert real(0)("0") == 0.0
-    assert real(0, exclusive=True)("1e-3") == 0.001
-    for text in ("-1", "nan", "inf", "fast"):
-        with pytest.raises(argparse.ArgumentTypeError) as raised:
-            real(0)(text)
-        assert str(raised.value) == f"expected a number at least 0; got {text!r}"
-    with pytest.raises(argparse.ArgumentTypeError, match="expected a number above 0; got '0'"):
-        real(0, exclusive=True)("0")
-    assert real(0, below=1)("0.999") == 0.999
-    with pytest.raises(argparse.ArgumentTypeError, match=r"at least 0 and below 1; got '1\.0'"):
-        real(0, below=1)("1.0")
-
-
-def test_block_numbers() -> None:
-    assert [places(text) for text in ("all", "none", "2", "3,1,3")] == ["all", [], [2], [1, 3]]
-    for text in ("", "1,", "x", "-1", "1;2", "1.5", "All"):
-        with pytest.raises(argparse.ArgumentTypeError) as raised:
-            places(text)
-        expected = "expected block numbers such as 1,3, or all, or none"
-        assert str(raised.value) == f"{expected}; got {text!r}"
+            parse(text)
+        assert str(raised.value) == f"expected {expected}; got {text!r}"
 
 
 @pytest.mark.parametrize(

@@ -222,17 +222,6 @@ def test_tokens_on_the_layer() -> None:
     assert complaints(report) == {("rows", ON_SELF)}
 
 
-def test_caches_on_a_stack_of_the_layer() -> None:
-    stack = []
-
-    def forward(x: Array) -> Any:
-        stack.append(x)
-        return x**2, None
-
-    report = gradcheck((forward, lambda dy, cache: 2 * dy * stack.pop()), X, rng=0)
-    assert any(tensor in ("x", "backward") for tensor, _ in complaints(report))
-
-
 @pytest.mark.parametrize(
     ("target", "start", "end"),
     [
