@@ -1,4 +1,4 @@
-"""The picture of the losses of a training."""
+"""The picture of a training."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,25 +16,29 @@ def columns(entries: Iterable[Mapping[str, Any]], *names: str) -> Array:
     return np.fromiter(rows, np.dtype((float, len(names)))).T
 
 
-def save_loss_picture(
-    path: Path, entries: Iterable[Mapping[str, Any]], levels: Mapping[str, float]
+def save_picture(
+    path: Path,
+    entries: Iterable[Mapping[str, Any]],
+    name: str,
+    unit: str,
+    levels: Mapping[str, float],
 ) -> None:
-    """Plot the bits per character of a log over its steps, and levels for comparison."""
+    """Plot a quantity of a log and the validations over the steps, and levels for comparison."""
     from matplotlib.figure import Figure
 
-    steps, bits, validations = columns(entries, "step", "bits", "validation")
+    steps, values, validations = columns(entries, "step", name, "validation")
     if not steps.size:
         return
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(steps, bits, color="C0", alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smoothed(bits, len(bits) / 50), color="C0", label="training, smoothed")
+    axes.plot(steps, values, color="C0", alpha=0.25, linewidth=0.8)
+    axes.plot(steps, smoothed(values, steps.size / 50), color="C0", label="training, smoothed")
     if (seen := np.isfinite(validations)).any():
         curve = steps[seen], validations[seen]
         axes.plot(*curve, "o-", color="C1", markersize=4, label="validation")
-    for (name, level), style in zip(levels.items(), ("--", ":", "-.") * len(levels), strict=False):
-        axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=name)
-    axes.set(xlabel="step", ylabel="bits/char")
+    for (label, level), style in zip(levels.items(), ("--", ":", "-.") * len(levels), strict=False):
+        axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=label)
+    axes.set(xlabel="step", ylabel=unit)
     axes.legend()
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."))

@@ -15,10 +15,9 @@ import numpy as np
 
 from numpy_xlstm import generation, training
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.cli import display
+from numpy_xlstm.cli import curves, display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import checkpoint, flags
-from numpy_xlstm.cli.curves import save_loss_picture
 from numpy_xlstm.cli.language_models import build, describe, open_language_model
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
@@ -50,32 +49,21 @@ MAX_TOKENS = 2**20
 
 
 @dataclass(frozen=True)
-class Fingerprint(Config):
-    """Facts about a text, by which it is recognised."""
-
-    sha256: str
-    characters: int
-
-    @classmethod
-    def of(cls, text: str) -> "Fingerprint":
-        """Return the facts about a text."""
-        return cls(sha256(text.encode("utf-8")).hexdigest(), len(text))
-
-    def __str__(self) -> str:
-        return f"{self.characters:,} characters, SHA-256 {self.sha256}"
-
-
-@dataclass(frozen=True)
 class Notes(Config):
-    """Values that a run stores: the command that began it, and facts about its text."""
+    """Values that a run stores: the command that began it, and the fingerprint of its text."""
 
     command: list[str]
-    text: Fingerprint
+    text: str
 
 
 Stored = TypeVar("Stored", bound=Config)
 Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
 """A training that is about to begin or to be resumed, and its directory if it has one."""
+
+
+def fingerprint(text: str) -> str:
+    """Return facts about a text, by which it is recognised."""
+    return f"{len(text):,} characters, SHA-256 {sha256(text.encode()).hexdigest()}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +119,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
-        notes = Notes(command.stored(options), Fingerprint.of(text)).to_dict()
+        notes = Notes(command.stored(options), fingerprint(text)).to_dict()
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
     return (options, split, state, run), prompt
@@ -148,10 +136,8 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     notes = read_notes(Notes, run)
     options = command.resumed(notes.command, given)
     text = training.read_text(options.file)
-    if (fingerprint := Fingerprint.of(text)) != notes.text:
-        raise TextError(
-            f"text: expected the text of the run, {notes.text}; got another, {fingerprint}"
-        )
+    if (got := fingerprint(text)) != notes.text:
+        raise TextError(f"text: expected the text of the run, {notes.text}; got another, {got}")
     split = training.split_text(text, options.window, run.tokenizer)
     prompt = _check(options, split, comm)
     run.save_every = options.save_every
@@ -314,5 +300,5 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
         if not kept.best.exists():  # interrupted before the first validation
             kept.save_best()
         picture = kept.directory / PICTURE
-        save_loss_picture(picture, training.read_log(kept.log), levels)
+        curves.save_picture(picture, training.read_log(kept.log), "bits", "bits/char", levels)
         display.show_files(kept.directory, [kept.best, kept.checkpoint, kept.log, picture])

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm.cli.curves import save_loss_picture, smoothed
+from numpy_xlstm.cli.curves import save_picture, smoothed
 
 pytest.importorskip("matplotlib")
 
@@ -32,7 +32,7 @@ def test_what_the_picture_shows(validated: bool) -> None:
     entries = [{"step": n, "bits": 5 / n} for n in range(1, 30)]
     if validated:
         entries[9]["validation"] = 3.0
-    save_loss_picture(Path("loss.svg"), entries, {"unigram": 4.5, "bigram": 3.5})
+    save_picture(Path("loss.svg"), entries, "bits", "bits/char", {"unigram": 4.5, "bigram": 3.5})
     svg = Path("loss.svg").read_text("utf-8")
     texts = set(re.findall(r"<!-- (.*?) -->", svg))
     assert {"step", "bits/char", "unigram", "bigram", "training, smoothed"} <= texts
@@ -40,5 +40,5 @@ def test_what_the_picture_shows(validated: bool) -> None:
 
 
 def test_nothing_to_draw() -> None:
-    save_loss_picture(Path("loss.svg"), [], {"unigram": 4.5})
+    save_picture(Path("loss.svg"), [], "bits", "bits/char", {})
     assert list(Path().iterdir()) == []
