@@ -21,6 +21,7 @@ from numpy_xlstm.cli.arguments import checkpoint, flags
 from numpy_xlstm.cli.language_models import build, describe, open_language_model
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
+from numpy_xlstm.generation.tokenizers import REPLACEMENT
 from numpy_xlstm.models import BlockStack
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
@@ -199,13 +200,10 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
         )
     if options.prompt is not None:
         prompt = str(options.prompt)
-    elif isinstance(split.tokenizer, generation.CharacterTokenizer):
-        known = set(split.tokenizer.symbols)
-        prompt = next(symbol for symbol in split.validation + split.train if symbol in known)
     else:
         decoder = generation.StreamDecoder(split.tokenizer)
         pieces = (decoder.push(int(token)) for token in split.validation_ids)
-        prompt = next((piece for piece in pieces if piece), "")
+        prompt = next((piece for piece in pieces if piece.strip(REPLACEMENT)), "")
     generation.check_prompt(prompt, split.tokenizer)
     return prompt
 

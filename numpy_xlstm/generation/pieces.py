@@ -24,13 +24,6 @@ class StreamDecoder:
     characters, a step decodes only the last few ids, and new text is final when it does not end in
     U+FFFD, or after :data:`MAX_HELD` more ids.
 
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-        Tokenizer that decodes the ids.
-    stop : Sequence[str]
-        As in :class:`StopFilter`, with the same errors.
-
     Examples
     --------
     >>> from numpy_xlstm import ByteTokenizer
@@ -93,17 +86,7 @@ class StopFilter:
 
     A possible beginning of a stop string is held back until more text decides. The stop string that
     ends first counts; if several end at the same place, the longest of them. The result therefore
-    does not depend on how the text is split into pieces.
-
-    Parameters
-    ----------
-    stop : Sequence[str]
-        Stop strings. Without any, all text passes.
-
-    Attributes
-    ----------
-    stopped : bool
-        Whether a stop string has occurred.
+    does not depend on how the text is split into pieces. Without stop strings, all text passes.
 
     Examples
     --------

@@ -24,6 +24,10 @@ that largest gradient are accepted, because such errors remain where terms cance
 
 
 UNCHECKED = "not checked: no step from there keeps the forward finite"
+VACUOUS = (
+    "the true gradient is zero here; unless another row decides, pass a state, inputs and "
+    "parameters where it is not"
+)
 
 
 class Probe(NamedTuple):
@@ -119,13 +123,15 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
             judged.append(probe._replace(reference=reference))
     failing = [p for p in judged if not p.error <= rtol]
     status: Status = "FAIL" if failing else "ok"
+    notes: list[str] = []
     if probes and not judged:
         status = "kink"
     elif judged and not failing and method != "adjoint" and _vacuous(judged, rtol):
-        status = "vacuous"
+        status, notes = "vacuous", [VACUOUS]
     what = "directions" if probes and probes[0].place is None else "entries"
     checked = f"{len(probes)} {what}"
-    notes = [f"{kinks} of {len(probes)} at a kink"] if kinks else []
+    if kinks:
+        notes.append(f"{kinks} of {len(probes)} at a kink")
     if unusable:
         places = [list(p.place) for p in unusable if p.place is not None]
         where = f", the first at {places[0]}" if places else ""

@@ -92,7 +92,7 @@ def test_a_check_that_says_nothing_does_not_pass(
     out = capsys.readouterr().out
     assert out.count("vacuous") == 3
     assert "1 of 1 did not pass" in out
-    assert "pass inputs and parameters where it is not" in out
+    assert "pass a state, inputs and parameters where it is not" in out
 
 
 def test_numbers_are_whole_on_a_narrow_terminal_without_unicode() -> None:
