@@ -1,7 +1,6 @@
 """Finite differences outside the domain of the forward, and steps below the precision of x."""
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -50,13 +49,21 @@ def test_right_functions_pass_in_any_order_of_entries(
 @pytest.mark.parametrize("edge", NEAR)
 @pytest.mark.parametrize("only_real", [False, True])
 @pytest.mark.parametrize("factor", [1.001, 0.0, -1.0])
-def test_a_wrong_gradient_near_the_edge_or_far_from_it_is_found(
+def test_a_wrong_gradient_near_the_edge_is_found(
     factor: float, only_real: bool, edge: float
 ) -> None:
     pair = real(PAIRS["log"]) if only_real else PAIRS["log"]
-    for entries, factors in product(([edge, 0.5], [0.5, edge]), ([factor, 1], [1, factor])):
+    for entries, factors in (([edge, 0.5], [factor, 1]), ([0.5, edge], [1, factor])):
         report = gradcheck(spoiled(pair, factors), np.array(entries), rng=0)
         place = factors.index(factor)
+        rows = {row.method: row for row in report.failures}
+        assert f"worst at [{place}]" in rows["difference"].note, str(report)
+
+
+def test_a_wrong_gradient_far_from_the_edge_is_found() -> None:
+    for entries, factors in (([5e-4, 0.5], [1, 1.001]), ([0.5, 5e-4], [1.001, 1])):
+        report = gradcheck(spoiled(PAIRS["sqrt"], factors), np.array(entries), rng=0)
+        place = factors.index(1.001)
         rows = {row.method: row for row in report.failures}
         assert f"worst at [{place}]" in rows["difference"].note, str(report)
 
