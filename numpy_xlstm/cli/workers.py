@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from typing import Any
@@ -27,9 +27,9 @@ def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator
     with ProcessPoolExecutor(count, get_context("spawn"), _begin) as pool:
         try:
             previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes inherit it
-            results = pool.map(function, parts)
+            futures = [pool.submit(function, part) for part in parts]
             signal.signal(signal.SIGINT, previous)
-            yield results
+            yield map(Future.result, futures)  # pool.map would cancel some before the kill
         except BaseException:
             for child in active_children():
                 child.kill()
