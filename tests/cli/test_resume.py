@@ -213,7 +213,7 @@ def test_ctrl_c_before_the_first_validation_leaves_a_model(
 def test_a_resumed_run_does_not_validate_at_once(
     text_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert train(text_file, OUT, "--steps=2", "--minutes=1") == 0
+    assert train(text_file, OUT, "--steps=2", "--minutes=1", "--validate-every=10") == 0
     validations: list[int] = []
     known = loop.validation_bits
 
@@ -223,7 +223,7 @@ def test_a_resumed_run_does_not_validate_at_once(
 
     monkeypatch.setattr(loop, "validation_bits", counted)
     assert resume(OUT, "--steps=12", "--minutes=1") == 0
-    assert [line["step"] for line in lines(OUT) if "validation" in line] == [2, 12]
-    assert len(validations) == 1
+    assert [line["step"] for line in lines(OUT) if "validation" in line] == [2, 10, 12]
+    assert len(validations) == 2
     assert resume(OUT) == 0  # nothing is left to do
-    assert len(validations) == 1
+    assert len(validations) == 2
