@@ -73,12 +73,12 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     whole, parts = Path("whole"), Path("parts")
     assert train(text_file, whole, "--steps", "9", *options) == 0
     expected = capsys.readouterr().out
-    monkeypatch.setattr(loop, "train_step", interrupting(4))
-    assert train(text_file, parts, "--steps", "9", *options) == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", interrupting(4))
+        assert train(text_file, parts, "--steps", "9", *options) == 130
     err = capsys.readouterr().err
     assert f"saved after step 4; resume with numpy-xlstm train --resume {parts}\n" in err
     assert stored(parts / "checkpoint.safetensors")[1]["step"] == 4
-    monkeypatch.undo()
     assert resume(parts) == 0
     assert_same(parts, whole)
     out = capsys.readouterr().out

@@ -213,7 +213,7 @@ def test_a_closed_pipe_ends_the_text_quietly(text_file: str) -> None:
         "--max-new-tokens",
         "1000000",
     ]
-    command, pipe = [sys.executable, "-m", "numpy_xlstm", *words.split()], subprocess.PIPE
+    command, pipe = [sys.executable, "-m", "numpy_xlstm", *words], subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe)
     assert process.stdout is not None
     assert process.stdout.read(5)[:3] == b"The"
