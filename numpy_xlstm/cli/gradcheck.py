@@ -3,8 +3,8 @@
 import argparse
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
@@ -81,8 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     with suppress(KeyboardInterrupt), count_display(len(available)) as count:
         line = _table(available, options.get("methods", METHODS), arguments.dtype)
         check = partial(_report, seed, arguments.dtype, options)
-        here = nullcontext(map(check, available.values()))
-        with here if arguments.names else on_all_cores(check, list(available)) as checked:
+        reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, list(available))
+        if arguments.names:
+            reported = nullcontext(map(check, available.values()))
+        with reported as checked:
             for name, report in zip(available, checked, strict=True):
                 reports[name] = report
                 print(line(name, report), flush=True)
