@@ -80,14 +80,6 @@ def test_a_kink_is_neither_passed_nor_failed(distance: float) -> None:
     assert both.passed
 
 
-def test_a_kink_is_no_excuse_for_a_slope_outside_of_both_sides() -> None:
-    def wrong(dy: Array, x: Array) -> Array:
-        return 1.5 * modulus_backward(dy, x)
-
-    report = gradcheck((modulus, wrong), np.array([0.0]), rng=0, methods=["difference"])
-    assert report.rows[0].status == "FAIL"
-
-
 @pytest.mark.parametrize("distance", [1e-4, 1e-5, 1e-6, 1e-7])
 def test_near_a_kink_a_shorter_step_decides(distance: float) -> None:
     near = np.array([1.0, distance])
@@ -163,11 +155,6 @@ def test_nan_in_the_output_fails() -> None:
     report = gradcheck((lambda x: (x * np.nan, x), lambda dy, x: dy), X, rng=0)
     assert "NaN" in report.failures[0].note
     assert report.max_error == np.inf
-
-
-def test_a_backward_that_is_not_linear_fails() -> None:
-    report = gradcheck((square, lambda dy, x: 2 * x * dy + 0.1), X, rng=0, methods=["adjoint"])
-    assert any(row.tensor == "linear in ȳ" for row in report.failures)
 
 
 def test_json_is_plain() -> None:
