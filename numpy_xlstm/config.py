@@ -226,9 +226,10 @@ def _fits(value: Any, hint: Any) -> bool:
     if kind is tuple:
         return isinstance(value, list) and len(value) == len(typing.get_args(hint))
     if not isinstance(kind, type):
-        return bool(value == kind)
-    kinds = (int, float) if kind is float else (kind,)
-    return isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
+        return type(value) is type(kind) and bool(value == kind)
+    if kind is float and type(value) is int:
+        return abs(value) < 2**1023
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
 
 
 def _plain(value: Any) -> Any:

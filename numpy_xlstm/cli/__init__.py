@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import io
 import os
+import re
 import sys
 import time
 import traceback
@@ -50,6 +51,9 @@ BAD_INPUT = (
 MEANT = {"--learning-rate": "--lr", "--output": "--out", "--length": "--max-new-tokens"}
 """Names of options in other programs, and the options here."""
 
+SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
+"""Options for arguments of the library that have another name."""
+
 SECONDS_TO_SPEAK = 2.0
 """Time that rank 0 may need to find and report an error that all ranks find."""
 
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
-        if not all(map(importlib.util.find_spec, ("rich", "uniplot", "matplotlib"))):
+        if not all(map(importlib.util.find_spec, ("rich", "matplotlib"))):
             print(MISSING_EXTRA, file=sys.stderr)
             return 2
         return _run(args)
@@ -116,7 +120,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv or ["--help"])
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")
-        hint = did_you_mean(MEANT.get(word, word), args.options)
+        hint = did_you_mean(MEANT.get(word, word), args.options.values())
         raise errors.OptionError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return args
 
@@ -125,16 +129,31 @@ def _run(args: argparse.Namespace) -> int:
     """Run the command; errors name options as typed, and system errors become sentences."""
     try:
         return int(args.run(args))
+    except BrokenPipeError:
+        raise
     except BAD_INPUT as error:
-        if isinstance(error, OSError) and error.strerror and not isinstance(error, BrokenPipeError):
+        if isinstance(error, OSError) and error.strerror:
             what = "to continue" if error.filename is None else f"to read or write {error.filename}"
             reason = error.strerror[:1].lower() + error.strerror[1:]
             raise OSError(f"the system refuses {what}: {reason}") from error
-        typed = {name[2:].replace("-", "_"): name for name in args.options}
-        first, colon, rest = str(error).partition(":")
-        if args.run is not train.run and first in typed:  # train has other names too
-            raise type(error)(typed[first] + colon + rest) from error
-        raise
+        raise type(error)(_as_typed(str(error), args)) from error
+
+
+def _as_typed(message: str, args: argparse.Namespace) -> str:
+    """Replace the library's arguments in an error message by the options on the command line."""
+    typed = dict(args.options)
+    if "from_" in typed:
+        typed["checkpoint"] = typed["from_"]
+    if "resume" in typed:
+        typed["directory"] = "--resume" if "resume" in args else "--out"
+    first, colon, rest = message.partition(":")
+    message = typed.get(first, first) + colon + rest
+    if "config" in args:  # other names are those of its fields
+        return message
+    known = {name: typed[option] for name, option in SET_BY.items() if option in typed}
+    for name, option in ({n: o for n, o in typed.items() if "_" in n} | known).items():
+        message = re.sub(rf"\b{name}\b", option, message)
+    return message
 
 
 def _end(message: str, code: int) -> int:
@@ -178,6 +197,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, (command, text) in COMMANDS.items():
         added = commands.add_parser(name, help=text, description=command.DESCRIPTION)
         command.add_arguments(added)
-        options = [name for action in added._actions for name in action.option_strings]
-        added.set_defaults(run=command.run, options=[n for n in options if n.startswith("--")])
+        options = {a.dest: a.option_strings[-1] for a in added._actions if a.option_strings}
+        added.set_defaults(run=command.run, options=options)
     return parser

@@ -151,6 +151,12 @@ def checkpoint(text: str) -> Path:
     return best if best.exists() else Path(text)
 
 
+def check_writable(file: Path | None) -> None:
+    """Raise an error before the work if a report cannot be written to a file."""
+    if file is not None:
+        file.open("a", encoding="utf-8").close()
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the checkpoint to read."""
     known = "the directory of a run, or a file or folder of this package, transformers or xlstm"

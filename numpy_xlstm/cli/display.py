@@ -10,14 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-    redirect_stderr,
-    redirect_stdout,
-)
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -118,37 +111,19 @@ def count_display(total: int) -> Iterator[Callable[[], None]]:
 
 
 def _console() -> Any:
-    """Return a console for standard error, with room for the ^C of the terminal after a bar.
-
-    Otherwise the ^C could make a line longer than the terminal, which would show it twice.
-    """
-    from rich.console import Console, ConsoleDimensions
-
-    class Narrower(Console):
-        @property  # type: ignore[misc]  # rich can also set it
-        def size(self) -> ConsoleDimensions:
-            width, height = super().size
-            return ConsoleDimensions(width - 3, height)
-
-    return Narrower(stderr=True, highlight=False)
-
-
-def busy_display(text: str) -> AbstractContextManager[object]:
-    """Return a context that shows a text on a terminal; nothing may be printed within it."""
+    """Return a console for standard error."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    return console.status(text) if console.is_terminal else nullcontext()
+    return Console(stderr=True, highlight=False)
 
 
 @contextmanager
 def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
     """Give a function that shows the number of processed and total bytes, if they are many."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    console = _console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     hidden = not console.is_terminal
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=hidden) as bar:

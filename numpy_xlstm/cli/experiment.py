@@ -22,16 +22,15 @@ from numpy_xlstm.cli.arguments import (
     positive,
     whole,
 )
-from numpy_xlstm.cli.curves import columns, smoothed
+from numpy_xlstm.cli.curves import save_picture
 from numpy_xlstm.cli.train import deferred_interrupt, read_notes
 from numpy_xlstm.config import Config
-from numpy_xlstm.disk import replacing, write_text
+from numpy_xlstm.disk import write_text
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.trials import Curriculum
-from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
 from numpy_xlstm.training.run import CURVE, RESULT
@@ -94,14 +93,8 @@ def run(args: argparse.Namespace) -> int:
     comm = ranks.world()
     given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
     given = {name: value for name, value in given.items() if value is not None}
-    try:
-        with display.silent_unless(ranks.writes(comm)):
-            return _run(given, comm)
-    except (OptionError, FileNotFoundError) as error:
-        first, _, rest = str(error).partition("directory:")
-        if first:
-            raise
-        raise type(error)(("--resume:" if "resume" in given else "--out:") + rest) from error
+    with display.silent_unless(ranks.writes(comm)):
+        return _run(given, comm)
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
@@ -143,7 +136,9 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     print(f"{state.step} steps, {state.elapsed:.0f} seconds")
     if kept is not None and ranks.writes(comm):
         write_text(kept.directory / RESULT, json.dumps(outcome, indent=1) + "\n")
-        _save_picture(kept.directory / CURVE, outcome, columns(read_log(kept.log), "step", "loss"))
+        save_picture(
+            kept.directory / CURVE, read_log(kept.log), "loss", "loss, validation error", {}
+        )
     return 0
 
 
@@ -216,29 +211,3 @@ def _display(
         print(line, file=sys.stderr)
 
     return show
-
-
-def _save_picture(path: Path, outcome: dict[str, Any], log: Array) -> None:
-    """Plot loss, result of the validations, and longest length over the steps of a trial."""
-    from matplotlib.figure import Figure
-
-    steps, loss = log
-    if not steps.size:
-        return
-    metric, settings = outcome["metric"], outcome["settings"]
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    losses, scores, lengths = figure.subplots(3, 1, sharex=True)
-    losses.plot(steps, smoothed(loss, len(steps) / 50))
-    losses.set(
-        ylabel="loss", title=f"{outcome['name']}: {outcome['model']}, seed {outcome['seed']}"
-    )
-    curve = [(step, trials.score(metric, error)) for step, error in outcome["curve"]]
-    scores.plot(*np.reshape(curve, (-1, 2)).T, "o-", markersize=3)
-    low, high = settings["test"]
-    scores.set(ylabel=f"{metric},\nlengths {low} to {high}")
-    grown = [0, *outcome["grown"], steps[-1]]
-    longest = [settings["first"] + settings["grow"] * n for n in range(len(outcome["grown"]) + 1)]
-    lengths.stairs(np.minimum(longest, settings["train"][1]), grown, baseline=None)
-    lengths.set(xlabel="step", ylabel="longest sequence")
-    with replacing(path) as file:
-        figure.savefig(file, format=path.suffix.removeprefix("."))

@@ -4,7 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import __version__, suite
-from numpy_xlstm.cli.arguments import whole
+from numpy_xlstm.cli.arguments import check_writable, whole
 from numpy_xlstm.cli.display import count_display
 from numpy_xlstm.cli.imported import imported_target
-from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.workers import on_all_cores
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import Report, gradcheck
@@ -74,14 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks, and print a table and the full reports of failures."""
     available, seed = _chosen(arguments), arguments.seed
-    check_writable("--json", arguments.json)
+    check_writable(arguments.json)
     options = {} if arguments.full or arguments.names else QUICK
     if arguments.method:
         options = options | {"methods": arguments.method}
     reports, started = {}, time.perf_counter()
     with suppress(KeyboardInterrupt), count_display(len(available)) as count:
         line = _table(available, options.get("methods", METHODS), arguments.dtype)
-        with _checked(arguments, available, options) as checked:
+        check = partial(_report, seed, arguments.dtype, options)
+        reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, list(available))
+        if arguments.names:
+            reported = nullcontext(map(check, available.values()))
+        with reported as checked:
             for name, report in zip(available, checked, strict=True):
                 reports[name] = report
                 print(line(name, report), flush=True)
@@ -99,21 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         dicts = {name: report.to_dict() for name, report in reports.items()}
         result = {"version": __version__, "dtype": arguments.dtype, "passed": done and not failed}
         text = json.dumps(result | {"reports": dicts}, indent=1, ensure_ascii=False)
-        write_report(arguments.json, text)
+        arguments.json.write_text(text, encoding="utf-8")
     return 1 if failed else 0 if done else 130
-
-
-@contextmanager
-def _checked(
-    arguments: argparse.Namespace, available: dict[str, suite.Case], options: dict[str, Any]
-) -> Iterator[Iterator[Report]]:
-    """Give the reports in order; a check of everything uses a process for each core."""
-    check = partial(_report, arguments.seed, arguments.dtype, options)
-    if arguments.names:
-        yield map(check, available.values())
-    else:
-        with on_all_cores(check, list(available)) as reports:
-            yield reports
 
 
 def _report(seed: int, dtype: str, options: dict[str, Any], case: suite.Case | str) -> Report:

@@ -1,8 +1,8 @@
 """Import of targets such as ``my_module:MyCell(3, 4)`` for ``numpy-xlstm gradcheck``."""
 
 import ast
-import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,7 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import from_torch
 from numpy_xlstm.gradcheck.target import checked_target, is_floating, named_params, over
-from numpy_xlstm.module import some
-from numpy_xlstm.numerics import Array, did_you_mean
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.suite import Target
 
 FORM = "module:name or module:name(3, num_heads=2), with literals as arguments"
@@ -42,8 +41,8 @@ def imported_target(
     OptionError
         If the text has another form, the target does not exist, or gradcheck does not support it.
     """
-    module, name, arguments, keywords = _parsed(text)
-    target = _looked_up(text, _module(text, module), name)
+    name, arguments, keywords = _parsed(text)
+    target = _looked_up(text, name)
     if isinstance(target, type) or arguments is not None:
         target = _called(text, target, arguments or [], keywords, {"rng": rng, "dtype": dtype})
     if "torch" in sys.modules and isinstance(target, sys.modules["torch"].nn.Module):
@@ -60,50 +59,40 @@ def imported_target(
     return target, _inputs(text, target, shapes, rng, dtype)
 
 
-def _parsed(text: str) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
-    """Return module, dotted name and arguments; None as arguments if it is not called."""
+def _parsed(text: str) -> tuple[str, list[Any] | None, dict[str, Any]]:
+    """Return the name and its arguments; None as arguments if it is not called."""
     module, _, expression = text.partition(":")
     try:
         tree = ast.parse(expression, mode="eval").body
         if not isinstance(tree, ast.Call):
-            return module, _dotted(tree), None, {}
+            return text, None, {}
         keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
-        return module, _dotted(tree.func), [ast.literal_eval(arg) for arg in tree.args], keywords
+        arguments = [ast.literal_eval(argument) for argument in tree.args]
     except (SyntaxError, ValueError):
         raise OptionError(f"gradcheck: expected {FORM}; got {text!r}") from None
+    return f"{module}:{ast.unparse(tree.func)}", arguments, keywords
 
 
-def _dotted(tree: ast.expr) -> str:
-    if isinstance(tree, ast.Attribute):
-        return f"{_dotted(tree.value)}.{tree.attr}"
-    if not isinstance(tree, ast.Name):
-        raise ValueError("no name")
-    return tree.id
+def _looked_up(text: str, name: str) -> Any:
+    """Import the named object, from the working directory first.
 
-
-def _module(text: str, name: str) -> Any:
-    """Import a module, from the working directory first. Errors within it are not caught."""
+    Errors within its module are not caught.
+    """
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
+    module = name.partition(":")[0]
     try:
-        return importlib.import_module(name)
+        return pkgutil.resolve_name(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-    except (ValueError, TypeError):  # an empty name, or a relative one
-        pass
-    raise OptionError(f"{text}: expected a module in this folder, or installed; got {name!r}")
-
-
-def _looked_up(text: str, module: Any, name: str) -> Any:
-    found = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            there = [n for n in vars(found) if not n.startswith("_")]
-            got = f"{part!r}{did_you_mean(part, there)}"
-            raise OptionError(f"{text}: expected one of {some(there)}; got {got}")
-        found = getattr(found, part)
-    return found
+        raise OptionError(
+            f"{text}: expected a module in this folder, or installed; got {module!r}"
+        ) from None
+    except AttributeError as error:
+        raise OptionError(f"{text}: expected a name in the module; got {error}") from None
+    except ValueError:
+        raise OptionError(f"gradcheck: expected {FORM}; got {text!r}") from None
 
 
 def _called(
@@ -112,18 +101,16 @@ def _called(
     """Call a function, also with a generator and a dtype if it has these parameters."""
     if not callable(function):
         raise OptionError(f"{text}: expected a class or a function before the brackets")
+    shown = getattr(function, "__name__", type(function).__name__)
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # for a function that is written in C
-        return function(*arguments, **keywords)
-    try:
+        signature = inspect.signature(function)  # ValueError: of a function that is written in C
+        shown += str(signature)
         given = signature.bind_partial(*arguments, **keywords).arguments
         names = signature.parameters.keys() - given.keys()
         keywords = {**keywords, **{n: value for n, value in more.items() if n in names}}
         signature.bind(*arguments, **keywords)
-    except TypeError as error:
-        name = getattr(function, "__name__", type(function).__name__)
-        raise OptionError(f"{text}: expected the arguments of {name}{signature}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{text}: expected the arguments of {shown}: {error}") from None
     return function(*arguments, **keywords)
 
 

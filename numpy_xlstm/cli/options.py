@@ -2,8 +2,7 @@
 
 import argparse
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +124,6 @@ DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """Options that describe the model."""
 NOT_STORED = {"out", "resume", "file"}
 AT_RESUME = {"steps", "minutes", "lr", "sample_length", "temperature", "prompt"}
-SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
-"""Options for arguments of the library that have another name."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -204,19 +201,3 @@ def stored(options: argparse.Namespace) -> list[str]:
     """Return the command that is stored in a run, with all options of its model."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
     return as_words(kept | {"text": options.file and str(Path(options.file).absolute())})
-
-
-def as_typed(message: str, given: Mapping[str, Any]) -> str:
-    """Replace the library's arguments in an error message by the options on the command line."""
-    first, colon, rest = message.partition(":")
-    if first == "directory":
-        first = "resume" if "resume" in given else "out"
-    elif first == "checkpoint":
-        first = "from_"
-    if first in NAMES:
-        message = flags([first]) + colon + rest
-    if "config" in given:
-        return message
-    for name, typed in ({name: name for name in NAMES if "_" in name} | SET_BY).items():
-        message = re.sub(rf"\b{name}\b", flags([typed]), message)
-    return message

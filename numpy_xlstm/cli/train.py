@@ -20,7 +20,8 @@ from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import checkpoint, flags
 from numpy_xlstm.cli.language_models import build, describe, open_language_model
 from numpy_xlstm.config import Config
-from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
+from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
+from numpy_xlstm.generation.tokenizers import REPLACEMENT
 from numpy_xlstm.models import BlockStack
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
@@ -49,32 +50,21 @@ MAX_TOKENS = 2**20
 
 
 @dataclass(frozen=True)
-class Fingerprint(Config):
-    """Facts about a text, by which it is recognised."""
-
-    sha256: str
-    characters: int
-
-    @classmethod
-    def of(cls, text: str) -> "Fingerprint":
-        """Return the facts about a text."""
-        return cls(sha256(text.encode("utf-8")).hexdigest(), len(text))
-
-    def __str__(self) -> str:
-        return f"{self.characters:,} characters, SHA-256 {self.sha256}"
-
-
-@dataclass(frozen=True)
 class Notes(Config):
-    """Values that a run stores: the command that began it, and facts about its text."""
+    """Values that a run stores: the command that began it, and the fingerprint of its text."""
 
     command: list[str]
-    text: Fingerprint
+    text: str
 
 
 Stored = TypeVar("Stored", bound=Config)
 Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
 """A training that is about to begin or to be resumed, and its directory if it has one."""
+
+
+def fingerprint(text: str) -> str:
+    """Return facts about a text, by which it is recognised."""
+    return f"{len(text):,} characters, SHA-256 {sha256(text.encode()).hexdigest()}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,13 +78,8 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(args).items() if name in command.NAMES}
     keep_freed_memory()
     comm = ranks.world()
-    try:
-        with display.silent_unless(ranks.writes(comm)):
-            return _run(given, comm)
-    except (OptionError, ShapeError, FileNotFoundError) as error:
-        if getattr(error, "errno", None) is not None:  # a system error
-            raise
-        raise type(error)(command.as_typed(str(error), given)) from error
+    with display.silent_unless(ranks.writes(comm)):
+        return _run(given, comm)
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
@@ -102,8 +87,8 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, run = session
     display.show_setup(describe(options, state.model), state.model, split)
-    interrupted, log = _train(session, comm)
-    _report(session, log, comm)
+    interrupted = _train(session, comm)
+    _report(session, comm)
     if options.sample_length and ranks.writes(comm):
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
@@ -135,7 +120,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
-        notes = Notes(command.stored(options), Fingerprint.of(text)).to_dict()
+        notes = Notes(command.stored(options), fingerprint(text)).to_dict()
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
     return (options, split, state, run), prompt
@@ -152,10 +137,8 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     notes = read_notes(Notes, run)
     options = command.resumed(notes.command, given)
     text = training.read_text(options.file)
-    if (fingerprint := Fingerprint.of(text)) != notes.text:
-        raise TextError(
-            f"text: expected the text of the run, {notes.text}; got another, {fingerprint}"
-        )
+    if (got := fingerprint(text)) != notes.text:
+        raise TextError(f"text: expected the text of the run, {notes.text}; got another, {got}")
     split = training.split_text(text, options.window, run.tokenizer)
     prompt = _check(options, split, comm)
     run.save_every = options.save_every
@@ -217,19 +200,16 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
         )
     if options.prompt is not None:
         prompt = str(options.prompt)
-    elif isinstance(split.tokenizer, generation.CharacterTokenizer):
-        known = set(split.tokenizer.symbols)
-        prompt = next(symbol for symbol in split.validation + split.train if symbol in known)
     else:
         decoder = generation.StreamDecoder(split.tokenizer)
         pieces = (decoder.push(int(token)) for token in split.validation_ids)
-        prompt = next((piece for piece in pieces if piece), "")
+        prompt = next((piece for piece in pieces if piece.strip(REPLACEMENT)), "")
     generation.check_prompt(prompt, split.tokenizer)
     return prompt
 
 
-def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[str, Any]]]:
-    """Train, show progress and save; return whether any rank received Ctrl-C, and the log."""
+def _train(session: Session, comm: ranks.Comm | None) -> bool:
+    """Train, show progress and save; return whether any rank received Ctrl-C."""
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)
@@ -249,7 +229,6 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
-    log: list[dict[str, Any]] = []
     logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
         try:
@@ -257,9 +236,6 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
                 if run is not None:
                     run.add(record)
                 show(record)
-                if run is None:
-                    names = ("step", "bits", "validation")
-                    log.append({name: getattr(record, name) for name in names})
                 logged = record.step
                 if ranks.total(interrupted(), comm):
                     break
@@ -271,7 +247,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
             display.say(f"interrupted after step {state.step}; Ctrl-C again leaves at once")
         if run is not None:
             _save(run, "" if stopped else None)
-    return stopped, log
+    return stopped
 
 
 def _save(run: Run, changed: str | None) -> None:
@@ -301,7 +277,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None) -> None:
+def _report(session: Session, comm: ranks.Comm | None) -> None:
     options, split, state, run = session
     kept = run if ranks.writes(comm) else None
     levels = {
@@ -317,12 +293,10 @@ def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         results[f"{model}, step {step:,}"] = best
-    losses = curves.loss_curves(training.read_log(kept.log) if kept is not None else log)
-    curves.show_curves(losses)
     display.show_results(levels | results, state)
     if kept is not None:
         if not kept.best.exists():  # interrupted before the first validation
             kept.save_best()
         picture = kept.directory / PICTURE
-        curves.save_loss_picture(picture, losses, levels)
+        curves.save_picture(picture, training.read_log(kept.log), "bits", "bits/char", levels)
         display.show_files(kept.directory, [kept.best, kept.checkpoint, kept.log, picture])

@@ -1,18 +1,14 @@
 """The command ``numpy-xlstm vectors``."""
 
 import argparse
-import gzip
 import shutil
-import tarfile
-import tempfile
 from itertools import groupby
 from pathlib import Path
-from typing import IO
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import whole
 from numpy_xlstm.conformance.case import PRECISIONS, Case
-from numpy_xlstm.disk import new_folder, replacing
+from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError
 
 DESCRIPTION = """\
@@ -21,19 +17,13 @@ all gradients, and for each of their numbers a bound on its error. A port reads
 inputs/ID.safetensors and writes its results, and 'numpy-xlstm verify' compares them with
 results/ID.safetensors. The folder's README.md describes the format for programs in any language."""
 
-ARCHIVE = ".tar.gz"
 DOCUMENTS = ("README.md", "manifest.schema.json")
 """Files of the package that are copied into a folder of vectors."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument(
-        "folder",
-        type=Path,
-        metavar="DIR",
-        help="a new or empty folder, or an archive with the suffix .tar.gz",
-    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument(
         "--small", action="store_true", help="the small set of the package, less than 1 MB"
     )
@@ -58,21 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.small and seed:
         raise OptionError(f"--small: expected no --seed, as the small set is of seed 0; got {seed}")
     cases = _selected(arguments)
-    packed = folder.name.endswith(ARCHIVE)
-    if folder.exists() and not packed and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"DIR: expected a new or empty folder; got {folder}")
-    if folder.name == ARCHIVE:
-        raise OptionError(f"DIR: expected a name before {ARCHIVE}; got {folder}")
-    if packed and folder.exists():
-        raise OptionError(f"DIR: expected a new archive; got {folder}, which exists")
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    if packed:
-        with tempfile.TemporaryDirectory() as scratch, replacing(folder) as file:
-            _write(Path(scratch), cases, arguments)
-            _pack(Path(scratch), folder.name.removesuffix(ARCHIVE), file)
-    else:
-        with new_folder(folder) as new:
-            _write(new, cases, arguments)
+    with new_folder(folder) as new:
+        written = conformance.write_vectors(new, cases, seed=seed)
+        for name, group in groupby(written, key=lambda case: case.subject.name):
+            print(f"{name}: {len(list(group))} cases", flush=True)
+        for name in DOCUMENTS:
+            shutil.copy(conformance.SMALL.parent / name, new)
     print(f"{len(cases)} cases in {folder}, seed {seed}")
     return 0
 
@@ -89,24 +73,3 @@ def _selected(arguments: argparse.Namespace) -> list[Case]:
     if not (small := [case for case in stored if case.id in found]):
         raise OptionError("--small: expected a subject of the small set; it has no such case")
     return small
-
-
-def _write(folder: Path, cases: list[Case], arguments: argparse.Namespace) -> None:
-    written = conformance.write_vectors(folder, cases, seed=arguments.seed)
-    for name, group in groupby(written, key=lambda case: case.subject.name):
-        print(f"{name}: {len(list(group))} cases", flush=True)
-    for name in DOCUMENTS:
-        shutil.copy(conformance.SMALL.parent / name, folder)
-
-
-def _pack(folder: Path, name: str, file: IO[bytes]) -> None:
-    """Write a folder as an archive that depends on its files alone, not on time or user."""
-    with (
-        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as archive,
-    ):
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
-            entry.size = path.stat().st_size
-            with path.open("rb") as content:
-                archive.addfile(entry, content)

@@ -4,19 +4,16 @@ import argparse
 import signal
 import tempfile
 from collections.abc import Iterable, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.arguments import real
-from numpy_xlstm.cli.display import busy_display
-from numpy_xlstm.cli.reports import check_writable, write_report
+from numpy_xlstm.cli.arguments import check_writable, real
+from numpy_xlstm.cli.display import count_display
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report, Subject
 from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.folder import unmatched
-from numpy_xlstm.conformance.verify import Port
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
@@ -74,17 +71,17 @@ def run(arguments: argparse.Namespace) -> int:
         asked = "a folder of results, or --run and a program"
         got = "neither" if arguments.results is None else "both"
         raise OptionError(f"verify: expected {asked}; got {got}")
-    check_writable("--json", arguments.json)
-    check_writable("--junit", arguments.junit)
+    check_writable(arguments.json)
+    check_writable(arguments.junit)
     check_written("--vectors", arguments.vectors)
     every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):
         print(line)
     if arguments.json is not None:
-        write_report(arguments.json, report.to_json())
+        arguments.json.write_text(report.to_json(), encoding="utf-8")
     if arguments.junit is not None:
-        write_report(arguments.junit, report.to_junit())
+        arguments.junit.write_text(report.to_junit(), encoding="utf-8")
     return 0 if report.passed else 1
 
 
@@ -93,7 +90,12 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     names = _names(case.subject for case in cases)
     for name in arguments.subject or []:
         if name not in names:
-            raise OptionError(f"--subject: {_unknown(name, names, arguments.vectors)}")
+            every = _names(conformance.SUBJECTS.values())
+            hint = did_you_mean(name, every) if name not in every else ""
+            raise OptionError(
+                f"--subject: expected one of {', '.join(names)} in {arguments.vectors}; got "
+                f"{name!r}{hint}; 'numpy-xlstm vectors DIR --subject NAME' writes others"
+            )
     ids = [case.id for case in cases]
     for name in arguments.case or []:
         if name not in ids:
@@ -109,26 +111,16 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     ]
     if not chosen:
         parts = [*(arguments.subject or []), arguments.dtype, *(arguments.case or [])]
-        asked = " ".join(filter(None, parts))
-        got = f"got none for {asked}" if asked else "got none"
-        raise OptionError(f"verify: expected at least one case in {arguments.vectors}; {got}")
+        asked = " ".join(filter(None, parts)) or "no choice"
+        raise OptionError(
+            f"verify: expected at least one case in {arguments.vectors}; got none for {asked}"
+        )
     return chosen
 
 
 def _names(subjects: Iterable[Subject]) -> list[str]:
     """Return the names of subjects and of their families."""
-    return sorted({name for each in subjects for name in (each.name, each.family)})
-
-
-def _unknown(name: str, names: list[str], vectors: Path) -> str:
-    """Return a message that the vectors have no such subject, or that there is no such subject."""
-    every = _names(conformance.SUBJECTS.values())
-    if name in every:
-        place = "the small set" if vectors == conformance.SMALL else vectors
-        write = f"numpy-xlstm vectors DIR --subject {name}"
-        return f"{place} has no case of {name}; write some with: {write}, and give --vectors DIR"
-    got = f"{name!r}{did_you_mean(name, every)}"
-    return f"expected one of {', '.join(names)}; got {got}"
+    return sorted({name for subject in subjects for name in (subject.name, subject.family)})
 
 
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:
@@ -144,15 +136,11 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
-        return conformance.verify(cases, _shown(port, len(cases)), **excused)
 
+        def counted(case: Case) -> Mapping[str, Any]:
+            results = port(case)
+            count()
+            return results
 
-def _shown(port: Port, total: int) -> Port:
-    """Return the port, with a display of the current case on a terminal."""
-    numbers = count(1)
-
-    def shown(case: Case) -> Mapping[str, Any]:
-        with busy_display(f"{case.id}, {next(numbers)} of {total}"):
-            return port(case)
-
-    return shown
+        with count_display(len(cases)) as count:
+            return conformance.verify(cases, counted, **excused)

@@ -18,36 +18,22 @@ def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator
     """Give the results of a function on each part, in order, from a process for each core.
 
     The other processes import the function from its module. Ctrl-C reaches only this process. When
-    the context is left, the processes end, whatever they are doing.
+    an exception leaves the context, the processes are killed, whatever they are doing.
     """
     count = min(MOST, num_cores(), len(parts))
     if count < 2:
         yield map(function, parts)
         return
-    before = active_children()
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _begin)
-    try:
-        with _interrupts_held():  # the new processes inherit the blocked signal
+    with ProcessPoolExecutor(count, get_context("spawn"), _begin) as pool:
+        try:
+            previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes inherit it
             futures = [pool.submit(function, part) for part in parts]
-        yield map(Future.result, futures)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in active_children():
-            if child not in before:
+            signal.signal(signal.SIGINT, previous)
+            yield map(Future.result, futures)  # pool.map would cancel some before the kill
+        except BaseException:
+            for child in active_children():
                 child.kill()
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the context, if the system can block signals."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+            raise
 
 
 def _begin() -> None:

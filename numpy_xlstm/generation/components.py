@@ -7,7 +7,6 @@ package itself refuses an option of another type. It receives nothing else.
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from numpy_xlstm.documents import parse_json
@@ -118,51 +117,35 @@ def _options(place: str, value: Any, names: tuple[str, ...]) -> dict[str, Any]:
         raise _wrong(f"{place} with the options {', '.join(names)}", value)
     options = {name: value[name] for name in names if name in value}
     for name, option in options.items():
-        if not CHECKS.get(name, _is_small)(option):
+        if not _is_valid(name, option):
             raise _wrong(f"a valid {name} of {place}", option)
     return options
 
 
-def _is_small(value: Any) -> bool:
-    """Accept a short text, a flag, or a number that is not large."""
-    return value is None or isinstance(value, bool) or _is_id(value) or _is_text(value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_LENGTH
-
-
-def _is_pattern(value: Any) -> bool:
-    """Accept a text to find; a regular expression could take exponential time."""
-    text = value.get("String") if isinstance(value, dict) and len(value) == 1 else None
-    return _is_text(text) and text != ""
-
-
-def _is_vocabulary(value: Any) -> bool:
-    return (
-        isinstance(value, dict) and len(value) <= MAX_ENTRIES and all(map(_is_id, value.values()))
-    )
+def _is_valid(name: str, value: Any) -> bool:
+    """Accept a vocabulary, merges, or a short text, a flag, None or a number that is not large."""
+    if name == "vocab":
+        return (
+            isinstance(value, dict)
+            and len(value) <= MAX_ENTRIES
+            and all(map(_is_id, value.values()))
+        )
+    if name == "merges":  # pairs of texts, each a list or a text with one space
+        merges = value if isinstance(value, list) else [None]
+        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
+        return len(merges) <= MAX_ENTRIES and all(
+            isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in pairs
+        )
+    if name == "pattern":  # a text to find; a regular expression could take exponential time
+        text = value.get("String") if isinstance(value, dict) and len(value) == 1 else None
+        return isinstance(text, str) and 0 < len(text) <= MAX_LENGTH
+    if isinstance(value, str):
+        return len(value) <= MAX_LENGTH
+    return name != "content" and (value is None or isinstance(value, bool) or _is_id(value))
 
 
 def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value < MAX_NUMBER
-
-
-def _is_merges(value: Any) -> bool:
-    """Accept pairs of texts, each a list or a text with one space."""
-    if not isinstance(value, list) or len(value) > MAX_ENTRIES:
-        return False
-    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in value)
-    return all(isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in pairs)
-
-
-CHECKS: dict[str, Callable[[Any], bool]] = {
-    "vocab": _is_vocabulary,
-    "merges": _is_merges,
-    "pattern": _is_pattern,
-    "content": _is_text,
-}
-"""Checks of the options that are more than a flag, a number or a text."""
 
 
 def _first_token(processor: Any) -> int | None:

@@ -102,21 +102,9 @@ def new_tokens(
 ) -> Iterator[Ids]:
     """Return an iterator of the next ids of all rows, shape (B,): the loop of generation.
 
-    Parameters
-    ----------
-    model, config, rng
-        As in :func:`generate`, with the special tokens in the options.
-    prompts : Sequence[np.ndarray]
-        Arrays of ids (b, T). Each array is read in a separate call, so T may differ. B is the sum
-        of all b.
-    size : int, optional
-        Number of ids that can be generated; all if omitted.
-
-    Yields
-    ------
-    np.ndarray
-        Ids, shape (B,). A row that has ended gets ``pad_token_id``. The iterator ends when all rows
-        have ended, or after ``max_new_tokens``.
+    Each array of ids (b, T) in ``prompts`` is read in a separate call, so T may differ; B is the
+    sum of all b. Only the first ``size`` ids can be generated, all if omitted. A row that has ended
+    gets ``pad_token_id``. The iterator ends when all rows have ended, or after ``max_new_tokens``.
     """
     rng, end, padding = generator_or_new(rng), config.ends, config.padding
     banned = list(config.ids("suppress_tokens"))

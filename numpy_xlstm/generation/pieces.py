@@ -10,7 +10,6 @@ from numpy_xlstm.generation.tokenizers import (
     REPLACEMENT,
     ByteTokenizer,
     CharacterTokenizer,
-    HuggingFaceTokenizer,
     Tokenizer,
 )
 
@@ -21,17 +20,9 @@ MAX_HELD = 16
 class StreamDecoder:
     """Decoder of single ids into text that later ids do not change, up to a stop string.
 
-    Bytes of an incomplete character are held back. For a :class:`HuggingFaceTokenizer` a step
-    decodes only the last few ids, and new text is final when it does not end in U+FFFD, or after
-    :data:`MAX_HELD` more ids. For a custom tokenizer a step decodes all ids so far, and new text is
-    final when it does not end in U+FFFD.
-
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-        Tokenizer that decodes the ids.
-    stop : Sequence[str]
-        As in :class:`StopFilter`, with the same errors.
+    Bytes of an incomplete character are held back. For a tokenizer that is not of bytes or
+    characters, a step decodes only the last few ids, and new text is final when it does not end in
+    U+FFFD, or after :data:`MAX_HELD` more ids.
 
     Examples
     --------
@@ -62,20 +53,15 @@ class StreamDecoder:
         return self._filter.push(rest) + self._filter.flush()
 
     def _decoded(self, token: int) -> str:
+        """Return the new text; of the ids, keep only those of the last final text.
+
+        They are decoded again together with the next ids, whose text may depend on them.
+        """
         if isinstance(self._tokenizer, ByteTokenizer):
             return self._utf8.decode(bytes([token]))
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
         self._ids.append(token)
-        if isinstance(self._tokenizer, HuggingFaceTokenizer):
-            return self._of_last_ids()
-        return self._new(self._text().rstrip(REPLACEMENT))
-
-    def _of_last_ids(self) -> str:
-        """Return the new text. Only the ids of the last final text are kept.
-
-        They are decoded again together with the next ids, whose text may depend on them.
-        """
         text, late = self._text(), len(self._ids) - self._old > MAX_HELD
         new = self._new(text if late else text.rstrip(REPLACEMENT))
         if late or not text.endswith(REPLACEMENT):
@@ -100,17 +86,7 @@ class StopFilter:
 
     A possible beginning of a stop string is held back until more text decides. The stop string that
     ends first counts; if several end at the same place, the longest of them. The result therefore
-    does not depend on how the text is split into pieces.
-
-    Parameters
-    ----------
-    stop : Sequence[str]
-        Stop strings. Without any, all text passes.
-
-    Attributes
-    ----------
-    stopped : bool
-        Whether a stop string has occurred.
+    does not depend on how the text is split into pieces. Without stop strings, all text passes.
 
     Examples
     --------

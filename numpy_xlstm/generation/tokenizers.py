@@ -41,11 +41,6 @@ class Tokenizer(Protocol):
 class ByteTokenizer:
     """Tokenizer whose 256 ids are the UTF-8 bytes of any text.
 
-    Raises
-    ------
-    TextError
-        From :meth:`encode`, for half of a surrogate pair, which has no UTF-8 bytes.
-
     Examples
     --------
     >>> tokenizer = ByteTokenizer()
@@ -79,13 +74,6 @@ class CharacterTokenizer:
     ----------
     symbols : str
         Distinct characters in the order of their code points; the id is the position.
-
-    Raises
-    ------
-    OptionError
-        If the symbols are not distinct or not in this order; :meth:`of` accepts any text.
-    TextError
-        If a text is not a string.
 
     Examples
     --------
@@ -151,15 +139,6 @@ class HuggingFaceTokenizer:
     ----------
     json : str
         Content of a ``tokenizer.json``; :meth:`from_file` reads one.
-
-    Raises
-    ------
-    OptionError, MissingExtraError
-        If the content is invalid, or the extra is not installed.
-    CheckpointError
-        If the file is too large, or is no regular file.
-    TextError
-        If a text is not a string.
 
     Examples
     --------
@@ -260,11 +239,6 @@ class TokenizerDescription(Config):
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     """Make the tokenizer whose ``to_dict()`` is ``d``.
-
-    Raises
-    ------
-    MissingExtraError
-        If it needs an extra that is not installed.
 
     Examples
     --------

@@ -1,24 +1,17 @@
 """Layers for :func:`gradcheck` whose backward is computed by another framework."""
 
 import copy
-import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.gradcheck.target import Arrays, is_floating
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, places, rebuild, tree_map
-
-
-class AutodiffCache(NamedTuple):
-    """Residuals of an :class:`AutodiffLayer`."""
-
-    outputs: tuple[Any, Any]  # y and the state
-    record: Any  # residuals of the framework
+from numpy_xlstm.trees import leaves, places, rebuild, tree_map, zeros_like
 
 
 class AutodiffLayer:
@@ -26,7 +19,7 @@ class AutodiffLayer:
 
     A subclass defines ``_evaluate``, which returns the result of the function and a record;
     ``_pull_back``, which returns the gradients of the parameters and of the inputs, or None; and
-    ``_array``.
+    ``_array``, which converts an array of the framework or raises ``TypeError``.
     """
 
     def __init__(self, target: Callable[..., Any], params: Arrays) -> None:
@@ -44,7 +37,14 @@ class AutodiffLayer:
     @property
     def forward(self) -> Callable[..., Any]:
         """Evaluate the function: (y, cache), or (y, state, cache) if it returns more than y."""
-        return _with_signature(self._forward, self.target)
+
+        def forward(*inputs: Any, **more: Any) -> tuple[Any, ...]:
+            return self._forward(inputs, more)
+
+        with suppress(ValueError):  # for a function that is written in C
+            signature = inspect.signature(getattr(self.target, "forward", self.target))
+            forward.__signature__ = signature  # type: ignore[attr-defined]
+        return forward
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state if the function has a method ``init_state``, or else None."""
@@ -57,22 +57,27 @@ class AutodiffLayer:
         arrays = (array for _, array in leaves("", (self.params, inputs)))
         return np.result_type(*[a for a in arrays if is_floating(a)] or [np.zeros(0)])
 
-    def _forward(self, *inputs: Any, **more: Any) -> tuple[Any, ...]:
+    def _forward(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, ...]:
         if self._dtype(inputs).kind == "c":
             raise DTypeError("inputs: expected real numbers for a framework; got complex ones")
-        found, record = self._evaluate(inputs, more)
-        outputs = self._arrays(found)
+        result, record = self._evaluate(inputs, more)
+        outputs = self._arrays(result)
         if isinstance(outputs, tuple | list) and len(outputs) > 1:
             y, *rest = outputs
             state = rest[0] if len(rest) == 1 else tuple(rest)
-            return y, state, AutodiffCache((y, state), record)
-        return outputs, AutodiffCache((outputs, None), record)
+            return y, state, (y, state, record)
+        return outputs, (outputs, None, record)
 
-    def backward(self, dy: Any, cache: AutodiffCache, dstate: Any = None) -> tuple[Any, ...]:
+    def backward(self, dy: Any, cache: tuple[Any, ...], dstate: Any = None) -> tuple[Any, ...]:
         """Return the gradients of the inputs and of the parameters from the framework."""
-        outputs, record = cache
-        given = zip(("dy", "dstate"), outputs, (dy, dstate), strict=True)
-        cotangents = [array for each in given for array in _cotangents(*each)]
+        y, state, record = cache
+        dstate = zeros_like(state) if dstate is None else dstate
+        cotangents = [array for _, array in leaves("", (dy, dstate))]
+        expected = [array.shape for _, array in leaves("", (y, state))]
+        if [array.shape for array in cotangents] != expected:
+            got = ", ".join(str(array.shape) for array in cotangents)
+            shapes = ", ".join(map(str, expected))
+            raise ShapeError(f"dy, dstate: expected cotangents of shapes {shapes}; got {got}")
         grads, dinputs = self._pull_back(record, cotangents)
         return *dinputs, dict(zip(self.params, grads, strict=True))
 
@@ -85,48 +90,7 @@ class AutodiffLayer:
         raise NotImplementedError
 
     def _array(self, leaf: Any) -> Array:
-        """Convert an array of the framework to NumPy; raise ``TypeError`` for other objects."""
         raise NotImplementedError
 
     def _arrays(self, tree: Any) -> Any:
-        found = (self._array(leaf) for _, leaf in places("", tree))
-        return rebuild(tree, found)
-
-
-def _cotangents(name: str, output: Any, given: Any) -> Iterator[Array]:
-    """Yield the cotangents of the arrays of an output, in order, with zeros for None."""
-    if given is None:
-        yield from (np.zeros_like(array) for _, array in leaves(name, output))
-    elif isinstance(output, Mapping | tuple | list):
-        parts, others = _parts(output), _parts(given)
-        if parts.keys() != others.keys():
-            expected, got = (", ".join(map(str, found)) or "none" for found in (parts, others))
-            raise ShapeError(f"{name}: expected the parts {expected}; got {got}")
-        for key, part in parts.items():
-            yield from _cotangents(f"{name}.{key}", part, others[key])
-    elif output is None:
-        raise ShapeError(f"{name}: expected None; got {type(given).__name__}")
-    else:
-        yield np.asarray(given)
-
-
-def _parts(tree: Any) -> dict[Any, Any]:
-    """Return the direct parts of a tree by name or index; an array has none."""
-    if isinstance(tree, Mapping):
-        return dict(tree)
-    return dict(enumerate(tree)) if isinstance(tree, tuple | list) else {}
-
-
-def _with_signature(forward: Callable[..., Any], target: Any) -> Callable[..., Any]:
-    """Return the forward with the target's signature, if Python knows it."""
-
-    @functools.wraps(forward)
-    def named(*inputs: Any, **more: Any) -> Any:
-        return forward(*inputs, **more)
-
-    try:
-        signature = inspect.signature(getattr(target, "forward", target))
-    except ValueError:  # for a function that is written in C
-        return named
-    named.__signature__ = signature  # type: ignore[attr-defined]
-    return named
+        return rebuild(tree, (self._array(leaf) for _, leaf in places("", tree)))

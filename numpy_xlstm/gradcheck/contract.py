@@ -1,10 +1,10 @@
 """Requirements on a forward and a backward other than the values of the gradients."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.problem import Point
+from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.report import Index, Row
 from numpy_xlstm.gradcheck.target import Arrays, copies
 from numpy_xlstm.numerics import Array
@@ -12,31 +12,27 @@ from numpy_xlstm.numerics import Array
 
 def contract_rows(point: Point, rtol: float) -> list[Row]:
     """Return rows for invalid outputs, arrays that are written to, and invalid gradients."""
-    inf, state = float("inf"), point.problem.state
-    return [
-        Row(name, shape, "contract", "", inf, 0.0, "FAIL", note, state)
-        for name, shape, note in _found(point, rtol)
-    ]
+    problem, gradients, rows = point.problem, point.gradients, list[Row]()
 
+    def fail(name: str, shape: Index, note: str) -> None:
+        rows.append(Row(name, shape, "contract", "", np.inf, 0.0, "FAIL", note, problem.state))
 
-def _found(point: Point, rtol: float) -> Iterator[tuple[str, Index, str]]:
-    """Yield name, shape and complaint for each violation."""
-    problem, gradients = point.problem, point.gradients
     again = problem.evaluate(problem.tensors)
     for name, output in problem.outputs.items():
         other = again.get(name, np.empty(0))
         if not (np.isfinite(output) | (output == -np.inf)).all():
-            yield name, output.shape, "the forward gives NaN or infinity"
+            fail(name, output.shape, "the forward gives NaN or infinity")
         elif other.shape != output.shape or not np.allclose(output, other):
-            yield name, output.shape, "a second forward gives another output"
+            fail(name, output.shape, "a second forward gives another output")
     complaints = {name: text for name in problem.tensors if (text := _form(name, point))}
     complaints = complaints or _repeated(point, rtol)
     for name, shape, by in problem.changes:
-        yield name, shape, f"the {by} writes to it; write to a copy"
+        fail(name, shape, f"the {by} writes to it; write to a copy")
     for name, complaint in complaints.items():
-        yield name, np.shape(problem.tensors.get(name, 0.0)), complaint
+        fail(name, np.shape(problem.tensors.get(name, 0.0)), complaint)
     for name in sorted(gradients.keys() - problem.tensors.keys()):
-        yield name, gradients[name].shape, "the backward returns a gradient of an unknown tensor"
+        fail(name, gradients[name].shape, "the backward returns a gradient of an unknown tensor")
+    return rows
 
 
 def _form(name: str, point: Point) -> str:

@@ -10,7 +10,7 @@ from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.gradcheck.autodiff import AutodiffLayer
 from numpy_xlstm.gradcheck.target import Arrays, is_floating
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import places, rebuild, tree_map
+from numpy_xlstm.trees import places, rebuild
 
 
 def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
@@ -64,35 +64,29 @@ class _JaxLayer(AutodiffLayer):
     def __init__(self, target: Any, params: Arrays) -> None:
         super().__init__(target, params)
         self._call, self._vjp = _functions(target)
-        self._compiles = [True]  # shared with copies that have other parameters
 
     def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
-        floats = tree_map(lambda a: a if is_floating(a) else None, inputs)
-        others = tree_map(lambda a: None if is_floating(a) else a, inputs)
-        record = self.params, floats, others, more
+        record = self.params, inputs, more
         return self._run(self._call, *record), record
 
     def _pull_back(
         self, record: Any, cotangents: Sequence[Array]
     ) -> tuple[list[Array], tuple[Any, ...]]:
         wanted = [c for c in cotangents if is_floating(c)]
-        grads, found = self._run(self._vjp, wanted, *record)
-        params, floats, _, _ = record
-        gradients = {name: np.array(leaf) for name, leaf in places("", found)}
-        dinputs = rebuild(floats, (gradients[name] for name, _ in places("", floats)))
-        return [np.array(grads[name]) for name in params], dinputs
+        grads, dinputs = self._run(self._vjp, *record, wanted)
+        gradients = (leaf for _, leaf in places("", dinputs))
+        float0 = _jax().dtypes.float0  # the dtype of the gradients of integers
+        arrays = (None if leaf.dtype == float0 else np.array(leaf) for leaf in gradients)
+        return [np.array(grads[name]) for name in self.params], rebuild(dinputs, arrays)
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run the function, compiled unless it needs concrete values while it is traced."""
         jax = _jax()
-        dtype = self._dtype(arguments)
-        with jax.enable_x64(dtype == np.float64):
-            if self._compiles[0]:
-                try:
-                    return jax.jit(function)(*arguments)
-                except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
-                    self._compiles[0] = False
-            return function(*arguments)
+        with jax.enable_x64(self._dtype(arguments) == np.float64):
+            try:
+                return jax.jit(function)(*arguments)
+            except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+                return function(*arguments)
 
     def _array(self, leaf: Any) -> Array:
         if not isinstance(leaf, _jax().Array | np.ndarray | np.generic | float | int):
@@ -108,21 +102,18 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     jax, held = _jax(), _held(target)
     named, structure = jax.tree_util.tree_flatten_with_path(target)
 
-    def call(params: Any, floats: Any, others: Any, more: Any) -> Any:
+    def call(params: Any, inputs: Any, more: Any) -> Any:
         new = {path: params[name] for name, (path, _) in held.items()}
         module = structure.unflatten(new.get(path, leaf) for path, leaf in named)
-        inputs = jax.tree.map(
-            lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None
-        )
-        found = module(*inputs, **more)
-        return jax.tree.map(lambda leaf: leaf, found)  # dict keys in the order of jax.jit
+        result = module(*inputs, **more)
+        return jax.tree.map(lambda leaf: leaf, result)  # dict keys in the order of jax.jit
 
-    def vjp(cotangents: list[Any], params: Any, floats: Any, others: Any, more: Any) -> Any:
-        def outputs(params: Any, floats: Any) -> list[Any]:
-            found = (leaf for _, leaf in places("", call(params, floats, others, more)))
-            return [leaf for leaf in found if is_floating(leaf)]
+    def vjp(params: Any, inputs: Any, more: Any, cotangents: list[Any]) -> Any:
+        def outputs(params: Any, inputs: Any) -> list[Any]:
+            arrays = (leaf for _, leaf in places("", call(params, inputs, more)))
+            return [leaf for leaf in arrays if is_floating(leaf)]
 
-        return jax.vjp(outputs, params, floats)[1](cotangents)
+        return jax.vjp(outputs, params, inputs)[1](cotangents)
 
     return call, vjp
 

@@ -1,14 +1,13 @@
-"""The target of a check as a function of named arrays, and as a scalar function."""
+"""The target of a check as a function of named arrays."""
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.reference import COMPLEX_STEP, DIFFERENCE_STEP, Scalar
-from numpy_xlstm.gradcheck.report import Index, Places
+from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.gradcheck.target import (
     Arrays,
     accepts,
@@ -24,13 +23,7 @@ from numpy_xlstm.gradcheck.target import (
     over,
     same,
 )
-from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
-
-NOT_ANALYTIC = "np.abs, np.sign, np.linalg.norm, x.var(), x.std(), conj and .real"
-OVERWRITES = "if these are indices, a backward that overwrites instead of adding is not detected"
-FORGETS = "a backward that forgets to multiply by it is not detected"
-TRANSPOSES = "a backward that forgets to transpose or to flip it is not detected"
 
 Change = tuple[str, tuple[int, ...], str]
 """Name and shape of an array that was written to, and the function that wrote to it."""
@@ -54,7 +47,7 @@ class Problem:
         pairs = zip(self._names, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
-        self._labels = _labels(params, given)
+        self._labels = {name: f"params.{name}" if name in given else name for name in params}
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
         self.has_params = bool(params)
         self.tensors = checked_tensors(self._point)
@@ -133,20 +126,6 @@ class Problem:
             raise ValueError("the forward gives NaN or infinity")
         return problem
 
-    def coincidences(self) -> Iterator[str]:
-        """Yield notes on inputs that may hide a mistake.
-
-        The check is repeated at other parameters, but not at other inputs: one may be a mask.
-        """
-        inputs = {n: a for n, a in self._point.items() if n not in self._labels.values()}
-        for name, array in inputs.items():
-            if array.dtype.kind in "iu" and np.unique(array).size == array.size > 1:
-                yield f"{name} has no repeated number: {OVERWRITES}"
-            elif is_floating(array) and array.size and (array == 1).all():
-                yield f"{name} is 1 everywhere: {FORGETS}"
-            elif is_floating(array) and np.isfinite(array).all() and _symmetric(array):
-                yield f"{name} is symmetric: {TRANSPOSES}"
-
     def ignores_params(self) -> bool:
         """Return whether the outputs do not change when all parameters change."""
         names = [name for name in self._labels.values() if name in self.tensors]
@@ -201,7 +180,7 @@ class Problem:
             )
         named: Arrays = {}
         for name, array in grads.items():
-            label = self._labels.get(name) or _free(name, self._point)
+            label = self._labels.get(name, f"grads.{name}")
             if array is not None and (label in self.tensors or name not in self._labels):
                 named[label] = array
         names = self._names + [""] * self.stateful  # for a state that was not given
@@ -210,135 +189,6 @@ class Problem:
                 if name in self.tensors or n >= len(names):
                     named[name] = array
         return named
-
-
-class Point:
-    """⟨ȳ, outputs⟩ as a function of all tensors, and the gradients from the backward.
-
-    References are evaluated at ``tensors``, in float64 or better, where ``rounding`` bounds the
-    error of one value of the function. ``why_no_complex`` is empty if the forward supports complex
-    numbers, and otherwise the reason.
-    """
-
-    def __init__(
-        self, problem: Problem, rng: np.random.Generator, max_entries: int, directions: int
-    ) -> None:
-        self.problem, self.rng = problem, rng
-        self.max_entries, self.directions = max_entries, directions
-        self.cotangents = self.random_cotangents()
-        self.gradients = copies(problem.backward(self.cotangents))
-        precise = np.longdouble if problem.dtype == np.longdouble else np.float64
-        self.tensors: Arrays = {n: array.astype(precise) for n, array in problem.tensors.items()}
-        size_of_terms = np.abs(self._paired(problem.outputs)).sum()
-        self.rounding = float(4 * np.finfo(precise).eps * size_of_terms)
-        self.why_no_complex = self._why_no_complex()
-
-    def random_cotangents(self) -> Arrays:
-        """Draw normal cotangents of all outputs, with zeros where an output is −inf."""
-        return {
-            name: np.where(a == -np.inf, 0, self.rng.standard_normal(a.shape)).astype(a.dtype)
-            for name, a in self.problem.outputs.items()
-        }
-
-    def along(self, directions: Arrays) -> Scalar:
-        """Restrict the function to a line through the point; NaN if a real step is rounded away."""
-        lost = any(
-            (np.spacing(np.abs(self.tensors[name][direction != 0])) > DIFFERENCE_STEP / 32).any()
-            for name, direction in directions.items()
-        )
-
-        def f(step: complex) -> complex:
-            if lost and not step.imag:
-                return np.nan
-            moved = {
-                name: self.tensors[name] + np.where(direction == 0, 0, step * direction)
-                for name, direction in directions.items()
-            }
-            dtype = np.clongdouble if self.problem.dtype == np.longdouble else np.complex128
-            tensors = self.tensors | moved
-            if isinstance(step, complex):
-                tensors = {name: array.astype(dtype) for name, array in tensors.items()}
-            with np.errstate(all="ignore"):
-                return complex(self._paired(self.problem.evaluate(tensors)).sum())
-
-        return f
-
-    def random_direction(self, shape: tuple[int, ...]) -> Array:
-        """Draw odd multiples of 1/16 between −2 and 2.
-
-        They have so few binary digits that a step along them is exact.
-        """
-        return (2 * self.rng.integers(-16, 16, shape) + 1) / 16
-
-    def lines(self, name: str) -> Iterator[tuple[Index | None, Array]]:
-        """Yield unit vectors with their index for a small tensor, or else random directions."""
-        shape = self.tensors[name].shape
-        if self.tensors[name].size > self.max_entries:
-            for _ in range(self.directions):
-                yield None, self.random_direction(shape)
-            return
-        for index in np.ndindex(shape):
-            unit = np.zeros(shape)
-            unit[index] = 1
-            yield index, unit
-
-    def _paired(self, outputs: Arrays) -> Array:
-        """Return the terms cotangent × output, with 0 for outputs of −inf."""
-        pairs = [(c, outputs[name]) for name, c in self.cotangents.items()]
-        return np.concatenate([(c * np.where(c == 0, 0, output)).ravel() for c, output in pairs])
-
-    def rounds(self, name: str) -> bool:
-        """Return whether outputs react to a tensor, but not to changes below float32's rounding."""
-        direction = self.random_direction(self.tensors[name].shape)
-
-        def outputs(size: float) -> Array:
-            moved = self.tensors[name] * (1 + size * direction)
-            return self._paired(self.problem.evaluate(self.tensors | {name: moved}))
-
-        try:
-            here = outputs(0.0)
-            return same(outputs(2.0**-44), here) and not np.allclose(outputs(0.01), here)
-        except ValueError:  # the forward refuses points near this one
-            return False
-
-    def _why_no_complex(self) -> str:
-        moved = {n: a + 1j * COMPLEX_STEP for n, a in self.tensors.items()}
-        tensors = {n: np.where(np.isfinite(a), moved[n], a) for n, a in self.tensors.items()}
-        try:
-            outputs = self.problem.evaluate(tensors)
-        except Exception as error:  # a forward under test may raise anything
-            return f"the forward raised {type(error).__name__}: {error}"
-        for name, array in self.problem.outputs.items():
-            if is_floating(array) and outputs[name].dtype.kind != "c":
-                return f"the forward gave a real {name} for complex inputs, as {NOT_ANALYTIC} do"
-            if np.isnan(outputs[name]).any():
-                return f"the forward gave NaN in {name} for complex inputs"
-        return ""
-
-
-def _symmetric(array: Array) -> bool:
-    """Return whether an array is symmetric and not all zero.
-
-    It is symmetric if swapping its last two axes, or reversing its last axis, does not change it.
-    """
-    *_, rows, columns = (0, 0, *array.shape)
-    swapped = rows == columns > 1 and same(array, array.swapaxes(-1, -2))
-    return bool(array.any()) and (swapped or (columns > 1 and same(array, array[..., ::-1])))
-
-
-def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:
-    """Return, for each parameter, a name that no input has."""
-    labels: dict[str, str] = {}
-    for name in params:
-        labels[name] = _free(name, {*taken, *labels.values(), *(params.keys() - {name})})
-    return labels
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    """Return the name with as many prefixes "params." as needed to be free."""
-    while name in taken:
-        name = f"params.{name}"
-    return name
 
 
 def _named_outputs(results: tuple[Any, ...]) -> Arrays:

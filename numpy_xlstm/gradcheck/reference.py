@@ -16,8 +16,8 @@ DIFFERENCE_STEP, SHRINK = 2.0**-11, 8.0
 """Step of a difference, and factor by which it is shortened. These are powers of two, so that x ± h
 is exact also for a large x."""
 SHRINKS = 5
-"""Number of times that a step is shortened if a difference contradicts the claim, that is, the
-slope from the backward under test; twice this number if the function is not finite."""
+"""Number of times that a step is shortened if a difference contradicts the claim, the slope from
+the backward; twice this number if the function is not finite."""
 
 Scalar = Callable[[complex], complex]
 

@@ -148,19 +148,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     return row.tensor, shape, row.state, row.method, row.checked, *sizes, row.status, row.note
 
 
-def explained(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Add notes to vacuous rows: what to pass, or that another row decides."""
-    undecided = Report(tuple(rows), 0).undecided
-
-    def with_advice(row: Row) -> Row:
-        what = "a state, inputs and parameters" if row.state else "inputs and parameters"
-        advice = f"the true gradient is zero here; pass {what} where it is not"
-        decided = "zero here; another row decides"
-        return dataclasses.replace(row, note=advice if row in undecided else decided)
-
-    return tuple(with_advice(row) if row.status == "vacuous" else row for row in rows)
-
-
 class Places:
     """Descriptions of the entries of one tensor, by index and, with a pattern, by name.
 

@@ -1,7 +1,6 @@
 """Layers made from modules and functions of PyTorch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy_xlstm.errors import MissingExtraError
@@ -62,28 +61,39 @@ class _TorchLayer(AutodiffLayer):
     """See :func:`from_torch`."""
 
     def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
-        params = {name: _tensor(array) for name, array in self.params.items()}
-        given = tree_map(_tensor, inputs)
-        with _by_default(self._dtype(inputs)) as dtype:
-            found = self._call(params, given, tree_map(_tensor, more), dtype)
-        outputs = [leaf for _, leaf in places("", found)]
-        return found, (list(params.values()), given, outputs)
-
-    def _call(self, params: dict[str, Any], inputs: Any, more: Any, dtype: Any) -> Any:
         torch, target = _torch(), self.target
-        if not isinstance(target, torch.nn.Module):
-            return target(*inputs, **more)
-        rest = {**dict(target.named_parameters()), **dict(target.named_buffers())}
-        constants = {n: _copy(t, dtype) for n, t in rest.items() if n not in params}
-        return torch.func.functional_call(target, constants | params, inputs, more)
+        params = {name: _tensor(array) for name, array in self.params.items()}
+        given, options = tree_map(_tensor, inputs), tree_map(_tensor, more)
+        dtype, before = getattr(torch, str(self._dtype(inputs))), torch.get_default_dtype()
+        torch.set_default_dtype(dtype)  # for a function that calls torch.zeros
+        try:
+            if isinstance(target, torch.nn.Module):
+                rest = {**dict(target.named_parameters()), **dict(target.named_buffers())}
+                constants = {n: _copy(t, dtype) for n, t in rest.items() if n not in params}
+                result = torch.func.functional_call(target, constants | params, given, options)
+            else:
+                result = target(*given, **options)
+        finally:
+            torch.set_default_dtype(before)
+        return result, (list(params.values()), given, [leaf for _, leaf in places("", result)])
 
     def _pull_back(
         self, record: Any, cotangents: Sequence[Array]
     ) -> tuple[list[Array], tuple[Any, ...]]:
+        torch = _torch()
         params, inputs, outputs = record
-        tensors = [*params, *(leaf for _, leaf in places("", inputs))]
-        found = iter(_gradients(outputs, tensors, cotangents))
-        return [next(found) for _ in params], rebuild(inputs, found)
+        given = [leaf for _, leaf in places("", inputs)]
+        tensors = [tensor for tensor in (*params, *given) if tensor.requires_grad]
+        pairs = [(o, torch.tensor(c)) for o, c in zip(outputs, cotangents, strict=True)]
+        pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
+        gradients = [torch.zeros_like(tensor) for tensor in tensors]
+        if pairs and tensors:
+            reached, back = zip(*pairs, strict=True)
+            how = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+            gradients = torch.autograd.grad(reached, tensors, back, **how)
+        named = {id(t): g.numpy() for t, g in zip(tensors, gradients, strict=True)}
+        dinputs = rebuild(inputs, (named.get(id(tensor)) for tensor in given))
+        return [named[id(tensor)] for tensor in params], dinputs
 
     def _array(self, leaf: Any) -> Array:
         if not isinstance(leaf, _torch().Tensor):
@@ -91,25 +101,8 @@ class _TorchLayer(AutodiffLayer):
                 "from_torch: expected outputs of tensors, or tuples, lists and dicts of them; "
                 f"got {type(leaf).__name__}"
             )
-        found: Array = leaf.detach().cpu().numpy().copy()
-        return found
-
-
-def _gradients(outputs: list[Any], tensors: list[Any], cotangents: Sequence[Array]) -> list[Any]:
-    """Return gradients of tensors as arrays: 0 if autograd has none, None for integers."""
-    torch = _torch()
-    pairs = [(o, torch.tensor(c)) for o, c in zip(outputs, cotangents, strict=True)]
-    pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
-    wanted = [n for n, tensor in enumerate(tensors) if tensor.requires_grad]
-    gradients = [torch.zeros_like(t).numpy() if t.requires_grad else None for t in tensors]
-    if pairs and wanted:
-        reached, given = zip(*pairs, strict=True)
-        found = torch.autograd.grad(
-            reached, [tensors[n] for n in wanted], given, retain_graph=True, allow_unused=True
-        )
-        for n, gradient in zip(wanted, found, strict=True):
-            gradients[n] = gradients[n] if gradient is None else gradient.numpy()
-    return gradients
+        array: Array = leaf.detach().cpu().numpy().copy()
+        return array
 
 
 def _tensor(array: Array) -> Any:
@@ -121,18 +114,6 @@ def _copy(tensor: Any, dtype: Any) -> Any:
     """Return a copy on the CPU; a floating-point tensor is converted to this dtype."""
     copy = tensor.detach().cpu().clone()
     return copy.to(dtype) if copy.is_floating_point() else copy
-
-
-@contextmanager
-def _by_default(dtype: Any) -> Iterator[Any]:
-    """Set the default dtype of PyTorch within the context, as for ``torch.zeros``."""
-    torch = _torch()
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, str(dtype)))
-    try:
-        yield torch.get_default_dtype()
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _torch() -> Any:

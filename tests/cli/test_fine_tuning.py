@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from numpy_xlstm import (
-    LanguageModel,
     SpecialTokens,
     load_checkpoint,
-    mLSTM,
     xLSTMLarge,
     xLSTMLargeConfig,
 )
@@ -25,8 +22,7 @@ SMALL = ["--batch-size=2", "--window=8", "--steps=2", "--sample-length=5"]
 
 
 @pytest.fixture
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
+def text() -> str:
     Path("mine.txt").write_text("abcabcaabbcc " * 30, "utf-8")
     return "mine.txt"
 
@@ -81,25 +77,6 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     assert main(["train", "--from", "run", text, *SMALL]) == 0
 
 
-def test_what_cannot_be_fine_tuned(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    save_pretrained(make(lm_config(vocab_size=300)), "a.safetensors", tokenizer=ByteTokenizer())
-    said = refused(capsys, "train", "--from=a.safetensors", text, "--model=xlstm")
-    assert said == "--from: expected only --from to describe the model; got --model"
-    assert "got --heads" in refused(capsys, "train", "--from=a.safetensors", text, "--heads=2")
-    said = refused(capsys, "train", "--from=no.safetensors", text)
-    assert said == "--from: expected a file or folder; no.safetensors does not exist"
-    save_pretrained(mLSTM(3, 4), "b.safetensors")
-    assert "--from: expected a language model" in refused(
-        capsys, "train", "--from=b.safetensors", text
-    )
-    rng = np.random.default_rng(0)
-    small = LanguageModel(4, 3, mLSTM(3, 4, rng=rng), rng=rng)
-    save_pretrained(small, "c.safetensors", tokenizer=ByteTokenizer())
-    said = refused(capsys, "train", "--from=c.safetensors", text, "--window=8")
-    assert said == "--tokenizer: expected at most the 4 ids of the model; got 256"
-    assert "not allowed with" in refused(capsys, "train", "--text", text, text)
-
-
 def test_a_run_where_a_checkpoint_is_read(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--hidden-size=4", "--embedding-size=3", "--validate-every=1"]
     assert main(["train", text, *sizes, *SMALL, "--out", "run"]) == 0
@@ -119,18 +96,3 @@ def test_a_run_where_a_checkpoint_is_read(text: str, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     said = refused(capsys, "generate", "run")
     assert said.startswith("generate: expected --prompt with a text to continue, or --ids; got nei")
-
-
-@pytest.mark.parametrize(
-    ("argv", "meant"),
-    [
-        (["generate", "run", "--seeds", "4"], "--seed"),
-        (["train", "--learning-rate", "0.1"], "--lr"),
-        (["train", "--learning_rate=0.1"], "--lr"),
-        (["train", "--output=a"], "--out"),
-    ],
-)
-def test_options_under_other_names(
-    argv: list[str], meant: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert refused(capsys, *argv).endswith(f"; did you mean {meant}?")

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm.cli.curves import loss_curves, save_loss_picture, show_curves, smoothed
+from numpy_xlstm.cli.curves import save_picture, smoothed
 
 pytest.importorskip("matplotlib")
 
@@ -28,28 +28,17 @@ def test_the_smoothed_curve_is_not_late() -> None:
 
 
 @pytest.mark.parametrize("validated", [False, True])
-def test_what_the_picture_shows(validated: bool, tmp_path: Path) -> None:
+def test_what_the_picture_shows(validated: bool) -> None:
     entries = [{"step": n, "bits": 5 / n} for n in range(1, 30)]
     if validated:
         entries[9]["validation"] = 3.0
-    save_loss_picture(tmp_path / "loss.svg", loss_curves(entries), {"unigram": 4.5, "bigram": 3.5})
-    svg = (tmp_path / "loss.svg").read_text("utf-8")
+    save_picture(Path("loss.svg"), entries, "bits", "bits/char", {"unigram": 4.5, "bigram": 3.5})
+    svg = Path("loss.svg").read_text("utf-8")
     texts = set(re.findall(r"<!-- (.*?) -->", svg))
     assert {"step", "bits/char", "unigram", "bigram", "training, smoothed"} <= texts
     assert ("validation" in texts) == validated
 
 
-def test_nothing_to_draw(tmp_path: Path) -> None:
-    save_loss_picture(tmp_path / "loss.svg", loss_curves([]), {"unigram": 4.5})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("width", [*range(1, 40), 500])
-def test_a_plot_fits_into_any_terminal(
-    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    show_curves(loss_curves([{"step": n, "bits": 5 / n} for n in range(1, 9)]))
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines), default=0) <= width
-    assert len(lines) > 10 or width < 24
+def test_nothing_to_draw() -> None:
+    save_picture(Path("loss.svg"), [], "bits", "bits/char", {})
+    assert list(Path().iterdir()) == []

@@ -1,6 +1,5 @@
 import re
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -12,15 +11,15 @@ from numpy_xlstm.training import (
     split_text,
     unigram_entropy,
 )
-from tests.cli.shared import error, interrupting
+from tests.cli.shared import interrupting
 
 TEXT = default_text()[:20_000]
 SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, "sample-length": 30}
 SMALL = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
-def train(text_file: Path, *options: str) -> int:
-    return main(["train", str(text_file), *SMALL, *options])
+def train(text_file: str, *options: str) -> int:
+    return main(["train", text_file, *SMALL, *options])
 
 
 def table(out: str) -> dict[str, float]:
@@ -29,7 +28,7 @@ def table(out: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "slstm", "mlstm"])
-def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_training(cell: str, text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(text_file, "--cell", cell, "--steps", "5", "--prompt", "The") == 0
     out, err = capsys.readouterr()
     held_out = split_text(TEXT, window=16).validation
@@ -46,7 +45,6 @@ def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixt
         r"^step 5  100%  0:00 left  [\d.]+ bits/char  [\d,]+ tokens/s  loss ", err, re.M
     )
     assert "training for 5 steps, then results and a sample; the model is not saved" in err
-    assert "bits/char over steps\n┌──" in out
     assert "\x1b" not in out + err
 
 
@@ -57,7 +55,7 @@ def test_the_default_text_learns(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["lstm model"] < rows["unigram entropy"]
 
 
-def test_a_seed_repeats_a_run(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_seed_repeats_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     def results(*options: str) -> tuple[dict[str, float], str]:
         assert train(text_file, "--steps", "3", *options) == 0
         out = capsys.readouterr().out
@@ -69,37 +67,24 @@ def test_a_seed_repeats_a_run(text_file: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("size", ["15", "20"])
 def test_the_default_number_of_heads_divides_any_size(
-    size: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+    size: str, text_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for cell in ("slstm", "mlstm"):
         assert train(text_file, "--steps", "1", "--hidden-size", size, "--cell", cell) == 0
         assert f"{cell}: {size} wide" in capsys.readouterr().err
 
 
-def test_it_ends_in_time(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_ends_in_time(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(text_file, "--minutes", "0.005", "--sample-length", "0") == 0
     out = capsys.readouterr().out
     assert re.search(r"training +. +0:00 . minutes", out)
     assert "sample" not in out
 
 
-def test_a_terminal_gets_a_bar(
-    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    assert train(text_file, "--steps", "5") == 0
-    err = capsys.readouterr().err
-    assert "━" in err
-    assert "100%" in err
-    assert "\nstep 5 " not in err
-
-
 @pytest.mark.parametrize("terminal", [False, True])
 def test_validation_while_training(
     terminal: bool,
-    text_file: Path,
+    text_file: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -113,7 +98,7 @@ def test_validation_while_training(
 @pytest.mark.parametrize("best_comes_last", [False, True])
 def test_the_best_validation_is_shown_if_it_is_not_the_last(
     best_comes_last: bool,
-    text_file: Path,
+    text_file: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,7 +112,7 @@ def test_the_best_validation_is_shown_if_it_is_not_the_last(
 
 
 def test_ctrl_c_ends_the_training_and_still_shows_the_results(
-    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    text_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "train_step", interrupting(3))
     before = signal.getsignal(signal.SIGINT)
@@ -140,101 +125,10 @@ def test_ctrl_c_ends_the_training_and_still_shows_the_results(
 
 
 def test_ctrl_c_twice_leaves_at_once(
-    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    text_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "train_step", interrupting(3, times=2))
     assert train(text_file, "--steps", "500") == 130
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("numpy-xlstm: interrupted\n")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--cell gru", "argument --cell: invalid choice: 'gru'"),
-        (
-            "--hidden-size 0",
-            "argument --hidden-size: expected a whole number from 1 to 1000000; got '0'",
-        ),
-        ("--embedding-size x", "argument --embedding-size: expected a whole number.*got 'x'"),
-        ("--heads 0", "argument --heads: expected a whole number from 1 to 1000000000; got '0'"),
-        ("--heads 3", "--heads: .*--hidden-size.*16.*got 3"),
-        (
-            "--cell lstm --heads 2",
-            "--model cell --cell lstm: .*--hidden-size to .*; got --heads",
-        ),
-        ("--forget-gate tanh", "argument --forget-gate: invalid choice: 'tanh'"),
-        ("--cell slstm --input-gate exp", "--model cell --cell slstm: .*got --input-gate"),
-        ("--input-gate tanh", "argument --input-gate: invalid choice: 'tanh'"),
-        ("--batch-size 1.5", "argument --batch-size: expected a whole number.*got '1.5'"),
-        ("--window -1", "argument --window: expected a whole number.*got '-1'"),
-        (
-            "--window 2000",
-            "text: expected a validation part of at least 2001 characters .*got 2000 of 20000",
-        ),
-        ("--lr 0", "argument --lr: expected a number above 0; got '0'"),
-        ("--lr nan", "argument --lr: expected a number above 0; got 'nan'"),
-        ("--weight-decay -0.1", "argument --weight-decay: expected a number at least 0"),
-        ("--clip -1", "argument --clip: expected a number at least 0; got '-1'"),
-        ("--steps 0", "argument --steps: expected a whole number from 1 to 1000000000; got '0'"),
-        ("--minutes 0", "argument --minutes: expected a number above 0; got '0'"),
-        ("--minutes inf", "argument --minutes: expected a number above 0; got 'inf'"),
-        ("--dtype float16", "argument --dtype: invalid choice: 'float16'"),
-        ("--seed -1", "argument --seed: expected a whole number from 0 to 1000000000; got '-1'"),
-        ("--sample-length -1", "argument --sample-length: expected a whole number"),
-        ("--temperature -1", "argument --temperature: expected a number at least 0; got '-1'"),
-        ("--prompt ÿ", "--prompt: expected characters that occur in the training text; got 'ÿ'"),
-        (
-            "--accumulate 5",
-            "--accumulate: expected at most 4 parts, one per row; got 5",
-        ),
-        ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
-        ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
-        ("--save-every 3", "--save-every: expected --out DIR too; got none"),
-        (
-            "--tbptt --batch-size 18000",
-            "text: expected more training tokens .*18000 rows.*got 18000",
-        ),
-        ("--recompute", "--recompute: expected a model made of blocks; got a LanguageModel"),
-        ("--prompt=", "--prompt: expected at least one character; got an empty string"),
-    ],
-)
-def test_bad_options(
-    options: str, message: str, text_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(text_file, *options.split()) == 2
-    assert re.match(message, error(capsys))
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (None, "text: expected a file; .*text.txt does not exist"),
-        (b"", "text: expected characters to learn from; .* is empty"),
-        (b"a\0b", "text: expected a text file; .* is binary"),
-        (b"\xff\xfe", "text: expected UTF-8; .* is binary or in another encoding"),
-        (b"short", "text: expected a training part of at least 17 characters .*got 5 of 5"),
-    ],
-)
-def test_bad_files(
-    data: bytes | None, message: str, text_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text_file.unlink()
-    if data is not None:
-        text_file.write_bytes(data)
-    assert train(text_file) == 2
-    assert re.match(message, error(capsys))
-
-
-def test_a_directory(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(text_file.parent) == 2
-    assert re.match("text: expected a file; .* is a directory", error(capsys))
-
-
-def test_a_training_that_diverges(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(text_file, "--cell", "lstm", "--lr", "1e38", "--clip", "0", "--steps", "50") == 2
-    _, err = capsys.readouterr()
-    message = r"numpy-xlstm: error: training diverged at step \d+ \(.*\); lower the learning rate"
-    assert re.fullmatch(message, err.splitlines()[-1])
-    assert "Warning" not in err

@@ -81,6 +81,10 @@ def test_each_option_by_hand() -> None:
     assert p(x, top_k=1) == p(x, top_p=1e-9) == [1, 0, 0, 0]
     assert p(x, top_p=0.65) == p(x, top_k=2) == [round(w / 7, 12) for w in (4, 3, 0, 0)]
     assert p(x, top_k=4, top_p=1.0) == p(x, top_k=99) == p(x)
+    assert p(x, top_p=0.5) == [round(4 / 7, 12), round(3 / 7, 12), 0, 0]
+    assert p(x, top_k=2, top_p=0.5) == [1, 0, 0, 0]  # a share of what top_k leaves
+    assert p(x, top_p=0.85) == p(x, top_k=3)
+    assert p(x, temperature=0.1, top_p=0.85) == [1, 0, 0, 0]  # the temperature comes first
 
 
 def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones() -> None:
@@ -97,18 +101,6 @@ def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones() -> N
 def test_the_penalty_comes_before_the_greedy_choice_and_before_top_k() -> None:
     assert p([3.0, 2.0, 0.0], [0], repetition_penalty=2.0, temperature=0) == [0, 1, 0]
     assert p([3.0, 2.0, 0.0], [0], repetition_penalty=2.0, top_k=1) == [0, 1, 0]
-
-
-def test_temperature_comes_before_top_p() -> None:
-    x = [float(np.log(w)) for w in (4, 3, 2, 1)]
-    assert p(x, top_p=0.85) == p(x, top_k=3)
-    assert p(x, temperature=0.1, top_p=0.85) == [1, 0, 0, 0]
-
-
-def test_top_p_is_a_share_of_what_top_k_has_left() -> None:
-    x = [float(np.log(w)) for w in (4, 3, 2, 1)]
-    assert p(x, top_p=0.5) == [round(4 / 7, 12), round(3 / 7, 12), 0, 0]
-    assert p(x, top_k=2, top_p=0.5) == [1, 0, 0, 0]
 
 
 def test_of_equal_logits_the_lower_ids_are_kept() -> None:
@@ -192,12 +184,6 @@ def test_one_number_per_row(sampling: GenerationConfig) -> None:
         int(draw(x[row : row + 1], [[]], sampling, alone)[0]) for row in range(5)
     ]
     assert together.random() == alone.random()
-
-
-def test_greedy_is_argmax() -> None:
-    x = np.random.default_rng(3).standard_normal((50, 11))
-    drawn = draw(x, [[]] * 50, sampled(0), np.random.default_rng(4))
-    assert drawn.tolist() == x.argmax(axis=-1).tolist()
 
 
 def test_without_do_sample_the_likeliest() -> None:

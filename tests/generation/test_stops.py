@@ -42,27 +42,6 @@ def test_exactly_what_may_become_a_stop_string_is_held_back(text: str, stop: lis
         assert given_out == text[: end - held]
 
 
-def test_a_stop_string_over_several_pieces() -> None:
-    assert run(["END"], ["one E", "N", "D two"]) == (["one ", "", "", ""], True)
-    assert run(["END"], ["one END two"]) == (["one ", ""], True)
-
-
-def test_a_beginning_that_turns_out_not_to_be_one() -> None:
-    assert run(["END"], ["E", "N", "E", "ND"]) == (["", "", "EN", "", ""], True)
-    assert run(["END"], ["EN", "T"]) == (["", "ENT", ""], False)
-    assert run(["END"], ["the EN"]) == (["the ", "EN"], False)
-    assert run(["aab"], ["a", "a", "a", "b"]) == (["", "", "a", "", ""], True)
-
-
-def test_of_several_the_one_that_ends_first() -> None:
-    assert run(["abcd", "bc"], ["xabcd"]) == run(["bc", "abcd"], ["xabcd"]) == (["xa", ""], True)
-    assert run(["bc", "abc"], ["xabc"]) == (["x", ""], True)
-
-
-def test_without_stop_strings_all_passes() -> None:
-    assert run([], ["a", "", "b"]) == (["a", "", "b", ""], False)
-
-
 def test_a_decoder_holds_back_and_stops_too() -> None:
     decoder = StreamDecoder(ByteTokenizer(), ["END", "€"])
     text = "aE€b".encode()

@@ -103,15 +103,6 @@ def test_a_stop_string_ends_the_text_and_the_work() -> None:
     assert len(model.calls) == len("one END")
 
 
-def test_what_could_become_a_stop_string_is_held_back() -> None:
-    pieces = list(
-        stream(says("ENTER EEND"), BYTES, ">", max_new_tokens=10, stop=["END"], rng=rng())
-    )
-    assert pieces == ["ENT", "ER", " ", "E"]
-    pieces = list(stream(says("a EN"), BYTES, ">", max_new_tokens=4, stop=["END"], rng=rng()))
-    assert pieces == ["a", " ", "EN"]
-
-
 def test_a_stop_string_of_several_bytes() -> None:
     assert generate_text(says("a€b"), BYTES, ">", max_new_tokens=5, stop=["€"], rng=rng()) == "a"
     assert (

@@ -171,32 +171,3 @@ def test_a_stream_of_a_hugging_face_tokenizer_never_cuts_a_character(
     assert [part for part in decoded if "\ufffd" in part] == ["\ufffd€"]  # that of the text
     assert pieces(huggingface, ids[:-1])[-1].endswith("\ufffd")
     assert len(ids) > len("hat Ω, \ufffd€") > sum(map(bool, decoded))
-
-
-class Spelled:
-    """A tokenizer whose decoded text changes in earlier parts with each later id."""
-
-    size = 3
-
-    def encode(self, text: str) -> Any:
-        raise NotImplementedError
-
-    def decode(self, ids: Any) -> str:
-        return "".join("ab\ufffd"[k] for k in ids).strip("a")
-
-    def to_dict(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-
-def test_other_tokenizers_decode_all_ids_so_far() -> None:
-    assert pieces(Spelled(), [0, 1, 0, 1, 2, 2, 1]) == [
-        "",
-        "b",
-        "",
-        "ab",
-        "",
-        "",
-        "\ufffd\ufffdb",
-        "",
-    ]
-    assert pieces(Spelled(), [1, 2]) == ["b", "", "\ufffd"]

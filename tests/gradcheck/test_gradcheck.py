@@ -8,6 +8,7 @@ import pytest
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.numerics import Array
+from tests.gradcheck.layers import X
 
 
 def square(x: Array) -> tuple[Array, Array]:
@@ -24,9 +25,6 @@ def modulus(x: Array) -> tuple[Array, Array]:
 
 def modulus_backward(dy: Array, x: Array) -> Array:
     return np.where(x >= 0, dy, -dy)
-
-
-X = np.array([[0.5, -1.0], [2.0, 3.0]])
 
 
 def test_a_pair_of_functions() -> None:
@@ -61,23 +59,6 @@ def test_several_inputs_and_integers() -> None:
     assert {row.tensor for row in report.rows} >= {"a", "b"}
 
 
-def test_a_layer_without_with_params() -> None:
-    class Scale:
-        def __init__(self) -> None:
-            self.params = {"w": np.array([1.5, -2.0])}
-
-        def forward(self, x: Array) -> tuple[Array, Array]:
-            return x * self.params["w"], x
-
-        def backward(self, dy: Array, x: Array) -> tuple[Array, dict[str, Array]]:
-            return dy * self.params["w"], {"w": (dy * x).sum(0)}
-
-    layer = Scale()
-    report = gradcheck(layer, X, rng=0)
-    assert report.passed, str(report)
-    assert layer.params["w"].tolist() == [1.5, -2.0]
-
-
 def test_a_scalar_output() -> None:
     def forward(x: Array) -> tuple[Any, Array]:
         return (x**2).sum(), x
@@ -99,14 +80,6 @@ def test_a_kink_is_neither_passed_nor_failed(distance: float) -> None:
     assert both.passed
 
 
-def test_a_kink_is_no_excuse_for_a_slope_outside_of_both_sides() -> None:
-    def wrong(dy: Array, x: Array) -> Array:
-        return 1.5 * modulus_backward(dy, x)
-
-    report = gradcheck((modulus, wrong), np.array([0.0]), rng=0, methods=["difference"])
-    assert report.rows[0].status == "FAIL"
-
-
 @pytest.mark.parametrize("distance", [1e-4, 1e-5, 1e-6, 1e-7])
 def test_near_a_kink_a_shorter_step_decides(distance: float) -> None:
     near = np.array([1.0, distance])
@@ -118,11 +91,6 @@ def test_near_a_kink_a_shorter_step_decides(distance: float) -> None:
         return spoiled
 
     assert gradcheck((modulus, wrong), near, rng=0, methods=["difference"]).failures
-
-
-def test_the_complex_step_takes_the_branch_of_the_forward_at_a_kink() -> None:
-    report = gradcheck((modulus, modulus_backward), np.array([0.0]), rng=0, methods=["complex"])
-    assert report.passed
 
 
 def test_steep_functions_are_not_called_wrong() -> None:
@@ -178,30 +146,15 @@ def test_a_surplus_gradient_fails() -> None:
             return dy * self.params["w"], {"w": (dy * x).sum(0), "v": np.ones(9)}
 
     report = gradcheck(Typo(), X, rng=0)
-    assert [row.tensor for row in report.failures] == ["v"]
+    assert [row.tensor for row in report.failures] == ["grads.v"]
     pair = (square, lambda dy, x: (2 * x * dy, np.ones(5)))
     assert [row.tensor for row in gradcheck(pair, X, rng=0).failures] == ["gradient 1"]
-
-
-def test_a_forward_that_is_not_analytic_is_suspected() -> None:
-    def softsign(x: Array) -> tuple[Array, Array]:
-        return x / (1 + np.abs(x)), x
-
-    report = gradcheck((softsign, lambda dy, x: dy / (1 + np.abs(x)) ** 2), X, rng=0)
-    assert not report.passed
-    assert "is the forward analytic as written?" in str(report)
-    assert "analytic" not in str(gradcheck((square, square_backward), X, rng=0))
 
 
 def test_nan_in_the_output_fails() -> None:
     report = gradcheck((lambda x: (x * np.nan, x), lambda dy, x: dy), X, rng=0)
     assert "NaN" in report.failures[0].note
     assert report.max_error == np.inf
-
-
-def test_a_backward_that_is_not_linear_fails() -> None:
-    report = gradcheck((square, lambda dy, x: 2 * x * dy + 0.1), X, rng=0, methods=["adjoint"])
-    assert any(row.tensor == "linear in ȳ" for row in report.failures)
 
 
 def test_json_is_plain() -> None:

@@ -103,33 +103,20 @@ def _to_one(dy: Array, cache: Any) -> Array:
 
 ON_TIES = np.array([0.0, 1.0, -2.0, 0.5, -1.0, 0.0])
 ROWS = np.array([[1.0, 1.0, 0.5], [0.2, 0.7, 0.7]])
+
+
+def on_ties(function: Any, moves: Any) -> tuple[Any, Any, Array]:
+    """Return an elementwise function, its backward, which is dy where it moves, and entries."""
+    return (lambda x: (function(x), x)), (lambda dy, x: np.where(moves(x), dy, 0)), ON_TIES
+
+
 TIED: dict[str, tuple[Any, Any, Array]] = {
-    "where >": (
-        lambda x: (np.where(x > 0, x, 0), x),
-        lambda dy, x: np.where(x > 0, dy, 0),
-        ON_TIES,
-    ),
-    "where >=": (
-        lambda x: (np.where(x >= 0, x, 0), x),
-        lambda dy, x: np.where(x >= 0, dy, 0),
-        ON_TIES,
-    ),
-    "maximum": (lambda x: (np.maximum(x, 0), x), lambda dy, x: np.where(x > 0, dy, 0), ON_TIES),
-    "maximum, 1 at 0": (
-        lambda x: (np.maximum(x, 0), x),
-        lambda dy, x: np.where(x >= 0, dy, 0),
-        ON_TIES,
-    ),
-    "clip": (
-        lambda x: (np.clip(x, -1, 1), x),
-        lambda dy, x: np.where((x > -1) & (x < 1), dy, 0),
-        ON_TIES,
-    ),
-    "clip, 1 at the ends": (
-        lambda x: (np.clip(x, -1, 1), x),
-        lambda dy, x: np.where(abs(x) <= 1, dy, 0),
-        ON_TIES,
-    ),
+    "where >": on_ties(lambda x: np.where(x > 0, x, 0), lambda x: x > 0),
+    "where >=": on_ties(lambda x: np.where(x >= 0, x, 0), lambda x: x >= 0),
+    "maximum": on_ties(lambda x: np.maximum(x, 0), lambda x: x > 0),
+    "maximum, 1 at 0": on_ties(lambda x: np.maximum(x, 0), lambda x: x >= 0),
+    "clip": on_ties(lambda x: np.clip(x, -1, 1), lambda x: (x > -1) & (x < 1)),
+    "clip, 1 at the ends": on_ties(lambda x: np.clip(x, -1, 1), lambda x: abs(x) <= 1),
     "argmax": (_maximum, _to_one, ROWS),
     "max": (lambda x: (x.max(-1), (x, x.argmax(-1)[:, None])), _to_one, ROWS),
 }

@@ -75,7 +75,7 @@ def _begin(function: Callable[..., Any], *args: Any) -> None:
     from numpy_xlstm.cli import curves
 
     os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
-    curves.save_loss_picture = lambda *_: None  # nor is matplotlib's, which also takes long
+    curves.save_picture = lambda *_: None  # nor is matplotlib's, which also takes long
     function(*args)
 
 

@@ -245,14 +245,6 @@ def test_what_a_port_returns_or_raises_is_a_row() -> None:
     assert verify([CASE], leaves).verdicts[0].rows[0].note == "SystemExit: 0"
 
 
-def test_a_report_to_a_pipe_that_nobody_reads(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    assert main(["verify", str(tmp_path), "--json", str(tmp_path / "pipe")]) == 2
-    assert "--json: expected a file or /dev/stdout; got the named pipe" in capsys.readouterr().err
-
-
 def test_termination_ends_the_program_and_removes_its_files(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     pid = tmp_path / "pid"
