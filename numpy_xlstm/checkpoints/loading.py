@@ -120,16 +120,11 @@ def read_all(
 
 
 def check_same(stored: Stored, array: Array) -> None:
-    """Raise :class:`CheckpointError` unless the stored numbers equal those of an array.
-
-    A few rows are read at a time.
-    """
-    for start, rows in stored.rows():
-        found = rows.read(array.dtype)
-        if not np.array_equal(found, array[start : start + len(found)]):
-            raise CheckpointError(
-                f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
-            )
+    """Raise :class:`CheckpointError` unless the stored numbers equal those of an array."""
+    if not np.array_equal(stored.read(array.dtype, mapped=True), array):
+        raise CheckpointError(
+            f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
+        )
 
 
 def meta_initialisation(arrays: Mapping[str, Stored]) -> MetaInitialisation:

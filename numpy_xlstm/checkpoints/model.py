@@ -10,8 +10,8 @@ from numpy_xlstm.checkpoints.files import as_json, own_metadata, write_arrays
 from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import FORMAT, CheckpointMetadata
-from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, check_total, open_tensors
+from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -196,7 +196,7 @@ def open_checkpoint(content: Content) -> Pretrained:
         raise CheckpointError(
             f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r:.80}"
         )
-    if not found.sealed:
+    if CHECKSUM not in found.metadata:
         raise CheckpointError(f"{path.name}: expected the checksums of a checkpoint; got none")
     CheckpointMetadata.read("", metadata)
     extra = dict(found.arrays)
@@ -234,7 +234,7 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
 SAFETENSORS: Format = Format(
     "safetensors",
     (object,),
-    lambda content: content.tensors.is_own,
+    lambda content: HEADER_KEY in content.tensors.metadata,
     open_checkpoint,
     lambda model, path, options: save_checkpoint(
         path, model, tokenizer=options.tokenizer, dtype=options.dtype

@@ -210,7 +210,7 @@ def test_arrays_of_a_zip_archive_go_into_a_model(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {name: 2 * array for name, array in model.state_dict().items()}
     np.savez(path, **arrays)
     with pytest.raises(
-        CheckpointError, match=r"a zip archive; .*model\.load_state_dict\(numpy\.load"
+        CheckpointError, match=r"a zip archive, .*model\.load_state_dict\(numpy\.load"
     ):
         from_pretrained(path)
     before = model.params["bias_hh_l0"].copy()
