@@ -156,7 +156,7 @@ def test_a_configuration_in_yaml(text_file: Path, tmp_path: Path) -> None:
         (json.dumps(LARGE | {"blocks": 9}), "xLSTMLargeConfig: expected the names of its fields"),
         (json.dumps(LARGE | {"num_heads": 3}), "qk_dim_factor: expected a width that num_heads"),
         ("[1]", "xLSTMLargeConfig: expected a mapping of names"),
-        ("{", "--config: expected JSON"),
+        ("{", "config.json: expected JSON"),
     ],
 )
 def test_a_wrong_configuration(
