@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import FORMAT, CheckpointMetadata
 from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS
-from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, check_memory, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -142,15 +142,13 @@ def metadata_of(
     return metadata
 
 
-def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a checkpoint that :func:`save_checkpoint` has written, bit for bit.
 
     Parameters
     ----------
     path : str or Path
         The file.
-    max_bytes : int, optional
-        Largest size of the arrays in bytes; the memory of the machine if omitted.
 
     Returns
     -------
@@ -181,7 +179,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     """
     path = checked_path("path", path)
     found = open_tensors(path)
-    check_total(path.name, found.arrays, max_bytes)
+    check_memory(path.name, found.arrays.values())
     opened = open_checkpoint(Content(path, found))
     arrays = {name: stored.read() for name, stored in opened.extra.items()}
     training = dict(opened.training or {})

@@ -8,7 +8,7 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from numpy_xlstm.checkpoints.safetensors import CHUNK, MAX_HEADER, numpy_dtype, parse_header
 from numpy_xlstm.disk import open_regular
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.numerics import Array, check_whole
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.available import memory_limit
 
 HEADER_KEY = "numpy_xlstm"
@@ -178,15 +178,12 @@ def open_tensors(path: Path) -> Tensors:
     return Tensors(arrays, metadata)
 
 
-def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) -> None:
-    """Refuse arrays of more than ``max_bytes``, by default the memory, before they are read."""
-    most = memory_limit() if max_bytes is None else check_whole("max_bytes", max_bytes)
-    total = sum(stored.nbytes for stored in arrays.values())
+def check_memory(name: str, arrays: Iterable[Stored]) -> None:
+    """Refuse arrays that are larger than the memory, before they are read."""
+    most, total = memory_limit(), sum(stored.nbytes for stored in arrays)
     if total > most:
-        limit = "the available memory" if max_bytes is None else "max_bytes"
-        raise CheckpointError(
-            f"{name}: expected arrays of at most {most:,.0f} bytes ({limit}); got {total:,} bytes"
-        )
+        expected = f"expected arrays of at most {most:,.0f} bytes (the available memory)"
+        raise CheckpointError(f"{name}: {expected}; got {total:,} bytes")
 
 
 def _damaged(path: Path, detail: str, begin: bytes = b"{" * 9) -> CheckpointError:
