@@ -22,12 +22,12 @@ from numpy_xlstm.numerics import Array, check_array
 SIZES = frozenset(
     """
     vocab_size embedding_size embedding_dim input_size hidden_size qk_dim num_heads num_blocks
-    num_layers num_hidden_layers proj_size conv1d_kernel_size qkv_proj_blocksize
+    num_layers proj_size conv1d_kernel_size qkv_proj_blocksize
     """.split()  # noqa: SIM905
 )
 """Configuration fields that are sizes."""
 
-ARRAYS = {"num_blocks": 8, "num_hidden_layers": 8, "num_layers": 2}
+ARRAYS = {"num_blocks": 8, "num_layers": 2}
 """Configuration fields that count parts, and the least number of arrays per part."""
 
 OnProgress = Callable[[int, int], None]

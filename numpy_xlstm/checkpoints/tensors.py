@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import finalize
 
 import numpy as np
@@ -65,14 +65,13 @@ class OpenFile:
         """Memory map of the file, read on demand. Changes are private to the process."""
         return mmap.mmap(self.raw.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def numbers(self, start: int, count: int, dtype: np.dtype[Any]) -> Array:
-        """Read numbers, or raise :class:`ValueError` if the file is too short."""
+    def fill(self, array: Array, start: int) -> None:
+        """Read an array (n,), or raise :class:`ValueError` if the file is too short."""
         with self._lock:
             self.raw.seek(start)
-            array = np.fromfile(self.raw, dtype, count)
-        if array.size < count:
-            raise ValueError(f"{(count - array.size) * dtype.itemsize} bytes missing")
-        return array
+            count = self.raw.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
+        if count < array.nbytes:
+            raise ValueError(f"{array.nbytes - count} bytes missing")
 
 
 class Stored(NamedTuple):
@@ -130,13 +129,14 @@ class Stored(NamedTuple):
             flat = np.empty(self.size, wanted)
             for first in range(0, self.size, CHUNK):
                 part = flat[first : first + CHUNK]
-                place = self.start + first * stored.itemsize
+                numbers = part if wanted == stored else np.empty(part.size, stored)
                 try:
-                    numbers = self.file.numbers(place, part.size, stored)
+                    self.file.fill(numbers, self.start + first * stored.itemsize)
                 except ValueError as error:
                     raise _damaged(self.path, f"{self.name}: {error}") from None
                 crc = zlib.crc32(numbers.view(np.uint8).data, crc)
-                part[...] = numbers
+                if numbers is not part:
+                    part[...] = numbers
         if self.crc not in (None, crc):
             raise _damaged(self.path, f"{self.name}: the checksum does not match its bytes")
         return flat.reshape(self.shape)
