@@ -7,7 +7,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from numpy_xlstm.disk import read_regular, write_text
-from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
+from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml, yaml_package
 from numpy_xlstm.errors import CheckpointError, OptionError, printable
 from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
 
@@ -54,55 +54,48 @@ class Config:
             _check(name, value, hint)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, others: bool = False) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], *, others: bool = False, place: str = "") -> Self:
         """Make a configuration from nested dictionaries; skip other names if ``others`` is True.
 
         Raises
         ------
         OptionError
-            If a name is unknown or missing, or a value is invalid.
+            If a name is unknown or missing, or a value is invalid. The message begins with the
+            place of the values, such as "training", if it is given.
         """
+        here = place or cls.__name__
         if not isinstance(values, Mapping):
-            raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r:.80}")
+            raise OptionError(f"{here}: expected a mapping of names; got {values!r:.80}")
         given = {str(name): value for name, value in values.items() if str(name)[:1] != "_"}
-        fields, here = inspect.signature(cls).parameters, f"{cls.__name__}: expected"
+        fields = inspect.signature(cls).parameters
         for name in [] if others else sorted(given.keys() - fields.keys()):
             hint = did_you_mean(name, fields) or f"; it has {', '.join(fields)}"
-            raise OptionError(f"{here} the names of its fields; got {name!r:.80}{hint}")
+            raise OptionError(f"{here}: expected the names of its fields; got {name!r:.80}{hint}")
         required = [name for name, field in fields.items() if field.default is field.empty]
         if needed := [name for name in required if name not in given]:
-            raise OptionError(f"{here} {', '.join(needed)} too; got {given!s:.80}")
+            raise OptionError(f"{here}: expected {', '.join(needed)} too; got {given!s:.80}")
         known = {name: value for name, value in given.items() if name in fields}
-        own: Any = cls
-        for name in known:
-            for kind in _alternatives(_hints(own)[name]):
-                if hasattr(kind, "from_dict") and isinstance(known[name], Mapping):
-                    known[name] = kind._within(name, known[name])
-        return cls(**known)
-
-    @classmethod
-    def _within(cls, place: str, values: Any, *, others: bool = False) -> Self:
-        """Make a configuration as :meth:`from_dict` does, with errors that begin with a place."""
+        own, before = _hints(cls), place and f"{place}."
+        for name, value in known.items():
+            for kind in _alternatives(own[name]):
+                if hasattr(kind, "from_dict") and isinstance(value, Mapping):
+                    known[name] = kind.from_dict(value, place=before + name)
         try:
-            return cls.from_dict(values, others=others)
+            return cls(**known)
         except OptionError as error:
-            whole = f"{cls.__name__}: "
-            message = str(error).removeprefix(whole)
-            between = ": " if str(error).startswith(whole) else "."
-            raise OptionError(f"{place}{between}{message}" if place else message) from error
+            raise OptionError(f"{before}{error}") from error
 
     @classmethod
     def read(cls, place: str, values: Any, *, others: bool = False) -> Self:
-        """Make a configuration from values in a file, at a place such as "training".
+        """Do the same with values in a file, at a place such as "training".
 
         Raises
         ------
         CheckpointError
-            If a name is unknown or missing, or a value is invalid. The message begins with the
-            place and the field.
+            If a name is unknown or missing, or a value is invalid.
         """
         try:
-            return cls._within(place, values, others=others)
+            return cls.from_dict(values, others=others, place=place)
         except OptionError as error:
             raise CheckpointError(str(error)) from error
 
@@ -116,9 +109,9 @@ class Config:
 
         Raises
         ------
-        OptionError, CheckpointError, OSError
+        OptionError, CheckpointError, MissingExtraError, OSError
             If the file does not contain such a configuration, is not a regular file of at most
-            25 MB, or cannot be read.
+            25 MB, needs a package that is not installed, or cannot be read.
         """
         return cls.from_dict(read_values(path))
 
@@ -127,25 +120,40 @@ class Config:
 
         Raises
         ------
-        OptionError, CheckpointError, OSError
-            If the suffix is not .json, .yaml or .yml, the path is not that of a regular file, or
-            the file cannot be written.
+        OptionError, CheckpointError, MissingExtraError, OSError
+            If the suffix is not .json, .yaml or .yml, the path is not that of a regular file, YAML
+            needs a package that is not installed, or the file cannot be written.
         """
-        name, _, write = _format(path)
-        if name == "JSON" and checked_path("config", path).suffix.lower() != ".json":
+        path = checked_path("config", path)
+        if not is_yaml(path) and path.suffix.lower() != ".json":
             raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
-        write_text(Path(path), write(self.to_dict()))
+        write_text(path, as_text(path, self.to_dict()))
+
+
+def is_yaml(path: Path) -> bool:
+    """Return whether the name of a file is that of a YAML file."""
+    return path.suffix.lower() in (".yaml", ".yml")
 
 
 def read_values(path: str | os.PathLike[str]) -> Any:
-    """Read the values of a configuration from a YAML or JSON file."""
-    name, parse, _ = _format(path)
+    """Read the values in a YAML or JSON file, or raise the errors of :meth:`Config.load`."""
+    path = checked_path("config", path)
+    name, parse = ("YAML", parse_yaml) if is_yaml(path) else ("JSON", parse_json)
     text = read_regular("config", path, MAX_BYTES)
     try:
         return parse(text)
     except ValueError as error:
-        reason = printable(" ".join(str(error).split()))
-        raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
+        detail = printable(" ".join(str(error).split()))[:200]
+        raise CheckpointError(
+            f"{path.name}: expected {name}; got something else ({detail})"
+        ) from None
+
+
+def as_text(path: Path, values: Any) -> str:
+    """Return values as the content of a YAML or JSON file."""
+    if is_yaml(path):
+        return str(yaml_package().safe_dump(values, sort_keys=False))
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -239,17 +247,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | range | set | frozenset):
         return [_plain(entry) for entry in value]
     return value
-
-
-def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes], Any], Any]:
-    """Return the name of a file's format, its parser and its writer."""
-    if checked_path("config", path).suffix.lower() not in (".yaml", ".yml"):
-        return "JSON", parse_json, lambda values: json.dumps(values, indent=2) + "\n"
-    try:
-        import yaml
-    except ImportError:
-        raise OptionError(
-            "config: expected the cli extra for a YAML file: pip install 'numpy-xlstm[cli]'; "
-            "JSON needs nothing"
-        ) from None
-    return "YAML", parse_yaml, partial(yaml.safe_dump, sort_keys=False)

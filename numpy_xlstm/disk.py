@@ -5,30 +5,21 @@ that to NAME when all of it is on the disk. A writer that is killed leaves its t
 can be deleted.
 """
 
-import errno
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import existing_file
 
-BINARY, NO_LINK, AT_ONCE = (
-    getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK")
-)
-"""Flags that not every system has. Without the last, opening a pipe would wait."""
-
-MAX_BEGINNING = 200
-"""Largest number of bytes of NAME in the name of its temporary file."""
-
 
 def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a regular file for reading.
+    """Open a regular file for reading, but no device or pipe, which could block.
 
     Raises
     ------
@@ -36,38 +27,31 @@ def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
         If it does not exist, cannot be read, or is a folder, a device or a pipe.
     """
     path = existing_file(name, path)
-    descriptor = os.open(path, os.O_RDONLY | BINARY | AT_ONCE)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    if not path.is_file():
         raise CheckpointError(f"{path.name}: expected a regular file; got a device or a pipe")
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return path.open("rb", buffering=0)
 
 
 def open_in_place(path: Path, how: int = 0) -> IO[bytes]:
-    """Open a file to change it. A link is refused: writing would change another file."""
+    """Open a regular file to change it, and create it if ``how`` is ``os.O_CREAT``."""
     refuse_link(path)
-    descriptor = os.open(path, os.O_RDWR | BINARY | NO_LINK | AT_ONCE | how, 0o666)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        os.close(descriptor)
-        got = "a link" if status.st_nlink > 1 else "a device or a pipe"
-        raise CheckpointError(f"{path.name}: expected a regular file; got {got}")
+    flags = how | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, os.O_RDWR | flags, 0o666)
     return os.fdopen(descriptor, "rb+", buffering=0)
 
 
 def refuse_link(path: Path) -> None:
-    """Raise :class:`CheckpointError` for a symbolic link, whose target would be replaced."""
-    if path.is_symlink():
-        raise CheckpointError(f"{path.name}: expected a regular file; got a link")
+    """Raise :class:`CheckpointError` for a link, whose target would be changed, or for a pipe."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise CheckpointError(f"{path.name}: expected a regular file; got a link or a pipe")
 
 
 def read_regular(name: str, path: str | os.PathLike[str], most: int) -> bytes:
     """Return the content of a regular file of at most ``most`` bytes, or raise an error."""
     with open_regular(name, path) as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
-            raise CheckpointError(
-                f"{Path(path).name}: expected at most {most:,} bytes; got {size:,}"
-            )
+            expected = f"expected at most {most:,} bytes"
+            raise CheckpointError(f"{Path(path).name}: {expected}; got {size:,}")
         return file.read()
 
 
@@ -79,13 +63,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     existing file are kept; a read-only file is not replaced.
     """
     target = Path(os.path.realpath(path))
-    mode = _permissions(target)
-    partial = _partial(target)
-    how, first = os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode | 0o600
+    exists, partial = target.exists(), _partial(target)
+    if exists and not existing_file("path", target).is_file():
+        raise CheckpointError(f"path: expected a regular file or a new path; got {target}")
+    if exists and not os.access(target, os.W_OK):
+        raise PermissionError(f"path: expected a writable file; got {target}")
     try:
-        with os.fdopen(os.open(partial, how | BINARY, first), "w+b") as file:
-            if mode is not None:
-                partial.chmod(mode)
+        with partial.open("x+b") as file:
+            if exists:
+                partial.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -118,58 +104,30 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial = _partial(target)
     partial.mkdir()
     try:
-        if target.is_dir():
-            partial.chmod(stat.S_IMODE(target.stat().st_mode))
         yield partial
         _sync_folder(partial)
-        _take_place(partial, target)
+        if target.is_dir() and not any(target.iterdir()):
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
+            target.rmdir()
+        if target.exists():
+            raise CheckpointError(f"path: expected a new path or an empty folder; {target} exists")
+        partial.replace(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _sync_folder(target.parent)
 
 
-def _take_place(partial: Path, target: Path) -> None:
-    """Rename a temporary folder, also to the name of an empty one."""
-    if os.name == "nt" and target.is_dir():  # Windows replaces no folders
-        target.rmdir()
-    try:
-        partial.replace(target)
-    except OSError as error:
-        if not target.exists() or error.errno == errno.EBUSY:
-            raise
-        raise CheckpointError(
-            f"path: expected a new path or an empty folder; {target} exists"
-        ) from error
-
-
 def _partial(target: Path) -> Path:
     """Return the path of a new temporary file or folder next to a target."""
-    beginning = os.fsencode(target.name)[:MAX_BEGINNING].decode("utf-8", "ignore")
-    return target.with_name(f"{beginning}.{secrets.token_hex(8)}.partial")
-
-
-def _permissions(target: Path) -> int | None:
-    """Return the permissions of an existing, writable file, or None if there is no file."""
-    if not target.exists():
-        return None
-    mode = existing_file("path", target).stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise CheckpointError(f"path: expected a regular file or a new path; got {target}")
-    if not os.access(target, os.W_OK):
-        raise PermissionError(f"path: expected a writable file; got {target}")
-    return stat.S_IMODE(mode)
+    return target.with_name(f"{target.name[:40]}.{secrets.token_hex(8)}.partial")
 
 
 def _sync_folder(path: Path) -> None:
-    """Flush the names in a folder to the disk, if the folder is readable."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Flush the names in a folder to the disk, except on Windows or if it is not readable."""
+    with suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

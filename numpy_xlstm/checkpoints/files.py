@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, MAX_ARRAYS, write_safetensors
-from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Tensors, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Tensors, check_memory, open_tensors
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
@@ -70,17 +70,13 @@ def write_arrays(
             pass
 
 
-def read_arrays(
-    path: str | Path, *, max_bytes: int | None = None
-) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read the arrays and the metadata that :func:`write_arrays` has written.
 
     Parameters
     ----------
     path : str or Path
         The file.
-    max_bytes : int, optional
-        Largest size of the arrays in bytes; the memory of the machine if omitted.
 
     Raises
     ------
@@ -91,7 +87,7 @@ def read_arrays(
     """
     path = checked_path("path", path)
     tensors = open_tensors(path)
-    check_total(path.name, tensors.arrays, max_bytes)
+    check_memory(path.name, tensors.arrays.values())
     metadata = own_metadata(path, tensors)
     return {name: stored.read() for name, stored in tensors.arrays.items()}, metadata
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, open_tensors
-from numpy_xlstm.disk import read_regular
-from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
-from numpy_xlstm.errors import CheckpointError, MissingExtraError
+from numpy_xlstm.config import read_values
+from numpy_xlstm.errors import CheckpointError
 
 CONFIGS = "config.json", "config.yaml", "config.yml"
 TOKENIZER = "tokenizer.json"
@@ -30,31 +29,10 @@ def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return the mapping in a JSON or YAML file."""
-    name, parse = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
-    if name == "YAML":
-        yaml_package()
-    text = read_regular("checkpoint", path, MAX_BYTES)
-    try:
-        values = parse(text)
-    except ValueError as error:
-        detail = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{path.name}: expected {name}; got something else ({detail})"
-        ) from None
+    values = read_values(path)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path.name}: expected a mapping of values; got {str(values)[:80]}")
     return values
-
-
-def yaml_package() -> Any:
-    """Return PyYAML, or raise :class:`MissingExtraError`."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError(
-            "a configuration in YAML needs the cli extra: pip install 'numpy-xlstm[cli]'"
-        ) from error
-    return yaml
 
 
 def find_arrays(folder: Path) -> dict[str, Stored]:

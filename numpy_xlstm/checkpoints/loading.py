@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, check_total, total_size
+from numpy_xlstm.checkpoints.tensors import Stored, check_memory, total_size
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models import MetaInitialisation
 from numpy_xlstm.models.layouts import (
@@ -95,7 +95,7 @@ def matched(
 
 def widest(arrays: Mapping[str, Stored]) -> str:
     """Return the narrowest dtype to compute in that represents all stored numbers."""
-    return "float64" if any(each.dtype == "float64" for each in arrays.values()) else "float32"
+    return "float64" if any(stored.dtype == "float64" for stored in arrays.values()) else "float32"
 
 
 def read_all(
@@ -107,9 +107,7 @@ def read_all(
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time, to save memory."""
     stored = {name: source.stored for name, source in sources.items()}
-    check_total(
-        "parameters", {n: s for n, s in stored.items() if not mapped or s.dtype != dtype}, None
-    )
+    check_memory("parameters", (s for s in stored.values() if not mapped or s.dtype != dtype))
     total, done, params = sum(array.nbytes for array in stored.values()), 0, {}
     for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
         params[name] = sources[name].read(dtype, mapped)
@@ -120,16 +118,11 @@ def read_all(
 
 
 def check_same(stored: Stored, array: Array) -> None:
-    """Raise :class:`CheckpointError` unless the stored numbers equal those of an array.
-
-    A few rows are read at a time.
-    """
-    for start, rows in stored.rows():
-        found = rows.read(array.dtype)
-        if not np.array_equal(found, array[start : start + len(found)]):
-            raise CheckpointError(
-                f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
-            )
+    """Raise :class:`CheckpointError` unless the stored numbers equal those of an array."""
+    if not np.array_equal(stored.read(array.dtype, mapped=True), array):
+        raise CheckpointError(
+            f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
+        )
 
 
 def meta_initialisation(arrays: Mapping[str, Stored]) -> MetaInitialisation:
@@ -141,50 +134,27 @@ def meta_initialisation(arrays: Mapping[str, Stored]) -> MetaInitialisation:
     return MetaInitialisation(8 * total_size(arrays))
 
 
-def check_size(where: str, config: Any, arrays: Mapping[str, Stored]) -> None:
+def check_size(where: str, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
     """Refuse the configuration of a model that is far larger than the content of its file.
 
     Otherwise even a shape-only model could take much time or memory. ``where`` is a prefix of the
     field name in errors.
     """
     total = total_size(arrays)
-    for name, value in _sizes(config):
-        if value > total:
-            raise _too_large(where + name, f"{total:,} numbers", repr(value))
+    for name, value in _sizes(values):
+        most = f"{total:,} numbers" if value > total else ""
         if value * ARRAYS.get(name.rpartition(".")[2], 0) > len(arrays):
-            raise _too_large(where + name, f"{len(arrays):,} arrays", repr(value))
-    if hasattr(config, "embedding_dim"):
-        width = config.embedding_dim
-        for name, inner in inner_widths(config).items():
-            if width * inner > total:
-                got = f"a matrix of {width} × {inner}"
-                raise _too_large(where + name, f"{total:,} numbers", got)
-
-
-def _too_large(name: str, there: str, got: str) -> CheckpointError:
-    return CheckpointError(f"{name}: expected a model that fits the {there} in the file; got {got}")
-
-
-def inner_widths(config: Any) -> dict[str, int]:
-    """Return the widths that a configuration defines by a factor."""
-    if hasattr(config, "ffn_dim"):
-        names = "qk_dim", "v_dim", "ffn_dim"
-        return {name: getattr(config, name) for name in names}
-    found = {"embedding_dim": config.embedding_dim}
-    if config.mlstm_block is not None and "mlstm" in config.kinds:
-        found["mlstm.proj_factor"] = config.mlstm_block.mlstm.proj_up_dim(config.embedding_dim)
-    if config.slstm_block is not None and config.slstm_block.feedforward is not None:
-        up = config.slstm_block.feedforward
-        found["feedforward.proj_factor"] = up.proj_up_dim(config.embedding_dim)
-    return found
+            most = f"{len(arrays):,} arrays"
+        if most:
+            raise CheckpointError(
+                f"{where}{name}: expected a model that fits the {most} in the file; got {value!r}"
+            )
 
 
 def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:
-    """Return all sizes in nested records, with their places."""
-    if hasattr(value, "to_dict"):
-        value = value.to_dict()
+    """Return all sizes in nested mappings, with their places."""
     if isinstance(value, Mapping):
         before = name and f"{name}."
-        return [pair for key, each in value.items() for pair in _sizes(each, f"{before}{key}")]
+        return [pair for key, one in value.items() for pair in _sizes(one, f"{before}{key}")]
     known = name.rpartition(".")[2] in SIZES and isinstance(value, int | float)
     return [(name, value)] if known else []

@@ -10,8 +10,8 @@ from numpy_xlstm.checkpoints.files import as_json, own_metadata, write_arrays
 from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import FORMAT, CheckpointMetadata
-from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, check_total, open_tensors
+from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, check_memory, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -142,15 +142,13 @@ def metadata_of(
     return metadata
 
 
-def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a checkpoint that :func:`save_checkpoint` has written, bit for bit.
 
     Parameters
     ----------
     path : str or Path
         The file.
-    max_bytes : int, optional
-        Largest size of the arrays in bytes; the memory of the machine if omitted.
 
     Returns
     -------
@@ -181,7 +179,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     """
     path = checked_path("path", path)
     found = open_tensors(path)
-    check_total(path.name, found.arrays, max_bytes)
+    check_memory(path.name, found.arrays.values())
     opened = open_checkpoint(Content(path, found))
     arrays = {name: stored.read() for name, stored in opened.extra.items()}
     training = dict(opened.training or {})
@@ -196,7 +194,7 @@ def open_checkpoint(content: Content) -> Pretrained:
         raise CheckpointError(
             f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r:.80}"
         )
-    if not found.sealed:
+    if CHECKSUM not in found.metadata:
         raise CheckpointError(f"{path.name}: expected the checksums of a checkpoint; got none")
     CheckpointMetadata.read("", metadata)
     extra = dict(found.arrays)
@@ -234,7 +232,7 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
 SAFETENSORS: Format = Format(
     "safetensors",
     (object,),
-    lambda content: content.tensors.is_own,
+    lambda content: HEADER_KEY in content.tensors.metadata,
     open_checkpoint,
     lambda model, path, options: save_checkpoint(
         path, model, tokenizer=options.tokenizer, dtype=options.dtype

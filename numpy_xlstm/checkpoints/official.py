@@ -25,7 +25,6 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.names import block_numbers
 
 MODELS: dict[type, Callable[..., Any]] = {
     xLSTMLargeConfig: xLSTMLarge,
@@ -48,10 +47,9 @@ def open_official(
     assert content.config is not None, "the format is recognised by its configuration"
     file, values = content.config
     arrays = dict(content.arrays)
-    _check_blocks(file, values, arrays)
+    check_size(f"{file.name}: ", values, arrays)
     try:
         config, tokens = described(values)
-        check_size(f"{file.name}: ", config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
@@ -69,23 +67,17 @@ def open_official(
         _check_layout(file, config, sources)
     dtype = widest({name: source.stored for name, source in sources.items()})
     tokenizer = content.folder / TOKENIZER
-    found = tokenizer if tokenizer.exists() else None
     return Pretrained(
-        content.path, form.name, model, sources, dtype, tokens, found, tied=tied, derived=absent
+        content.path,
+        form.name,
+        model,
+        sources,
+        dtype,
+        tokens,
+        tokenizer if tokenizer.exists() else None,
+        tied=tied,
+        derived=absent,
     )
-
-
-def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
-    """Refuse a wrong number of blocks before a model is built."""
-    if values.get("model_type", "xlstm") != "xlstm":
-        return  # the configuration of another model, which is refused when it is read
-    there = len(block_numbers(arrays))
-    for name in ("num_blocks", "num_hidden_layers"):
-        if values.get(name) is not None and values[name] != there:
-            raise CheckpointError(
-                f"{file.name}: {name}: expected {there}, the number of blocks with arrays; "
-                f"got {values[name]!r:.80}"
-            )
 
 
 def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:

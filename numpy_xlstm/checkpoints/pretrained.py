@@ -9,7 +9,7 @@ from numpy_xlstm.checkpoints.description import MAPPED, Content, Pretrained
 from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays
 from numpy_xlstm.checkpoints.formats import FORMATS
 from numpy_xlstm.checkpoints.loading import OnProgress
-from numpy_xlstm.checkpoints.tensors import Tensors, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import Tensors, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
@@ -28,7 +28,6 @@ def from_pretrained(
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
     mapped: bool = MAPPED,
-    max_bytes: int | None = None,
     progress: OnProgress | None = None,
 ) -> LanguageModel[tuple[Any, ...]]: ...
 @overload
@@ -39,7 +38,6 @@ def from_pretrained(
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
     mapped: bool = MAPPED,
-    max_bytes: int | None = None,
     progress: OnProgress | None = None,
 ) -> M: ...
 def from_pretrained(
@@ -49,7 +47,6 @@ def from_pretrained(
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
     mapped: bool = MAPPED,
-    max_bytes: int | None = None,
     progress: OnProgress | None = None,
 ) -> Any:
     """Load a model from a checkpoint of this or of an official package.
@@ -82,9 +79,6 @@ def from_pretrained(
         model is in use, the file must not be modified, but it may be replaced or deleted. With
         False, all parameters are read immediately. The default is True except on Windows, where a
         mapped file cannot be replaced.
-    max_bytes : int, optional
-        Largest size of the stored arrays in bytes. By default, arrays that are not mapped must fit
-        into the memory of the machine.
     progress : callable, optional
         Function that is called after each array with the number of bytes read and the total.
 
@@ -116,21 +110,19 @@ def from_pretrained(
     >>> loaded.config.num_heads, loaded.dtype
     (2, dtype('float32'))
     """
-    opened = open_pretrained(path, layout=layout, max_bytes=max_bytes)
+    opened = open_pretrained(path, layout=layout)
     if kind is not None and not isinstance(opened.model, kind):
         expected, got = f"a model of class {kind.__name__}", type(opened.model).__name__
         raise CheckpointError(f"{Path(path).name}: expected {expected}; got {got}")
     return opened.load(dtype, mapped=mapped, progress=progress)
 
 
-def open_pretrained(
-    path: str | Path, *, layout: str | None = None, max_bytes: int | None = None
-) -> Pretrained:
+def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:
     """Open a checkpoint without reading its arrays.
 
     Parameters
     ----------
-    path, layout, max_bytes
+    path, layout
         As in :func:`from_pretrained`.
 
     Returns
@@ -165,8 +157,6 @@ def open_pretrained(
             raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)}; got none")
         path = files.pop()
         content = Content(path, _tensors(path), layout)
-    if max_bytes is not None:
-        check_total(path.name, content.tensors.arrays, max_bytes)
     for form in FORMATS.values():
         if form.recognises(content):
             return form.read(content)

@@ -60,6 +60,7 @@ class Entry(NamedTuple):
     """Entry of an array in the header."""
 
     dtype: str
+    """Name in NumPy or ml_dtypes."""
     shape: tuple[int, ...]
     start: int
     """Offset of its first byte from the end of the header."""
@@ -150,34 +151,11 @@ def _entry(name: str, found: Any) -> tuple[Entry, int]:
         raise ValueError(f"{name}: expected {nbytes} bytes; got {offsets[1] - offsets[0]}")
     if math.prod(n or 1 for n in shape) * _itemsize(dtype) >= 2**63:  # too large for NumPy
         raise ValueError(f"{name}: expected a smaller shape; got {str(shape)[:80]}")
-    return Entry(dtype, tuple(shape), offsets[0]), offsets[1]
+    return Entry(DTYPES[dtype], tuple(shape), offsets[0]), offsets[1]
 
 
 def _itemsize(code: str) -> int:
     return 1 if code == "BOOL" else int(code.lstrip("BFIU")) // 8
-
-
-def read_into(file: Any, flat: Array, stored: np.dtype[Any]) -> int:
-    """Fill an array (n,) from a raw file with numbers of dtype ``stored``; return their CRC-32."""
-    crc = 0
-    buffer = np.empty(min(CHUNK, flat.size) if flat.dtype != stored else 0, stored)
-    for start in range(0, flat.size, CHUNK):
-        part = flat[start : start + CHUNK]
-        read = part if flat.dtype == stored else buffer[: part.size]
-        _fill(file, read)
-        crc = zlib.crc32(read.view(np.uint8).data, crc)
-        if read is not part:
-            part[...] = read
-    return crc
-
-
-def _fill(file: Any, array: Array) -> None:
-    left = array.view(np.uint8).data
-    while left:
-        got = file.readinto(left)
-        if not got:
-            raise ValueError(f"{len(left)} bytes missing")
-        left = left[got:]
 
 
 def write_safetensors(

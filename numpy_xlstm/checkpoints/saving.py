@@ -61,7 +61,7 @@ def save_pretrained(
         Function that is called after each array with the number of bytes written and the total. It
         is not called for "safetensors" and "onnx".
     step : bool
-        For the format "onnx": whether the graph takes exactly one step, without branches and loops.
+        For the format "onnx": whether the graph takes exactly one step, without loops.
 
     Raises
     ------

@@ -15,8 +15,8 @@ from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.numerics import Array, check_bool, check_has, plain_array
-from numpy_xlstm.trees import leaves
+from numpy_xlstm.numerics import Array, check_bool, check_has
+from numpy_xlstm.trees import leaves, rebuild
 from numpy_xlstm.validation import check_like
 
 
@@ -91,34 +91,27 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
     check_bool("keep_m", keep_m)
     check_has("model", model, "init_state")
     expected = to_official_state(model, model.init_state(1))
-    found = _like("state", expected, state, model.dtype)
+    arrays = _like(expected, state, model.dtype)
     back = _from_large if isinstance(model.init_state(1)[0], mLSTMState) else _from_paper
-    return tuple(back(part, keep_m) for part in found.values())
+    return tuple(back(part, keep_m) for part in arrays.values())
 
 
-def _like(name: str, like: Any, given: Any, dtype: Any) -> Any:
-    """Convert the given arrays to ``dtype``, after a check of their shapes.
+def _like(like: Any, given: Any, dtype: Any) -> Any:
+    """Convert the given arrays to ``dtype``, after a check of their names and shapes.
 
     ``like`` contains the arrays for one row. Only the number of rows may differ.
     """
-    if like is None:
-        return None
-    if isinstance(like, Mapping):
-        if not isinstance(given, Mapping) or given.keys() != like.keys():
-            got = list(given) if isinstance(given, Mapping) else type(given).__name__
-            raise ShapeError(f"{name}: expected a mapping with the keys {list(like)}; got {got}")
-        return {key: _like(f"{name}[{key!r}]", like[key], given[key], dtype) for key in like}
-    if isinstance(like, tuple):
-        if not isinstance(given, tuple | list) or len(given) != len(like):
-            raise ShapeError(f"{name}: expected {len(like)} arrays; got {given!r:.80}")
-        pairs = enumerate(zip(like, given, strict=True))
-        return tuple(_like(f"{name}[{n}]", each, other, dtype) for n, (each, other) in pairs)
-    array = np.array(plain_array(name, given), dtype)
-    rows = 1 if name.endswith("['slstm_state']") else 0
-    shapes = [[*a.shape[:rows], *a.shape[rows + 1 :]] for a in (like, array)]
-    if array.ndim != like.ndim or shapes[0] != shapes[1]:
-        raise ShapeError(f"{name}: expected shape {like.shape} for one row; got {array.shape}")
-    return array
+    expected, arrays = dict(leaves("state", like)), dict(leaves("state", given))
+    if arrays.keys() != expected.keys():
+        names, got = ", ".join(expected), ", ".join(arrays) or "none"
+        raise ShapeError(f"state: expected the arrays {names:.80}; got {got:.80}")
+    for name, array in arrays.items():
+        rows = 1 if name.endswith(".slstm_state") else 0
+        shapes = [a.shape[:rows] + a.shape[rows + 1 :] for a in (array, expected[name])]
+        if shapes[0] != shapes[1]:
+            shape = expected[name].shape
+            raise ShapeError(f"{name}: expected shape {shape} for one row; got {array.shape}")
+    return rebuild(like, (np.array(arrays[name], dtype) for name in expected))
 
 
 def _to_large(memory: mLSTMState) -> tuple[Array, ...]:

@@ -8,7 +8,7 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -18,18 +18,10 @@ from weakref import finalize
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.safetensors import (
-    CHECKSUM,
-    CHUNK,
-    DTYPES,
-    MAX_HEADER,
-    numpy_dtype,
-    parse_header,
-    read_into,
-)
+from numpy_xlstm.checkpoints.safetensors import CHUNK, MAX_HEADER, numpy_dtype, parse_header
 from numpy_xlstm.disk import open_regular
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.numerics import Array, check_whole
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.available import memory_limit
 
 HEADER_KEY = "numpy_xlstm"
@@ -40,15 +32,20 @@ PICKLED = (
     "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')"
 )
 
-OTHERS = (
-    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file itself: git lfs pull"),
-    (b"\x1f\x8b", "a compressed archive; extract its files first, for example with: tar -xf"),
-    (b"BZh", "a compressed archive; extract its files first, for example with: tar -xf"),
-    (b"\xfd7zXZ", "a compressed archive; extract its files first, for example with: tar -xf"),
-    *((start, "a web page, so the download has failed") for start in (b"<!doctype", b"<html")),
-    *((start, "a web page, so the download has failed") for start in (b"<?xml", b"<head")),
-)
-"""Beginnings of other files, in lower case, and their names with advice."""
+OTHERS = {
+    "a pointer of Git LFS; fetch the file itself: git lfs pull": (b"version https://git-lfs",),
+    "a web page, so the download has failed": (b"<!doctype", b"<html", b"<?xml", b"<head"),
+    "a compressed archive; extract its files first, for example with: tar -xf": (
+        *(b"\x1f\x8b", b"bzh", b"\xfd7zxz"),
+    ),
+    "a zip archive, such as PyTorch's own format or an .npz file of an earlier version of this "
+    "package, which converts it: write_arrays('a.safetensors', *read_arrays('a.npz')). Arrays of "
+    "your own in an .npz file can be passed to a model: model.load_state_dict(numpy.load(path)). "
+    + PICKLED: (b"pk\x03\x04",),
+    f"a pickle. {PICKLED}": tuple(bytes([0x80, version]) for version in range(1, 6)),
+    "an ONNX graph, which is only written; load the checkpoint that it was made from": (b"\x08",),
+}
+"""Formats that are not supported, with advice, and their beginnings in lower case."""
 
 
 class OpenFile:
@@ -60,8 +57,7 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self.raw = open_regular("checkpoint", path)
         self.size = os.fstat(self.raw.fileno()).st_size
-        self.lock = Lock()
-        """Guards the file offset."""
+        self._lock = Lock()  # guards the file offset
         finalize(self, self.raw.close)
 
     @cached_property
@@ -69,17 +65,25 @@ class OpenFile:
         """Memory map of the file, read on demand. Changes are private to the process."""
         return mmap.mmap(self.raw.fileno(), 0, access=mmap.ACCESS_COPY)
 
+    def fill(self, array: Array, start: int) -> None:
+        """Read an array (n,), or raise :class:`ValueError` if the file is too short."""
+        with self._lock:
+            self.raw.seek(start)
+            count = self.raw.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
+        if count < array.nbytes:
+            raise ValueError(f"{array.nbytes - count} bytes missing")
+
 
 class Stored(NamedTuple):
     """An array in a file, which is not read yet."""
 
     path: Path
+    file: OpenFile
     name: str
     """Name in the file."""
     dtype: str
     """Name in NumPy or ml_dtypes, such as "bfloat16"."""
     shape: tuple[int, ...]
-    file: OpenFile
     start: int
     """Offset of its first byte."""
     crc: int | None = None
@@ -116,52 +120,34 @@ class Stored(NamedTuple):
         MissingExtraError
             If the array is bfloat16 and the package ``ml_dtypes`` is not installed.
         """
-        stored = numpy_dtype(self.dtype)
+        stored, crc = numpy_dtype(self.dtype), 0
         wanted = stored if dtype is None else np.dtype(dtype)
-        try:
-            if mapped and wanted == stored and self.size and self.start % wanted.itemsize == 0:
-                flat = np.frombuffer(self.file.map, wanted, self.size, self.start)
-                crc = 0 if self.crc is None else zlib.crc32(flat.view(np.uint8).data)
-            else:
-                flat = np.empty(self.size, wanted)
-                with self.file.lock:
-                    self.file.raw.seek(self.start)
-                    crc = read_into(self.file.raw, flat, stored)
-            if self.crc not in (None, crc):
-                raise ValueError("the checksum does not match its bytes")
-        except ValueError as error:
-            raise _damaged(self.path, f"{self.name}: {error}") from None
+        if mapped and wanted == stored and self.size and self.start % wanted.itemsize == 0:
+            flat = np.frombuffer(self.file.map, wanted, self.size, self.start)
+            crc = 0 if self.crc is None else zlib.crc32(flat.view(np.uint8).data)
+        else:
+            flat = np.empty(self.size, wanted)
+            for first in range(0, self.size, CHUNK):
+                part = flat[first : first + CHUNK]
+                numbers = part if wanted == stored else np.empty(part.size, stored)
+                try:
+                    self.file.fill(numbers, self.start + first * stored.itemsize)
+                except ValueError as error:
+                    raise _damaged(self.path, f"{self.name}: {error}") from None
+                crc = zlib.crc32(numbers.view(np.uint8).data, crc)
+                if numbers is not part:
+                    part[...] = numbers
+        if self.crc not in (None, crc):
+            raise _damaged(self.path, f"{self.name}: the checksum does not match its bytes")
         return flat.reshape(self.shape)
-
-    def rows(self) -> Iterator[tuple[int, "Stored"]]:
-        """Yield the array in parts of a few rows, each with the index of its first row."""
-        if not self.shape or not self.size:
-            yield 0, self
-            return
-        width = self.size // self.shape[0]
-        step = max(1, CHUNK // width)
-        for first in range(0, self.shape[0], step):
-            shape = (min(step, self.shape[0] - first), *self.shape[1:])
-            start = self.start + first * width * numpy_dtype(self.dtype).itemsize
-            yield first, self._replace(shape=shape, start=start, crc=None)
 
 
 class Tensors(NamedTuple):
     """Content of a file or of a set of files."""
 
     arrays: dict[str, Stored]
-    metadata: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    metadata: Mapping[str, str] = {}
     """Other texts in the header."""
-
-    @property
-    def sealed(self) -> bool:
-        """Whether the file has checksums of this package, of which the header's is verified."""
-        return CHECKSUM in self.metadata
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is a file with metadata of this package."""
-        return HEADER_KEY in self.metadata
 
 
 def open_tensors(path: Path) -> Tensors:
@@ -177,7 +163,6 @@ def open_tensors(path: Path) -> Tensors:
     """
     file = OpenFile(path)
     begin = file.raw.read(512)
-    _refuse_others(path, begin)
     file.raw.seek(8)
     length = int.from_bytes(begin[:8], "little")
     try:
@@ -185,54 +170,31 @@ def open_tensors(path: Path) -> Tensors:
             raise ValueError(f"a header of {length} bytes in a file of {file.size}")
         entries, metadata = parse_header(file.raw.read(length), file.size - 8 - length)
     except ValueError as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged(path, str(error), begin) from None
     arrays = {
-        name: Stored(path, name, DTYPES[dtype], shape, file, 8 + length + start, crc)
+        name: Stored(path, file, name, dtype, shape, 8 + length + start, crc)
         for name, (dtype, shape, start, crc) in entries.items()
     }
     return Tensors(arrays, metadata)
 
 
-def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) -> None:
-    """Refuse arrays of more than ``max_bytes``, by default the memory, before they are read."""
-    most = memory_limit() if max_bytes is None else check_whole("max_bytes", max_bytes)
-    total = sum(stored.nbytes for stored in arrays.values())
+def check_memory(name: str, arrays: Iterable[Stored]) -> None:
+    """Refuse arrays that are larger than the memory, before they are read."""
+    most, total = memory_limit(), sum(stored.nbytes for stored in arrays)
     if total > most:
-        limit = "the available memory" if max_bytes is None else "max_bytes"
-        raise CheckpointError(
-            f"{name}: expected arrays of at most {most:,.0f} bytes ({limit}); got {total:,} bytes"
-        )
+        expected = f"expected arrays of at most {most:,.0f} bytes (the available memory)"
+        raise CheckpointError(f"{name}: {expected}; got {total:,} bytes")
 
 
-def _damaged(path: Path, detail: str) -> CheckpointError:
+def _damaged(path: Path, detail: str, begin: bytes = b"{" * 9) -> CheckpointError:
+    """Return the error for a file, which names its format if its beginning is a known one."""
+    for name, starts in OTHERS.items():
+        if begin[8:9] != b"{" and begin.lower().lstrip(b" \n").startswith(starts):
+            return CheckpointError(f"{path.name}: expected a .safetensors file; got {name}")
     return CheckpointError(
         f"{path.name}: expected an intact .safetensors file; got one that is damaged or of "
         f"another format ({detail})"
     )
-
-
-def _refuse_others(path: Path, begin: bytes) -> None:
-    """Raise an error that names the format if it is a known one that is not supported."""
-    if not begin:
-        raise _damaged(path, "an empty file")
-    other, text = None, begin.lstrip().lower()
-    for start, name in OTHERS:
-        if begin.startswith(start) or text.startswith(start):
-            other = name
-    if begin[:4] == b"PK\x03\x04":
-        other = (
-            "a zip archive; a checkpoint of an earlier version is converted with that version: "
-            "write_arrays('a.safetensors', *read_arrays('a.npz')); the arrays of another .npz file "
-            "can be passed to a model, for example by: model.load_state_dict(numpy.load(path))"
-        )
-        if b".pkl" in begin[30:60]:
-            other = f"PyTorch's own format. {PICKLED}"
-    elif begin[:1] == b"\x80" and begin[1:2] in b"\x01\x02\x03\x04\x05" and begin[2:8].strip(b"\0"):
-        other = f"a pickle. {PICKLED}"
-    elif begin[:1] == b"\x08" and begin[2:3] == b"\x12" and begin[8:9] != b"{":
-        other = "an ONNX graph, which is only written; load the checkpoint that it was made from"
-    if other:
-        raise CheckpointError(f"{path.name}: expected a .safetensors file; got {other}")
 
 
 def total_size(arrays: Mapping[str, Stored]) -> int:

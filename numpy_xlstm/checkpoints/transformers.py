@@ -12,7 +12,7 @@ from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Sav
 from numpy_xlstm.checkpoints.folders import read_mapping
 from numpy_xlstm.checkpoints.official import open_official
 from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
-from numpy_xlstm.checkpoints.xlstm_package import large_fields
+from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, large_fields
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer
 from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig
@@ -26,16 +26,12 @@ OUTPUT_BIAS = "backbone.out_norm.bias"
 """Parameter of an xLSTMLarge with ``use_bias`` that transformers does not have."""
 
 DEFAULTS = {
+    **ON_A_CPU,
     "vocab_size": 50304,
     "hidden_size": 4096,
     "num_hidden_layers": 32,
     "num_heads": 8,
     "ffn_proj_factor": 2.667,
-    "mode": "inference",
-    "return_last_states": True,
-    "chunkwise_kernel": "chunkwise--native_autograd",
-    "sequence_kernel": "native_sequence__native",
-    "step_kernel": "native",
     "bos_token_id": 0,
     "eos_token_id": 2,
     "pad_token_id": 1,

@@ -1,14 +1,14 @@
 """Writing of arrays for other packages: one ``.safetensors`` file, or a folder of several."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Saving
-from numpy_xlstm.checkpoints.folders import INDEX, TOKENIZER, WHOLE, yaml_package
+from numpy_xlstm.checkpoints.folders import INDEX, TOKENIZER, WHOLE
 from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
+from numpy_xlstm.config import as_text
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.generation import HuggingFaceTokenizer
 from numpy_xlstm.numerics import Array, check_array, check_choice
@@ -37,26 +37,12 @@ def write_folder(
 ) -> None:
     """Write a new folder: a configuration, arrays, and the tokenizer if there is one.
 
-    Parameters
-    ----------
-    path : Path
-        The folder, new or empty.
-    config : str
-        Name of the configuration, which ends in ``.json`` or ``.yaml``.
-    values : Mapping[str, Any]
-        Values of the configuration.
-    arrays : Mapping[str, np.ndarray]
-        The arrays.
-    dtype : str
-        Dtype of the file, from :func:`stored_dtype`.
-    options : Saving
-        The other options.
-    names : str
-        Names of the files if there are several: a format string for the number from 1, the count,
-        and the number from 0. There is an index if they are :data:`NUMBERED`.
+    ``config`` is the name of the configuration, which ends in ``.json`` or ``.yaml``, and ``dtype``
+    that of the file, from :func:`stored_dtype`. ``names`` formats the names of several files from
+    the number from 1, the count, and the number from 0. There is an index if they are
+    :data:`NUMBERED`.
     """
-    write = _json if config.endswith(".json") else _yaml
-    text = write(values)
+    text = as_text(Path(config), values)
     width = numpy_dtype(dtype).itemsize
     shards = _shards(arrays, width, options.limit)
     files = [names.format(n + 1, len(shards), n) for n in range(len(shards))]
@@ -70,7 +56,7 @@ def write_folder(
         if names == NUMBERED and len(shards) > 1:
             places = {n: file for file, shard in zip(files, shards, strict=True) for n in shard}
             content = {"metadata": {"total_size": _size(shards, width)}, "weight_map": places}
-            write_text(partial / INDEX, _json(content))
+            write_text(partial / INDEX, as_text(Path(INDEX), content))
 
 
 def write_parts(
@@ -93,14 +79,6 @@ def write_parts(
 def _size(parts: Iterable[Mapping[str, Array]], width: int) -> int:
     """Return the size of all arrays in bytes."""
     return sum(array.size * width for arrays in parts for array in arrays.values())
-
-
-def _json(values: Any) -> str:
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"
-
-
-def _yaml(values: Any) -> str:
-    return str(yaml_package().safe_dump(values, sort_keys=False))
 
 
 def _shards(arrays: Mapping[str, Array], width: int, limit: float) -> list[dict[str, Array]]:

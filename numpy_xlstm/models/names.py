@@ -61,15 +61,3 @@ def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
 def _with_prefix(named: Mapping[str, T], old: str, new: str) -> dict[str, T]:
     """Replace a prefix of the names that begin with it."""
     return renamed(named, {name: re.sub(f"^{re.escape(old)}", new, name) for name in named})
-
-
-def block_numbers(names: Iterable[str]) -> set[int]:
-    """Return the numbers of the blocks that have arrays.
-
-    Examples
-    --------
-    >>> block_numbers(["backbone.blocks.0.norm.weight", "backbone.blocks.11.x", "lm_head.weight"])
-    {0, 11}
-    """
-    matches = (re.search(r"(?:^|\.)blocks\.(\d{1,9})\.", name) for name in names)
-    return {int(match[1]) for match in matches if match}

@@ -74,32 +74,31 @@ class Session:
         after = [named.get(f"next_{name}", array) for name, array in leaves("state", state)]
         return found[0], rebuild(state, iter(after))
 
-    def in_pieces(self, tokens: Array, state: Any, cuts: Sequence[int]) -> Array:
-        """Return the logits of a sequence that is cut before these steps."""
-        logits = []
-        for piece in np.split(tokens, cuts, axis=1):
-            y, state = self(piece, state)
-            logits.append(y)
-        return np.concatenate(logits, axis=1)
 
-    def pieces(self, model: Any, x: Array, state: Any, sizes: Sequence[int]) -> tuple[Array, Any]:
-        """Do the same in pieces of these numbers of steps."""
-        axis, ys = int(not model.batch_first), []
-        for piece in np.split(x, np.cumsum(sizes)[:-1], axis=1 - axis):
-            y, state = self(piece, state)
-            ys.append(y)
-        return np.concatenate(ys, axis=1 - axis), state
+def in_pieces(
+    run: Callable[[Array, Any], tuple[Array, Any]],
+    x: Array,
+    state: Any,
+    sizes: Sequence[int],
+    axis: int = 1,
+) -> tuple[Array, Any]:
+    """Call a session or a model with pieces of these numbers of steps."""
+    ys = []
+    for piece in np.split(x, np.cumsum(sizes)[:-1], axis=axis):
+        y, state = run(piece, state)
+        ys.append(y)
+    return np.concatenate(ys, axis=axis), state
 
 
-def onnx_function(add: Callable[[Any, str], str], x: Array) -> Array:
-    """Return the result for x of the nodes that ``add(graph, "x")`` adds."""
+def onnx_function(add: Callable[[Any], Any], x: Array) -> Array:
+    """Return the result for x of the nodes that ``add`` adds for a tensor."""
     needs_runtime()
     from onnx import helper
 
-    from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph
+    from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph, Tensor
 
     g = Graph(x.dtype, step=True)
-    y = add(g, "x")
+    y = add(Tensor(g, "x")).name
     graph = helper.make_graph(g.nodes, "f", [g.info("x", x.shape)], [g.info(y)], g.initializers())
     opsets = [helper.make_opsetid("", OPSET)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, from_pretrained
-from numpy_xlstm.checkpoints import files, read_arrays, write_arrays
+from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 
@@ -58,50 +57,18 @@ def test_numbers_and_arrays_of_numpy_in_the_metadata_become_plain(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("where", ["write", "sync", "replace"])
-def test_a_failure_leaves_the_old_file_and_no_other(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path)
-    before = path.read_bytes()
-
-    def fail(*args: Any) -> None:
-        assert len([*tmp_path.glob("file.safetensors.*.partial")]) == 1
-        raise OSError("no space left")
-
-    def half(file: Any, *args: Any) -> Iterator[int]:
-        file.write(before[: len(before) // 2])
-        yield 1
-        fail()
-
-    if where == "write":
-        monkeypatch.setattr(files, "write_safetensors", half)
-    elif where == "sync":
-        monkeypatch.setattr("os.fsync", fail)
-    else:
-        monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
-        write_arrays(path, {"x": np.ones(3)}, {})
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["file.safetensors"]
+LONG = 'x" é 𝄞 \\ ' * 10
 
 
-def test_no_flipped_bit_changes_a_number(tmp_path: Path) -> None:
-    path = write(tmp_path)
-    data, rng, found = path.read_bytes(), np.random.default_rng(0), 0
-    for at in rng.integers(0, 8 * len(data), 150).tolist():
-        changed = bytearray(data)
-        changed[at // 8] ^= 1 << at % 8
-        path.write_bytes(changed)
-        try:
-            arrays, metadata = read_arrays(path)
-        except CheckpointError:
-            found += 1
-            continue
-        assert metadata == METADATA
-        for name in arrays.keys() & draw().keys():  # a name can be lost or changed
-            assert arrays[name].tobytes() == draw()[name].tobytes()
-    assert found > 75
+def test_texts_and_names_that_are_hard_to_write(tmp_path: Path) -> None:
+    path, metadata = tmp_path / "a.safetensors", {LONG: [LONG, {"\x1b": "\ud800"}]}
+    write_arrays(path, {LONG: np.ones(2), '"numpy_xlstm_crc32":"00000000': np.ones(1)}, metadata)
+    arrays, found = read_arrays(path)
+    assert found == metadata
+    assert arrays[LONG].tolist() == [1, 1]
+    for name in ("a\nb", "\x1b[2J", "a\0b", "x" * 1001):
+        with pytest.raises(CheckpointError, match="printable characters, other than __metadata__"):
+            write_arrays(path, {name: np.ones(1)}, {})
 
 
 def test_files_without_our_metadata(tmp_path: Path) -> None:
@@ -120,43 +87,43 @@ def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
         assert json.loads(stored.metadata()["numpy_xlstm"]) == METADATA
 
 
-@pytest.mark.parametrize(
-    ("arrays", "metadata", "message"),
-    [
-        (
-            {"__metadata__": np.ones(1)},
-            {},
-            "arrays: .*other than __metadata__; got '__m",
-        ),
-        ({"": np.ones(1)}, {}, "got ''"),
-        ({"x": np.array([{}], object)}, {}, "x: expected an array of booleans, .*; got object"),
-        ({"x": np.array([1j])}, {}, "x: expected an array of booleans, .*; got complex128"),
-        ({"x": [1.0]}, {}, "x: expected an array of booleans, .*; got list"),
-        ({}, {"x": float("nan")}, r"metadata: expected JSON values; got others \(Out of range"),
-        ({}, {"x": {1, 2}}, r"metadata: expected JSON values; got others \(set"),
-    ],
-)
-def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        write_arrays(tmp_path / "a.safetensors", arrays, metadata)
-    assert list(tmp_path.iterdir()) == []
-
-
 def nested(depth: int) -> Any:
-    return [nested(depth - 1)] if depth else 0
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+ONE, BIG = np.ones(1), np.array([10**6])
 
 
 @pytest.mark.parametrize(
-    ("metadata", "message"),
+    ("arrays", "metadata", "dtypes", "message"),
     [
-        ({"x": nested(40)}, "nested more than 32 deep"),
-        ({"x": 2**256}, "at most 256 bits"),
-        ({1: "a", "1": "b"}, "1: expected one entry; got two"),
+        ({"__metadata__": ONE}, {}, {}, "arrays: .*other than __metadata__; got '__m"),
+        ({"": ONE}, {}, {}, "got ''"),
+        ({"x": np.array([{}])}, {}, {}, "x: expected an array of booleans, .*; got object"),
+        ({"x": np.array([1j])}, {}, {}, "x: expected an array of booleans, .*; got complex128"),
+        ({"x": [1.0]}, {}, {}, "x: expected an array of booleans, .*; got list"),
+        ({}, {"x": float("nan")}, {}, r"metadata: expected JSON .*; got others \(Out of range"),
+        ({}, {"x": {1, 2}}, {}, r"metadata: expected JSON values; got others \(set"),
+        ({}, {"x": nested(40)}, {}, "nested more than 32 deep"),
+        ({}, {"x": nested(3000)}, {}, "metadata: expected JSON values"),
+        ({}, {"x": 2**256}, {}, "at most 256 bits"),
+        ({}, {1: "a", "1": "b"}, {}, "1: expected one entry; got two"),
+        ({"x": BIG}, {}, {"x": "int8"}, "x: .* floats, to be rounded to .*; got int64 for"),
+        ({"x": BIG}, {}, {"x": "float16"}, "got int64 for 'float16'"),
+        ({"x": ONE}, {}, {"x": "int64"}, "got float64 for 'int64'"),
+        ({"x": ONE}, {}, {"x": "bogus"}, "got float64 for 'bogus'"),
+        ({"x": 1e30 * ONE}, {}, {"x": "float16"}, r"x: .* that float16 holds; got ±1e\+30"),
+        ({"x": ONE}, {}, {"y": "float16"}, "dtypes: expected names of arrays; got 'y'"),
     ],
 )
-def test_metadata_that_could_not_be_read_again(metadata: Any, message: str, tmp_path: Path) -> None:
+def test_what_cannot_be_stored(
+    arrays: Any, metadata: Any, dtypes: Any, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match=message):
-        write_arrays(tmp_path / "a.safetensors", {}, metadata)
+        write_arrays(tmp_path / "a.safetensors", arrays, metadata, dtypes)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,30 +135,6 @@ def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
         write_arrays(tmp_path / "a.safetensors", {}, {"a": '"' * 8_000_000})
     with pytest.raises(CheckpointError, match="arrays: expected fewer than 10,000"):
         write_arrays(tmp_path / "a.safetensors", {str(n): np.zeros(0) for n in range(11_000)}, {})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("array", "dtype", "message"),
-    [
-        (
-            np.array([300]),
-            "int8",
-            "x: expected an array of floats, to be rounded to .*; got int64 for",
-        ),
-        (np.array([10**6]), "float16", "got int64 for 'float16'"),
-        (np.ones(1), "int64", "got float64 for 'int64'"),
-        (np.ones(1), "bogus", "got float64 for 'bogus'"),
-        (np.array([1e30]), "float16", r"x: expected numbers that float16 holds; got ±1e\+30"),
-    ],
-)
-def test_rounding_that_would_lose_numbers(
-    array: Array, dtype: str, message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        write_arrays(tmp_path / "a.safetensors", {"x": array}, {}, {"x": dtype})
-    with pytest.raises(CheckpointError, match="dtypes: expected names of arrays; got 'y'"):
-        write_arrays(tmp_path / "a.safetensors", {"x": array}, {}, {"y": dtype})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -210,7 +153,7 @@ def test_arrays_of_a_zip_archive_go_into_a_model(tmp_path: Path) -> None:
     arrays: dict[str, Any] = {name: 2 * array for name, array in model.state_dict().items()}
     np.savez(path, **arrays)
     with pytest.raises(
-        CheckpointError, match=r"a zip archive; .*model\.load_state_dict\(numpy\.load"
+        CheckpointError, match=r"a zip archive, .*model\.load_state_dict\(numpy\.load"
     ):
         from_pretrained(path)
     before = model.params["bias_hh_l0"].copy()

@@ -1,4 +1,4 @@
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,12 @@ from numpy_xlstm.checkpoints import (
     load_checkpoint,
     read_arrays,
     save_checkpoint,
-    write_arrays,
 )
+from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer
-from numpy_xlstm.models import (
-    LanguageModel,
-    mLSTMBlockConfig,
-    mLSTMLayerConfig,
-    sLSTMBlockConfig,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-    xLSTMLMModel,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.module import Module
-
-SUFFIXES = (".safetensors",)
 
 CELLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lstm": (LSTM, {}),
@@ -57,13 +46,12 @@ def build(cell: str = "lstm", dtype: Any = np.float64) -> LanguageModel:
     return LanguageModel(7, 4, layer(4, 8, dtype=dtype, rng=rng, **options), rng=rng)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_model_comes_back_bit_for_bit(suffix: str, cell: str, dtype: Any, tmp_path: Path) -> None:
+def test_a_model_comes_back_bit_for_bit(cell: str, dtype: Any, tmp_path: Path) -> None:
     model, tokens = build(cell, dtype), np.array([[1, 2, 6, 0, 3]])
     model.params["head.bias"][...] = np.array([-0.0, 5e-324, 1 / 3, 1, 2, 3, 4])
-    path = tmp_path / f"model{suffix}"
+    path = tmp_path / "model.safetensors"
     extra = {"optimizer.t": np.array(4), "state.h": np.ones((2, 3), dtype)}
     save_checkpoint(path, model, training={"step": 4, "loss": 0.1}, arrays=extra)
     loaded = load_checkpoint(path)
@@ -137,59 +125,15 @@ def test_the_tokenizer_comes_back(tokenizer: Any, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "a.safetensors").tokenizer == tokenizer
 
 
-def xlstm(dtype: Any) -> xLSTMLMModel:
-    config = xLSTMLMModelConfig(
-        mlstm_block=mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2)),
-        slstm_block=sLSTMBlockConfig(feedforward=None),
-        num_blocks=2,
-        embedding_dim=8,
-        slstm_at=[1],
-        dropout=0.1,
-        tie_weights=True,
-        vocab_size=7,
-    )
-    return xLSTMLMModel(config, dtype=dtype, rng=np.random.default_rng(3))
-
-
-def large(dtype: Any) -> xLSTMLarge:
-    options: dict[str, Any] = {"weight_mode": "fused", "gate_soft_cap": None}
-    config = xLSTMLargeConfig(8, num_heads=2, num_blocks=1, vocab_size=7, **options)
-    return xLSTMLarge(config, dtype=dtype, rng=np.random.default_rng(3))
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("make", [xlstm, large])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_xlstm_comes_back_bit_for_bit(
-    suffix: str, make: Any, dtype: Any, tmp_path: Path
-) -> None:
-    model, tokens = make(dtype), np.array([[1, 2, 6, 0, 3]])
-    save_checkpoint(tmp_path / f"model{suffix}", model)
-    loaded = load_checkpoint(tmp_path / f"model{suffix}").model
-    assert type(loaded) is type(model)
-    assert loaded.config == model.config
-    assert {n: a.tobytes() for n, a in loaded.params.items()} == {
-        n: a.tobytes() for n, a in model.params.items()
-    }
-    np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
-
-
-@dataclass
-class Config:
+@dataclass(frozen=True)
+class Width(Config):
     width: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> "Config":
-        return cls(**found)
 
 
 class Configured(Module):
     """A model that is made from a configuration, for the test."""
 
-    def __init__(self, config: Config, *, dtype: Any, rng: np.random.Generator) -> None:
+    def __init__(self, config: Width, *, dtype: Any, rng: np.random.Generator) -> None:
         self.config = config
         self.cell, self.parts = (
             LSTM(config.width, config.width, dtype=dtype, rng=rng),
@@ -198,51 +142,19 @@ class Configured(Module):
 
 
 def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model: Any = Configured(Config(3), dtype=np.float32, rng=np.random.default_rng(8))
+    model: Any = Configured(Width(3), dtype=np.float32, rng=np.random.default_rng(8))
     with pytest.raises(CheckpointError, match=r"kind: expected one of LanguageModel.*'Configured'"):
         save_checkpoint(tmp_path / "a.safetensors", model)
-    monkeypatch.setitem(KINDS, "Configured", Kind.configured(Configured, Config))
+    monkeypatch.setitem(KINDS, "Configured", Kind.configured(Configured, Width))
     save_checkpoint(tmp_path / "a.safetensors", model)
     loaded = load_checkpoint(tmp_path / "a.safetensors").model
-    assert loaded.config == Config(3)
+    assert loaded.config == Width(3)
     np.testing.assert_array_equal(
         loaded.params["cell.weight_hh_l0"], model.params["cell.weight_hh_l0"]
     )
     monkeypatch.delitem(KINDS, "Configured")
     with pytest.raises(CheckpointError, match=r"kind: expected one of .*got 'Configured'"):
         load_checkpoint(tmp_path / "a.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("arrays", "metadata", "message"),
-    [
-        ({}, {"format": 2}, r"a\.safetensors: expected format version 1; got 2"),
-        ({}, {"format": None}, r"expected format version 1; got None"),
-        ({}, {"kind": "Transformer"}, "kind: expected one of LanguageModel.*got 'Transformer'"),
-        ({}, {"config": {"vocab_size": 7}}, r"config: expected embedding_size, cell, options too"),
-        ({}, {"dtype": "int32"}, r"dtype: expected .*float32.*got 'int32'"),
-        ({"model.head.bias": None}, {}, "a.safetensors: expected 'head.bias' too; got none"),
-        ({"model.extra": np.ones(2)}, {}, "a.safetensors: expected no 'model.extra'; got one"),
-        (
-            {"model.head.bias": np.ones(6)},
-            {},
-            r"model\.head\.bias: expected shape \(7,\); got \(6,\)",
-        ),
-        (
-            {"model.head.bias": np.ones(7, np.float32)},
-            {},
-            r"head\.bias: expected float64; got float32",
-        ),
-    ],
-)
-def test_what_does_not_fit(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    save_checkpoint(path, build())
-    stored, described = read_arrays(path)
-    changed = {name: array for name, array in (stored | arrays).items() if array is not None}
-    write_arrays(path, changed, described | metadata)
-    with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(path)
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
@@ -260,21 +172,20 @@ def test_a_cell_of_another_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "value", "expected"),
     [
-        ({"tokenizer": 3}, "tokenizer: expected an object with to_dict; got int"),
-        ({"tokenizer": ByteTokenizer}, "tokenizer: expected an object with to_dict; got type"),
-        ({"training": 3}, "training: expected a Mapping; got int"),
-        ({"training": "step"}, "training: expected a Mapping; got str"),
-        ({"arrays": [1]}, "arrays: expected a Mapping; got list"),
-        ({"arrays": np.ones(2)}, "arrays: expected a Mapping; got ndarray"),
+        ("tokenizer", 3, "an object with to_dict; got int"),
+        ("tokenizer", ByteTokenizer, "an object with to_dict; got type"),
+        ("training", 3, "a Mapping; got int"),
+        ("training", "step", "a Mapping; got str"),
+        ("arrays", [1], "a Mapping; got list"),
+        ("arrays", np.ones(2), "a Mapping; got ndarray"),
     ],
-    ids=str,
 )
 def test_what_comes_with_a_model_is_of_another_kind(
-    options: dict[str, Any], message: str, tmp_path: Path
+    name: str, value: Any, expected: str, tmp_path: Path
 ) -> None:
-    model = LanguageModel(5, 4, LSTM(4, 8))
-    with pytest.raises(OptionError, match=message):
-        save_checkpoint(tmp_path / "a.safetensors", model, **options)
+    options: Any = {name: value}
+    with pytest.raises(OptionError, match=f"{name}: expected {expected}"):
+        save_checkpoint(tmp_path / "a.safetensors", build(), **options)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,5 @@
 """Exported graphs compute what the models compute."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,21 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
-    GRU,
-    LSTM,
-    RNN,
-    LanguageModel,
-    from_pretrained,
     mLSTM,
-    save_pretrained,
     sLSTM,
-    xLSTMLarge,
 )
 from numpy_xlstm.checkpoints.onnx import to_onnx
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
-from tests.checkpoints.onnx_run import Session, inputs, models
+from tests.checkpoints.onnx_run import Session, in_pieces, inputs, models
 from tests.models.build import (
     CONFIGS,
     build,
@@ -71,12 +62,13 @@ def test_in_float64(model: Any, seed: int, from_state: bool) -> None:
     assert far(session(x, state), expected) < 1e-12
     if not model.causal:
         return
-    assert far(session.pieces(model, x, state, sizes), expected) < 1e-12
+    axis = int(model.batch_first)
+    assert far(in_pieces(session, x, state, sizes, axis), expected) < 1e-12
     step, few = Session(model, step=True), 4
     x = x[:, :few] if model.batch_first else x[:few]
     expected = model(x, state)
-    assert far(step.pieces(model, x, state, [1] * few), expected) < 1e-12
-    assert far(session.pieces(model, x, state, [1] * few), expected) < 1e-12
+    for run in (step, session):
+        assert far(in_pieces(run, x, state, [1] * few, axis), expected) < 1e-12
 
 
 @times(0.5)
@@ -107,7 +99,7 @@ def test_zeros_are_the_empty_state(name: str) -> None:
     model, tokens = build(name), draw_tokens(6)
     zeros = tree_map(np.zeros_like, model.init_state(2))
     for session in (Session(model), Session(model, step=True)):
-        assert far(session.pieces(model, tokens, zeros, [1] * 6), model(tokens)) < 1e-12
+        assert far(in_pieces(session, tokens, zeros, [1] * 6), model(tokens)) < 1e-12
     assert far(Session(model)(tokens, zeros), model(tokens)) < 1e-12
 
 
@@ -134,56 +126,6 @@ def test_a_memory_without_keys_keeps_its_stabiliser() -> None:
     state = state._replace(m=np.full_like(state.m, 2.0))
     x = np.ones((1, 3, 2))
     assert far(Session(layer)(x, state), layer(x, state)) < 1e-12
-
-
-BODIES: dict[str, Callable[[Any], Any]] = {
-    "sLSTM": lambda rng: sLSTM(4, 8, 2, rng=rng),
-    "mLSTM": lambda rng: mLSTM(4, 8, 2, rng=rng),
-    "mLSTMsig": lambda rng: mLSTM(4, 8, 2, input_gate="sigmoid", rng=rng),
-    "LSTM": lambda rng: LSTM(4, 8, 2, rng=rng),
-    "LSTMP": lambda rng: LSTM(4, 8, proj_size=4, rng=rng),
-    "GRU": lambda rng: GRU(4, 8, rng=rng),
-    "RNN": lambda rng: RNN(4, 8, nonlinearity="relu", rng=rng),
-}
-
-
-def greedy(model: LanguageModel, ids: Array, count: int) -> Array:
-    """Generate with the graph: the prompt at once, then one token at a time."""
-    session, state = Session(model), model.init_state(len(ids))
-    new = ids
-    for _ in range(count):
-        logits, state = session(new, state)
-        new = logits[:, -1].argmax(axis=-1)[:, None]
-        ids = np.concatenate([ids, new], axis=1)
-    return ids
-
-
-@pytest.mark.parametrize("body", list(BODIES))
-def test_greedy_ids_of_a_language_model(body: str) -> None:
-    rng = np.random.default_rng(0)
-    model = LanguageModel(11, 4, fill(BODIES[body](rng), rng), rng=rng).astype(np.float32)
-    ids = draw_tokens(9, vocab=11)
-    assert np.array_equal(greedy(model, ids, 100), model.generate(ids, max_new_tokens=100))
-
-
-@pytest.mark.parametrize("name", ["mixed", "slstm-only", "large-single"])
-@pytest.mark.parametrize("source", ["ours", "official"])
-def test_greedy_ids_of_blocks(name: str, source: str, tmp_path: Path) -> None:
-    """The official sources are xlstm, and transformers in bfloat16."""
-    model = build(name, dtype=np.float32)
-    if source == "official":
-        large = isinstance(model, xLSTMLarge)
-        pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
-        pytest.importorskip("ml_dtypes", reason="ml_dtypes (the extra 'cli')")
-        save_pretrained(
-            model,
-            tmp_path / "a",
-            format="transformers" if large else "xlstm",
-            dtype="bfloat16" if large else None,
-        )
-        model = from_pretrained(tmp_path / "a")
-    ids = draw_tokens(9)
-    assert np.array_equal(greedy(model, ids, 100), model.generate(ids, max_new_tokens=100))
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

@@ -12,8 +12,8 @@ import pytest
 
 from numpy_xlstm import SequenceLayer, xLSTMLargeConfig, xLSTMLMModelConfig
 from numpy_xlstm.cells import mLSTMCell, mLSTMState
-from numpy_xlstm.numerics import Array, log_sigmoid
-from tests.checkpoints.onnx_run import Session, onnx_function
+from numpy_xlstm.numerics import log_sigmoid
+from tests.checkpoints.onnx_run import Session, in_pieces, onnx_function
 from tests.models.build import draw_tokens, large_config, lm_config, make, slstm_block
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -45,8 +45,8 @@ RANGES = {
 }
 """Endings of names of parameters, and ranges from which their numbers are drawn."""
 
-CUTS: tuple[Sequence[int], ...] = [], [40], range(1, 70)
-"""Steps before which a run of 70 steps is cut: a whole run, two pieces, and single steps."""
+SIZES: tuple[Sequence[int], ...] = [70], [40, 30], [1] * 70
+"""Steps of the pieces of a run of 70 steps: a whole run, two pieces, and single steps."""
 
 
 def harsh(seed: int) -> Any:
@@ -60,15 +60,6 @@ def harsh(seed: int) -> Any:
                 array[...] = rng.uniform(low, high, array.shape)
         array[...] = array.astype(np.float32)
     return model
-
-
-def in_pieces(model: Any, tokens: Array, cuts: Sequence[int]) -> Array:
-    """Return the logits of a model that is run piece by piece."""
-    logits, state = [], None
-    for piece in np.split(tokens, cuts, axis=1):
-        y, state = model(piece, state)
-        logits.append(y)
-    return np.concatenate(logits, axis=1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -87,16 +78,13 @@ def test_harsh_models(seed_of_model: int) -> None:
     model, tokens = harsh(seed_of_model), draw_tokens(70, rows=3, seed=seed_of_model)
     narrow, exact = model.astype(np.float32), model.astype(np.longdouble)(tokens)[0]
 
-    def error(logits: Array) -> float:
-        return float(np.abs(logits - exact).max() / np.abs(exact).max())
+    def error(run: Any, empty: Any) -> float:
+        """Return the largest error of a session or a model."""
+        runs = [in_pieces(run, tokens, empty, sizes)[0] for sizes in SIZES]
+        return max(float(np.abs(logits - exact).max() / np.abs(exact).max()) for logits in runs)
 
-    def errors_of_graph(model: Any) -> list[float]:
-        session, empty = Session(model), model.init_state(3)
-        return [error(session.in_pieces(tokens, empty, cuts)) for cuts in CUTS]
-
-    own = max(error(in_pieces(narrow, tokens, cuts)) for cuts in CUTS)
-    assert max(errors_of_graph(narrow)) <= 4 * own
-    assert max(errors_of_graph(model)) < 1e-12
+    assert error(Session(narrow), narrow.init_state(3)) <= 4 * error(narrow, None)
+    assert error(Session(model), model.init_state(3)) < 1e-12
 
 
 @EACH_DTYPE

@@ -127,16 +127,6 @@ def test_a_sparse_terabyte(tmp_path: Path) -> None:
             read(path)
 
 
-def test_nothing_is_left_of_what_could_not_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(done: int, total: int) -> None:
-        if done > total / 2:
-            raise OSError("no space left")
-
-    refused(large(), tmp_path / "m", OSError, "no space", max_shard_size=4000, progress=full)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,7 +1,7 @@
 """Layers as ONNX graphs: one function for each layer, in the order of its equations."""
 
 from collections.abc import Sequence
-from functools import partial, reduce, singledispatch
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,9 @@ from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.mlstm import EPS, mLSTMCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
-from numpy_xlstm.checkpoints.onnx.graph import Graph, Name
+from numpy_xlstm.checkpoints.onnx.graph import Tensor
 from numpy_xlstm.checkpoints.onnx.maps import (
     ACTIVATIONS,
-    added,
     affine,
     by_head,
     capped,
@@ -42,13 +41,13 @@ from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 
 
-def emit(layer: Any, g: Graph, x: Name, state: Any) -> Result:
+def emit(layer: Any, x: Tensor, state: Any) -> Result:
     """Add the nodes of a layer; a subclass with its own equations is refused."""
     for kind in type(layer).__mro__[:-1]:
         if kind in _emit.registry:
             name = "compute" if hasattr(layer, "compute") else "forward"
             if getattr(type(layer), name) is getattr(kind, name):
-                return _emit.registry[kind](layer, g, x, state)
+                return _emit.registry[kind](layer, x, state)
             break
     raise CheckpointError(
         f"model: expected layers and cells of this package, which have an ONNX graph; "
@@ -57,159 +56,155 @@ def emit(layer: Any, g: Graph, x: Name, state: Any) -> Result:
 
 
 @singledispatch
-def _emit(layer: Any, g: Graph, x: Name, state: Any) -> Result:
-    """Map x (B, T, ·) and a state to names; see :func:`emit`."""
+def _emit(layer: Any, x: Tensor, state: Any) -> Result:
+    """Map x (B, T, ·) and a state to tensors; see :func:`emit`."""
     raise NotImplementedError
 
 
 @_emit.register
-def _(model: LanguageModel, g: Graph, x: Name, state: Any) -> Result:
-    embedded = g("Gather", model.embedding.params["weight"], x)
-    h, state = emit(model.body, g, embedded, state)
-    return capped(g, affine(g, h, model.head), model.cap), state
+def _(model: LanguageModel, x: Tensor, state: Any) -> Result:
+    embedded = x.graph("Gather", model.embedding.params["weight"], x)
+    h, state = emit(model.body, embedded, state)
+    return capped(affine(h, model.head), model.cap), state
 
 
 @_emit.register
-def _(stack: BlockStack, g: Graph, x: Name, state: Any) -> Result:
+def _(stack: BlockStack, x: Tensor, state: Any) -> Result:
     after = []
     for block, before in zip(stack.blocks, state, strict=True):
-        x, now = emit(block, g, x, before)
+        x, now = emit(block, x, before)
         after.append(now)
-    return x if stack.norm is None else normed(g, x, stack.norm), tuple(after)
+    return x if stack.norm is None else normed(x, stack.norm), tuple(after)
 
 
 @_emit.register
-def _(block: ResidualBlock, g: Graph, x: Name, state: Any) -> Result:
-    y, state = emit(block.layer, g, normed(g, x, block.norm), state)
-    x = g("Add", x, y)
+def _(block: ResidualBlock, x: Tensor, state: Any) -> Result:
+    y, state = emit(block.layer, normed(x, block.norm), state)
+    x = x + y
     if block.ffn is None or block.ffn_norm is None:
         return x, state
-    both = affine(g, normed(g, x, block.ffn_norm), *block.ffn.up.linears)
-    gate, value = g.split(both, 2)
-    product = g("Mul", ACTIVATIONS[block.ffn.act_fn](g, gate), value)
-    return g("Add", x, affine(g, product, block.ffn.proj_down)), state
+    gate, value = affine(normed(x, block.ffn_norm), *block.ffn.up.linears).split(2)
+    product = ACTIVATIONS[block.ffn.act_fn](gate) * value
+    return x + affine(product, block.ffn.proj_down), state
 
 
 @_emit.register
-def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
+def _(layer: mLSTMLayer, u: Tensor, state: mLSTMBlockState) -> Result:
     NH = layer.config.num_heads
-    x, z = g.split(affine(g, u, layer.proj_up), 2)
-    convolved, conv = emit(layer.conv1d, g, x, state.conv)
-    active = silu(g, convolved)
-    qk = g.split(headwise(g, active, layer.q_proj, layer.k_proj), 2)
-    qkv = [merged(g, a) for a in (*qk, headwise(g, x, layer.v_proj))]
-    gates = affine(g, g("Concat", *qkv, axis=-1), *layer.gates.linears)
-    h, memory = mlstm(g, heads(g, qkv, gates, NH, layer.inner), state.mlstm, EPS)
-    skip = g("Mul", layer.params["learnable_skip"], active)
-    read = g("Add", merged(g, normed(g, h, layer.outnorm)), skip)
-    y = affine(g, g("Mul", read, silu(g, z)), layer.proj_down)
-    return y, mLSTMBlockState(conv, memory)
+    x, z = affine(u, layer.proj_up).split(2)
+    convolved, conv = emit(layer.conv1d, x, state.conv)
+    active = silu(convolved)
+    qk = headwise(active, layer.q_proj, layer.k_proj).split(2)
+    qkv = [merged(a) for a in (*qk, headwise(x, layer.v_proj))]
+    gates = affine(u.graph("Concat", *qkv, axis=-1), *layer.gates.linears)
+    h, memory = mlstm(heads(qkv, gates, NH, layer.inner), state.mlstm, EPS)
+    read = merged(normed(h, layer.outnorm)) + active * layer.params["learnable_skip"]
+    return affine(read * silu(z), layer.proj_down), mLSTMBlockState(conv, memory)
 
 
 @_emit.register
-def _(layer: xLSTMLargeLayer, g: Graph, x: Name, state: Any) -> Result:
+def _(layer: xLSTMLargeLayer, x: Tensor, state: Any) -> Result:
     config = layer.config
     NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
-    maps = affine(g, x, *layer.qkvo.linears, *layer.gates.linears)
-    q, k, v, o, gates = g.split(maps, [QK, QK, V, V, 2 * NH])
-    inputs = heads(g, (q, k, v), capped(g, gates, config.gate_soft_cap), NH, QK)
-    h, state = mlstm(g, inputs, state, float(config.eps))
-    gated = g("Mul", sigmoid(g, o), merged(g, normed(g, h, layer.multihead_norm)))
-    return affine(g, gated, layer.out_proj), state
+    maps = affine(x, *layer.qkvo.linears, *layer.gates.linears)
+    q, k, v, o, gates = maps.split([QK, QK, V, V, 2 * NH])
+    inputs = heads((q, k, v), capped(gates, config.gate_soft_cap), NH, QK)
+    h, state = mlstm(inputs, state, float(config.eps))
+    gated = sigmoid(o) * merged(normed(h, layer.multihead_norm))
+    return affine(gated, layer.out_proj), state
 
 
 @_emit.register
-def _(layer: sLSTMLayer, g: Graph, x: Name, state: sLSTMBlockState) -> Result:
-    NH, (i, f, z, o) = layer.config.num_heads, layer.gates
+def _(layer: sLSTMLayer, x: Tensor, state: sLSTMBlockState) -> Result:
+    g, NH, (i, f, z, o) = x.graph, layer.config.num_heads, layer.gates
     conv, active = state.conv, x
     if layer.conv1d is not None:
-        convolved, conv = emit(layer.conv1d, g, x, state.conv)
-        active = silu(g, convolved)
-    maps = headwise(g, active, i, f, blocks=NH), headwise(g, x, z, o, blocks=NH)
-    b = g("Reshape", gates_by_head(g, layer.params[B_NAME], NH), [NH, 1, -1])
-    R = g("Transpose", layer.params[R_NAME], perm=[0, 2, 1])
-    pre = g("Add", g("Concat", *maps, axis=-1), b)
-    h, memory = slstm(g, pre, R, state.slstm, NH, "sigmoid")
-    return merged(g, normed(g, h, layer.group_norm)), sLSTMBlockState(conv, memory)
+        convolved, conv = emit(layer.conv1d, x, state.conv)
+        active = silu(convolved)
+    maps = headwise(active, i, f, blocks=NH), headwise(x, z, o, blocks=NH)
+    b = gates_by_head(g.tensor(layer.params[B_NAME]), NH, NH, 1, -1)
+    R = g.tensor(layer.params[R_NAME]).transpose(0, 2, 1)
+    h, memory = slstm(g("Concat", *maps, axis=-1) + b, R, state.slstm, NH, "sigmoid")
+    return merged(normed(h, layer.group_norm)), sLSTMBlockState(conv, memory)
 
 
 @_emit.register
-def _(conv: CausalConv1d, g: Graph, x: Name, state: Name) -> Result:
+def _(conv: CausalConv1d, x: Tensor, state: Tensor) -> Result:
     """Add K shifted products: Conv is slow in ONNX Runtime if each channel has its own kernel."""
-    K, D, seen = conv.kernel_size, conv.in_features, x
+    g, K, D, seen = x.graph, conv.kernel_size, conv.in_features, x
     if K > 1:
         seen = g("Concat", state, x, axis=1)
-        state = g("Slice", seen, [1 - K], [END], [1])
-    taps = g("Transpose", g("Reshape", conv.params["conv.weight"], [D, K]), perm=[1, 0])
+        state = seen("Slice", [1 - K], [END], [1])
+    taps = g.tensor(conv.params["conv.weight"]).reshape(D, K).transpose(1, 0)
     if g.step:
-        y = g("ReduceSum", g("Mul", seen, taps), [1])
+        y = (seen * taps)("ReduceSum", [1])
     else:
-        terms = [
-            g("Mul", g("Slice", seen, [j], [j + 1 - K or END], [1]), g("Gather", taps, j))
-            for j in range(K)
-        ]
-        y = reduce(partial(g, "Add"), terms)
-    return added(g, y, conv.params.get("conv.bias")), state
+        y = seen("Slice", [0], [1 - K or END], [1]) * taps("Gather", 0)
+        for j in range(1, K):
+            y = y + seen("Slice", [j], [j + 1 - K or END], [1]) * taps("Gather", j)
+    return y + conv.params["conv.bias"] if "conv.bias" in conv.params else y, state
 
 
 @_emit.register(mLSTM)
 @_emit.register(mLSTMCell)
-def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
-    NH, H, QK, p = layer.num_heads, layer.hidden_size, layer.qk_dim, layer.params
-    root = float(QK // NH) ** 0.5
+def _(layer: Any, x: Tensor, state: Any) -> Result:
+    g, p = x.graph, {name: x.graph.tensor(array) for name, array in layer.params.items()}
+    NH, H, QK = layer.num_heads, layer.hidden_size, layer.qk_dim
     W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
-    b = [g("Mul", p["b_k"], root) if a == "k" else p[f"b_{a}"] for a in "qkvifo"]
-    maps = mapped(g, x, W, g("Concat", *b, axis=0))
-    *qkv, i_f, o = g.split(maps, [QK, QK, H, 2 * NH, H])
+    p["b_k"] = p["b_k"] * (QK // NH) ** 0.5  # it is added after the division by √DK
+    maps = mapped(x, W, g("Concat", *(p[f"b_{a}"] for a in "qkvifo"), axis=0))
+    *qkv, i_f, o = maps.split([QK, QK, H, 2 * NH, H])
     gates = layer.input_gate, layer.forget_gate
-    h, state = mlstm(g, heads(g, qkv, i_f, NH, QK), state, float(layer.eps), gates)
-    return g("Mul", sigmoid(g, o), merged(g, h)), state
+    h, state = mlstm(heads(qkv, i_f, NH, QK), state, float(layer.eps), gates)
+    return sigmoid(o) * merged(h), state
 
 
 @_emit.register
-def _(layer: SequenceLayer, g: Graph, x: Name, state: Any) -> Result:
-    return emit(layer.cell, g, x, state)
+def _(layer: SequenceLayer, x: Tensor, state: Any) -> Result:
+    return emit(layer.cell, x, state)
 
 
 @_emit.register(Stacked)
 @_emit.register(RNNBase)
-def _(stack: Stacked, g: Graph, x: Name, state: Any) -> Result:
-    each, after = zip(stack.layers, state, strict=True), []
+def _(stack: Stacked, x: Tensor, state: Any) -> Result:
+    layers, states, after = iter(stack.layers), iter(state), []
     for directions in stack.directions:
         ys = []
-        for turn in (lambda g, x: x, turned)[:directions]:
-            layer, before = next(each)
-            y, now = emit(layer, g, turn(g, x), before)
-            ys.append(turn(g, y))
+        for turn in (lambda x: x, turned)[:directions]:
+            y, now = emit(next(layers), turn(x), next(states))
+            ys.append(turn(y))
             after.append(now)
-        x = ys[0] if directions == 1 else g("Concat", *ys, axis=-1)
+        x = ys[0] if directions == 1 else x.graph("Concat", *ys, axis=-1)
     return x, tuple(after)
 
 
 @_emit.register
-def _(layer: TorchSequence, g: Graph, x: Name, state: Any) -> Result:
-    cell = layer.current_cell()
+def _(layer: TorchSequence, x: Tensor, state: Any) -> Result:
+    cell, g = layer.current_cell(), x.graph
     for name, terms in layer.terms.items():
         if len(terms) > 1:
-            g.parameter(cell.params[name], g("Add", *(layer.params[term] for term in terms)))
-    return emit(cell, g, x, state)
+            first, second = (layer.params[term] for term in terms)
+            g.parameter(cell.params[name], g.tensor(first) + second)
+    return emit(cell, x, state)
 
 
 @_emit.register
-def _(cell: sLSTMCell, g: Graph, x: Name, state: Any) -> Result:
-    NH, R = cell.num_heads, g("Transpose", cell.params["R"], perm=[0, 2, 1])
-    W, b = (gates_by_head(g, cell.params[name], NH) for name in "Wb")
-    h, state = slstm(g, by_head(g, mapped(g, x, W, b), NH), R, state, NH, cell.forget_gate)
-    return merged(g, h), state
+def _(cell: sLSTMCell, x: Tensor, state: Any) -> Result:
+    NH, R = cell.num_heads, x.graph.tensor(cell.params["R"]).transpose(0, 2, 1)
+    W, b = (
+        gates_by_head(x.graph.tensor(rows), NH, *rows.shape)
+        for rows in (cell.params["W"], cell.params["b"])
+    )
+    h, state = slstm(by_head(mapped(x, W, b), NH), R, state, NH, cell.forget_gate)
+    return merged(h), state
 
 
 @_emit.register
-def _(cell: LSTMPCell, g: Graph, x: Name, state: Any) -> Result:
+def _(cell: LSTMPCell, x: Tensor, state: Any) -> Result:
     p = cell.params
-    pre = by_head(g, mapped(g, x, p["W"], p["b"]), 1)
-    R, W_hr = (g("Transpose", p[name], perm=[1, 0]) for name in ("R", "W_hr"))
-    h, state = lstmp(g, pre, R, W_hr, state)
-    return merged(g, h), state
+    R, W_hr = (x.graph.tensor(p[name]).transpose(1, 0) for name in ("R", "W_hr"))
+    h, state = lstmp(by_head(mapped(x, p["W"], p["b"]), 1), R, W_hr, state)
+    return merged(h), state
 
 
 ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -221,31 +216,30 @@ ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 @_emit.register(GRUCell)
 @_emit.register(OriginalGRUCell)
 @_emit.register(ElmanCell)
-def _(cell: Any, g: Graph, x: Name, state: Any) -> Result:
+def _(cell: Any, x: Tensor, state: Any) -> Result:
     """Add the operator of ONNX, for one direction of one layer."""
-    p, options = cell.params, {"hidden_size": cell.hidden_size}
+    g, p, options = x.graph, cell.params, {"hidden_size": cell.hidden_size}
     kind = {3: "GRU", 1: "RNN"}.get(len(p["b"]) // cell.hidden_size, "LSTM")
     if kind == "GRU":
         options["linear_before_reset"] = int("b_h" in p)
     if kind == "RNN":
         options["activations"] = [cell.nonlinearity.capitalize()]
 
-    def rows(array: Any, order: Sequence[int]) -> Name:
-        split = g.split(array, len(order), axis=0)
-        return g("Unsqueeze", g("Concat", *(split[k] for k in order), axis=0), [0])
+    def rows(array: Any, order: Sequence[int]) -> Tensor:
+        gates = g.tensor(array).split(len(order), axis=0)
+        return g("Concat", *(gates[k] for k in order), axis=0)("Unsqueeze", [0])
 
     W, R, b, b_h = (
         rows(p.get(n, np.zeros(p["b"].shape)), ROWS[kind]) for n in ("W", "R", "b", "b_h")
     )
-    given = [g("Transpose", x, perm=[1, 0, 2]), W, R, g("Concat", b, b_h, axis=1), ""]
-    given += [g("Unsqueeze", part, [0]) for part in state]
-    if "P" in p:
-        given.append(rows(p["P"], (0, 2, 1)))
+    peepholes = [rows(p["P"], (0, 2, 1))] if "P" in p else []
+    states = [part("Unsqueeze", [0]) for part in state]
+    given = x.transpose(1, 0, 2), W, R, b("Concat", b_h, axis=1), None, *states, *peepholes
     y, *after = g.several(kind, 1 + len(state), *given, **options)
-    y = g("Transpose", g("Squeeze", y, [1]), perm=[1, 0, 2])
-    return y, type(state)(*(g("Squeeze", part, [0]) for part in after))
+    y = y("Squeeze", [1]).transpose(1, 0, 2)
+    return y, type(state)(*(part("Squeeze", [0]) for part in after))
 
 
-def turned(g: Graph, x: Name) -> Name:
+def turned(x: Tensor) -> Tensor:
     """Reverse the steps of x (B, T, ·)."""
-    return g("Slice", x, [-1], [-END], [1], [-1])
+    return x("Slice", [-1], [-END], [1], [-1])

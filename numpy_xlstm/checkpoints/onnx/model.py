@@ -1,11 +1,11 @@
-"""The ONNX graph of a whole model: its inputs and outputs, and one, several or no steps."""
+"""The ONNX graph of a whole model, with its inputs and outputs."""
 
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, helper
 
-from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph, Name
+from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph, Tensor
 from numpy_xlstm.checkpoints.onnx.layers import emit
 from numpy_xlstm.checkpoints.onnx.memories import Result
 from numpy_xlstm.layers.rnn_base import RNNBase
@@ -14,41 +14,31 @@ from numpy_xlstm.trees import leaves, places, rebuild
 
 
 def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> ModelProto:
-    """Make the graph of a model, without its parameters, for one step or for any number.
+    """Make the graph of a model, without its parameters, for one step or for several.
 
     It computes in ``dtype``. ``stored`` is ONNX's number of the dtype of the stored parameters.
     """
     g = Graph(dtype, step=step)
     for name, array in model.params.items():
-        g.parameter(array, name)
-        if stored != g.float:
-            g.parameter(array, g("Cast", name, to=g.float))
-    inputs, outputs = interface(g, model)
-    results = steps(g, model) if step else any_number_of_steps(g, model)
-    g.name_outputs(results, [output.name for output in outputs])
+        parameter = Tensor(g, name)
+        g.parameter(array, parameter if stored == g.float else parameter("Cast", to=g.float))
+    is_language_model = isinstance(model, LanguageModel)
+    first, y_name = ("tokens", "logits") if is_language_model else ("x", "y")
+    x, empty, shapes = Tensor(g, first), model.init_state(1), state_shapes(model)
+    before = [Tensor(g, name) if name in shapes else a for name, a in leaves("state", empty)]
+    y, after = emit_outer(model, x, rebuild(empty, iter(before)))
+    results = {y_name: y} | {f"next_{n}": x for n, x in places("state", after) if n in shapes}
+    for name, result in results.items():
+        g.nodes.append(helper.make_node("Identity", [result.name], [name]))
+    axes: list[Any] = [{"batch": "batch", "time": 1 if step else "time"}[a] for a in model.axes]
+    given = g.info(first, [*axes, getattr(model, "in_features", 0)])
+    if is_language_model:
+        given = helper.make_tensor_value_info(first, TensorProto.INT64, axes)
+    inputs = [given, *(g.info(name, shape) for name, shape in shapes.items())]
+    shapes_after = [[*axes, model.out_features], *shapes.values()]
+    outputs = [g.info(*pair) for pair in zip(results, shapes_after, strict=True)]
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-
-
-def interface(g: Graph, model: Any) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
-    """Describe the inputs (x or tokens, state) and the outputs (y or logits, state)."""
-    axes = {"batch": "batch", "time": 1 if g.step else "time"}
-    order = [axes[name] for name in model.axes]
-    shapes = state_shapes(model)
-    x, y = names(model)
-    if x == "tokens":
-        given = helper.make_tensor_value_info(x, TensorProto.INT64, order)
-    else:
-        given = g.info(x, [*order, model.in_features])
-    inputs = [given, *(g.info(name, shape) for name, shape in shapes.items())]
-    outputs = [g.info(y, [*order, model.out_features])]
-    outputs += [g.info(f"next_{name}", shape) for name, shape in shapes.items()]
-    return inputs, outputs
-
-
-def names(model: Any) -> tuple[str, str]:
-    """Return the names of the first input and of the first output."""
-    return ("tokens", "logits") if isinstance(model, LanguageModel) else ("x", "y")
 
 
 def state_shapes(model: Any) -> dict[str, list[Any]]:
@@ -61,41 +51,35 @@ def state_shapes(model: Any) -> dict[str, list[Any]]:
     }
 
 
-def steps(g: Graph, model: Any) -> list[Name]:
-    """Add the steps of the sequence; return the names of the outputs."""
-    empty, kept, x = model.init_state(1), state_shapes(model), names(model)[0]
-    parts = [name if name in kept else "" for name, _ in leaves("state", empty)]
-    x = x if model.batch_first else g("Transpose", x, perm=[1, 0, 2])
-    y, after = emit_outer(model, g, x, rebuild(empty, iter(parts)))
-    y = y if model.batch_first else g("Transpose", y, perm=[1, 0, 2])
-    return [y, *(x for name, (_, x) in zip(parts, places("", after), strict=True) if name)]
+def emit_outer(model: Any, x: Tensor, state: Any) -> Result:
+    """Add a model. Without steps, it runs on one of zeros, whose results are dropped."""
+    g, axis = x.graph, model.axes.index("time")
+    if g.step:
+        return emit_joined(model, x, state)
+    T, rank = x("Shape", start=axis, end=axis + 1), 2 if isinstance(model, LanguageModel) else 3
+    at_end = g("Sub", [1], T("Min", [1])) * np.eye(rank, dtype=np.int64)[axis]
+    pads = g("Concat", [0] * rank, at_end, axis=0)
+    y, after = emit_joined(model, x("Pad", pads), state)
+    kept = [
+        T("Equal", [0])("Where", old, new) if isinstance(new, Tensor) else new
+        for (_, old), (_, new) in zip(places("", state), places("", after), strict=True)
+    ]
+    return y("Slice", [0], T, [axis]), rebuild(after, iter(kept))
 
 
-def any_number_of_steps(g: Graph, model: Any) -> list[Name]:
-    """Add a branch for one step, one for none and one for several."""
-    x, axis = names(model)[0], model.axes.index("time")
-    T = g.length = g("Shape", x, start=axis, end=axis + 1)
-
-    def one(g: Graph) -> list[Name]:
-        g.step = True
-        return steps(g, model)
-
-    def none(g: Graph) -> list[Name]:
-        shape = g("Concat", g("Shape", x, end=2), [model.out_features], axis=0)
-        return [g("Expand", 0.0, shape), *state_shapes(model)]
-
-    def none_or_several(g: Graph) -> list[Name]:
-        return g.branch(g("Equal", T, [0]), none, lambda g: steps(g, model))
-
-    return g.branch(g("Equal", T, [1]), one, none_or_several)
-
-
-def emit_outer(model: Any, g: Graph, x: Name, state: Any) -> Result:
-    """Add a model; if it is itself an LSTM, GRU or RNN, join the states of its layers."""
+def emit_joined(model: Any, x: Tensor, state: Any) -> Result:
+    """Add a model in its own order of axes; LSTM, GRU and RNN join the states of their layers."""
+    x = x if model.batch_first else x.transpose(1, 0, 2)
     if not isinstance(model, RNNBase):
-        return emit(model, g, x, state)
-    count, names = len(model.layers), [name for _, name in places("", state)]
-    parts = [[g("Squeeze", x, [0]) for x in g.split(name, count, axis=0)] for name in names]
-    y, after = emit(model, g, x, model.inner_state(rebuild(state, iter(parts))))
-    each = [[g("Unsqueeze", x, [0]) for x in xs] for xs in zip(*after, strict=True)]
-    return y, rebuild(state, (g("Concat", *xs, axis=0) for xs in each))
+        y, after = emit(model, x, state)
+    else:
+        parts = [
+            [part("Squeeze", [0]) for part in whole.split(len(model.layers), axis=0)]
+            for _, whole in places("", state)
+        ]
+        y, layers = emit(model, x, model.inner_state(rebuild(state, iter(parts))))
+        columns = (
+            [part("Unsqueeze", [0]) for part in parts] for parts in zip(*layers, strict=True)
+        )
+        after = rebuild(state, (x.graph("Concat", *column, axis=0) for column in columns))
+    return y if model.batch_first else y.transpose(1, 0, 2), after
