@@ -106,12 +106,12 @@ def split_text(
         tokenizer = CharacterTokenizer.of(text[:cut])
     split = TextSplit(text[:cut], text[cut:], tokenizer)
     unit = "character" if isinstance(split.tokenizer, CharacterTokenizer) else "token"
-    for name, ids in (("training", split.train_ids), ("validation", split.validation_ids)):
-        if len(ids) < window + 1:
+    sizes = {"training": len(split.train_ids), "validation": len(split.validation_ids)}
+    for name, size in sizes.items():
+        if size < window + 1:
             raise TextError(
                 f"text: expected a {name} part of at least {window + 1} {unit}s (one window "
-                f"of {window} and the {unit} after it); got {len(ids)} of "
-                f"{len(split.train_ids) + len(split.validation_ids)}; "
+                f"of {window} and the {unit} after it); got {size} of {sum(sizes.values())}; "
                 "use a longer text or a smaller window"
             )
     return split
@@ -152,9 +152,9 @@ def consecutive_windows(
     """Yield endless batches of windows, each of which continues the previous one.
 
     Ids of shape (N,), with N > B, are split into B contiguous rows, which the windows traverse in
-    parallel. After the last window the rows start again. The first window of each pass is
-    ``fresh``. Up to B − 1 of the last ids are omitted to give rows of equal length, and some
-    windows are a little shorter to fill a row. ``start`` is the number of windows to skip.
+    parallel, again and again. The first window of each pass is ``fresh``. Up to B − 1 of the last
+    ids are omitted, and some windows are a little shorter, to fill rows of equal length. ``start``
+    is the number of windows to skip.
 
     Examples
     --------

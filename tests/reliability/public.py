@@ -208,8 +208,6 @@ def files(folder: Path) -> dict[str, Make]:
     new = folder / "new.safetensors"
     loading: Any = {"dtype": np.float32, "layout": None, "mapped": False, "progress": None}
     loaded = {n: v for n, v in loading.items() if n != "layout"}
-    torch = state().optimizer.state_dict(format="torch")
-    training.write_torch_state(folder / "torch.safetensors", torch)
     saving: Any = {"format": None, "dtype": None, "layout": "vanilla", "tokenizer": None}
     run = folder / "run"
     training.Run.begin(run, state())
@@ -232,10 +230,6 @@ def files(folder: Path) -> dict[str, Make]:
         "read_arrays": made(checkpoints.read_arrays, path=own),
         "write_arrays": made(checkpoints.write_arrays, path=new, arrays=arrays, metadata={"a": 1}),
         "Pretrained.load": made(checkpoints.open_pretrained(whole).load, **loaded),
-        "write_torch_state": made(
-            training.write_torch_state, path=folder / "t.safetensors", state=torch
-        ),
-        "read_torch_state": made(training.read_torch_state, path=folder / "torch.safetensors"),
         "read_text": made(training.read_text, path=folder / "text.txt"),
         "read_log": made(training.read_log, path=run / "log.jsonl"),
         "TrainingState.load": made(

@@ -70,15 +70,6 @@ def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
     assert drawn[0] == drawn[1]
 
 
-def test_the_options_of_the_optimiser_come_back(tmp_path: Path) -> None:
-    start(decays=["embedding.weight", "head.bias"]).save(tmp_path / "state.safetensors")
-    optimizer = TrainingState.load(tmp_path / "state.safetensors")[0].optimizer
-    assert isinstance(optimizer, AdamW)
-    assert (optimizer.lr, optimizer.betas) == (0.02, (0.8, 0.99))
-    assert (optimizer.eps, optimizer.weight_decay) == (1e-7, 0.1)
-    assert optimizer.decays == ["embedding.weight", "head.bias"]
-
-
 def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model.safetensors", start().model)
     message = r"^model\.safetensors: training: expected step, tokens, .* too; got {}$"

@@ -1,24 +1,20 @@
 """AdamW's state in PyTorch's form; that PyTorch takes it is tested in tests/parity."""
 
 import copy
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import write_arrays
 from numpy_xlstm.errors import (
-    CheckpointError,
     DTypeError,
     NonFiniteError,
     OptionError,
     ShapeError,
 )
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, read_torch_state, write_torch_state
+from numpy_xlstm.training import AdamW
 
 CELL = "blocks.0.xlstm.slstm_cell"
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -72,15 +68,11 @@ def test_the_form_and_the_order() -> None:
 
 @pytest.mark.parametrize("layout", ["vanilla", "cuda", "canonical"])
 @pytest.mark.parametrize("steps", [0, 3])
-def test_it_comes_back_from_a_file(steps: int, layout: str, tmp_path: Path) -> None:
+def test_it_comes_back(steps: int, layout: str) -> None:
     """The loaded options replace all options of the optimiser."""
     optimizer = build(steps, lr=0.2, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.3)
-    write_torch_state(
-        tmp_path / "a.safetensors",
-        optimizer.state_dict(format="torch", order=ORDER, layout=layout),
-    )
     other = build(2)
-    other.load_state_dict(read_torch_state(tmp_path / "a.safetensors"))
+    other.load_state_dict(optimizer.state_dict(format="torch", order=ORDER, layout=layout))
     assert_same(other, optimizer)
 
 
@@ -208,28 +200,3 @@ def test_a_bad_state_changes_nothing(
     with pytest.raises(error, match=message):
         optimizer.load_state_dict(state)
     assert_same(optimizer, build(2, lr=1e-3))
-
-
-def test_files_that_hold_something_else(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    groups = build().state_dict(format="torch")["param_groups"]
-    write_arrays(path, {"weight": np.ones(3)}, {"param_groups": groups})
-    with pytest.raises(CheckpointError, match=r"a.safetensors: expected names such as 0.step"):
-        read_torch_state(path)
-    write_arrays(path, {"0.step": np.ones(())}, {})
-    with pytest.raises(CheckpointError, match=r"a.safetensors: state: expected state and param_"):
-        read_torch_state(path)
-    with pytest.raises(OptionError, match="expected state and param_groups"):
-        write_torch_state(tmp_path / "b.safetensors", build().state_dict())
-    assert not (tmp_path / "b.safetensors").exists()
-
-
-def test_the_metadata_are_json(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors")
-    path, state = tmp_path / "a.safetensors", build().state_dict(format="torch")
-    write_torch_state(path, state)
-    with safetensors.safe_open(path, "numpy") as file:
-        groups = json.loads(file.metadata()["numpy_xlstm"])["param_groups"]
-        assert sorted(file.keys())[:3] == ["0.exp_avg", "0.exp_avg_sq", "0.step"]
-        np.testing.assert_array_equal(file.get_tensor("0.exp_avg"), state["state"][0]["exp_avg"])
-    assert [group["params"] for group in groups] == [[0, 1], [2, 3]]
