@@ -238,23 +238,6 @@ def test_a_system_without_locks_is_not_taken_for_another_process(
         DirectoryLock(tmp_path)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="links need permissions on Windows")
-def test_a_run_changes_nothing_that_links_lead_to(tmp_path: Path) -> None:
-    run = Run.begin(tmp_path / "run", start())
-    del run
-    other = tmp_path / "other"
-    other.write_text("somebody's")
-    for name in ("log.jsonl", "lock"):
-        file = tmp_path / "run" / name
-        file.unlink()
-        file.symlink_to(other)
-        with pytest.raises(CheckpointError, match=rf"{name}: expected a regular file; got a link"):
-            Run.resume(tmp_path / "run")
-        assert other.read_text() == "somebody's"
-        file.unlink()
-        file.touch()
-
-
 def test_a_line_that_is_not_written_whole_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
