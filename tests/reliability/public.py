@@ -18,18 +18,9 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 IDS = np.arange(60) % 7
 BATCH = training.Batch(IDS[None, :-1], IDS[None, 1:])
 OPTIONS: dict[str, Any] = {
-    "max_new_tokens": 3,
-    "do_sample": True,
-    "temperature": 0.7,
-    "top_k": 3,
-    "top_p": 0.9,
-}
-OPTIONS |= {
-    "repetition_penalty": 1.1,
-    "suppress_tokens": [1],
-    "bos_token_id": 4,
-    "eos_token_id": [2, 3],
-    "pad_token_id": 5,
+    **{"max_new_tokens": 3, "do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.9},
+    **{"repetition_penalty": 1.1, "suppress_tokens": [1], "bos_token_id": 4},
+    **{"eos_token_id": [2, 3], "pad_token_id": 5},
 }
 
 

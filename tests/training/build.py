@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm import LSTM, LanguageModel, mLSTM, sLSTM
-from numpy_xlstm.training import Batch
+from numpy_xlstm.training import AdamW, Batch, TrainingState
 
 V = 5
 CELLS: dict[str, Any] = {
@@ -20,6 +20,12 @@ CELLS: dict[str, Any] = {
 def small_model(cell: Any = LSTM, kind: Any = LanguageModel, dtype: Any = np.float64) -> Any:
     rng = np.random.default_rng(0)
     return kind(V, 4, cell(4, 6, dtype=dtype, rng=rng), rng=rng)
+
+
+def started(model: Any = None, lr: float = 0.01, **kind: Any) -> TrainingState:
+    """Return the state before the first step of a model, or of a small model of this kind."""
+    model = small_model(**kind) if model is None else model
+    return TrainingState(model, AdamW(model.params, lr=lr), np.random.default_rng(5))
 
 
 def draw_batches(seed: int = 1) -> Iterator[Batch]:

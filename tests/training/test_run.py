@@ -10,22 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli.curves import columns
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
-from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Progress, Run, TrainingState
+from numpy_xlstm.training import Progress, Run, TrainingState
 from numpy_xlstm.training.lock import DirectoryLock
 from numpy_xlstm.training.run import REPLACED, read_log
 from numpy_xlstm.training.text import read_text
-
-
-def start() -> TrainingState:
-    rng = np.random.default_rng(0)
-    model = LanguageModel(5, 4, LSTM(4, 6, rng=rng), rng=rng)
-    return TrainingState(model, AdamW(model.params), rng)
+from tests.training.build import started
 
 
 def take(run: Run, steps: int, validation: float | None = None) -> None:
@@ -42,7 +35,7 @@ def saved_step(run: Run) -> int:
 
 
 def test_the_lines_of_the_log(tmp_path: Path) -> None:
-    run = Run.begin(tmp_path / "new" / "run", start())
+    run = Run.begin(tmp_path / "new" / "run", started())
     take(run, 1)
     take(run, 1, validation=3.5)
     same = {"loss": 2.0, "bits": 2.8853900817779268, "grad_norm": 0.3, "lr": 1e-3}
@@ -55,7 +48,7 @@ def test_the_lines_of_the_log(tmp_path: Path) -> None:
 def test_it_is_saved_at_the_beginning_and_every_so_many_steps_or_seconds(tmp_path: Path) -> None:
     now = [0.0]
     run = Run.begin(
-        tmp_path, start(), save_every=3, save_seconds=60, clock=lambda: now[0], notes={"a": 1}
+        tmp_path, started(), save_every=3, save_seconds=60, clock=lambda: now[0], notes={"a": 1}
     )
     assert saved_step(run) == 0
     seen = []
@@ -77,7 +70,7 @@ def test_it_is_saved_at_the_beginning_and_every_so_many_steps_or_seconds(tmp_pat
 
 def test_the_model_of_the_best_validation_is_kept(tmp_path: Path) -> None:
     tokenizer = ByteTokenizer()
-    run = Run.begin(tmp_path, start(), tokenizer=tokenizer, save_every=2)
+    run = Run.begin(tmp_path, started(), tokenizer=tokenizer, save_every=2)
     take(run, 2)
     assert not run.best.exists()
     kept, name = [], "head.weight"
@@ -101,7 +94,7 @@ def test_the_model_of_the_best_validation_is_kept(tmp_path: Path) -> None:
 
 
 def test_what_the_log_has_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
-    run = Run.begin(tmp_path, start(), save_every=4)
+    run = Run.begin(tmp_path, started(), save_every=4)
     take(run, 6)
     with run.log.open("a") as file:
         file.write('{"step": 7, "lo')
@@ -119,7 +112,7 @@ def test_what_the_log_has_after_the_checkpoint_is_cut_off(tmp_path: Path) -> Non
 
 
 def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
-    run = Run.begin(tmp_path, start())
+    run = Run.begin(tmp_path, started())
     left = [tmp_path / f"{name}.0123456789abcdef.partial" for name in REPLACED]
     names = "a.safetensors.0123456789abcdef.partial", "best.safetensors.1.partial"
     others = [tmp_path / name for name in names]
@@ -135,15 +128,15 @@ def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    take(Run.begin(tmp_path, start()), 2)
+    take(Run.begin(tmp_path, started()), 2)
     with pytest.raises(OptionError, match="directory: expected one without a training; got "):
-        Run.begin(tmp_path, start())
+        Run.begin(tmp_path, started())
     assert len([*read_log(tmp_path / "log.jsonl")]) == 2
 
 
 @pytest.mark.parametrize("log", [None, b"", b"{}"])
 def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
-    run = Run.begin(tmp_path, start(), save_every=2)
+    run = Run.begin(tmp_path, started(), save_every=2)
     take(run, 2)
     size = run.log.stat().st_size
     run.log.unlink()
@@ -156,7 +149,7 @@ def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_no_run(tmp_path: Path) -> None:
-    start().save(tmp_path / "checkpoint.safetensors")
+    started().save(tmp_path / "checkpoint.safetensors")
     with pytest.raises(
         CheckpointError, match=r"^checkpoint\.safetensors: training: expected notes, log_size too"
     ):
@@ -169,7 +162,7 @@ def test_a_training_that_is_no_run(tmp_path: Path) -> None:
 def test_a_save_that_fails_loses_nothing(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run.begin(tmp_path, start(), save_every=2)
+    run = Run.begin(tmp_path, started(), save_every=2)
     take(run, 2)
 
     def fail(*args: Any) -> None:
@@ -206,7 +199,7 @@ def resumed_elsewhere(directory: Path) -> "subprocess.Popen[str]":
 
 
 def test_no_other_process_takes_up_a_run_that_lives(tmp_path: Path) -> None:
-    run = Run.begin(tmp_path, start())
+    run = Run.begin(tmp_path, started())
     message = "directory: expected one that no other process trains in; got "
     with resumed_elsewhere(tmp_path) as other:
         _, errors = other.communicate()
@@ -241,7 +234,7 @@ def test_a_system_without_locks_is_not_taken_for_another_process(
 def test_a_line_that_is_not_written_whole_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run.begin(tmp_path, start())
+    run = Run.begin(tmp_path, started())
     take(run, 1)
     before, fdopen = run.log.read_bytes(), os.fdopen
 
@@ -292,7 +285,7 @@ def test_memory_does_not_grow_with_the_lines_of_a_log(tmp_path: Path) -> None:
     """The arrays of a log take 24 bytes a line; before, its entries took 25 times the file."""
     path, line = tmp_path / "log.jsonl", b'{"step":1,"loss":1,"bits":1}\n'
     path.write_bytes(line * 4_000 + line[:-1])  # the last one is not complete
-    tracemalloc.start()
+    tracemalloc.started()
     try:
         table = columns(read_log(path), "step", "bits", "validation")
         _, peak = tracemalloc.get_traced_memory()
