@@ -285,7 +285,7 @@ def test_memory_does_not_grow_with_the_lines_of_a_log(tmp_path: Path) -> None:
     """The arrays of a log take 24 bytes a line; before, its entries took 25 times the file."""
     path, line = tmp_path / "log.jsonl", b'{"step":1,"loss":1,"bits":1}\n'
     path.write_bytes(line * 4_000 + line[:-1])  # the last one is not complete
-    tracemalloc.started()
+    tracemalloc.start()
     try:
         table = columns(read_log(path), "step", "bits", "validation")
         _, peak = tracemalloc.get_traced_memory()
