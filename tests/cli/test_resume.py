@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,11 @@ def test_what_cannot_be_resumed(
     assert re.match(
         r"--resume: expected a directory with a checkpoint\.safetensors; got .*out", error(capsys)
     )
+    out.mkdir()
+    (out / "checkpoint.npz").touch()
+    assert resume(out) == 2
+    assert re.match("--resume: .*; resume its checkpoint.npz with the version", error(capsys))
+    shutil.rmtree(out)
     assert train(text_file, out, "--steps", "1") == 0
     data = (out / "checkpoint.safetensors").read_bytes()
     (out / "checkpoint.safetensors").write_bytes(data[:-99])
