@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
-from numpy_xlstm.experiments.tasks import TASKS, Length
+from numpy_xlstm.experiments.tasks import arithmetic, languages, memory
+from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.training import Batch, default_text, random_windows, split_text
 
@@ -19,11 +20,14 @@ class Experiment(NamedTuple):
     shows: str
     """The claim that the experiment supports, or the answer that a task asks for."""
     sample: Callable[..., Batch]
-    """The task: ``sample(rng, batch, length)``."""
+    """The task: ``sample(rng, batch, length)`` returns ``batch`` rows (B, T) that depend on ``rng``
+    only. The length of each row is uniform between the two of ``length``, both included. The mask
+    is true at the positions of the answer."""
     vocabulary: int | None
-    """Number of ids; None for points and values."""
+    """Number of ids of inputs and targets; None for points (B, T, 3) and values (B, T)."""
     chance: float = 0.0
-    """Accuracy of guessing, which the rescaled accuracy takes as 0."""
+    """Accuracy per symbol of a uniform guess, which the rescaled accuracy takes as 0, or the least
+    mean squared error of a constant."""
     train: Length = (3, 40)
     """Shortest and longest length at the end of the training."""
     test: Length = (40, 256)
@@ -66,22 +70,12 @@ def part_of_text(training: bool) -> Callable[..., Batch]:
     return windows
 
 
-def _of(name: str, shows: str, **recipe: Any) -> Experiment:
-    task = TASKS[name]
-    known = {"vocabulary": task.vocabulary, "chance": task.chance, "sample": task.sample}
-    return Experiment(shows, **{**known, **recipe})
-
-
-def recall_of_any_size(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Return associative recall in a context of 16 steps times the largest number of pairs."""
-    return TASKS["recall"].sample(rng, batch, length, context=16 * length[1])
-
-
 def _recall(pairs: int, steps: int) -> Experiment:
-    return _of(
-        "recall",
+    return Experiment(
         f"{pairs} values recalled by keys in {16 * pairs} steps: mLSTM is best, then sLSTM",
-        sample=recall_of_any_size,
+        memory.recall,
+        64,
+        1 / 32,
         train=(1, pairs),
         test=(pairs, pairs),
         first=1,
@@ -95,11 +89,42 @@ def _recall(pairs: int, steps: int) -> Experiment:
     )
 
 
+LANGUAGES = {
+    name: Experiment(shows, sample, vocabulary, chance, steps=600)
+    for name, sample, vocabulary, chance, shows in (
+        ("even-pairs", languages.even_pairs, 3, 1 / 2, "the parity of the number of changes"),
+        ("cycle-navigation", languages.cycle_navigation, 9, 1 / 5, "the final place on a cycle"),
+        ("modular-arithmetic", arithmetic.modular_arithmetic, 10, 1 / 5, "an expression's value"),
+        (
+            "modular-arithmetic-brackets",
+            arithmetic.modular_arithmetic_brackets,
+            12,
+            1 / 5,
+            "the same with brackets",
+        ),
+        ("solve-equation", arithmetic.solve_equation, 14, 1 / 5, "an unknown digit"),
+        ("majority", languages.majority, 64, 1 / 63, "the most frequent symbol"),
+        ("majority-count", languages.majority_count, 64, 1 / 63, "how often it occurs"),
+        ("bucket-sort", languages.bucket_sort, 11, 1 / 10, "the symbols in order"),
+        ("missing-duplicate", languages.missing_duplicate, 11, 1 / 9, "a missing symbol"),
+        ("odds-first", languages.odds_first, 12, 1 / 10, "symbols at odd places, then the others"),
+        ("repetition", languages.repetition, 12, 1 / 10, "the string again"),
+        ("reverse-string", languages.reverse_string, 12, 1 / 10, "the string backwards"),
+        ("stack-manipulation", languages.stack_manipulation, 11, 1 / 4, "a stack after operations"),
+        ("set", languages.ordered_set, 128, 1 / 126, "the distinct symbols, in order"),
+    )
+}
+"""Experiments of the formal languages, except parity. What they show is the answer asked for."""
+
 EXPERIMENTS = {
-    "parity": _of("parity", "sLSTM and LSTM track a state over any length, mLSTM does not"),
-    "parity-official": _of(
-        "parity",
+    "parity": Experiment(
+        "sLSTM and LSTM track a state over any length, mLSTM does not", languages.parity, 3, 1 / 2
+    ),
+    "parity-official": Experiment(
         "parity by the recipe of the official repository, all lengths from the first step",
+        languages.parity,
+        3,
+        1 / 2,
         first=40,
         lr=1e-3,
         batch=256,
@@ -108,9 +133,11 @@ EXPERIMENTS = {
     ),
     "recall-64-4": _recall(4, 1500),
     "recall-128-8": _recall(8, 2000),
-    "nearest-neighbour": _of(
-        "nearest-neighbour",
+    "nearest-neighbour": Experiment(
         "sLSTM and mLSTM revise a stored value; LSTM does less well",
+        memory.nearest_neighbour,
+        None,
+        1 / 12,
         train=(1, 63),
         test=(63, 63),
         first=3,
@@ -136,11 +163,9 @@ EXPERIMENTS = {
         held_out=part_of_text(False),
         models=tuple(ABLATION),
     ),
+    **LANGUAGES,
 }
 """All experiments by name."""
-
-LANGUAGES = [name for name in TASKS if name not in ("parity", "recall", "nearest-neighbour")]
-EXPERIMENTS |= {name: _of(name, TASKS[name].about, steps=600) for name in LANGUAGES}
 
 
 def find(name: str) -> Experiment:

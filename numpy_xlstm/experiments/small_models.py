@@ -52,17 +52,17 @@ def blocks(width: int, slstm_at: list[int], number: int, heads: int) -> Body:
 def residual(width: int, up: int | None, number: int) -> Body:
     """Return the body of residual blocks of an LSTM, with a feed-forward layer of width ``up``."""
 
-    def block(known: dict[str, Any]) -> ResidualBlock:
-        norm = LayerNorm(width, dtype=known["dtype"])
-        lstm = LSTMSequence(width, width, **known)
-        if up is None:
-            return ResidualBlock(lstm, norm)
-        ffn_norm = LayerNorm(width, dtype=known["dtype"])
-        return ResidualBlock(lstm, norm, GatedFeedForward(width, up, "gelu", **known), ffn_norm)
-
     def body(**known: Any) -> Recurrent:
-        last = LayerNorm(width, dtype=known["dtype"])
-        return BlockStack([block(known) for _ in range(number)], last, "post_blocks_norm")
+        blocks = []
+        for _ in range(number):
+            parts: list[Any] = [LSTMSequence(width, width, **known), norm(known)]
+            if up is not None:
+                parts += [GatedFeedForward(width, up, "gelu", **known), norm(known)]
+            blocks.append(ResidualBlock(*parts))
+        return BlockStack(blocks, norm(known), "post_blocks_norm")
+
+    def norm(known: dict[str, Any]) -> LayerNorm:
+        return LayerNorm(width, dtype=known["dtype"])
 
     return body
 

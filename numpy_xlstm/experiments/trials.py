@@ -12,7 +12,7 @@ from numpy_xlstm._version import __version__
 from numpy_xlstm.config import Config
 from numpy_xlstm.experiments.catalogue import Experiment
 from numpy_xlstm.experiments.small_models import build_model
-from numpy_xlstm.experiments.tasks import Length
+from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import (

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_form
 
 
 class Factors(NamedTuple):
@@ -51,6 +51,8 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
 
     The steps are subtracted from p after the weight decay. They may be one-dimensional.
     """
+    for name, array in (("g", g), ("m", m), ("v", v)):
+        check_form(name, array, p.shape, p.dtype)
     if not compiled(p.dtype):
         return updated(p, g if scale == 1 else g * scale, m, v, factors)[-1]  # type: ignore[no-any-return]
     p_row, g_row, m_row, v_row = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))

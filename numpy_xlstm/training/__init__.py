@@ -37,5 +37,3 @@ from numpy_xlstm.training.text import random_windows as random_windows
 from numpy_xlstm.training.text import read_text as read_text
 from numpy_xlstm.training.text import split_text as split_text
 from numpy_xlstm.training.text import unigram_entropy as unigram_entropy
-from numpy_xlstm.training.torch_state import read_torch_state as read_torch_state
-from numpy_xlstm.training.torch_state import write_torch_state as write_torch_state

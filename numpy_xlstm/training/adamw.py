@@ -297,6 +297,10 @@ def _checked_options(
     """Return the options if they are in range, also in each dtype of the parameters."""
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise OptionError(f"betas: expected two numbers; got {betas!r}")
+    lr, weight_decay = (
+        _in_range("lr", lr, LARGEST),
+        _in_range("weight_decay", weight_decay, LARGEST),
+    )
     beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
     check_above_zero("eps", eps)  # because a gradient can be 0
     for dtype in {array.dtype for array in params.values()}:
@@ -304,12 +308,7 @@ def _checked_options(
             raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
         if dtype.type(max(beta1, beta2)) == 1:
             raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
-    return (
-        _in_range("lr", lr, LARGEST),
-        (beta1, beta2),
-        float(eps),
-        _in_range("weight_decay", weight_decay, LARGEST),
-    )
+    return lr, (beta1, beta2), float(eps), weight_decay
 
 
 def _in_range(name: str, value: float, below: float) -> float:

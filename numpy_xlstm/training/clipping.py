@@ -59,13 +59,8 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     -------
     clipped, norm : dict[str, np.ndarray], float
         The scaled gradients in their shapes, or the same arrays if nothing was scaled, and the norm
-        before scaling.
-
-    Raises
-    ------
-    NonFiniteError
-        If the norm is not finite, because a step along such a gradient would destroy the
-        parameters.
+        before scaling. A norm that is not finite is an error, because a step along such a gradient
+        would destroy the parameters.
 
     Examples
     --------

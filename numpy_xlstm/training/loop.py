@@ -30,7 +30,7 @@ MOST_VALIDATIONS = 100_000
 
 
 class Progress(NamedTuple):
-    """Report of a training after a step. Some fields are those of :class:`TrainingState`."""
+    """Report of a training after a step. Counts and times are those of :class:`TrainingState`."""
 
     step: int
     fraction: float
@@ -44,10 +44,8 @@ class Progress(NamedTuple):
     elapsed: float
     busy: float
     tokens_per_character: float = 1.0
-    """Tokens per character of the training text."""
     validation: float | None = None
-    """Result of a validation, if there was one after this step: bits per character of the held-out
-    text, or another number, for which lower is better."""
+    """Result of a validation after this step, if there was one; lower is better."""
 
     @property
     def bits(self) -> float:
@@ -123,7 +121,7 @@ def train(
         Whether a batch that is not fresh starts from the final state of the previous batch, rather
         than from the empty state: truncated back-propagation through time.
     clock : Callable[[], float]
-        Seconds from any origin. With several ranks, the clock of rank 0 is used.
+        Seconds from any origin. All ranks use that of rank 0.
     **options
         ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
 
@@ -212,11 +210,9 @@ def validation_bits(
     characters : int, optional
         Number of characters of the text; N if omitted.
     rows : int
-        Number of rows into which the sequence is split, each without context at its start. More
-        rows are faster.
+        Number of rows into which the sequence is split, each without context at its start.
     window : int
-        Number of steps per call. A wider window is faster, takes more memory, and gives the same
-        result.
+        Number of steps per call, which does not change the result.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the rows.
     """

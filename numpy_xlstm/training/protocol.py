@@ -8,18 +8,10 @@ from numpy_xlstm.numerics import Array
 
 
 class Optimizer(Protocol):
-    """An optimiser, made by ``kind(params, **options)``.
+    """An optimiser, made by ``kind(params, **options)``. :class:`AdamW` documents its members.
 
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        The parameters that are updated, not copied.
-    lr : float
-        Learning rate, which a step can override.
-    t : int
-        Number of steps taken.
-    largest_update : float or None
-        Largest change of an entry in the last step, if it is known; for error messages.
+    ``options`` are the options of the constructor as JSON values, which a resumed training uses
+    again. ``largest_update`` is None if it is not known.
     """
 
     params: Mapping[str, Array]
@@ -28,27 +20,15 @@ class Optimizer(Protocol):
     largest_update: float | None
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Options of the constructor as JSON values, which a resumed training uses again."""
-        ...
+    def options(self) -> dict[str, Any]: ...  # noqa: D102
 
-    def step(
-        self,
-        grads: Mapping[str, Array],
-        *,
-        lr: float | None = None,
-        scale: float = 1.0,
-    ) -> None:
-        """Update ``params`` in place for ``scale`` times the gradients, all of them or none."""
-        ...
+    def step(  # noqa: D102
+        self, grads: Mapping[str, Array], *, lr: float | None = None, scale: float = 1.0
+    ) -> None: ...
 
-    def state_dict(self) -> dict[str, Array]:
-        """Return the arrays that the next step depends on."""
-        ...
+    def state_dict(self) -> dict[str, Array]: ...  # noqa: D102
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Copy the arrays of another optimiser, or raise an error and change nothing."""
-        ...
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None: ...  # noqa: D102
 
 
 def diverged(

@@ -18,13 +18,7 @@ from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_l
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import (
-    check_has,
-    check_interval,
-    check_kind,
-    check_positive,
-    checked_path,
-)
+from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.lock import HOLDER, LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
@@ -120,13 +114,10 @@ class Run:
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
-            if file.with_name(EARLIER).exists():
-                raise CheckpointError(
-                    f"directory: expected a run of this version; got {directory} with the "
-                    f"{EARLIER} of an earlier one: resume it with that version, or begin it again"
-                )
+            earlier = f"; resume its {EARLIER} with the version that wrote it, or start a new run"
+            hint = earlier if file.with_name(EARLIER).exists() else ""
             raise FileNotFoundError(
-                f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
+                f"directory: expected a directory with a {CHECKPOINT}; got {directory}{hint}"
             )
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, comm=comm)

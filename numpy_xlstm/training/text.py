@@ -13,13 +13,7 @@ from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
-from numpy_xlstm.numerics import (
-    check_generator,
-    check_has,
-    check_positive,
-    check_whole,
-    is_number,
-)
+from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole, is_number
 from numpy_xlstm.training.step import Batch
 
 MAX_TEXT = 2**31
@@ -106,12 +100,12 @@ def split_text(
         tokenizer = CharacterTokenizer.of(text[:cut])
     split = TextSplit(text[:cut], text[cut:], tokenizer)
     unit = "character" if isinstance(split.tokenizer, CharacterTokenizer) else "token"
-    for name, ids in (("training", split.train_ids), ("validation", split.validation_ids)):
-        if len(ids) < window + 1:
+    sizes = {"training": len(split.train_ids), "validation": len(split.validation_ids)}
+    for name, size in sizes.items():
+        if size < window + 1:
             raise TextError(
                 f"text: expected a {name} part of at least {window + 1} {unit}s (one window "
-                f"of {window} and the {unit} after it); got {len(ids)} of "
-                f"{len(split.train_ids) + len(split.validation_ids)}; "
+                f"of {window} and the {unit} after it); got {size} of {sum(sizes.values())}; "
                 "use a longer text or a smaller window"
             )
     return split
@@ -137,13 +131,12 @@ def random_windows(
     if len(ids) < window + 1:
         raise ShapeError(f"ids: expected at least {window + 1}, a window plus 1; got {len(ids)}")
 
-    def batches() -> Iterator[Batch]:
-        while True:
-            starts = rng.integers(0, len(ids) - window, size=(batch_size, 1))
-            windows = ids[starts + np.arange(window + 1)]
-            yield Batch(windows[:, :-1], windows[:, 1:])
+    def batch(_: int) -> Batch:
+        starts = rng.integers(0, len(ids) - window, size=(batch_size, 1))
+        windows = ids[starts + np.arange(window + 1)]
+        return Batch(windows[:, :-1], windows[:, 1:])
 
-    return batches()
+    return map(batch, count())
 
 
 def consecutive_windows(
@@ -152,9 +145,9 @@ def consecutive_windows(
     """Yield endless batches of windows, each of which continues the previous one.
 
     Ids of shape (N,), with N > B, are split into B contiguous rows, which the windows traverse in
-    parallel. After the last window the rows start again. The first window of each pass is
-    ``fresh``. Up to B − 1 of the last ids are omitted to give rows of equal length, and some
-    windows are a little shorter to fill a row. ``start`` is the number of windows to skip.
+    parallel, again and again. The first window of each pass is ``fresh``. Up to B − 1 of the last
+    ids are omitted, and some windows are a little shorter, to fill rows of equal length. ``start``
+    is the number of windows to skip.
 
     Examples
     --------
@@ -179,13 +172,12 @@ def consecutive_windows(
     inputs = ids[: batch_size * length].reshape(batch_size, length)
     targets = ids[1 : batch_size * length + 1].reshape(batch_size, length)
 
-    def batches() -> Iterator[Batch]:
-        for index in count(start):
-            part = index % windows
-            steps = slice(length * part // windows, length * (part + 1) // windows)
-            yield Batch(inputs[:, steps], targets[:, steps], fresh=part == 0)
+    def batch(index: int) -> Batch:
+        part = index % windows
+        steps = slice(length * part // windows, length * (part + 1) // windows)
+        return Batch(inputs[:, steps], targets[:, steps], fresh=part == 0)
 
-    return batches()
+    return map(batch, count(start))
 
 
 def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:

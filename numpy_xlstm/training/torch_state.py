@@ -1,4 +1,4 @@
-"""Conversion of AdamW's state from and to the form of PyTorch's optimisers, and its file format.
+"""Conversion of AdamW's state from and to the form of PyTorch's optimisers.
 
 ``{"state": {index: {"step", "exp_avg", "exp_avg_sq"}}, "param_groups": [...]}``, where indices
 count the parameters of all groups in order. Groups may contain ``param_names``. Groups
@@ -9,13 +9,11 @@ without them need the order of ``named_parameters()``.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints import read_arrays, write_arrays
-from numpy_xlstm.errors import CheckpointError, OptionError, ShapeError
+from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.models.layouts import in_layout
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.models.state_dict import official_arrays
@@ -192,53 +190,3 @@ def _values(entries: Mapping[int, Any], places: Mapping[str, int], key: str) -> 
         if not isinstance(entries[index], Mapping) or key not in entries[index]:
             raise ShapeError(f"state[{index}]: expected {key} of {name}; got none")
     return {name: plain_array(key, entries[index][key]) for name, index in places.items()}
-
-
-def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write a state in PyTorch's form to a ``.safetensors`` file.
-
-    The names of the arrays are ``0.step``, ``0.exp_avg``, ``0.exp_avg_sq``, ``1.step``, …, and
-    ``param_groups`` are in the metadata, in the JSON under the key ``numpy_xlstm``. A program with
-    PyTorch but without this package can read and write the file in a few lines, see
-    ``docs/cluster.md``. ``state`` is ``AdamW.state_dict(format="torch")``, or the ``state_dict()``
-    of ``torch.optim.AdamW``. Another suffix, and a file that cannot be written, are errors.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
-    >>> optimizer = AdamW(LanguageModel(10, 4, LSTM(4, 8)).params, weight_decay=0.3)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_torch_state(f"{folder}/a.safetensors", optimizer.state_dict(format="torch"))
-    ...     state = read_torch_state(f"{folder}/a.safetensors")
-    >>> [group["weight_decay"] for group in state["param_groups"]]
-    [0.3, 0.0]
-    >>> optimizer.load_state_dict(state)
-    """
-    entries, groups = _checked(state)
-    arrays = {
-        f"{n}.{key}": np.asarray(a) for n, entry in entries.items() for key, a in entry.items()
-    }
-    write_arrays(path, arrays, {"param_groups": groups})
-
-
-def read_torch_state(path: str | Path) -> dict[str, Any]:
-    """Read a state that :func:`write_torch_state`, or a PyTorch program, has written.
-
-    Returns ``state``, with NumPy arrays, and ``param_groups``, for ``load_state_dict`` of this
-    package; PyTorch needs the arrays as tensors. A file that is damaged or contains something else
-    raises :class:`CheckpointError`.
-    """
-    arrays, metadata = read_arrays(path)
-    entries: dict[int, dict[str, Array]] = {}
-    for name, array in arrays.items():
-        index, _, key = name.partition(".")
-        if not index.isdecimal():
-            raise CheckpointError(f"{Path(path).name}: expected names such as 0.step; got {name}")
-        entries.setdefault(int(index), {})[key] = array
-    state = {"state": entries, "param_groups": metadata.get("param_groups")}
-    try:
-        _checked(state)
-    except (OptionError, ShapeError) as error:
-        raise CheckpointError(f"{Path(path).name}: {error}") from error
-    return state

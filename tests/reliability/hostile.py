@@ -74,26 +74,10 @@ def deep(levels: int) -> Any:
 
 
 ODD: tuple[Any, ...] = (
-    None,
-    True,
-    0,
-    -1,
-    1,
-    2,
-    3,
-    7,
-    10**4,
-    10**8,
-    10**30,
-    0.5,
-    -0.5,
-    1e308,
-    1e-320,
-    "",
-    "1",
-    "vanilla",
+    *(None, True, 0, -1, 1, 2, 3, 7, 10**4, 10**8, 10**30, 0.5, -0.5, 1e308, 1e-320),
+    *("", "1", "vanilla", "\x1b[31m\x07", "/dev/zero", "../../etc/passwd"),
+    *([], {}, [1], [None], {"a": 1}),
 )
-ODD += ("\x1b[31m\x07", "/dev/zero", "../../etc/passwd", [], {}, [1], [None], {"a": 1})
 LARGE = {"<deep>": deep(300), "<long>": [0] * 100_000, "<text>": "x" * 10_000}
 """Large values, which are drawn by their names for short reports."""
 

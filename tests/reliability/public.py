@@ -18,22 +18,18 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 IDS = np.arange(60) % 7
 BATCH = training.Batch(IDS[None, :-1], IDS[None, 1:])
 OPTIONS: dict[str, Any] = {
-    "max_new_tokens": 3,
-    "do_sample": True,
-    "temperature": 0.7,
-    "top_k": 3,
-    "top_p": 0.9,
-}
-OPTIONS |= {
-    "repetition_penalty": 1.1,
-    "suppress_tokens": [1],
-    "bos_token_id": 4,
-    "eos_token_id": [2, 3],
-    "pad_token_id": 5,
+    **{"max_new_tokens": 3, "do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.9},
+    **{"repetition_penalty": 1.1, "suppress_tokens": [1], "bos_token_id": 4},
+    **{"eos_token_id": [2, 3], "pad_token_id": 5},
 }
 
 
 WORDS = {"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}
+
+
+def entry(function: Any, /, **arguments: Any) -> dict[str, Make]:
+    """Return a call with these arguments under the name of the function."""
+    return {function.__qualname__: made(function, **arguments)}
 
 
 def model() -> Any:
@@ -55,30 +51,26 @@ def generators() -> dict[str, Make]:
     logits = np.cos(np.arange(14.0)).reshape(2, 7)
     known: Any = {"model": Fresh(model), "rng": RNG}
     characters = nx.CharacterTokenizer.of(TEXT)
-    found: dict[str, Make] = {
-        "generate": made(nx.generate, **known, ids=np.array([[1, 2]]), **OPTIONS),
-        "generate_text": made(
+    calls: dict[str, Make] = {
+        **entry(nx.generate, **known, ids=np.array([[1, 2]]), **OPTIONS),
+        **entry(
             nx.generate_text, **known, tokenizer=tokenizer, prompts=["ab"], stop=["x"], **OPTIONS
         ),
-        "stream": made(nx.stream, **known, tokenizer=tokenizer, prompt="ab", stop=["x"], **OPTIONS),
-        "GenerationConfig": made(generation.GenerationConfig, **OPTIONS),
-        "draw": made(generation.draw, logits=logits, history=[[1], [2]], config=config, rng=RNG),
-        "probabilities": made(
-            generation.probabilities, logits=logits, history=[[1], [2]], config=config
-        ),
-        "StopFilter": made(generation.StopFilter, stop=["a"]),
-        "StreamDecoder": made(generation.StreamDecoder, tokenizer=tokenizer, stop=["a"]),
-        "check_prompt": made(generation.check_prompt, prompt="ab", tokenizer=tokenizer),
-        "join_states": made(generation.join_states, states=[(logits, None), (logits, None)]),
-        "tokenizer_from_dict": made(generation.tokenizer_from_dict, d={"kind": "byte"}),
-        "CharacterTokenizer": made(nx.CharacterTokenizer, symbols="abc"),
-        "CharacterTokenizer.of": made(nx.CharacterTokenizer.of, text="abc"),
+        **entry(nx.stream, **known, tokenizer=tokenizer, prompt="ab", stop=["x"], **OPTIONS),
+        **entry(generation.GenerationConfig, **OPTIONS),
+        **entry(generation.draw, logits=logits, history=[[1], [2]], config=config, rng=RNG),
+        **entry(generation.probabilities, logits=logits, history=[[1], [2]], config=config),
+        **entry(generation.StopFilter, stop=["a"]),
+        **entry(generation.StreamDecoder, tokenizer=tokenizer, stop=["a"]),
+        **entry(generation.check_prompt, prompt="ab", tokenizer=tokenizer),
+        **entry(generation.join_states, states=[(logits, None), (logits, None)]),
+        **entry(generation.tokenizer_from_dict, d={"kind": "byte"}),
+        **entry(nx.CharacterTokenizer, symbols="abc"),
+        **entry(nx.CharacterTokenizer.of, text="abc"),
     }
-    for each in (tokenizer, characters):
-        name = type(each).__name__
-        found[f"{name}.encode"] = made(each.encode, text="ab")
-        found[f"{name}.decode"] = made(each.decode, ids=np.array([1, 2]))
-    return found
+    for made_from in (tokenizer, characters):
+        calls |= entry(made_from.encode, text="ab") | entry(made_from.decode, ids=np.array([1, 2]))
+    return calls
 
 
 def updates() -> dict[str, Make]:
@@ -99,7 +91,7 @@ def updates() -> dict[str, Make]:
         return Call(training.AdamW(params).step, {"grads": gradients, "lr": 0.1})
 
     return {
-        "AdamW": made(
+        **entry(
             training.AdamW,
             params=Fresh(lambda: {n: a.copy() for n, a in grads.items()}),
             lr=1e-3,
@@ -109,10 +101,10 @@ def updates() -> dict[str, Make]:
             decays=training.is_matrix,
         ),
         "AdamW.step": updated,
-        "clip_grad_norm": made(training.clip_grad_norm, grads=grads, max_norm=1.0),
-        "global_norm": made(training.global_norm, grads=grads),
+        **entry(training.clip_grad_norm, grads=grads, max_norm=1.0),
+        **entry(training.global_norm, grads=grads),
         "train_step": stepped,
-        "official_decay": made(training.official_decay, weight_decay_on_embedding=True),
+        **entry(training.official_decay, weight_decay_on_embedding=True),
     }
 
 
@@ -122,37 +114,31 @@ def trainers() -> dict[str, Make]:
     learning: Any = {"batch_size": 2, "window": 3, "carry": True, "validate_every": 1}
     learning |= {"max_norm": 1.0, "accumulate": 1, "recompute": False}
     return {
-        "train": made(
-            training.train, state=Fresh(state), batches=[BATCH], budget=budget, carry=True
-        ),
-        "learn": made(training.learn, state=Fresh(state), split=split, budget=budget, **learning),
-        "validation_bits": made(
+        **entry(training.train, state=Fresh(state), batches=[BATCH], budget=budget, carry=True),
+        **entry(training.learn, state=Fresh(state), split=split, budget=budget, **learning),
+        **entry(
             training.validation_bits, model=Fresh(model), ids=IDS, characters=60, rows=2, window=5
         ),
-        "TrainingState": made(
+        **entry(
             training.TrainingState,
             model=Fresh(model),
             optimizer=Fresh(lambda: training.AdamW(model().params)),
             rng=RNG,
         ),
-        "Budget": made(training.Budget, steps=3, seconds=1.0),
-        "warmup_cosine": made(training.warmup_cosine, warmup=0.1, final=0.2),
+        **entry(training.Budget, steps=3, seconds=1.0),
+        **entry(training.warmup_cosine, warmup=0.1, final=0.2),
     }
 
 
 def texts() -> dict[str, Make]:
     """Return the calls that divide and measure a text."""
     return {
-        "split_text": made(
-            training.split_text, text=TEXT, window=3, tokenizer=None, validation_fraction=0.2
-        ),
-        "random_windows": made(training.random_windows, ids=IDS, batch_size=2, window=3, rng=RNG),
-        "consecutive_windows": made(
-            training.consecutive_windows, ids=IDS, batch_size=2, window=3, start=1
-        ),
-        "parallel_rows": made(training.parallel_rows, ids=IDS, rows=2),
-        "unigram_entropy": made(training.unigram_entropy, text="abca"),
-        "bigram_entropy": made(training.bigram_entropy, text="abca"),
+        **entry(training.split_text, text=TEXT, window=3, tokenizer=None, validation_fraction=0.2),
+        **entry(training.random_windows, ids=IDS, batch_size=2, window=3, rng=RNG),
+        **entry(training.consecutive_windows, ids=IDS, batch_size=2, window=3, start=1),
+        **entry(training.parallel_rows, ids=IDS, rows=2),
+        **entry(training.unigram_entropy, text="abca"),
+        **entry(training.bigram_entropy, text="abca"),
     }
 
 
@@ -189,12 +175,12 @@ def others() -> dict[str, Make]:
         "gradcheck": made(
             lambda **given: nx.gradcheck(given.pop("target"), xs, **given), **checked
         ),
-        "gate_rows": made(nx.gate_rows, array=np.ones((8, 3)), gate="f"),
+        **entry(nx.gate_rows, array=np.ones((8, 3)), gate="f"),
         "unroll": unrolled,
         "unroll_backward": back,
         "to_official_state": official,
         "from_official_state": returned,
-        "with_weight_mode": made(nx.with_weight_mode, model=Fresh(large), weight_mode="fused"),
+        **entry(nx.with_weight_mode, model=Fresh(large), weight_mode="fused"),
     }
 
 
@@ -208,15 +194,13 @@ def files(folder: Path) -> dict[str, Make]:
     new = folder / "new.safetensors"
     loading: Any = {"dtype": np.float32, "layout": None, "mapped": False, "progress": None}
     loaded = {n: v for n, v in loading.items() if n != "layout"}
-    torch = state().optimizer.state_dict(format="torch")
-    training.write_torch_state(folder / "torch.safetensors", torch)
     saving: Any = {"format": None, "dtype": None, "layout": "vanilla", "tokenizer": None}
     run = folder / "run"
     training.Run.begin(run, state())
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_text(json.dumps(WORDS), "utf-8")
     return {
-        "save_checkpoint": made(
+        **entry(
             nx.save_checkpoint,
             path=new,
             model=Fresh(model),
@@ -225,25 +209,19 @@ def files(folder: Path) -> dict[str, Make]:
             arrays=arrays,
             dtype="float32",
         ),
-        "load_checkpoint": made(nx.load_checkpoint, path=own),
-        "save_pretrained": made(nx.save_pretrained, model=Fresh(model), path=new, **saving),
-        "from_pretrained": made(nx.from_pretrained, path=whole, **loading),
-        "open_pretrained": made(nx.open_pretrained, path=whole, layout=None),
-        "read_arrays": made(checkpoints.read_arrays, path=own),
-        "write_arrays": made(checkpoints.write_arrays, path=new, arrays=arrays, metadata={"a": 1}),
-        "Pretrained.load": made(checkpoints.open_pretrained(whole).load, **loaded),
-        "write_torch_state": made(
-            training.write_torch_state, path=folder / "t.safetensors", state=torch
-        ),
-        "read_torch_state": made(training.read_torch_state, path=folder / "torch.safetensors"),
-        "read_text": made(training.read_text, path=folder / "text.txt"),
-        "read_log": made(training.read_log, path=run / "log.jsonl"),
-        "TrainingState.load": made(
-            training.TrainingState.load, path=run / "checkpoint.safetensors"
-        ),
-        "Run.resume": made(training.Run.resume, directory=run),
-        "HuggingFaceTokenizer": made(nx.HuggingFaceTokenizer, json=json.dumps(WORDS)),
-        "HuggingFaceTokenizer.from_file": made(nx.HuggingFaceTokenizer.from_file, path=tokenizer),
+        **entry(nx.load_checkpoint, path=own),
+        **entry(nx.save_pretrained, model=Fresh(model), path=new, **saving),
+        **entry(nx.from_pretrained, path=whole, **loading),
+        **entry(nx.open_pretrained, path=whole, layout=None),
+        **entry(checkpoints.read_arrays, path=own),
+        **entry(checkpoints.write_arrays, path=new, arrays=arrays, metadata={"a": 1}),
+        **entry(checkpoints.open_pretrained(whole).load, **loaded),
+        **entry(training.read_text, path=folder / "text.txt"),
+        **entry(training.read_log, path=run / "log.jsonl"),
+        **entry(training.TrainingState.load, path=run / "checkpoint.safetensors"),
+        **entry(training.Run.resume, directory=run),
+        **entry(nx.HuggingFaceTokenizer, json=json.dumps(WORDS)),
+        **entry(nx.HuggingFaceTokenizer.from_file, path=tokenizer),
     }
 
 

@@ -38,13 +38,8 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LARGE: list[tuple[str, Any]] = [
-    ("batch_size", 10**6),
-    ("sample_length", 10**9),
-    ("window", 10**6),
-    ("accumulate", 10**9),
-    ("validate_every", 10**30),
-    ("minutes", 1e308),
-    ("temperature", 1e-320),
+    *[("batch_size", 10**6), ("sample_length", 10**9), ("window", 10**6), ("accumulate", 10**9)],
+    *[("validate_every", 10**30), ("minutes", 1e308), ("temperature", 1e-320)],
 ]
 
 

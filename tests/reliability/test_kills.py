@@ -76,20 +76,11 @@ def test_a_save_that_is_killed_within_a_write(
     record_property("kills within a write of a save", 5 * trials)
 
 
+DROPPED = ["--dropout=0.2", "--tbptt", "--recompute", "--accumulate=2", "--save-every=3"]
 TRAININGS = {
-    "sLSTM": [*CELL, "--cell", "slstm", "--validate-every", "7"],
-    "mLSTM": [*CELL, "--cell", "mlstm", "--tbptt"],
-    "xLSTM": [
-        *XLSTM,
-        "--dropout",
-        "0.2",
-        "--tbptt",
-        "--recompute",
-        "--accumulate",
-        "2",
-        "--save-every",
-        "3",
-    ],
+    "sLSTM": [*CELL, "--cell=slstm", "--validate-every=7"],
+    "mLSTM": [*CELL, "--cell=mlstm", "--tbptt"],
+    "xLSTM": [*XLSTM, *DROPPED],
 }
 LONG, SHORT = "40", "4"
 

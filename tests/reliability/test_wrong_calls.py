@@ -26,9 +26,9 @@ Record = Any
 
 ENDLESS = {
     (kind, name)
-    for kind in ("a billion", "2 to the 63", "10 to the 30")
+    for kind in (f"{10**9}", f"{2**63}", f"{10**30}")
     for name in ("max_new_tokens", "batch_size", "num_features", "directions")
-} | {("a class", "layer")}
+} | {(repr(int), "layer")}
 """Arguments that are valid but slow, or that raise their own errors."""
 
 PARTS = 8

@@ -1,14 +1,20 @@
-"""A small model and batches for tests of training."""
+"""Small models and batches for tests of training."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm import LSTM, LanguageModel
-from numpy_xlstm.training import Batch
+from numpy_xlstm import LSTM, LanguageModel, mLSTM, sLSTM
+from numpy_xlstm.training import AdamW, Batch, TrainingState
 
 V = 5
+CELLS: dict[str, Any] = {
+    "lstm": LSTM,
+    "slstm": sLSTM,
+    "mlstm": mLSTM,
+    "mlstmsig": lambda *sizes, **options: mLSTM(*sizes, input_gate="sigmoid", **options),
+}
 
 
 def small_model(cell: Any = LSTM, kind: Any = LanguageModel, dtype: Any = np.float64) -> Any:
@@ -16,8 +22,36 @@ def small_model(cell: Any = LSTM, kind: Any = LanguageModel, dtype: Any = np.flo
     return kind(V, 4, cell(4, 6, dtype=dtype, rng=rng), rng=rng)
 
 
+def started(model: Any = None, lr: float = 0.01, **kind: Any) -> TrainingState:
+    """Return the state before the first step of a model, or of a small model of this kind."""
+    model = small_model(**kind) if model is None else model
+    return TrainingState(model, AdamW(model.params, lr=lr), np.random.default_rng(5))
+
+
 def draw_batches(seed: int = 1) -> Iterator[Batch]:
     rng = np.random.default_rng(seed)
     while True:
         windows = (rng.integers(0, V, (3, 1)) + np.arange(8)) % V
         yield Batch(windows[:, :-1], windows[:, 1:])
+
+
+class Call(NamedTuple):
+    """Arguments and results of a call of ``forward``."""
+
+    inputs: Any
+    state: Any
+    options: dict[str, Any]
+    after: Any
+
+
+def watched(model: Any) -> list[Call]:
+    """Return a list to which each call of the model's ``forward`` is added."""
+    calls, forward = list[Call](), model.forward
+
+    def recorded(inputs: Any, state: Any = None, **options: Any) -> Any:
+        results = forward(inputs, state, **options)
+        calls.append(Call(inputs, state, options, results[1]))
+        return results
+
+    model.forward = recorded
+    return calls

@@ -15,16 +15,6 @@ def draw(seed: int, scale: float = 1.0) -> dict[str, Array]:
     return {"W": scale * rng.standard_normal((3, 4)), "b": scale * rng.standard_normal(5)}
 
 
-def test_by_hand() -> None:
-    """With a norm of 7 − 1e-6, the divisor is 7."""
-    norm = 7 - 1e-6
-    grads = {"a": np.array([[2.0, 0.0], [0.0, -6.0]]), "b": np.array([3.0])}
-    clipped, found = clip_grad_norm({name: g * (norm / 7) for name, g in grads.items()}, 3.5)
-    assert found == pytest.approx(norm, rel=1e-15)
-    np.testing.assert_allclose(clipped["a"], grads["a"] / 2 * (norm / 7), rtol=1e-15)
-    np.testing.assert_allclose(clipped["b"], grads["b"] / 2 * (norm / 7), rtol=1e-15)
-
-
 @given(st.integers(0, 2**32), st.floats(1e-9, 1e3), st.floats(1e-9, 1e3))
 def test_the_norm_ends_at_the_limit_and_the_direction_stays(
     seed: int, scale: float, limit: float
@@ -53,14 +43,6 @@ def test_torch_clips_by_the_same_number(norm: float, limit: float) -> None:
     for name, parameter in theirs.items():
         np.testing.assert_allclose(clipped[name], parameter.grad.numpy(), rtol=1e-15)
         assert (clipped[name] is grads[name]) == (limit >= norm + 1e-6)
-
-
-def test_float32_beyond_the_squares_of_float32() -> None:
-    grads = {"a": np.array([3e30, 4e30], np.float32)}
-    clipped, norm = clip_grad_norm(grads, 1.0)
-    assert norm == pytest.approx(5e30, rel=1e-6)
-    assert clipped["a"].dtype == np.float32
-    np.testing.assert_allclose(clipped["a"], [0.6, 0.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [1e-3, np.inf])

@@ -21,14 +21,9 @@ from numpy_xlstm.training import (
 )
 from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.trees import leaves, tree_map
-from tests.training.build import V, small_model
+from tests.training.build import V, small_model, started
 
 TEXT = "abcde" * 100
-
-
-def start(dtype: Any = np.float64, lr: float = 0.01) -> TrainingState:
-    model = small_model(dtype=dtype)
-    return TrainingState(model, AdamW(model.params, lr=lr), np.random.default_rng(5))
 
 
 def batches(state: TrainingState) -> Iterator[Batch]:
@@ -83,7 +78,7 @@ def test_a_large_update_that_is_finite_is_made() -> None:
 
 
 def test_a_training_that_diverges_goes_on_from_the_step_before(tmp_path: Path) -> None:
-    state = start(np.float32, lr=1e30)
+    state = started(dtype=np.float32, lr=1e30)
     found = [stored(state)]
     steps = train(state, batches(state), Budget(steps=50))
     with pytest.raises(DivergenceError, match=r"step \d+ \(.*rate 1e\+30, largest update .*e\+"):
@@ -114,7 +109,7 @@ def broken(model: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["forward", "backward"])
 def test_what_goes_on_is_what_would_have_been(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, state = start(), start()
+    whole, state = started(), started()
     for _ in train(whole, batches(whole), Budget(steps=6), carry=True):
         pass
     broken(state.model, method, monkeypatch)
@@ -128,7 +123,7 @@ def test_what_goes_on_is_what_would_have_been(method: str, monkeypatch: pytest.M
 
 def test_a_state_that_the_caller_has_spoilt_is_no_divergence() -> None:
     model = small_model()
-    batch = next(batches(start()))
+    batch = next(batches(started()))
     bad = tree_map(lambda array: array * np.nan, model.init_state(3))
     with pytest.raises(NonFiniteError, match=r"^state\.0\.h: expected finite") as found:
         train_step(model, AdamW(model.params), batch, state=bad)
@@ -139,7 +134,7 @@ def test_an_empty_state_is_finite_enough() -> None:
     """Without a step, m = −inf after the batch too."""
     rng = np.random.default_rng(0)
     model = LanguageModel(V, 4, mLSTM(4, 6, rng=rng), rng=rng)
-    batch = next(batches(start()))
+    batch = next(batches(started()))
     state = model.init_state(3)
     assert state.m is not None
     assert np.isneginf(state.m).all()
@@ -147,7 +142,7 @@ def test_an_empty_state_is_finite_enough() -> None:
 
 
 def test_a_validation_that_is_not_finite_is_a_divergence() -> None:
-    state, split = start(), split_text(TEXT, 7)
+    state, split = started(), split_text(TEXT, 7)
     records = learn(state, split, Budget(steps=3), batch_size=3, window=7, validate_every=2)
     next(records)
     before = stored(state)
@@ -173,9 +168,9 @@ class TwoRanks:
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_is_an_error_on_all() -> None:
-    state = start()
+    state = started()
     before = stored(state)
-    batch = next(batches(start()))
+    batch = next(batches(started()))
     with pytest.raises(DivergenceError, match="loss: expected a finite one on every rank"):
         train_step(state.model, state.optimizer, batch, comm=TwoRanks())
     assert stored(state) == before

@@ -19,14 +19,7 @@ from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import (
-    OPTIMIZERS,
-    Budget,
-    Run,
-    TrainingState,
-    consecutive_windows,
-    train,
-)
+from numpy_xlstm.training import OPTIMIZERS, Budget, Run, TrainingState, consecutive_windows, train
 
 IDS = np.random.default_rng(1).integers(0, 5, 200)
 
@@ -54,11 +47,7 @@ class Momentum:
         return {"lr": self.lr, "mu": self.mu}
 
     def step(
-        self,
-        grads: Mapping[str, Array],
-        *,
-        lr: float | None = None,
-        scale: float = 1.0,
+        self, grads: Mapping[str, Array], *, lr: float | None = None, scale: float = 1.0
     ) -> None:
         for name, v in self.v.items():
             v[...] = self.mu * v + scale * grads[name]

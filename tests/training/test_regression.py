@@ -47,12 +47,11 @@ def test_steps_learn_a_sum() -> None:
 
 
 def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
-    batch, found = draw(np.random.default_rng(3)), []
+    batch, results = draw(np.random.default_rng(3)), []
     for parts in (1, 4):
         learner = model()
-        result = train_step(learner, AdamW(learner.params), batch, accumulate=parts)
-        found.append((result.loss, result.grad_norm))
-    assert found[0] == pytest.approx(found[1], rel=1e-13)
+        results.append(train_step(learner, AdamW(learner.params), batch, accumulate=parts)[:2])
+    assert results[0] == pytest.approx(results[1], rel=1e-13)
 
 
 @pytest.mark.parametrize(

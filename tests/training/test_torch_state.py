@@ -1,24 +1,14 @@
 """AdamW's state in PyTorch's form; that PyTorch takes it is tested in tests/parity."""
 
 import copy
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import write_arrays
-from numpy_xlstm.errors import (
-    CheckpointError,
-    DTypeError,
-    NonFiniteError,
-    OptionError,
-    ShapeError,
-)
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, read_torch_state, write_torch_state
+from numpy_xlstm.training import AdamW
 
 CELL = "blocks.0.xlstm.slstm_cell"
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -72,15 +62,11 @@ def test_the_form_and_the_order() -> None:
 
 @pytest.mark.parametrize("layout", ["vanilla", "cuda", "canonical"])
 @pytest.mark.parametrize("steps", [0, 3])
-def test_it_comes_back_from_a_file(steps: int, layout: str, tmp_path: Path) -> None:
+def test_it_comes_back(steps: int, layout: str) -> None:
     """The loaded options replace all options of the optimiser."""
     optimizer = build(steps, lr=0.2, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.3)
-    write_torch_state(
-        tmp_path / "a.safetensors",
-        optimizer.state_dict(format="torch", order=ORDER, layout=layout),
-    )
     other = build(2)
-    other.load_state_dict(read_torch_state(tmp_path / "a.safetensors"))
+    other.load_state_dict(optimizer.state_dict(format="torch", order=ORDER, layout=layout))
     assert_same(other, optimizer)
 
 
@@ -142,94 +128,59 @@ def test_the_learning_rate_is_that_before_the_schedule() -> None:
     assert optimizer.lr == 0.25
 
 
-def change(where: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Set the value at a path such as ``state.0.step``; None removes it."""
-
-    def damage(state: Any) -> None:
-        *path, last = [int(key) if key.isdecimal() else key for key in where.split(".")]
-        for key in path:
-            state = state[key]
-        if value is None:
-            del state[last]
-        else:
-            state[last] = value
-
-    return damage
-
-
 @pytest.mark.parametrize(
-    ("damage", "error", "message"),
+    ("where", "value", "error", "message"),
     [
-        (change("state", None), OptionError, r"expected state and param_groups.*got \['param_"),
-        (change("param_groups", []), OptionError, "expected state and param_groups"),
-        (change("param_groups.0", 3), OptionError, r"param_groups\[0\]: expected params by index"),
-        (change("param_groups.1.params", ["x", "y"]), OptionError, "expected params by index"),
-        (change("param_groups.1.param_names", ["bias", []]), OptionError, "param_names as strings"),
-        (change("param_groups.1.param_names", ["b"]), ShapeError, r"\[2, 1\]; got \[2, 2\]"),
-        (change("param_groups.0.amsgrad", True), OptionError, "amsgrad: expected False; got True"),
+        ("state", None, OptionError, r"expected state and param_groups.*got \['param_"),
+        ("param_groups", [], OptionError, "expected state and param_groups"),
+        ("param_groups.0", 3, OptionError, r"param_groups\[0\]: expected params by index"),
+        ("param_groups.1.params", ["x", "y"], OptionError, "expected params by index"),
+        ("param_groups.1.param_names", ["bias", []], OptionError, "param_names as strings"),
+        ("param_groups.1.param_names", ["b"], ShapeError, r"\[2, 1\]; got \[2, 2\]"),
+        ("param_groups.0.amsgrad", True, OptionError, "amsgrad: expected False; got True"),
         (
-            change("param_groups.0.decoupled_weight_decay", False),
+            "param_groups.0.decoupled_weight_decay",
+            False,
             OptionError,
             "decoupled_weight_decay: expected True",
         ),
-        (change("param_groups.1.lr", 0.5), OptionError, "lr: expected 0.001 for bias; got 0.5"),
-        (change("param_groups.1.weight_decay", 0.1), OptionError, "expected 0 for bias; got 0.1"),
-        (change("param_groups.0.betas", None), OptionError, "betas: expected"),
-        (change("param_groups.0.lr", None), OptionError, "lr: expected"),
+        ("param_groups.1.lr", 0.5, OptionError, "lr: expected 0.001 for bias; got 0.5"),
+        ("param_groups.1.weight_decay", 0.1, OptionError, "expected 0 for bias; got 0.1"),
+        ("param_groups.0.betas", None, OptionError, "betas: expected"),
+        ("param_groups.0.lr", None, OptionError, "lr: expected"),
         (
-            change("param_groups.0.param_names.0", "w"),
+            "param_groups.0.param_names.0",
+            "w",
             ShapeError,
             r"missing: \['weight'\]; unknown or repeated: \['w'\]",
         ),
-        (change("param_groups.0.param_names.0", "bias"), ShapeError, r"repeated: \['bias'\]"),
-        (
-            change("state.1", None),
-            ShapeError,
-            r"an entry for each.*'1', '2', '3'\]; got \['0', '2'",
-        ),
-        (change("state.7", {}), ShapeError, "state: expected an entry for each of params"),
-        (change("param_groups.1.params", [2, 2]), ShapeError, "state: expected an entry for each"),
-        (change("state.1.step", None), ShapeError, r"state\[1\]: expected step of .*kernel_; got"),
-        (change("state.2.step", np.array([4.0, 5.0])), OptionError, r"step: .*got \[4. 5.\]"),
-        (change("state.2.exp_avg", None), ShapeError, r"state\[2\]: expected exp_avg of bias"),
-        (change("state.2.step", 2.0), OptionError, "step: expected one whole number"),
-        (change("state.2.exp_avg", np.ones(4)), ShapeError, r"bias: expected shape \(5,\); got"),
-        (change("state.2.exp_avg", np.ones(5, int)), DTypeError, "bias: expected floating-point"),
-        (change("state.2.exp_avg", np.full(5, np.nan)), NonFiniteError, "bias: expected finite"),
-        (change("state.2.exp_avg_sq", -np.ones(5)), OptionError, "v.bias: expected no negative"),
+        ("param_groups.0.param_names.0", "bias", ShapeError, r"repeated: \['bias'\]"),
+        ("state.1", None, ShapeError, r"an entry for each.*'1', '2', '3'\]; got \['0', '2'"),
+        ("state.7", {}, ShapeError, "state: expected an entry for each of params"),
+        ("param_groups.1.params", [2, 2], ShapeError, "state: expected an entry for each"),
+        ("state.1.step", None, ShapeError, r"state\[1\]: expected step of .*kernel_; got"),
+        ("state.2.step", np.array([4.0, 5.0]), OptionError, r"step: .*got \[4. 5.\]"),
+        ("state.2.exp_avg", None, ShapeError, r"state\[2\]: expected exp_avg of bias"),
+        ("state.2.step", 2.0, OptionError, "step: expected one whole number"),
+        ("state.2.exp_avg", np.ones(4), ShapeError, r"bias: expected shape \(5,\); got"),
+        ("state.2.exp_avg", np.ones(5, int), DTypeError, "bias: expected floating-point"),
+        ("state.2.exp_avg", np.full(5, np.nan), NonFiniteError, "bias: expected finite"),
+        ("state.2.exp_avg_sq", -np.ones(5), OptionError, "v.bias: expected no negative"),
     ],
 )
 def test_a_bad_state_changes_nothing(
-    damage: Callable[[dict[str, Any]], None], error: type[Exception], message: str
+    where: str, value: Any, error: type[Exception], message: str
 ) -> None:
-    state = copy.deepcopy(build(4, eps=1e-3).state_dict(format="torch"))
-    damage(state)
+    """Change the value at a path of keys and indices; None removes it."""
+    state: Any = copy.deepcopy(build(4, eps=1e-3).state_dict(format="torch"))
+    place = state
+    *path, last = (int(key) if key.isdecimal() else key for key in where.split("."))
+    for key in path:
+        place = place[key]
+    place[last] = value
+    if value is None:
+        del place[last]
     optimizer = build(2, lr=1e-3)
     with pytest.raises(error, match=message):
         optimizer.load_state_dict(state)
     assert_same(optimizer, build(2, lr=1e-3))
-
-
-def test_files_that_hold_something_else(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    groups = build().state_dict(format="torch")["param_groups"]
-    write_arrays(path, {"weight": np.ones(3)}, {"param_groups": groups})
-    with pytest.raises(CheckpointError, match=r"a.safetensors: expected names such as 0.step"):
-        read_torch_state(path)
-    write_arrays(path, {"0.step": np.ones(())}, {})
-    with pytest.raises(CheckpointError, match=r"a.safetensors: state: expected state and param_"):
-        read_torch_state(path)
-    with pytest.raises(OptionError, match="expected state and param_groups"):
-        write_torch_state(tmp_path / "b.safetensors", build().state_dict())
-    assert not (tmp_path / "b.safetensors").exists()
-
-
-def test_the_metadata_are_json(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors")
-    path, state = tmp_path / "a.safetensors", build().state_dict(format="torch")
-    write_torch_state(path, state)
-    with safetensors.safe_open(path, "numpy") as file:
-        groups = json.loads(file.metadata()["numpy_xlstm"])["param_groups"]
-        assert sorted(file.keys())[:3] == ["0.exp_avg", "0.exp_avg_sq", "0.step"]
-        np.testing.assert_array_equal(file.get_tensor("0.exp_avg"), state["state"][0]["exp_avg"])
-    assert [group["params"] for group in groups] == [[0, 1], [2, 3]]

@@ -1,7 +1,7 @@
 """Formal languages: the answer is a function of a random string.
 
 Symbols have the ids from 1 on, then come the marks. All functions have the parameters of
-:class:`~numpy_xlstm.experiments.tasks.Task`.
+``Experiment.sample`` in the catalogue.
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ def recall(
     batch: int,
     length: Length,
     *,
-    context: int = 64,
+    context: int | None = None,
     vocabulary: int = 64,
 ) -> Batch:
     """Return multi-query associative recall: key-value pairs, then each key once more.
@@ -28,8 +28,8 @@ def recall(
         Number of rows.
     length : tuple of int
         Smallest and largest number K of pairs, at most ``context / 4``.
-    context : int
-        Number of steps T.
+    context : int, optional
+        Number of steps T; by default 16 times the largest number of pairs.
     vocabulary : int
         Number of ids V. Keys are from 1 to V/2 − 1, values from V/2 to V − 1.
 
@@ -39,6 +39,7 @@ def recall(
         Pairs in the first 2K steps. After them, each key occurs once more, and its value is the
         target of the same step. The other inputs are random values.
     """
+    context = 16 * length[1] if context is None else context
     pairs = random_lengths(rng, batch, length)
     most = pairs.max()
     keys = 1 + _distinct(rng, batch, most, vocabulary // 2 - 1)
