@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.kernels import gate
-from numpy_xlstm.kernels.mlstm import form
+from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
@@ -147,7 +147,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         qkv = np.concatenate((q, k, v), axis=-1)
         pre, gates = self.gates.compute(qkv)  # [mblock.4]
         (q, k, v), (i, f) = np.split(qkv, 3, axis=-1), np.split(pre, 2, axis=-1)
-        h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
+        h, memory_state, memory = forms.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
         y, *gated = gate.forward(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
         (y, down), dropped = self.proj_down.compute(y), None  # [mblock.7]
@@ -166,7 +166,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz, dread, dskip = gate.backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
-        dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
+        dq, dk, dv, di, df, before = forms.backward(dh, cache.memory, dstate.mlstm)
         dpre = np.concatenate((di, df), axis=-1)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)  # [mblock.11]
         for d, more in zip((dq, dk, dv), np.split(from_gates, 3, axis=-1), strict=True):

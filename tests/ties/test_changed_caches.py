@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
-from numpy_xlstm.kernels import conv, gate, norms, scan, silu
-from numpy_xlstm.kernels.mlstm import shared
+from numpy_xlstm.kernels import conv, gate, norms, parts, scan, silu
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, put_together
 from tests.ties.test_padding import LENGTHS, subjects
@@ -79,7 +78,7 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
         for array in changes(entry(cache, path))
     ]
     compiled = [outcome(subject.backward, dy, case) for case in cases]
-    for module in (scan, shared):
+    for module in (scan, parts):
         monkeypatch.setattr(module, "compiled", lambda dtype: False)
     for fast, case in zip(compiled, cases, strict=True):
         slow = outcome(subject.backward, dy, case)
