@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
-from numpy_xlstm.kernels import conv, gate, norms, parts, scan, silu
+from numpy_xlstm.kernels import conv, norms, parts, scan, silu
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, put_together
 from tests.ties.test_padding import LENGTHS, subjects
@@ -91,10 +91,10 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
 PAIRS: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "norm": (lambda x: norms.normalise(x, 1e-3, True), norms.normalise_backward, (True,)),
     "silu": (silu.forward, silu.backward, ()),
-    "gate": (lambda x: (x, *gate.forward(x, x, x[0, 0], x)[1:]), gate.backward, ()),
+    "gate": (lambda x: (x, *silu.gate(x, x, x[0, 0], x)[1:]), silu.gate_backward, ()),
     "active": (
         lambda x: (x, x),
-        lambda dy, a, s: gate.backward_active(dy, dy[0, 0], dy, dy, a, s),
+        lambda dy, a, s: silu.gate_backward_active(dy, dy[0, 0], dy, dy, a, s),
         (),
     ),
     "conv": (
