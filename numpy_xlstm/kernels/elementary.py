@@ -6,13 +6,14 @@ Errors of exp, tanh and log1p are below 1.1, 1.6 and 1.5 units in the last place
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba.core import types
 
-from numpy_xlstm.kernels.compiler import implements, inline
+from numpy_xlstm.kernels.compiler import inline
 
 
 class Format(NamedTuple):
@@ -63,12 +64,7 @@ DOUBLE = Format(
         -0.3333333333333181,
     ),
 )
-FORMATS = {
-    numba.float32: SINGLE,
-    numba.uint32: SINGLE,
-    numba.float64: DOUBLE,
-    numba.uint64: DOUBLE,
-}
+FORMATS = {numba.float32: SINGLE, numba.float64: DOUBLE}
 
 
 @inline
@@ -80,24 +76,16 @@ def polynomial(coefficients: Any, x: Any) -> Any:
     return y
 
 
-def power_of_two(k: Any) -> Any:
-    """Return 2^k, with k given in the low bits of an unsigned integer."""
-
-
-@implements(power_of_two)
-def _power_of_two(k: Any) -> Any:
-    F = FORMATS[k]
+@cache
+def power_of_two_in(F: Format) -> Any:
+    """Return the function k → 2^k, with k given in the low bits of an unsigned integer."""
     number, bits, digits, one = F.number, F.bits, F.digits, F.bits(F.bias << F.digits)
-    return lambda k: bits(bits(k << digits) + one).view(number)
+    return inline(lambda k: bits(bits(k << digits) + one).view(number))
 
 
-def reduced(x: Any) -> Any:
-    """Return k, in the low bits of an unsigned integer, and e^r − 1, for x = k ln 2 + r."""
-
-
-@implements(reduced)
-def _reduced(x: Any) -> Any:
-    F = FORMATS[x]
+@cache
+def reduced_in(F: Format) -> Any:
+    """Return the function x → k, e^r − 1 for x = k ln 2 + r; k is as in :func:`power_of_two_in`."""
     number, bits, coefficients = F.number, F.bits, tuple(map(F.number, F.exp))
     per_ln2, (high, low) = number(1 / math.log(2)), map(number, F.ln2)
     shift = number(1.5 * 2**F.digits)  # adding it rounds to an integer
@@ -108,11 +96,12 @@ def _reduced(x: Any) -> Any:
         r = (x - k * high) - k * low
         return number(shifted).view(bits), r + r * r * polynomial(coefficients, r)
 
-    return reduced
+    return inline(reduced)
 
 
 def _exp(x: Any) -> Any:
     F = FORMATS[x]
+    reduced, power_of_two = reduced_in(F), power_of_two_in(F)
     bits, vanishes, overflows = F.bits, F.number(F.vanishes), F.number(F.overflows)
 
     def exp(x: Any) -> Any:
@@ -127,6 +116,7 @@ def _exp(x: Any) -> Any:
 
 def _tanh(x: Any) -> Any:
     F = FORMATS[x]
+    reduced, power_of_two = reduced_in(F), power_of_two_in(F)
     small, saturated = F.number(0.27), F.number(20)
     coefficients = tuple(map(F.number, F.tanh))
 
