@@ -1,18 +1,19 @@
-"""exp, tanh, log1p, maximum, minimum, modulus and where of one number, for compiled loops.
+"""Elementary functions of one number, for compiled loops.
 
-The functions consist of arithmetic without calls and branches, so that LLVM vectorises loops over
-them. Errors of exp, tanh and log1p are below 1.1, 1.6 and 1.5 units in the last place.
+They consist of arithmetic without calls and branches, so that LLVM vectorises loops over them.
+Errors of exp, tanh and log1p are below 1.1, 1.6 and 1.5 units in the last place.
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba.core import types
 
-from numpy_xlstm.kernels import functions
-from numpy_xlstm.kernels.compiler import implements, inline
+from numpy_xlstm.kernels.compiler import inline
 
 
 class Format(NamedTuple):
@@ -63,12 +64,7 @@ DOUBLE = Format(
         -0.3333333333333181,
     ),
 )
-FORMATS = {
-    numba.float32: SINGLE,
-    numba.uint32: SINGLE,
-    numba.float64: DOUBLE,
-    numba.uint64: DOUBLE,
-}
+FORMATS = {numba.float32: SINGLE, numba.float64: DOUBLE}
 
 
 @inline
@@ -80,24 +76,16 @@ def polynomial(coefficients: Any, x: Any) -> Any:
     return y
 
 
-def power_of_two(k: Any) -> Any:
-    """Return 2^k, with k given in the low bits of an unsigned integer."""
-
-
-@implements(power_of_two)
-def _power_of_two(k: Any) -> Any:
-    F = FORMATS[k]
+@cache
+def power_of_two_in(F: Format) -> Any:
+    """Return the function k → 2^k, with k given in the low bits of an unsigned integer."""
     number, bits, digits, one = F.number, F.bits, F.digits, F.bits(F.bias << F.digits)
-    return lambda k: bits(bits(k << digits) + one).view(number)
+    return inline(lambda k: bits(bits(k << digits) + one).view(number))
 
 
-def reduced(x: Any) -> Any:
-    """Return k, in the low bits of an unsigned integer, and e^r − 1, for x = k ln 2 + r."""
-
-
-@implements(reduced)
-def _reduced(x: Any) -> Any:
-    F = FORMATS[x]
+@cache
+def reduced_in(F: Format) -> Any:
+    """Return the function x → k, e^r − 1 for x = k ln 2 + r; k is as in :func:`power_of_two_in`."""
     number, bits, coefficients = F.number, F.bits, tuple(map(F.number, F.exp))
     per_ln2, (high, low) = number(1 / math.log(2)), map(number, F.ln2)
     shift = number(1.5 * 2**F.digits)  # adding it rounds to an integer
@@ -108,12 +96,12 @@ def _reduced(x: Any) -> Any:
         r = (x - k * high) - k * low
         return number(shifted).view(bits), r + r * r * polynomial(coefficients, r)
 
-    return reduced
+    return inline(reduced)
 
 
-@implements(functions.exp)
 def _exp(x: Any) -> Any:
     F = FORMATS[x]
+    reduced, power_of_two = reduced_in(F), power_of_two_in(F)
     bits, vanishes, overflows = F.bits, F.number(F.vanishes), F.number(F.overflows)
 
     def exp(x: Any) -> Any:
@@ -126,9 +114,9 @@ def _exp(x: Any) -> Any:
     return exp
 
 
-@implements(functions.tanh)
 def _tanh(x: Any) -> Any:
     F = FORMATS[x]
+    reduced, power_of_two = reduced_in(F), power_of_two_in(F)
     small, saturated = F.number(0.27), F.number(20)
     coefficients = tuple(map(F.number, F.tanh))
 
@@ -144,7 +132,6 @@ def _tanh(x: Any) -> Any:
     return tanh
 
 
-@implements(functions.log1p)
 def _log1p(x: Any) -> Any:
     F = FORMATS[x]
     number, bits, digits, coefficients = F.number, F.bits, F.digits, tuple(map(F.number, F.log))
@@ -180,24 +167,56 @@ def wider(a: Any, b: Any) -> Any:
     return max(a, b, key=lambda kind: (isinstance(kind, types.Float), kind.bitwidth))
 
 
-@implements(functions.maximum)
 def _maximum(a: Any, b: Any) -> Any:
     kind = wider(a, b)
     return lambda a, b: kind(a) if a >= b or a != a else kind(b)
 
 
-@implements(functions.minimum)
 def _minimum(a: Any, b: Any) -> Any:
     kind = wider(a, b)
     return lambda a, b: kind(a) if a < b or a != a else kind(b)
 
 
-@implements(functions.modulus)
 def _modulus(x: Any) -> Any:
     return lambda x: abs(x)
 
 
-@implements(functions.where)
 def _where(condition: Any, a: Any, b: Any) -> Any:
     kind = wider(a, b)
     return lambda condition, a, b: kind(a) if condition else kind(b)
+
+
+def reader(count: int) -> Any:
+    """Return a function that returns a tuple of ``count`` numbers."""
+    if count == 0:
+        return lambda matrix, rows, column: ()
+    rest = inline(reader(count - 1))
+    return lambda matrix, rows, column: (matrix[rows[0], column], *rest(matrix, rows[1:], column))
+
+
+def writer(count: int) -> Any:
+    """Return a function that writes ``count`` numbers."""
+    if count == 0:
+        return lambda matrix, rows, column, numbers: None
+    rest = inline(writer(count - 1))
+
+    def write(matrix: Any, rows: Any, column: Any, numbers: Any) -> None:
+        matrix[rows[0], column] = numbers[0]
+        rest(matrix, rows[1:], column, numbers[1:])
+
+    return write
+
+
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
+    "exp": _exp,
+    "tanh": _tanh,
+    "log1p": _log1p,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "modulus": _modulus,
+    "where": _where,
+    "entries": lambda matrix, rows, column: reader(len(rows)),
+    "set_entries": lambda matrix, rows, column, numbers: writer(len(rows)),
+}
+"""By the name in :mod:`~numpy_xlstm.kernels.functions`: a function of the types of the arguments,
+which returns the function to compile for them."""

@@ -87,8 +87,11 @@ def _dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return numba's dispatcher of a kernel, or the kernel itself if nothing is compiled."""
     if not compiled():
         return function
-    from numpy_xlstm.kernels import compiler, elementary  # noqa: F401
+    from numpy_xlstm.kernels import compiler, elementary
 
+    while elementary.IMPLEMENTATIONS:
+        name, implementation = elementary.IMPLEMENTATIONS.popitem()
+        compiler.implements(globals()[name])(implementation)
     while _marked:
         compiler.register(*_marked.pop())
     return compiler.dispatcher(function)
@@ -122,6 +125,17 @@ modulus: Any = activations.modulus
 def where(condition: Any, a: Any, b: Any) -> Any:
     """Return ``a`` where the condition is true, else ``b``; callers compare real parts."""
     return np.where(condition, a, b)
+
+
+def entries(matrix: Any, rows: Any, column: Any) -> Any:
+    """Return the numbers of a column in some rows, as a tuple."""
+    return tuple(matrix[row, column] for row in rows)
+
+
+def set_entries(matrix: Any, rows: Any, column: Any, numbers: Any) -> None:
+    """Write numbers into some rows of a column."""
+    for row, number in zip(rows, numbers, strict=True):
+        matrix[row, column] = number
 
 
 @pointwise

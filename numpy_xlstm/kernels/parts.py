@@ -1,4 +1,4 @@
-"""Layout of a sequence in parts, for :mod:`~numpy_xlstm.kernels.scan`.
+"""Independent parts of a sequence: their layout for :mod:`~numpy_xlstm.kernels.scan`, and threads.
 
 Heads, and rows of a batch, are independent of each other. The work is therefore split into N parts.
 A part is one of the NH heads for r rows, and has U = D·r numbers: for each of the head's D units,
@@ -14,7 +14,7 @@ import numpy as np
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.threads import parallel_map, spread
+from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
 ROWS = 16
 """Largest number of rows in a part of a batch that is split. A batch is not split into parts of
@@ -35,6 +35,16 @@ def for_each_part(loop: Callable[..., None], parts: Sequence[Any], size: int, *a
             loop(n, *arrays)
     else:
         parallel_map(lambda n: loop(n, *arrays), parts)
+
+
+def over_heads(loop: Any, size: int, *arrays: Any) -> None:
+    """Run a kernel on each of N heads if it is compiled, otherwise on slices of them."""
+    N = len(arrays[0])
+    if compiled(arrays[0].dtype):
+        for_each_part(loop, range(N), size, *arrays)
+    else:
+        slices = spread(N, num_threads() if size >= WORTH_THREADS else 1)
+        for_each_part(loop.__wrapped__, slices, size, *arrays)
 
 
 def groups(B: int, gates: Array) -> int:

@@ -6,8 +6,8 @@
     h_t, memory_t = step(g_t, memory_{t−1})
 
 A cell defines its step and the backward of it as functions of numbers. :class:`Recurrence` applies
-them to the arrays of each step. With numba, they are instead compiled into :func:`loop` and
-:func:`loop_backward`, which compute one number at a time.
+them to the arrays of each step. With numba, they are instead compiled into the loops that
+:func:`loop_of` and :func:`loop_backward_of` return, which compute one number at a time.
 
 Rows and heads are split into N parts with U units each, as :mod:`~numpy_xlstm.kernels.parts`
 describes. With G gates, the last K of which contain R h, and states of S arrays, the shapes are:
@@ -15,22 +15,21 @@ describes. With G gates, the last K of which contain R h, and states of S arrays
 =========  =================  ================================================================
 gates      (T, N, G, U)       pre-activations; the forward adds R h
 R          (NH, K·D, D)       the loops get R or its transpose, from :func:`oriented`
-units      (E, N, U)          constants of each unit, such as peephole weights
-states     (T + 1, S, N, U)   before, between and after the steps; h first, then the memory
-d          (S, N, U)          cotangent of a state
+units      (N, E, U)          constants of each unit, such as peephole weights
+states     (T + 1, N, S, U)   before, between and after the steps; h first, then the memory
+d          (N, S, U)          cotangent of a state
 =========  =================  ================================================================
 
 In the padding, W x + b and the cotangents dy are 0.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
+from numpy_xlstm.kernels.functions import compiled, entries, kernel, pointwise, set_entries
 from numpy_xlstm.kernels.parts import (
     BLOCK,
     by_part,
@@ -45,10 +44,6 @@ from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 from numpy_xlstm.numerics.threads import matmul, spread
 from numpy_xlstm.validation import check_cache, check_like
 
-advance: Any = None
-retreat: Any = None
-"""Step of a part, and its backward; each :class:`Recurrence` sets its own."""
-
 SMALL = 2**19
 """Largest number of multiplications of a step for which BLAS is faster with a transposed R."""
 
@@ -62,67 +57,89 @@ def product(M: Any, x: Any, out: Any) -> None:
         np.dot(M, x, out)
 
 
-def loop(n: Any, cache: Any) -> None:
-    """Run part n over all steps."""
-    gates, R, units, states, ends = cache
-    (T, _, G, U), P = gates.shape, gates.shape[1] // len(R)
-    r, head = len(ends) // P, n // P
-    D, first = U // r, n % P * r
-    K = R[0].size // (D * D)
-    matrix, h = R[head], states.reshape(T + 1, states.shape[1], P * len(R), D, r)
-    Rh = np.empty(K * U, gates.dtype)
-    columns = Rh.reshape(K * D, r)
-    for t in range(T):
-        product(matrix, h[t, 0, n], columns)
-        for k in range(K):
+def loop_of(step: Any, G: int, S: int, E: int) -> Any:
+    """Return the compiled loop over time of a step with G gates, S arrays of state, E constants."""
+    gate_rows, state_rows, unit_rows = tuple(range(G)), tuple(range(S)), tuple(range(E))
+    memory_rows = state_rows[1:]
+
+    @pointwise
+    def advance(gates: Any, units: Any, before: Any, after: Any) -> None:
+        """Take a step for each unit of a part."""
+        for j in range(gates.shape[1]):
+            memory, constants = entries(before, memory_rows, j), entries(units, unit_rows, j)
+            state = step(entries(gates, gate_rows, j), memory, constants)
+            set_entries(after, state_rows, j, state)
+
+    def loop(n: Any, cache: Any) -> None:
+        """Run part n over all steps."""
+        gates, R, units, states, ends = cache
+        (T, _, _, U), P = gates.shape, gates.shape[1] // len(R)
+        r, head = len(ends) // P, n // P
+        D, first = U // r, n % P * r
+        K = R[0].size // (D * D)
+        matrix, h = R[head], states.reshape(T + 1, P * len(R), S, D, r)
+        Rh = np.empty(K * U, gates.dtype)
+        columns = Rh.reshape(K * D, r)
+        for t in range(T):
+            now, after = gates[t, n], states[t + 1, n]
+            product(matrix, h[t, n, 0], columns)
+            for k in range(K):
+                for j in range(U):
+                    now[G - K + k, j] += Rh[k * U + j]  # [rec.1]
+            advance(now, units[n], states[t, n], after)
+            for row in range(r):
+                if t >= ends[first + row]:
+                    for j in range(row, U, r):
+                        after[0, j] = 0  # it could overflow in padding
+
+    return compiled_for(loop, step)
+
+
+def loop_backward_of(derivatives: Any, step_backward: Any, G: int, S: int, E: int) -> Any:
+    """Return the compiled loop backward over time; the arguments are as in :func:`loop_of`."""
+    gate_rows, state_rows, unit_rows = tuple(range(G)), tuple(range(S)), tuple(range(E))
+    memory_rows = state_rows[1:]
+
+    @pointwise
+    def retreat(gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any) -> None:
+        """Compute the backward of a step for each unit of a part."""
+        for j in range(gates.shape[1]):
+            memory, memory_after = entries(before, memory_rows, j), entries(after, memory_rows, j)
+            constants = entries(units, unit_rows, j)
+            factors = derivatives(entries(gates, gate_rows, j), memory, memory_after, constants)
+            gradients = step_backward(entries(d, state_rows, j), factors)
+            set_entries(dgates, gate_rows, j, gradients[:G])
+            set_entries(d, memory_rows, j, gradients[G:])
+
+    def loop_backward(n: Any, cache: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
+        """Run part n backward.
+
+        d is 0 at the beginning, and the cotangent of the first state at the end.
+        """
+        gates, R, units, states, ends = cache
+        (T, _, _, U), P = gates.shape, gates.shape[1] // len(R)
+        r, head = len(ends) // P, n // P
+        D, first = U // r, n % P * r
+        K = R[0].size // (D * D)
+        matrix, dpre = R[head], dgates.reshape(T, P * len(R), G * D, r)
+        dstate, dh = d[n], d[n, 0].reshape(D, r)
+        for t in range(T - 1, -1, -1):
+            for row in range(r):
+                if t + 1 == ends[first + row]:
+                    for j in range(row, U, r):
+                        dstate[:, j] = dlast[n, :, j]
             for j in range(U):
-                gates[t, n, G - K + k, j] += Rh[k * U + j]  # [rec.1]
-        advance(t, n, gates, units, states)
-        for row in range(r):
-            if t >= ends[first + row]:
-                for j in range(row, U, r):
-                    states[t + 1, 0, n, j] = 0  # it could overflow in padding
+                dstate[0, j] += dy[t, n, j]  # [rec.2]
+            retreat(gates[t, n], units[n], states[t, n], states[t + 1, n], dstate, dgates[t, n])
+            product(matrix, dpre[t, n, (G - K) * D :], dh)  # [rec.3]
+
+    return compiled_for(loop_backward, step_backward)
 
 
-def loop_backward(n: Any, cache: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
-    """Run part n backward.
-
-    d is 0 at the beginning, and the cotangent of the first state at the end.
-    """
-    gates, R, units, states, ends = cache
-    (T, _, G, U), P = gates.shape, gates.shape[1] // len(R)
-    r, head = len(ends) // P, n // P
-    D, first = U // r, n % P * r
-    K = R[0].size // (D * D)
-    matrix, dh = R[head], d[0, n].reshape(D, r)
-    dpre = dgates.reshape(T, P * len(R), G * D, r)
-    for t in range(T - 1, -1, -1):
-        for row in range(r):
-            if t + 1 == ends[first + row]:
-                for j in range(row, U, r):
-                    d[:, n, j] = dlast[:, n, j]
-        for j in range(U):
-            d[0, n, j] += dy[t, n, j]  # [rec.2]
-        retreat(t, n, gates, units, states, d, dgates)
-        product(matrix, dpre[t, n, (G - K) * D :], dh)  # [rec.3]
-
-
-UNIT_BY_UNIT = """
-def advance(t, n, gates, units, states):
-    for j in range(states.shape[3]):
-        {after} = step(({gates}), ({memory}), ({units}))
-
-def retreat(t, n, gates, units, states, d, dgates):
-    for j in range(d.shape[2]):
-        now = ({d})
-        factors = derivatives(({gates}), ({memory}), ({memory_after}), ({units}))
-        {dgates} {dmemory} = step_backward(now, factors)
-"""
-"""Source of the loops over the units of a part.
-
-The source lists each gate and each array of memory, because numba cannot make a tuple of the
-entries of an array.
-"""
+def compiled_for(loop: Any, step: Any) -> Any:
+    """Return a loop as a kernel, whose compiled code also depends on the source of ``step``."""
+    loop.__module__ = step.__module__
+    return kernel(loop)
 
 
 class ScanCache(NamedTuple):
@@ -173,24 +190,9 @@ class Recurrence:
         self.gates, self.units, self.recurrent = gates, units, recurrent or gates
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
         self.state, self.cache = state, cache
-        S = len(state._fields)
-        entries = {
-            "gates": [f"gates[t, n, {k}, j], " for k in range(gates)],
-            "dgates": [f"dgates[t, n, {k}, j], " for k in range(gates)],
-            "units": [f"units[{k}, n, j], " for k in range(units)],
-            "memory": [f"states[t, {k}, n, j], " for k in range(1, S)],
-            "memory_after": [f"states[t + 1, {k}, n, j], " for k in range(1, S)],
-            "after": [f"states[t + 1, {k}, n, j], " for k in range(S)],
-            "d": [f"d[{k}, n, j], " for k in range(S)],
-            "dmemory": [f"d[{k}, n, j], " for k in range(1, S)],
-        }
-        text = UNIT_BY_UNIT.format(**{name: "".join(each) for name, each in entries.items()})
-        functions = step, derivatives, step_backward
-        names: dict[str, Any] = {each.__name__: each for each in functions}
-        names["__name__"] = step.__module__  # numba finds functions by module and name
-        exec(compile(text, loop.__code__.co_filename, "exec"), names)
-        self.loop = specialised(loop, step, advance=pointwise(names["advance"]))
-        self.loop_backward = specialised(loop_backward, step, retreat=pointwise(names["retreat"]))
+        sizes = gates, len(state._fields), units
+        self.loop = loop_of(step, *sizes)
+        self.loop_backward = loop_backward_of(derivatives, step_backward, *sizes)
 
     def forward(
         self,
@@ -219,9 +221,10 @@ class Recurrence:
         P, start = groups(B, Wx), np.empty((B, S + len(units), NH * D), Wx.dtype)
         for k, numbers in enumerate((*state, *units)):
             start[:, k] = numbers
-        gates, start = by_part(Wx, R, P), by_part(start, R, P)[:, :, 0]
-        states = np.empty((T + 1, S, *start.shape[1:]), Wx.dtype)
-        states[0], constants = start[:S], start[S:].copy()
+        gates, start = by_part(Wx, R, P), by_part(start.reshape(B, 1, -1), R, P)[0]
+        N, _, U = start.shape
+        states = np.empty((T + 1, N, S, U), Wx.dtype)
+        states[0], constants = start[:, :S], start[:, S:].copy()
         cache = self.cache(gates, R, constants, states, ends)
         if compiled(gates.dtype):
             kept = tuple(cache._replace(R=oriented(R, B // P, backward=False)))
@@ -229,23 +232,24 @@ class Recurrence:
         else:
             self.array_loop(cache)
         if lengths is None:
-            last = by_row(states[T], R, B)
+            last = by_row(states[T:], R, B).reshape(B, S, NH * D)
         else:
             group, row = np.divmod(np.arange(B), B // P)
-            each = states.reshape(T + 1, S, NH, P, D, B // P)[ends, :, :, group, :, row]
-            last = each.reshape(B, S, NH * D)
-        return by_row(states[1:, 0], R, B), self.state(*last.swapaxes(0, 1).copy()), cache
+            heads = states.reshape(T + 1, NH, P, S, D, B // P)[ends, :, group, :, :, row]
+            last = heads.swapaxes(1, 2).reshape(B, S, NH * D)
+        return by_row(states[1:, :, 0], R, B), self.state(*last.swapaxes(0, 1).copy()), cache
 
     def array_loop(self, cache: Any) -> None:
-        """Run all parts over all steps, as :func:`loop` does."""
+        """Run all parts over all steps, as the loop of :func:`loop_of` does."""
         gates, R, units, states, ends = cache
-        (T, _, G, _), (NH, rows, D), B = gates.shape, R.shape, len(ends)
-        steps, shortest = gates.swapaxes(1, 2), ends.min(initial=T)
+        (T, _, G, _), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
+        shortest = ends.min(initial=T)
         pre = gates.reshape(T, NH, G * D, B)[:, :, -rows:]
-        h = states[:, 0].reshape(T + 1, NH, D, B)
+        h = states.reshape(T + 1, NH, S, D, B)[:, :, 0]
+        gates, states, units = gates.swapaxes(1, 2), states.swapaxes(1, 2), units.swapaxes(0, 1)
         for t in range(T):
             pre[t] += R @ h[t]  # [rec.1]
-            after = self.step(steps[t], states[t, 1:], units)
+            after = self.step(gates[t], states[t, 1:], units)
             for array, new in zip(states[t + 1], after, strict=True):
                 array[...] = new
             if t >= shortest:
@@ -259,7 +263,7 @@ class Recurrence:
         (B, T, _), (NH, rows, D) = dWx.shape, cache.R.shape
         K, dgates = rows // D, dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
         dRh = dgates[:, -K:].transpose(1, 2, 3, 0)  # (K, NH, D, B·T)
-        h = by_row(cache.states[:-1, 0], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
+        h = by_row(cache.states[:-1, :, 0], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
         if NH == 1:  # one large product
             dRh, h = dRh.reshape(rows, B * T), h[0]
         dR = matmul(dRh, h).reshape(K, NH, D, D).swapaxes(0, 1)
@@ -274,7 +278,8 @@ class Recurrence:
         gates, R, _, _, ends = cache
         B, P = len(dy), gates.shape[1] // len(R)
         last = np.array(dstate).swapaxes(0, 1)
-        dy, dlast = (by_part(array, R, P)[:, :, 0] for array in (dy, last))
+        dlast = by_part(last.reshape(B, 1, -1), R, P)[0]
+        dy = by_part(dy, R, P)[:, :, 0]
         d, dgates = np.zeros(dlast.shape, dy.dtype), np.empty(gates.shape, dy.dtype)
         if P > 1 or compiled(gates.dtype):
             kept = tuple(cache._replace(R=oriented(R, B // P, backward=True)))
@@ -282,7 +287,7 @@ class Recurrence:
             for_each_part(self.loop_backward, range(len(R) * P), gates.size, *arrays)
         else:
             self.array_loop_backward(cache, dy, dlast, d, dgates)
-        dstate0 = by_row(d, R, B)
+        dstate0 = by_row(d[None], R, B).reshape(last.shape)
         if not ends.all():
             dstate0[ends == 0] = last[ends == 0]
         return by_row(dgates, R, B), self.state(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
@@ -295,8 +300,8 @@ class Recurrence:
         D, U = H // max(1, NH), B * H // max(1, N)
         check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
         check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
-        check_residual("units", units, (self.units, N, U), dy.dtype)
-        check_residual("states", states, (T + 1, S, N, U), dy.dtype)
+        check_residual("units", units, (N, self.units, U), dy.dtype)
+        check_residual("states", states, (T + 1, N, S, U), dy.dtype)
         check_residual("ends", ends, (B,), np.dtype(int))
         steps = ends.tolist()
         if (
@@ -314,25 +319,25 @@ class Recurrence:
     def array_loop_backward(
         self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
     ) -> None:
-        """Run all parts backward, as :func:`loop_backward` does."""
+        """Run all parts backward, as the loop of :func:`loop_backward_of` does."""
         gates, R, units, states, ends = cache
-        (T, N, G, U), (NH, rows, D), B = gates.shape, R.shape, len(ends)
-        RT = np.ascontiguousarray(R.swapaxes(1, 2))
-        steps, dsteps = gates.transpose(2, 0, 1, 3), dgates.swapaxes(1, 2)
-        dpre, ending = dgates.reshape(T, NH, G * D, B)[:, :, -rows:], set(ends.tolist())
-        columns, last = (array.reshape(len(d), NH, D, B) for array in (d, dlast))
-        memory = states[:, 1:].swapaxes(0, 1)
-        before, after = memory[:, :-1], memory[:, 1:]
+        (T, N, G, U), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
+        RT, ending = np.ascontiguousarray(R.swapaxes(1, 2)), set(ends.tolist())
+        dpre = dgates.reshape(T, NH, G * D, B)[:, :, -rows:]
+        columns, last = (array.reshape(NH, S, D, B) for array in (d, dlast))
+        gates, states = (array.transpose(2, 0, 1, 3) for array in (gates, states))
+        before, after, units = states[1:, :-1], states[1:, 1:], units.swapaxes(0, 1)
+        d, dgates = d.swapaxes(0, 1), dgates.swapaxes(1, 2)
         for part in reversed(spread(T, T * N * U // BLOCK)):
-            factors = self.derivatives(steps[:, part], before[:, part], after[:, part], units)
+            factors = self.derivatives(gates[:, part], before[:, part], after[:, part], units)
             for t in reversed(range(part.start, part.stop)):
                 if t + 1 in ending:
                     columns[..., t + 1 == ends] = last[..., t + 1 == ends]
                 d[0] += dy[t]  # [rec.2]
-                found = self.step_backward(d, [array[t - part.start] for array in factors])
-                for array, new in zip([*dsteps[t], *d[1:]], found, strict=True):
+                gradients = self.step_backward(d, [array[t - part.start] for array in factors])
+                for array, new in zip([*dgates[t], *d[1:]], gradients, strict=True):
                     array[...] = new
-                np.matmul(RT, dpre[t], out=columns[0])  # [rec.3]
+                np.matmul(RT, dpre[t], out=columns[:, 0])  # [rec.3]
 
     def checked_forward(
         self, Wx: Array, R: Array, state: Any, lengths: Any
@@ -372,11 +377,3 @@ def oriented(R: Array, r: int, backward: bool) -> Array:
     small = R[0].size * r <= SMALL
     transposed = not small if backward else small
     return np.ascontiguousarray(R.swapaxes(1, 2)) if transposed else R
-
-
-def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable[..., Any]:
-    """Return a kernel with the code of ``source`` and with these global names replaced."""
-    made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
-    made.__qualname__ = f"{source.__name__} of {step.__module__}"
-    made.__module__ = step.__module__  # the compiled code depends on its source
-    return kernel(made)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import EPS, mLSTMCell, mLSTMState
-from numpy_xlstm.kernels.mlstm import form as forms
+from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
-from numpy_xlstm.kernels.mlstm.shared import Cache
+from numpy_xlstm.kernels.mlstm.forms import Cache
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 from numpy_xlstm.module import Grads

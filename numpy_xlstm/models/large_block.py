@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
-from numpy_xlstm.kernels.mlstm import form
+from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     GatedFeedForward,
@@ -106,7 +106,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
             pre, capped = apply_cap(pre, config.gate_soft_cap)
         i, f = np.split(pre, 2, axis=-1)
         eps, size = float(config.eps), config.chunk_size
-        h, state, memory = form.forward(  # [large.2]
+        h, state, memory = forms.forward(  # [large.2]
             q, k, v, i, f, state, lengths=options.lengths, eps=eps, chunk_size=size
         )
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
@@ -123,7 +123,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
-        *dqkv, di, df, before = form.backward(dh, cache.mlstm, dstate)
+        *dqkv, di, df, before = forms.backward(dh, cache.mlstm, dstate)
         dpre = np.concatenate((di, df), axis=-1)
         if cache.capped is not None:
             dpre = apply_cap_backward(dpre, cache.capped)  # [large.7]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
-from numpy_xlstm.kernels import gate
-from numpy_xlstm.kernels.mlstm import form
+from numpy_xlstm.kernels import silu
+from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
@@ -147,9 +147,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         qkv = np.concatenate((q, k, v), axis=-1)
         pre, gates = self.gates.compute(qkv)  # [mblock.4]
         (q, k, v), (i, f) = np.split(qkv, 3, axis=-1), np.split(pre, 2, axis=-1)
-        h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
+        h, memory_state, memory = forms.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        y, *gated = gate.forward(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
+        y, *gated = silu.gate(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
         (y, down), dropped = self.proj_down.compute(y), None  # [mblock.7]
         if options.rng is not None:
             y, dropped = self.drop.compute(y, options.rng)
@@ -164,9 +164,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         if cache.dropped is not None:
             dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz, dread, dskip = gate.backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
+        dz, dread, dskip = silu.gate_backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
-        dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
+        dq, dk, dv, di, df, before = forms.backward(dh, cache.memory, dstate.mlstm)
         dpre = np.concatenate((di, df), axis=-1)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)  # [mblock.11]
         for d, more in zip((dq, dk, dv), np.split(from_gates, 3, axis=-1), strict=True):
@@ -175,7 +175,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
         from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
         skip = self.params["learnable_skip"]
-        dconvolved = gate.backward_active(dread, skip, from_q, from_k, *cache.active)  # [mblock.13]
+        dconvolved = silu.gate_backward_active(
+            dread, skip, from_q, from_k, *cache.active
+        )  # [mblock.13]
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
         from_v += from_conv  # [mblock.14]
         dboth = np.concatenate((from_v, dz), axis=-1)

@@ -413,7 +413,7 @@ def test_two_processes_compile_a_kernel_once(tmp_path: Path) -> None:
 
 LOOPS = {
     **dict.fromkeys(("lstm", "slstm", "gru", "elman", "peephole"), "CELL.loop"),
-    **dict.fromkeys(("norms", "silu", "gate", "conv", "adamw"), "loop"),
+    **dict.fromkeys(("norms", "silu", "conv", "adamw"), "loop"),
     "mlstm.chunkwise": "through_chunks",
     "mlstm.recurrent": "through_steps",
     "mlstm.step": "heads_step",
@@ -427,7 +427,7 @@ LOOPS = {
     [
         *((f"{name}.py", {name}) for name in ("lstm", "gru", "elman", "peephole", "slstm")),
         ("scan.py", {"lstm", "slstm", "gru", "elman", "peephole"}),
-        ("silu.py", {"silu", "gate"}),
+        ("silu.py", {"silu"}),
         ("matrices.py", {"mlstm.chunkwise"}),
         ("step.py", {"mlstm.step", "mlstm.recurrent"}),
         ("norms.py", {"norms"}),

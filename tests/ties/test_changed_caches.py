@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
-from numpy_xlstm.kernels import conv, gate, norms, scan, silu
-from numpy_xlstm.kernels.mlstm import shared
+from numpy_xlstm.kernels import conv, norms, parts, scan, silu
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, put_together
 from tests.ties.test_padding import LENGTHS, subjects
@@ -79,7 +78,7 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
         for array in changes(entry(cache, path))
     ]
     compiled = [outcome(subject.backward, dy, case) for case in cases]
-    for module in (scan, shared):
+    for module in (scan, parts):
         monkeypatch.setattr(module, "compiled", lambda dtype: False)
     for fast, case in zip(compiled, cases, strict=True):
         slow = outcome(subject.backward, dy, case)
@@ -92,10 +91,10 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
 PAIRS: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "norm": (lambda x: norms.normalise(x, 1e-3, True), norms.normalise_backward, (True,)),
     "silu": (silu.forward, silu.backward, ()),
-    "gate": (lambda x: (x, *gate.forward(x, x, x[0, 0], x)[1:]), gate.backward, ()),
+    "gate": (lambda x: (x, *silu.gate(x, x, x[0, 0], x)[1:]), silu.gate_backward, ()),
     "active": (
         lambda x: (x, x),
-        lambda dy, a, s: gate.backward_active(dy, dy[0, 0], dy, dy, a, s),
+        lambda dy, a, s: silu.gate_backward_active(dy, dy[0, 0], dy, dy, a, s),
         (),
     ),
     "conv": (

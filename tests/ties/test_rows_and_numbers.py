@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numpy_xlstm.kernels import conv, functions, gate, norms, silu
+from numpy_xlstm.kernels import conv, functions, norms, silu
 from numpy_xlstm.kernels.parts import for_loops
 from numpy_xlstm.numerics import Array
 
@@ -22,7 +22,7 @@ def both(function: Any, *args: Any) -> Any:
         pytest.skip("needs numba")
     found = function(*args)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (norms, silu, gate, conv):
+        for module in (norms, silu, conv):
             patch.setattr(module, "compiled", lambda dtype: False)
         return found, function(*args)
 
@@ -91,19 +91,19 @@ def assert_near(found: Array, expected: Array, terms: Array | float) -> None:
 def test_memories_are_gated_alike(B: int, T: int, D: int, dtype: Any, seed: int) -> None:
     normed, a, z, dy, s = drawn((B, T, D), dtype, seed, 5)
     (skip,) = drawn((D,), dtype, seed + 1, 1)
-    found, expected = both(gate.forward, normed, a, skip, z)
+    found, expected = both(silu.gate, normed, a, skip, z)
     bound = abs(normed) + abs(skip * a)
     for y, exact, terms in zip(
         found, expected, (bound * (1 + abs(z)), bound, abs(z) + 1, 1.0), strict=True
     ):
         assert_near(y, exact, terms)
     kept = dy, a, *found[1:]
-    (dz, dread, dskip), expected = both(gate.backward, *kept)
+    (dz, dread, dskip), expected = both(silu.gate_backward, *kept)
     slope = 1 + abs(found[2])
     assert_near(dz, expected[0], abs(dy * found[1]) * slope)
     assert_near(dread, expected[1], abs(dread))
     assert_near(dskip, expected[2], abs(dread * a).sum(axis=(0, 1)) * (1 + B * T))
-    dc, expected = both(gate.backward_active, dread, skip, dy, z, a, s)
+    dc, expected = both(silu.gate_backward_active, dread, skip, dy, z, a, s)
     terms = abs(dread * skip) + abs(dy) + abs(z)
     assert_near(dc, expected, terms * (abs(s) + abs(a) * (1 + abs(s))))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.conformance.subjects import Arrays, Options, part
-from numpy_xlstm.kernels.mlstm import chunkwise
+from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.trees import leaves
 
 SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise", "mlstm.parallel", "mlstmsig.parallel")
@@ -24,8 +24,8 @@ def run_kernel(options: Options, inputs: Arrays) -> Arrays:
     q, k, v, i, f = (inputs[name] for name in "qkvif")
     known.setdefault("chunk_size", max(1, q.shape[2]))
     lengths = inputs.get("lengths")
-    h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
-    *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
+    h, final, cache = mlstm.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
+    *found, dstate0 = mlstm.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
 

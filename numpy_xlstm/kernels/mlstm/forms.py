@@ -1,4 +1,6 @@
-"""Parts common to all forms of mLSTM: gates, stabiliser, denominator, padding and validation.
+"""mLSTM in any form: gates, stabiliser, denominator and padding, which all forms have in common.
+
+Layers and models call :func:`forward` and :func:`backward`, which do not validate.
 
 n is stored as an additional column of C, whose v is 1. So q·n is an additional entry of Cᵀq. First
 the gates are stabilised: i′ = i e^(−m), and f′ = f e^(m₋ − m). The remaining computation is ::
@@ -25,30 +27,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
-from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
-from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
-from numpy_xlstm.kernels.parts import (
-    WORTH_THREADS,
-    check_residual,
-    for_each_part,
-    for_loops,
-    padding,
-)
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_choice,
-    check_eps,
-    check_lengths,
-    dot,
-    own_error_state,
-)
+from numpy_xlstm.cells.gates import log_gate, log_gate_slope, root
+from numpy_xlstm.cells.mlstm import EPS, mLSTMState
+from numpy_xlstm.errors import CacheError
+from numpy_xlstm.kernels.functions import kernel, maximum, where
+from numpy_xlstm.kernels.headwise import join_heads, split_heads
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
+from numpy_xlstm.kernels.mlstm.recurrent import steps
+from numpy_xlstm.kernels.parts import check_residual, for_loops, over_heads, padding
+from numpy_xlstm.numerics import Array, dot
 from numpy_xlstm.numerics.activations import clip, modulus
-from numpy_xlstm.numerics.threads import num_threads, spread
-from numpy_xlstm.trees import zeros_like
-from numpy_xlstm.validation import check_cache, check_like
+
+FORMS = ("auto", "recurrent", "parallel", "chunkwise")
+"""Values of the option ``form`` of a layer."""
+
+NARROW = 2**14
+"""Largest DK·DV for which two steps are faster in the recurrent form than in a chunk."""
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
@@ -70,10 +64,52 @@ class Cache(NamedTuple):
     form: Any
 
 
-def run(
-    form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
+def forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    i: Array,
+    f: Array,
+    state: mLSTMState,
+    *,
+    form: str = "auto",
+    lengths: Array | None = None,
+    chunk_size: int = CHUNK_SIZE,
+    eps: float = EPS,
+    forget_gate: str = "sigmoid",
+    input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run an mLSTM over q, k, v, i and f in a form, without validation."""
+    """Run an mLSTM over q, k, v (B, T, NH·n) and i, f (B, T, NH); h has the shape of v.
+
+    The other arguments are as in :func:`mlstm_chunkwise`.
+    """
+    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
+    i, f = i.swapaxes(1, 2), f.swapaxes(1, 2)
+    T, DK, DV = *q.shape[2:], v.shape[-1]
+    if form == "auto":
+        short = T < 2 or (T == 2 and DK * DV <= NARROW)
+        form = "recurrent" if short else "chunkwise"
+    options = eps, forget_gate, input_gate
+    h, state, cache = run(form, (q, k, v, i, f), state, lengths, options, chunk_size)
+    return join_heads(h), state, cache
+
+
+def backward(dh: Array, cache: Cache, dstate: mLSTMState) -> Gradients:
+    """Return the gradients of q, k, v, i, f and of the first state, in their shapes."""
+    dq, dk, dv, di, df, dstate0 = run_backward(split_heads(dh, cache.q.shape[1]), cache, dstate)
+    dq, dk, dv = (join_heads(array) for array in (dq, dk, dv))
+    return dq, dk, dv, di.swapaxes(1, 2), df.swapaxes(1, 2), dstate0
+
+
+def run(
+    form: str,
+    arrays: Arrays,
+    state: Any,
+    lengths: Any,
+    options: tuple[Any, ...],
+    chunk_size: int = CHUNK_SIZE,
+) -> tuple[Array, mLSTMState, Cache]:
+    """Run an mLSTM over q, k, v (B, NH, T, n) and i, f (B, NH, T) in a form."""
     q, k, v, i, f = arrays
     _, NH, T, DK = k.shape
     C, n, m = each_part(joined, state)
@@ -95,7 +131,9 @@ def run(
         C = with_column(C, n)
         log_i, log_f, ms, past = stabilise(log_i, log_f, m)
         ms = ms.astype(q.dtype)
-    h, C_after, cache = form(q, k, v, log_i, log_f, C)
+    size = 0 if form == "parallel" else chunk_size
+    compute = steps if form == "recurrent" else partial(chunks, chunk_size=size)
+    h, C_after, cache = compute(q, k, v, log_i, log_f, C)
     after = mLSTMState(C_after, None, None)
     if n is not None:
         qn = h[..., -1].copy()
@@ -110,7 +148,7 @@ def run(
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
-    """Compute gradients in the form of the forward, without validation."""
+    """Compute gradients in the form of the forward."""
     check_residuals(cache, dh)
     *arrays, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
     NH, (h, q, i, f) = dh.shape[1], (joined(array) for array in arrays)
@@ -227,63 +265,8 @@ def back_through_stabilisers(n: Any, own: Any, past: Any, by_m: Any, dm: Any) ->
         dm[n] = where(past[n, t], by_m[n, t], own[n, t])  # [stab.9] [stab.10]
 
 
-def over_heads(loop: Any, size: int, *arrays: Any) -> None:
-    """Run a kernel on each of N heads if it is compiled, otherwise on slices of them."""
-    N = len(arrays[0])
-    if compiled(arrays[0].dtype):
-        for_each_part(loop, range(N), size, *arrays)
-    else:
-        slices = spread(N, num_threads() if size >= WORTH_THREADS else 1)
-        for_each_part(loop.__wrapped__, slices, size, *arrays)
-
-
 def with_column(matrix: Array, column: Array | int) -> Array:
     """Return a matrix (…, N) with an additional column (…), in C-order."""
     wide = np.empty((*matrix.shape[:-1], matrix.shape[-1] + 1), matrix.dtype)
     wide[..., :-1], wide[..., -1] = matrix, column
     return wide
-
-
-def inner_product(a: Array, b: Array) -> Array:
-    """Return the sum of products of two matrices, for each head of each row."""
-    product: Array = dot(a.reshape(len(a), -1), b.reshape(len(b), -1))[..., 0]
-    return product
-
-
-@own_error_state
-def checked_run(
-    form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
-) -> tuple[Array, mLSTMState, Cache]:
-    """Validate the arguments and run a form."""
-    q, k, v, i, f = arrays
-    check_eps(options[0])
-    check_choice("forget_gate", options[1], KINDS)
-    check_choice("input_gate", options[2], KINDS)
-    B, NH, T, DK = check_array("q", q, ("batch", "heads", "time", "DK")).shape
-    check_array("k", k, (B, NH, T, DK), q.dtype)
-    check_array("v", v, (B, NH, T, "DV"), q.dtype)
-    check_array("i", i, (B, NH, T), q.dtype)
-    check_array("f", f, (B, NH, T), q.dtype)
-    if 0 in (B, NH, DK, v.shape[-1]):
-        raise ShapeError(
-            f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
-        )
-    empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options[2])
-    state = empty if state is None else check_like("state", state, empty)
-    lengths = None if lengths is None else check_lengths(lengths, B, T)
-    return run(form, arrays, state, lengths, options)
-
-
-@own_error_state
-def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradients:
-    """Validate the cache, which must be of ``kind``, and the cotangents; compute gradients."""
-    check_cache(cache, Cache)
-    check_cache(cache.form, kind)
-    q, h = np.shape(cache.q), np.shape(cache.h)
-    if len(h) != 4 or len(q) != 4 or q[:3] != h[:3] or 0 in (*q[:2], q[3]):
-        raise CacheError("cache: expected the arrays that this forward returned; got others")
-    check_array("dh", dh, cache.h.shape, cache.h.dtype)
-    shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
-    empty = empty_memory(shape, dh.dtype, cache.options[2])
-    dstate = zeros_like(empty) if dstate is None else check_like("dstate", dstate, empty)
-    return run_backward(dh, cache, dstate)
