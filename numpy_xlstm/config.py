@@ -75,9 +75,10 @@ class Config:
         if needed := [name for name in required if name not in given]:
             raise OptionError(f"{here}: expected {', '.join(needed)} too; got {given!s:.80}")
         known = {name: value for name, value in given.items() if name in fields}
-        own, before = _hints(cls), place and f"{place}."
+        own: Any = cls  # hashable
+        hints, before = _hints(own), place and f"{place}."
         for name, value in known.items():
-            for kind in _alternatives(own[name]):
+            for kind in _alternatives(hints[name]):
                 if hasattr(kind, "from_dict") and isinstance(value, Mapping):
                     known[name] = kind.from_dict(value, place=before + name)
         try:

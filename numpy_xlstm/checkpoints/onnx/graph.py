@@ -146,10 +146,10 @@ class Graph:
         slices = [self.new("slice") for _ in (*states, *sequences)]
         after, ys = body(slices[:S], slices[S:])
         outputs = [x("Identity") for x in (*after, *ys)]
-        infos = ([self.info(x.name) for x in xs] for xs in (slices, outputs))
-        graph = helper.make_graph(self.nodes, self.new("body").name, *infos)
+        inputs, results = ([self.info(x.name) for x in xs] for xs in (slices, outputs))
+        graph = helper.make_graph(self.nodes, self.new("body").name, inputs, results)
         self.nodes = outer
         given = [*states, *(x.transpose(2, 0, 1, 3, 4) for x in sequences)]
         options = {"body": graph, "num_scan_inputs": len(sequences)}
-        results = self.several("Scan", len(outputs), *given, **options)
-        return results[:S], [y.transpose(1, 2, 0, 3, 4) for y in results[S:]]
+        outputs = self.several("Scan", len(outputs), *given, **options)
+        return outputs[:S], [y.transpose(1, 2, 0, 3, 4) for y in outputs[S:]]
