@@ -78,6 +78,7 @@ def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float
     torch, vanilla, pointwise = _modules(function)
     cell, xs, state, _ = build(CUSTOM_CELLS[function], B, T, D, H, seed=seed)
     layer, gates = SequenceLayer(cell), len(cell.params["b"]) // H
+    layer.unrolled = True
 
     def theirs(x: Any, *tensors: Any) -> list[Any]:
         weights, h = dict(zip(cell.params, tensors, strict=False)), tensors[-1]
