@@ -19,22 +19,13 @@ DEFINED = Counter(place.tag for place in places(DEFINITION, PAGES))
 CITED = Counter(place.tag for place in places(CITATION, SOURCES))
 CELLS = sorted(Path(lstm.__file__).parent.glob("*.py"))
 CITING = [path for path in CELLS if re.search(rf"\[{TAG}\]", path.read_text("utf-8"))]
+assert {"gates", "lstm", "slstm", "mlstm"} <= {path.stem for path in CITING}
 
 
-def test_there_are_tags() -> None:
+def test_every_tag_is_defined_once_and_cited() -> None:
     assert len(DEFINED) > 60
     assert {"rec.1", "lstm.6", "slstm.10", "mlstm.13", "stab.8", "mblock.14"} <= DEFINED.keys()
-
-
-def test_every_cited_tag_is_defined() -> None:
-    assert not CITED.keys() - DEFINED.keys()
-
-
-def test_every_defined_tag_is_cited() -> None:
-    assert not DEFINED.keys() - CITED.keys()
-
-
-def test_no_tag_is_defined_twice() -> None:
+    assert CITED.keys() == DEFINED.keys()
     assert [tag for tag, times in DEFINED.items() if times > 1] == []
 
 
@@ -145,10 +136,6 @@ EQUATIONS = _equations()
 @pytest.mark.parametrize("path", CITING, ids=lambda path: path.stem)
 def test_a_line_assigns_the_left_hand_side_of_its_equation(path: Path) -> None:
     assert _misplaced(path.read_text("utf-8")) == []
-
-
-def test_there_are_lines() -> None:
-    assert {"gates", "lstm", "slstm", "mlstm"} <= {path.stem for path in CITING}
 
 
 @pytest.mark.parametrize("path", CITING, ids=lambda path: path.stem)
