@@ -255,7 +255,7 @@ def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
     return replace(case, content=content)
 
 
-def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
+def read_tensors(path: Path) -> tuple[Arrays, Mapping[str, str]]:
     """Read the tensors and the metadata of a file."""
     found = open_tensors(path)
     check_memory(path.name, found.arrays.values())

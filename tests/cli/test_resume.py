@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 

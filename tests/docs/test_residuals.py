@@ -50,8 +50,10 @@ EVERY_SIZE = pytest.mark.parametrize("s", SIZES, ids=str)
 
 
 def large(s: Sizes, mode: Any = "single") -> xLSTMLargeBlock:
-    sizes = {"embedding_dim": s.D, "num_heads": s.NH, "num_blocks": 1, "vocab_size": 2}
-    return xLSTMLargeBlock(xLSTMLargeConfig(**sizes, weight_mode=mode), dtype=F32)
+    config = xLSTMLargeConfig(
+        embedding_dim=s.D, num_heads=s.NH, num_blocks=1, vocab_size=2, weight_mode=mode
+    )
+    return xLSTMLargeBlock(config, dtype=F32)
 
 
 def mlstm(s: Sizes) -> mLSTMBlockConfig:

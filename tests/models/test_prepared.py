@@ -49,11 +49,17 @@ def by_the_model(model: Any, tokens: Array, state: Any) -> dict[str, Array]:
 
 WIDE = {"qkv_proj_blocksize": 32, "num_heads": 4, "proj_factor": 2.0}
 ACT_FNS = ("gelu_tanh", "swish", "relu", "relu^2", "sigmoid", "selu")
+
+
+def with_act_fn(act_fn: str) -> Any:
+    return make(lm_config(slstm_block=slstm_block(ffn={"act_fn": act_fn})))
+
+
 VARIANTS: dict[str, Callable[[], Any]] = {
     "blocks that are not joined": lambda: make(
         lm_config(embedding_dim=32, mlstm_block=mlstm_block(**WIDE), bias=True)
     ),
-    **{f: lambda f=f: make(lm_config(slstm_block=slstm_block(ffn={"act_fn": f}))) for f in ACT_FNS},
+    **{f: partial(with_act_fn, f) for f in ACT_FNS},
 }
 NAMES = pytest.mark.parametrize("name", [*CONFIGS, *CELLS])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numpy_xlstm import with_weight_mode, xLSTMLargeConfig
+from numpy_xlstm import with_weight_mode, xLSTMLarge, xLSTMLargeConfig
 from tests.models.build import (
     B,
     T,
@@ -46,6 +46,7 @@ def test_the_size_of_the_7b_model() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_both_layouts_are_one_model(bias: bool) -> None:
     single = make(large_config(use_bias=bias))
+    assert isinstance(single, xLSTMLarge)
     fused = with_weight_mode(single, "fused")
     assert fused.num_parameters == single.num_parameters
     expected, got = (model.forward(draw_tokens()) for model in (single, fused))

@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-5, "weigh
 MAX_NORM = 0.8
 
 
-class TorchLSTM(torch.nn.Module):  # type: ignore[misc, name-defined]
+class TorchLSTM(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     """Embedding, LSTM and head under our names."""
 
     def __init__(self, V: int, D: int, H: int) -> None:
