@@ -9,24 +9,16 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
-from numpy_xlstm.gradcheck.point import NOT_ANALYTIC, Point
+from numpy_xlstm.gradcheck.hints import coincidences, suspicion
+from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.report import Report, Row
 from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole, own_error_state
 
-SUSPECT = (
-    "differences agree where the complex step does not: is the forward analytic as written? "
-    f"{NOT_ANALYTIC} are not; branch on the real part, and write a square as x * x"
-)
 ONLY_HERE = (
     "the backward is right at your parameters and wrong near them: does it forget a factor that is "
     "1 there, or rely on symmetry?"
 )
-PARAMS_UNREAD = (
-    "the forward gives the same outputs with other parameters: does it read them from self.params? "
-    "if not, define with_params(params), which returns the same layer over other arrays"
-)
-
 FEW = 2
 """Number of directions at other parameters. A mistake shows in almost every direction."""
 
@@ -127,6 +119,7 @@ def gradcheck(
 
     problem = Problem(target, inputs)
     rows = check(problem)
+    notes += coincidences(problem.inputs)
     broken = any(row.method == "contract" for row in rows)
     vacuous = any(row.status == "vacuous" for row in rows)
     if not broken and (problem.state == "none" or (problem.state == "given" and vacuous)):
@@ -134,7 +127,7 @@ def gradcheck(
         rows += check(problem)
     if "adjoint" in methods and problem.has_params and not _failing(rows):
         rows += _at_other_params(problem, generator, check, notes)
-    return Report(tuple(rows), seed, tuple(dict.fromkeys(notes)))
+    return Report(tuple(rows), seed, tuple(dict.fromkeys(filter(None, notes))))
 
 
 def _seed(rng: np.random.Generator | int | None) -> int:
@@ -189,18 +182,8 @@ def _rows(point: Point, methods: Sequence[str], rtol: float | None, notes: list[
                 raise
             notes.append(f"no differences: the forward refuses points near this one: {error}")
     notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
-    if _failing(rows) and point.problem.ignores_params():
-        notes.append(PARAMS_UNREAD)
-    elif _only_complex_fails(rows):
-        notes.append(SUSPECT)
+    notes.append(suspicion(point, rows))
     return rows
-
-
-def _only_complex_fails(rows: Sequence[Row]) -> bool:
-    """Return whether differences agree with the backward wherever the complex step does not."""
-    failed = {m: {r.tensor for r in rows if (r.method, r.status) == (m, "FAIL")} for m in METHODS}
-    compared = {row.tensor for row in rows if row.method == "difference"}
-    return bool(failed["complex"]) and failed["complex"] <= compared - failed["difference"]
 
 
 def _check_options(

@@ -30,7 +30,7 @@ class Point:
         self.gradients = copies(problem.backward(self.cotangents))
         precise = np.longdouble if problem.dtype == np.longdouble else np.float64
         self.tensors: Arrays = {n: array.astype(precise) for n, array in problem.tensors.items()}
-        size_of_terms = np.abs(self._paired(problem.outputs)).sum()
+        size_of_terms = np.abs(self.paired(problem.outputs)).sum()
         self.rounding = float(4 * np.finfo(precise).eps * size_of_terms)
         self.why_no_complex = self._why_no_complex()
 
@@ -60,7 +60,7 @@ class Point:
             if isinstance(step, complex):
                 tensors = {name: array.astype(dtype) for name, array in tensors.items()}
             with np.errstate(all="ignore"):
-                return complex(self._paired(self.problem.evaluate(tensors)).sum())
+                return complex(self.paired(self.problem.evaluate(tensors)).sum())
 
         return f
 
@@ -83,7 +83,7 @@ class Point:
             unit[index] = 1
             yield index, unit
 
-    def _paired(self, outputs: Arrays) -> Array:
+    def paired(self, outputs: Arrays) -> Array:
         """Return the terms cotangent × output, with 0 for outputs of −inf."""
         pairs = [(c, outputs[name]) for name, c in self.cotangents.items()]
         return np.concatenate([(c * np.where(c == 0, 0, output)).ravel() for c, output in pairs])

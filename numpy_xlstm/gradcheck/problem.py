@@ -36,9 +36,10 @@ class Problem:
     The arguments and results of a forward are not modified before its backward.
 
     ``tensors`` are all parameters, inputs and states with a gradient. A parameter with the same
-    name ``q`` as an input is called ``params.q``. ``outputs`` are the results of the forward
-    without the cache; ``state`` is as in a row of the report; ``places`` describe the entries of
-    tensors; ``changes`` lists the arrays that forward or backward have written to.
+    name ``q`` as an input is called ``params.q``. ``inputs`` are copies of all arguments;
+    ``outputs`` are the results of the forward without the cache; ``state`` is as in a row of the
+    report; ``places`` describe the entries of tensors; ``changes`` lists the arrays that forward or
+    backward have written to.
     """
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
@@ -49,7 +50,7 @@ class Problem:
         params = named_params(target)
         self._labels = {name: f"params.{name}" if name in given else name for name in params}
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
-        self.has_params = bool(params)
+        self.has_params, self.inputs = bool(params), copies(given)
         self.tensors = checked_tensors(self._point)
         self.dtype = next(iter(self.tensors.values())).dtype
         pattern = getattr(target, "tensor_axes", {}).get

@@ -170,3 +170,49 @@ def test_an_empty_state_hides_no_mistake_of_this_kind() -> None:
     assert not report.notes
     moved = [row.state for row in report.rows if row.note == "at other parameters"]
     assert moved == ["returned"] * 2
+
+
+def gather(table: Array, ids: Array) -> Any:
+    return table[ids], (table, ids)
+
+
+def overwriting(dy: Array, cache: Any) -> Any:
+    table, ids = cache
+    dtable = np.zeros_like(table)
+    dtable[ids] = dy
+    return dtable, None
+
+
+def test_ids_that_never_repeat_are_said_to_hide_something() -> None:
+    warning = "ids has no repeated number"
+    report = gradcheck((gather, overwriting), X, np.array([2, 0, 3]), rng=0)
+    assert report.passed
+    assert any(note.startswith(warning) for note in report.notes), str(report)
+    again = gradcheck((gather, overwriting), X, np.array([2, 0, 2]), rng=0)
+    assert {row.tensor for row in again.failures} >= {"table"}
+    assert warning not in "\n".join(again.notes)
+    assert warning not in "\n".join(gradcheck((gather, overwriting), X, np.array([2])).notes)
+
+
+def multiply(x: Array, w: Array) -> Any:
+    return x @ w if w.ndim > 1 else x * w, (x, w)
+
+
+@pytest.mark.parametrize(
+    ("w", "said"),
+    [
+        (np.ones(5), "w is 1 everywhere: a backward that forgets to multiply by it is not"),
+        (SYMMETRIC, "w is symmetric: a backward that forgets to transpose or to flip it is"),
+        (np.array([1.0, 2, 3, 2, 1]), "w is symmetric: "),
+    ],
+)
+def test_inputs_that_hide_something_are_said_to(w: Array, said: str) -> None:
+    """Inputs stay as they are: some are masks, targets or probabilities."""
+
+    def backward(dy: Array, cache: Any) -> Any:
+        x, w = cache
+        return (dy @ w.T, x.T @ dy) if w.ndim > 1 else (dy * w, (dy * x).sum(0))
+
+    notes = gradcheck((multiply, backward), X, w, rng=0).notes
+    assert any(note.startswith(said) for note in notes), notes
+    assert not gradcheck((multiply, backward), X, RNG.standard_normal(w.shape), rng=0).notes

@@ -7,11 +7,94 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import gradcheck
+from numpy_xlstm.gradcheck import Report
 from numpy_xlstm.numerics import Array
 
 RNG = np.random.default_rng(0)
 X, W = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 2))
 ANALYTIC = "is the forward analytic as written?"
+
+
+def _narrow(a: Array, dtype: Any = np.float32) -> Array:
+    """Convert an array to float32 or complex64."""
+    return a.astype(np.result_type(dtype, np.complex64) if a.dtype.kind == "c" else dtype)
+
+
+class Narrow:
+    """y = tanh(x W), where some of it is rounded to float32 on the way."""
+
+    def __init__(self, where: str, dtype: Any = np.float64, real: bool = False) -> None:
+        self.params = {"W": W.astype(dtype)}
+        self.where, self.real = where, real
+
+    def forward(self, x: Array) -> Any:
+        W = self.params["W"]
+        dtype = np.result_type(x, W)
+        if self.real and dtype.kind == "c":
+            raise TypeError("expected real numbers")
+        x = _narrow(x).astype(dtype) if self.where == "x" else x
+        W = _narrow(W).astype(dtype) if self.where == "W" else W
+        h = _narrow(x @ W) if self.where == "x, W" else x @ W
+        y = np.tanh(h).astype(dtype)
+        return y, (x, y)
+
+    def backward(self, dy: Array, cache: Any) -> Any:
+        x, y = cache
+        dh = dy * (1 - y**2)
+        return dh @ self.params["W"].T, {"W": x.T @ dh}
+
+
+def _rounded(report: Report) -> str:
+    """Return the tensors that the report calls rounded."""
+    found = [note for note in report.notes if "to float32 or a narrower dtype" in note]
+    return found[0].removeprefix("the forward rounds ").split(" to ")[0].replace("W, x", "x, W")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("where", "real"), [("x", False), ("W", False), ("x, W", False), ("x, W", True)]
+)
+def test_float32_inside_is_named(where: str, dtype: Any, real: bool) -> None:
+    report = gradcheck(Narrow(where, dtype, real), X.astype(dtype), rng=0)
+    assert not report.passed
+    assert _rounded(report) == where, str(report)
+    assert ANALYTIC not in str(report)
+
+
+def test_float32_inside_is_named_where_no_difference_can_tell() -> None:
+    def forward(x: Array) -> Any:
+        if x.dtype.kind == "c":
+            raise TypeError("expected real numbers")
+        return np.tanh(_narrow(x)).astype(float), x
+
+    statuses = set()
+    for seed in range(40):
+        x = np.random.default_rng(seed).standard_normal(100)
+        report = gradcheck((forward, lambda dy, x: dy / np.cosh(x) ** 2), x, rng=seed)
+        statuses.add(report.rows[0].status)
+        assert _rounded(report) == "x", str(report)
+        assert not report.passed
+    assert statuses == {"FAIL", "kink"}
+
+
+def test_nothing_is_called_rounded_that_is_not() -> None:
+    class Wrong(Narrow):
+        def backward(self, dy: Array, cache: Any) -> Any:
+            dx, grads = super().backward(dy, cache)
+            return 1.5 * dx, grads
+
+    assert gradcheck(Narrow(""), X, rng=0).passed
+    for x in (X, 0 * X, 1e-12 * X):
+        report = gradcheck(Wrong(""), x, rng=0)
+        assert report.failures
+        assert "float32" not in str(report)
+
+
+def test_a_gradient_of_what_the_forward_ignores_is_not_called_rounded() -> None:
+    pair = (lambda a, z: (2 * z, None)), (lambda dy, cache: (dy, 2 * dy))
+    report = gradcheck(pair, X, X + 1, rng=0)
+    assert {row.tensor for row in report.failures} >= {"a"}
+    assert "float32" not in str(report)
 
 
 def test_a_forward_that_refuses_all_other_points_is_reported_all_the_same() -> None:
