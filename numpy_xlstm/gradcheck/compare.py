@@ -182,7 +182,9 @@ def _linearity(point: Point, rtol: float) -> Row:
     n = min(40, np.finfo(point.problem.dtype).maxexp // 4)
     for a, b, least in ((2.0, -3.0, 1.0), (2.0**n, 0.0, NEGLIGIBLE), (2.0**-n, 0.0, NEGLIGIBLE)):
         got = backward({name: a * c + b * other[name] for name, c in point.cotangents.items()})
-        right = {name: g + b / a * of_other[name] for name, g in point.gradients.items()}
+        right = dict(point.gradients)
+        if b:
+            right = {name: g + b / a * of_other[name] for name, g in right.items()}
         largest = max(float(np.abs(g).max(initial=0)) for g in right.values())
         wrong = []
         for name, expected in right.items():
