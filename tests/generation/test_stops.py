@@ -42,6 +42,11 @@ def test_exactly_what_may_become_a_stop_string_is_held_back(text: str, stop: lis
         assert given_out == text[: end - held]
 
 
+def test_of_several_the_one_that_ends_first() -> None:
+    assert run(["abcd", "bc"], ["xabcd"]) == run(["bc", "abcd"], ["xabcd"]) == (["xa", ""], True)
+    assert run(["bc", "abc"], ["xabc"]) == (["x", ""], True)
+
+
 def test_a_decoder_holds_back_and_stops_too() -> None:
     decoder = StreamDecoder(ByteTokenizer(), ["END", "€"])
     text = "aE€b".encode()
