@@ -63,8 +63,7 @@ def test_their_loader_takes_our_large(options: Any, max_shard_size: Any, tmp_pat
     assert_close_to_largest(grads, expected)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     built = large.xLSTMLarge(large.xLSTMLargeConfig(**config))  # as it is, any length, on a CPU
-    built.load_state_dict(safetensors.load_file(folder / "model.safetensors")) if (
-        max_shard_size is None
-    ) else None
+    if max_shard_size is None:
+        built.load_state_dict(safetensors.load_file(folder / "model.safetensors"))
     with torch.no_grad():
         assert built(torch.tensor(draw_tokens(5)))[0].shape == (B, 5, 7)

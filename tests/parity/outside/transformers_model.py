@@ -1,4 +1,4 @@
-"""transformers' xLSTM language model compared with xLSTMLarge, with the weights of either.
+"""transformers' xLSTM language model compared with xLSTMLarge.
 
 transformers runs the blocks of the package ``xlstm`` if it is installed, and its own code if not.
 Both are run here. They scale q and this package scales k, so that their C and n are √DK times
@@ -86,26 +86,17 @@ def their_model(own: bool, bias: bool, mode: str, dtype: str) -> Any:
     return model
 
 
-def pair(own: bool, bias: bool, mode: str, dtype: str, theirs_first: bool) -> tuple[Any, Any]:
-    """Make the same model twice, with weights copied from theirs to ours or from ours to theirs."""
+def pair(own: bool, bias: bool, mode: str, dtype: str) -> tuple[Any, Any]:
+    """Make the same model twice, with our weights copied into theirs."""
     torch, rng = _imported("torch"), np.random.default_rng(4)
-    theirs = their_model(own, bias, mode, dtype)
     ours = xLSTMLarge(xLSTMLargeConfig(**SIZES, **OURS, use_bias=bias), dtype=dtype, rng=rng)
-    named = dict(theirs.named_parameters())
-    if theirs_first:
-        for name, p in named.items():
-            p.data.copy_(torch.tensor(drawn(name, tuple(p.shape), rng)))
-        arrays = {our_name(name): p.detach().numpy() for name, p in named.items()}
-        if bias:  # theirs has no biases
-            arrays["backbone.out_norm.bias"] = np.zeros(128, dtype)
-        ours.load_state_dict(arrays)
-    else:
-        for name, array in ours.params.items():
-            array[...] = drawn(name, array.shape, rng)
-        if bias:
-            ours.params["backbone.out_norm.bias"][...] = 0
-        arrays = {name: torch.tensor(ours.state_dict()[our_name(name)]) for name in named}
-        theirs.load_state_dict(arrays)
+    for name, array in ours.params.items():
+        array[...] = drawn(name, array.shape, rng)
+    if bias:  # theirs has none there
+        ours.params["backbone.out_norm.bias"][...] = 0
+    theirs = their_model(own, bias, mode, dtype)
+    names = [name for name, _ in theirs.named_parameters()]
+    theirs.load_state_dict({name: torch.tensor(ours.params[our_name(name)]) for name in names})
     return ours, theirs
 
 
@@ -125,9 +116,9 @@ def _tokens(steps: int) -> Array:
     return np.random.default_rng(2).integers(0, V, (B, steps))
 
 
-def gradients(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
+def gradients(own: bool, bias: bool, dtype: str) -> float:
     """Logits and gradients of all parameters, over two chunks."""
-    ours, theirs = pair(own, bias, "train", dtype, theirs_first)
+    ours, theirs = pair(own, bias, "train", dtype)
     tokens, torch = _tokens(32), _imported("torch")
     out = theirs.backbone(torch.tensor(tokens), use_cache=False).last_hidden_state
     logits = code(own).soft_cap(theirs.lm_head(out), theirs.config.output_logit_soft_cap)
@@ -161,9 +152,9 @@ def beyond(grads: dict[str, Array], expected: dict[str, Array], true: dict[str, 
     return worst
 
 
-def steps(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
+def steps(own: bool, bias: bool, dtype: str) -> float:
     """Compare logits and states after a sequence shorter than a chunk, and after further steps."""
-    ours, theirs = pair(own, bias, "inference", dtype, theirs_first)
+    ours, theirs = pair(own, bias, "inference", dtype)
     tokens, memory, now, worst = _tokens(T), None, from_zero(ours), 0.0
     with _imported("torch").no_grad():
         for part in (tokens[:, :16], *np.split(tokens[:, 16:], T - 16, axis=1)):
@@ -176,11 +167,11 @@ def steps(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
 
 
 def model_cases(dtype: str) -> dict[str, Case]:
-    """Compare with both codes, with and without biases, and with weights copied both ways."""
-    cases: dict[str, Case] = {}
-    for run, own, bias, first in product(
-        (gradients, steps), (True, False), (False, True), (True, False)
-    ):
-        name = f"{run.__name__}-{'own' if own else 'xlstm'}-{'bias' if bias else 'plain'}-"
-        cases[name + ("in" if first else "out")] = partial(run, own, bias, dtype, first)
-    return cases
+    """Compare with both codes, with and without biases."""
+    cases = product((gradients, steps), (True, False), (False, True))
+    return {
+        f"{run.__name__}-{'own' if own else 'xlstm'}-{'bias' if bias else 'plain'}": partial(
+            run, own, bias, dtype
+        )
+        for run, own, bias in cases
+    }
