@@ -22,7 +22,7 @@ from numpy_xlstm import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
-from tests.models.build import CONFIGS, LARGE, large_config, lm_config, mlstm_block
+from tests.models.build import CONFIGS, LARGE, large_config, lm_config
 
 
 def official(module: str) -> Any:
@@ -197,34 +197,12 @@ def test_a_dump_of_an_official_large_configuration_is_read() -> None:
 # Values
 
 
-def test_a_child_may_repeat_what_the_stack_says() -> None:
-    shared: dict[str, Any] = {"bias": True, "dropout": 0.5, "context_length": 16}
-    child = mlstm_block(embedding_dim=8, **shared)
-    assert lm_config(mlstm_block=child, **shared).mlstm_block is child
-    assert child.mlstm.embedding_dim == 8
-
-
-def test_one_child_for_two_stacks() -> None:
-    """The official package modifies the child; this package does not."""
-    child = mlstm_block()
-    stacks = [lm_config(mlstm_block=child, embedding_dim=D, dropout=D / 100) for D in (8, 16)]
-    assert child == mlstm_block()
-    shapes = [xLSTMLMModel(c).params["token_embedding.weight"].shape[1] for c in stacks]
-    assert shapes == [8, 16]
-
-
 def test_numbers_of_numpy_and_tuples_are_taken_as_those_of_python() -> None:
     numbers: dict[str, Any] = {"vocab_size": np.int64(10), "dropout": np.float32(0.5)}
     config = lm_config(slstm_at=(np.int64(1),), **numbers)
     assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
     assert (config.vocab_size, config.dropout, config.slstm_at) == (10, 0.5, [1])
     assert lm_config(dropout=0).dropout == 0
-
-
-def test_to_dict_is_a_copy() -> None:
-    config = lm_config()
-    config.to_dict()["slstm_at"].append(2)
-    assert config.slstm_at == [1]
 
 
 def test_underscores_are_skipped_at_every_depth() -> None:

@@ -14,13 +14,9 @@ from tests.models.build import (
     CONFIGS,
     EVERY_MODEL,
     MAIN_MODELS,
-    B,
-    V,
     assert_same,
     build,
     draw_tokens,
-    lm_config,
-    make,
 )
 
 R, BIAS = "_recurrent_kernel_", "_bias_"
@@ -164,9 +160,3 @@ def test_other_float_dtypes_are_cast() -> None:
         assert array.dtype == np.float64
         np.testing.assert_array_equal(array, arrays[name].astype(np.float64))
     model.load_state_dict({name: array.tolist() for name, array in arrays.items()})
-
-
-def test_a_vocabulary_of_one_token() -> None:
-    model = make(lm_config(vocab_size=1))
-    assert model(np.zeros((B, 3), int))[0].shape == (B, 3, 1)
-    assert build("mixed")(draw_tokens())[0].shape == (B, 5, V)

@@ -185,25 +185,6 @@ def test_large_from_the_empty_state_differs_by_eps_only() -> None:
         assert_close({"logits": ours(tokens)[0]}, {"logits": expected}, tolerance)
 
 
-def test_large_forgets_a_little_in_a_padded_prefill() -> None:
-    """A prefill that is not a multiple of a chunk is padded, with a forget gate slightly below 1.
-
-    Each step of padding reduces their m by 1.4e-11. Their decode steps and ours have no padding.
-    """
-    ours, theirs = pair("large-single", mode="inference")
-    tokens, by_step = draw_tokens(33), None
-    with torch.no_grad():
-        expected, padded = theirs(torch.tensor(tokens))
-        for t in range(33):
-            _, by_step = theirs(torch.tensor(tokens[:, t : t + 1]), by_step)
-    logits, now = ours(tokens, from_zero(ours))
-    assert by_step is not None
-    assert_close({"logits": logits}, {"logits": expected.numpy()}, FORWARD)
-    assert_close(flat(now), flat(from_official_state(ours, by_step)), FORWARD)
-    lost = flat(now)["state.0.m"] - flat(from_official_state(ours, padded))["state.0.m"]
-    np.testing.assert_allclose(lost, 15 * np.log1p(np.exp(-25.0)), rtol=1e-3)
-
-
 def test_large_as_it_is_used_in_float32() -> None:
     """Compare with their defaults, float32 norms and states."""
     kernels = {
