@@ -1,14 +1,14 @@
 """Elman network: one step, forward and backward, as in ``docs/derivations/elman.md``."""
 
+from collections import namedtuple
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_batch_size, check_choice, own_error_state, tanh_slope
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics import Array, check_choice, own_error_state, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
 
 NONLINEARITIES = ("tanh", "relu")
@@ -21,12 +21,8 @@ class ElmanState(NamedTuple):
     h: Array  # hidden state, (B, H)
 
 
-class ElmanCache(NamedTuple):
-    """Residuals of one step."""
-
-    x: Array
-    state: ElmanState  # before the step
-    h_pre: Array  # h̃, (B, H)
+ElmanCache = namedtuple("ElmanCache", "x state h_pre")
+"""Residuals of one step: the input x, the state before the step, and h̃ (B, H)."""
 
 
 class ElmanCell(Module):
@@ -80,14 +76,12 @@ class ElmanCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        shapes, limit = {"W": (H, D), "R": (H, H), "b": (H,)}, H**-0.5
-        check_fits(shapes.values(), dtype, rng)
-        self.params = {n: rng.uniform(-limit, limit, s).astype(dtype) for n, s in shapes.items()}
+        shapes = {"W": (H, D), "R": (H, H), "b": (H,)}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> ElmanState:
         """Return the empty state: h = 0."""
-        shape = check_batch_size(batch_size), self.hidden_size
-        return ElmanState(np.zeros(shape, self.dtype))
+        return empty_state(ElmanState, batch_size, self.hidden_size, self.dtype)
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:

@@ -5,16 +5,27 @@ Derived in ``docs/derivations/recurrence.md`` and ``docs/derivations/stabiliser.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, ShapeError, StateError
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_choice, check_divides, check_plain, check_positive
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    check_choice,
+    check_divides,
+    check_plain,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+)
 from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
-from numpy_xlstm.numerics.arrays import checked_dtype, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
+
+State = TypeVar("State")
 
 GATES = ("i", "f", "z", "o")
 """Order of the rows of W, R and b."""
@@ -144,6 +155,26 @@ def check_memory(state: Any) -> None:
         raise StateError(f"state.n: expected numbers of at least 0; got {n[negative].real.min()}")
     if (alone := (n.real == 0) & (c.real != 0) & there).any():
         raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
+
+
+def drawn_uniformly(
+    shapes: Mapping[str, tuple[int, ...]], bound: float, dtype: npt.DTypeLike, rng: Any
+) -> dict[str, Array]:
+    """Draw parameters of these names and shapes uniformly from ±``bound``."""
+    to, rng = checked_dtype(dtype), generator_or_new(rng)
+    check_fits(shapes.values(), to, rng)
+    return {
+        name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()
+    }
+
+
+def empty_state(kind: Callable[..., State], batch_size: int, width: int, dtype: Any) -> State:
+    """Return a state of arrays (B, width): zeros, and −inf for a stabiliser m."""
+    shape, fields = (check_batch_size(batch_size), width), kind._fields  # type: ignore[attr-defined]
+    state = {name: np.zeros(shape, dtype) for name in fields}
+    if "m" in state:
+        state["m"] -= np.inf
+    return kind(**state)
 
 
 def check_sizes(

@@ -1,36 +1,20 @@
 """The original GRU: one step, line by line as in ``docs/derivations/gru-original.md``."""
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, gate_axes
+from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
 from numpy_xlstm.cells.gru import GRUState
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_batch_size,
-    own_error_state,
-    sigmoid,
-    sigmoid_slope,
-    tanh_slope,
-)
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
 
-
-class OriginalGRUCache(NamedTuple):
-    """Residuals of one step; all but x are (B, H)."""
-
-    x: Array
-    state: GRUState  # before the step
-    pre: tuple[Array, Array, Array]  # r̃, z̃ and ñ
-    r: Array
-    z: Array
-    u: Array  # 1 − z
-    s: Array  # r ∘ h₋, which R_n multiplies
-    n: Array
+OriginalGRUCache = namedtuple("OriginalGRUCache", "x state pre r z u s n")
+"""Residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B, H), with
+u = 1 − z and s = r ∘ h₋, which R_n multiplies."""
 
 
 class OriginalGRUCell(Module):
@@ -84,14 +68,11 @@ class OriginalGRUCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,)}
-        check_fits(shapes.values(), dtype, rng)
-        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
-        self.params = {name: array.astype(dtype) for name, array in start.items()}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> GRUState:
         """Return the empty state: h = 0."""
-        shape = check_batch_size(batch_size), self.hidden_size
-        return GRUState(np.zeros(shape, self.dtype))
+        return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:

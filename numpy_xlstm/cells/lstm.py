@@ -1,6 +1,6 @@
 """LSTM: one step, forward and backward, line by line as in ``docs/derivations/lstm.md``."""
 
-from collections.abc import Sequence
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,21 +8,15 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
     check_sizes,
+    drawn_uniformly,
+    empty_state,
     gate_axes,
     gate_rows,
     pre_activations,
     pre_activations_backward,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_batch_size,
-    own_error_state,
-    sigmoid,
-    sigmoid_slope,
-    tanh_slope,
-)
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
 
 
@@ -49,17 +43,8 @@ class LSTMState(NamedTuple):
     c: Array  # cell state, (B, H)
 
 
-class LSTMCache(NamedTuple):
-    """Residuals of one step; all but x are (B, H)."""
-
-    x: Array
-    state: LSTMState  # before the step
-    pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
-    i: Array
-    f: Array
-    z: Array
-    o: Array
-    c: Array
+LSTMCache = namedtuple("LSTMCache", "x state pre i f z o c")
+"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H)."""
 
 
 class LSTMCell(Module):
@@ -110,15 +95,12 @@ class LSTMCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
-        check_fits(shapes.values(), dtype, rng)
-        start = {name: rng.uniform(-(H**-0.5), H**-0.5, shape) for name, shape in shapes.items()}
-        gate_rows(start["b"], "f")[...] = 1
-        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
+        self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+        gate_rows(params["b"], "f")[...] = 1
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
-        shape = check_batch_size(batch_size), self.hidden_size
-        return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
+        return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:

@@ -1,39 +1,27 @@
 """LSTM with a projection: one step, forward and backward, as in ``docs/derivations/lstmp.md``."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections import namedtuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, gate_axes
+from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
-    check_batch_size,
     check_positive,
     own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
 )
-from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
-
-class LSTMPCache(NamedTuple):
-    """Residuals of one step; all but x and the h of the state are (B, H)."""
-
-    x: Array
-    state: LSTMState  # before the step
-    pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
-    i: Array
-    f: Array
-    z: Array
-    o: Array
-    c: Array
-    m: Array  # o ∘ tanh(c), which W_hr projects
+LSTMPCache = namedtuple("LSTMPCache", "x state pre i f z o c m")
+"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H), with
+m = o ∘ tanh(c), which W_hr projects."""
 
 
 class LSTMPCell(Module):
@@ -94,15 +82,12 @@ class LSTMPCell(Module):
         P = check_positive("proj_size", proj_size)
         self.input_size, self.hidden_size, self.proj_size = D, H, P
         shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
-        check_fits(shapes.values(), dtype, rng)
-        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
-        self.params = {name: array.astype(dtype) for name, array in start.items()}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
-        B = check_batch_size(batch_size)
-        sizes = self.proj_size, self.hidden_size
-        return LSTMState(*(np.zeros((B, size), self.dtype) for size in sizes))
+        empty = empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
+        return empty._replace(h=np.zeros((batch_size, self.proj_size), self.dtype))
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:

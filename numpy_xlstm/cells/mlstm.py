@@ -1,5 +1,6 @@
 """mLSTM: one step, forward and backward, line by line as in ``docs/derivations/mlstm.md``."""
 
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,26 +76,9 @@ def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") ->
     return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
 
 
-class mLSTMCache(NamedTuple):
-    """Residuals of one step: x (B, D), the state before it, õ and o (B, H), the rest by head."""
-
-    x: Array
-    state: mLSTMState
-    q: Array
-    k: Array
-    v: Array
-    pre: list[Array]  # ĩ, f̃ and õ
-    log_i: Array
-    A: Array  # log f + m₋: log of the weight of the past
-    i: Array
-    f: Array
-    o: Array
-    C: Array
-    n: Array
-    m: Array
-    qn: Array
-    den: Array
-    h_tilde: Array
+mLSTMCache = namedtuple("mLSTMCache", "x state q k v pre log_i A i f o C n m qn den h_tilde")
+"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, õ), o (B, H), the rest by head, with
+A = log f + m₋, the log of the weight of the past."""
 
 
 class mLSTMCell(Module):

@@ -1,36 +1,19 @@
 """Peephole LSTM: one step, forward and backward, as in ``docs/derivations/peephole.md``."""
 
-from typing import Any, ClassVar, NamedTuple
+from collections import namedtuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, gate_axes
+from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_batch_size,
-    own_error_state,
-    sigmoid,
-    sigmoid_slope,
-    tanh_slope,
-)
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
 
-
-class PeepholeCache(NamedTuple):
-    """Residuals of one step; all but x are (B, H)."""
-
-    x: Array
-    state: LSTMState  # before the step
-    pre: tuple[Array, Array, Array, Array]  # pre-activations ĩ, f̃, z̃ and õ
-    i: Array
-    f: Array
-    z: Array
-    o: Array
-    c: Array
+PeepholeCache = namedtuple("PeepholeCache", "x state pre i f z o c")
+"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H)."""
 
 
 class PeepholeLSTMCell(Module):
@@ -81,15 +64,12 @@ class PeepholeLSTMCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
-        check_fits(shapes.values(), dtype, rng)
-        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
-        start["b"][H : 2 * H] = 1
-        self.params = {name: array.astype(dtype) for name, array in start.items()}
+        self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+        params["b"][H : 2 * H] = 1
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
-        shape = check_batch_size(batch_size), self.hidden_size
-        return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
+        return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:

@@ -3,7 +3,7 @@
 One step, forward and backward, line by line as in ``docs/derivations/slstm.md``.
 """
 
-from collections.abc import Sequence
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy_xlstm.cells.gates import (
     axes_of_heads,
     check_memory,
     check_sizes,
+    empty_state,
     gate_rows,
     log_gate,
     log_gate_slope,
@@ -22,7 +23,7 @@ from numpy_xlstm.cells.gates import (
     underflows,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_batch_size, check_choice, own_error_state
+from numpy_xlstm.numerics import Array, check_choice, own_error_state
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
@@ -69,26 +70,9 @@ class sLSTMState(NamedTuple):
     m: Array  # stabiliser; −inf in the empty state
 
 
-class sLSTMCache(NamedTuple):
-    """Residuals of one step; all but x are (B, H)."""
-
-    x: Array
-    state: sLSTMState  # before the step
-    pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
-    A: Array  # log f + m₋: log of the weight of the past
-    i: Array
-    f: Array
-    z: Array
-    o: Array
-    c: Array
-    n: Array
-
-
-def empty_memory(batch_size: int, hidden_size: int, dtype: Any) -> sLSTMState:
-    """Return the empty state: h = c = n = 0 and m = −inf."""
-    shape = check_batch_size(batch_size), hidden_size
-    h, c, n = (np.zeros(shape, dtype) for _ in "hcn")
-    return sLSTMState(h, c, n, np.full_like(h, -np.inf))
+sLSTMCache = namedtuple("sLSTMCache", "x state pre A i f z o c n")
+"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H), with
+A = log f + m₋, the log of the weight of the past."""
 
 
 class sLSTMCell(Module):
@@ -165,7 +149,7 @@ class sLSTMCell(Module):
 
     def init_state(self, batch_size: int) -> sLSTMState:
         """Return the empty state: h = c = n = 0 and m = −inf."""
-        return empty_memory(batch_size, self.hidden_size, self.dtype)
+        return empty_state(sLSTMState, batch_size, self.hidden_size, self.dtype)
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:

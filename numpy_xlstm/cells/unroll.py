@@ -103,17 +103,6 @@ def unroll_backward(
         Gradient of the state before the first step.
     grads : dict[str, np.ndarray]
         Gradients of the parameters, summed over steps and rows, with their names and shapes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import ElmanCell, unroll, unroll_backward
-    >>> rng = np.random.default_rng(0)
-    >>> cell, xs = ElmanCell(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
-    >>> ys, state, cache = unroll(cell, xs)
-    >>> dxs, dstate0, grads = unroll_backward(cell, rng.standard_normal(ys.shape), cache)
-    >>> grads.keys() == cell.params.keys(), dstate0.h.shape
-    (True, (2, 4))
     """
     check_cell(cell)
     check_cache(cache, UnrollCache)

@@ -14,15 +14,12 @@ from numpy_xlstm.layers.base import Layer as Layer
 from numpy_xlstm.layers.base import LayerCache as LayerCache
 from numpy_xlstm.layers.base import Recurrent as Recurrent
 from numpy_xlstm.layers.conv import CausalConv1d as CausalConv1d
-from numpy_xlstm.layers.conv import CausalConv1dCache as CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout as Dropout
 from numpy_xlstm.layers.embedding import Embedding as Embedding
-from numpy_xlstm.layers.feedforward import FeedForwardCache as FeedForwardCache
 from numpy_xlstm.layers.feedforward import GatedFeedForward as GatedFeedForward
 from numpy_xlstm.layers.linear import HeadwiseLinear as HeadwiseLinear
 from numpy_xlstm.layers.linear import Linear as Linear
 from numpy_xlstm.layers.linear import LinearGroup as LinearGroup
-from numpy_xlstm.layers.loss import SoftmaxCrossEntropyCache as SoftmaxCrossEntropyCache
 from numpy_xlstm.layers.loss import softmax_cross_entropy as softmax_cross_entropy
 from numpy_xlstm.layers.loss import softmax_cross_entropy_backward as softmax_cross_entropy_backward
 from numpy_xlstm.layers.lstm import LSTMSequence as LSTMSequence
@@ -30,7 +27,6 @@ from numpy_xlstm.layers.mlstm import mLSTM as mLSTM
 from numpy_xlstm.layers.norms import LayerNorm as LayerNorm
 from numpy_xlstm.layers.norms import MultiHeadLayerNorm as MultiHeadLayerNorm
 from numpy_xlstm.layers.norms import MultiHeadRMSNorm as MultiHeadRMSNorm
-from numpy_xlstm.layers.norms import NormCache as NormCache
 from numpy_xlstm.layers.norms import RMSNorm as RMSNorm
 from numpy_xlstm.layers.rnn import GRU as GRU
 from numpy_xlstm.layers.rnn import LSTM as LSTM

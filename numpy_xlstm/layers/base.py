@@ -22,8 +22,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.numerics.threads import one_blas_thread
-from numpy_xlstm.trees import zeros_like
-from numpy_xlstm.validation import check_cache, check_like
+from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # comes with the type checker; not needed to run
@@ -171,9 +170,13 @@ class Recurrent(Checked, Generic[S]):
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         raise NotImplementedError
 
+    def inner_state(self, state: Any) -> Any:
+        """Return a state in the layout of ``compute``, which is that of the caller by default."""
+        return state
+
     def inner_start(self, batch_size: int) -> Any:
         """Return the empty state in the layout of ``compute``."""
-        return self.init_state(batch_size)
+        return self.inner_state(self.init_state(batch_size))
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
@@ -245,7 +248,7 @@ class Recurrent(Checked, Generic[S]):
         self.check_backward(dy, cache)
         dy = dy if self.batch_first else dy.swapaxes(0, 1)
         dy = without_padding(dy, cache.lengths)
-        dstate = self.checked_cotangent(dstate, len(dy))
+        dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
         with one_blas_thread():
             dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
         return self._in_layout(dx), dstate0, grads
@@ -288,14 +291,9 @@ class Recurrent(Checked, Generic[S]):
         if state is None:
             return self.inner_start(batch_size)
         state = check_like("state", state, self.init_state(batch_size), self._batch_hint)
+        state = self.inner_state(state)
         self.check_state(state)
         return state
-
-    def checked_cotangent(self, dstate: Any, batch_size: int) -> Any:
-        """Return the cotangent of the last state in the layout of ``compute``; None is zeros."""
-        if dstate is None:
-            return zeros_like(self.inner_start(batch_size))
-        return check_like("dstate", dstate, self.init_state(batch_size))
 
     def _checked_forward(
         self, x: Array, state: Any, options: RunOptions

@@ -3,23 +3,16 @@
 Derived in ``docs/derivations/blocks.md``.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.conv import correlate, correlate_backward
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
-from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_batch_size, check_bool, check_positive
-
-
-class CausalConv1dCache(NamedTuple):
-    """Residuals of :class:`CausalConv1d`: the state followed by the inputs."""
-
-    padded: Array  # (B, K − 1 + T, D)
-    last: Any  # index in ``padded`` of the state after the sequence
 
 
 class CausalConv1d(Recurrent[Array]):
@@ -85,28 +78,22 @@ class CausalConv1d(Recurrent[Array]):
 
     def compute(
         self, x: Array, state: Array, options: RunOptions = EVALUATION
-    ) -> tuple[Array, Array, CausalConv1dCache]:
-        """Compute the forward without checks."""
+    ) -> tuple[Array, Array, Any]:
+        """Compute the forward without checks; ``padded`` is the state followed by x."""
         padded = np.concatenate((state, x), axis=1)
         y = correlate(padded, self.taps)  # [conv.1]
         if "conv.bias" in self.params:
             y += self.params["conv.bias"]
-        last = self._last(x, options.lengths)
-        return y, padded[last].copy(), CausalConv1dCache(padded, last)  # [conv.2]
+        last: Any = slice(None), slice(x.shape[1], None)  # the last K − 1 inputs of each row
+        if (lengths := options.lengths) is not None:
+            last = np.arange(len(x))[:, None], lengths[:, None] + np.arange(self.kernel_size - 1)
+        return y, padded[last].copy(), (padded, last)  # [conv.2]
 
-    def _last(self, x: Array, lengths: Array | None) -> Any:
-        """Return the index of the last K − 1 inputs of each row."""
-        if lengths is None:
-            return slice(None), slice(x.shape[1], None)
-        return np.arange(len(x))[:, None], lengths[:, None] + np.arange(self.kernel_size - 1)
-
-    def compute_backward(
-        self, dy: Array, cache: CausalConv1dCache, dstate: Array
-    ) -> tuple[Array, Array, Grads]:
+    def compute_backward(self, dy: Array, cache: Any, dstate: Array) -> tuple[Array, Array, Grads]:
         """Compute the backward without checks."""
-        past = self.kernel_size - 1
-        dpadded, dtaps = correlate_backward(dy, cache.padded, self.taps)  # [conv.3] [conv.4]
-        dpadded[cache.last] += dstate
+        (padded, last), past = cache, self.kernel_size - 1
+        dpadded, dtaps = correlate_backward(dy, padded, self.taps)  # [conv.3] [conv.4]
+        dpadded[last] += dstate
         grads = {"conv.weight": dtaps.T.copy()[:, None]}
         if "conv.bias" in self.params:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]

@@ -1,6 +1,6 @@
 """Gated feed-forward layer, such as GeGLU and SwiGLU. Derived in ``docs/derivations/blocks.md``."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +10,6 @@ from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.layers.linear import Linear, LinearGroup
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
-
-
-class FeedForwardCache(NamedTuple):
-    """Residuals of :class:`GatedFeedForward`."""
-
-    up: Array  # x
-    gate: Array  # φ(W_g x), (..., U)
-    activation: Any  # residuals of φ
-    value: Array  # W_u x
-    down: Array  # φ(W_g x) ∘ W_u x
 
 
 class GatedFeedForward(Layer):
@@ -93,20 +83,20 @@ class GatedFeedForward(Layer):
         self.proj_down = Linear(U, embedding_dim, bias, deviation=down, **options)
         self.parts = {"up": fused or "", "proj_down": "proj_down"}
 
-    def compute(self, x: Array) -> tuple[Array, FeedForwardCache]:
+    def compute(self, x: Array) -> tuple[Array, Any]:
         """Compute the forward without checks."""
         both, up = self.up.compute(x)
         # Copies, so that the cache keeps only what the backward needs.
         pre, value = (half.copy() for half in np.split(both, 2, axis=-1))
-        gate, activation = ACTIVATIONS[self.act_fn].forward(pre)
+        gate, kept = ACTIVATIONS[self.act_fn].forward(pre)
         y, down = self.proj_down.compute(gate * value)  # [ffn.1]
-        return y, FeedForwardCache(up, gate, activation, value, down)
+        return y, (up, gate, kept, value, down)
 
-    def compute_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
-        dproduct, down = self.proj_down.compute_backward(dy, cache.down)
-        activation = ACTIVATIONS[self.act_fn]
-        dpre = activation.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
-        dvalue = dproduct * cache.gate  # [ffn.3]
-        dx, up = self.up.compute_backward(np.concatenate((dpre, dvalue), axis=-1), cache.up)
-        return dx, self.named_grads(up=up, proj_down=down)
+        up, gate, kept, value, down = cache
+        dproduct, ddown = self.proj_down.compute_backward(dy, down)
+        dpre = ACTIVATIONS[self.act_fn].backward(dproduct * value, kept)  # [ffn.2]
+        dvalue = dproduct * gate  # [ffn.3]
+        dx, dup = self.up.compute_backward(np.concatenate((dpre, dvalue), axis=-1), up)
+        return dx, self.named_grads(up=dup, proj_down=ddown)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.headwise import headwise, headwise_backward
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
@@ -106,17 +107,6 @@ def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[A
     if "bias" in params:
         grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
     return matmul(dy_rows, weight).reshape(x.shape), grads  # [linear.4]
-
-
-def drawn_uniformly(
-    shapes: Mapping[str, tuple[int, ...]], bound: float, dtype: npt.DTypeLike, rng: Any
-) -> dict[str, Array]:
-    """Draw parameters of these names and shapes uniformly from ±``bound``."""
-    to, rng = checked_dtype(dtype), generator_or_new(rng)
-    check_fits(shapes.values(), to, rng)
-    return {
-        name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()
-    }
 
 
 def drawn_normally(

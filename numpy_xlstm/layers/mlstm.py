@@ -3,7 +3,7 @@
 Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import EPS, mLSTMCell, mLSTMState
 from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
-from numpy_xlstm.kernels.mlstm.forms import Cache
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 from numpy_xlstm.module import Grads
@@ -20,45 +19,16 @@ from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_an
 from numpy_xlstm.numerics.threads import matmul
 
 
-class mLSTMSequenceCache(NamedTuple):
-    """Residuals of an mLSTM over a sequence; the last three are (B, T, H)."""
-
-    x: Array
-    memory: Cache
-    h_tilde: Array  # before the output gate
-    o: Array
-    slope: Array  # of o
-
-
 class mLSTM(SequenceLayer[mLSTMState]):
     """An mLSTM over sequences x (batch, time, features): :class:`mLSTMCell` at every step.
 
     ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
-    ``batch_first=False``. Every step computes for each head, stabilised::
-
-        q = W_q x + b_q;  k = W_k x/√DK + b_k;  v = W_v x + b_v    (xLSTM paper, Eqs 22–24)
-        ĩ = W_i x + b_i;  f̃ = W_f x + b_f;  o = σ(W_o x + b_o)    (Eqs 25–27)
-        m = max(log f + m₋, log i);  i = exp(log i − m);  f = exp(log f + m₋ − m)
-        C = f C₋ + i k vᵀ;  n = f n₋ + i k                          (Eqs 19, 20)
-        h = o ∘ Cᵀq / (max(|q·n|, e^−m) + eps)                      (Eq 21)
-
-    with log f = log σ(f̃) or f̃, and log i = ĩ. With a sigmoid input gate, log i = log σ(ĩ). Then
-    there are no n, m and eps, and the denominator is 1.
+    ``batch_first=False``. Equations, ``params`` and their initial values are those of the cell.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H = NH·DV of h.
-    num_heads : int, default 1
-        Number NH of heads; must divide ``hidden_size``.
-    forget_gate : {"sigmoid", "exp"}
-        Activation of the forget gate.
-    qk_dim : int, optional
-        Width NH·DK of all queries, and of all keys; ``hidden_size`` if omitted.
-    input_gate : {"exp", "sigmoid"}
-        Activation of the input gate.
-    eps : float, default 1e-6
-        Number added to the denominator; 0 in the paper.
+    input_size, hidden_size, num_heads, qk_dim, forget_gate, input_gate, eps
+        As in :class:`~numpy_xlstm.mLSTMCell`.
     form : {"auto", "recurrent", "parallel", "chunkwise"}
         Algorithm for the sequence. All give the same result. "auto" takes the recurrent form for
         one step, and for two if the heads are narrow, and otherwise the chunkwise form. For up to
@@ -67,13 +37,6 @@ class mLSTM(SequenceLayer[mLSTMState]):
         Steps per chunk of the chunkwise form.
     batch_first, dtype, rng
         As in :class:`~numpy_xlstm.LSTM`.
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D), ``b_q`` …
-        Initial values: the first four are normal with variance 2/(5D), b_i is normal with standard
-        deviation 0.1, b_f of a sigmoid gate rises from 3 to 6 over the heads, the rest is 0.
 
     Notes
     -----
@@ -129,7 +92,7 @@ class mLSTM(SequenceLayer[mLSTMState]):
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
-    ) -> tuple[Array, mLSTMState, mLSTMSequenceCache]:
+    ) -> tuple[Array, mLSTMState, Any]:
         """Compute the forward without checks. There is no dropout."""
         p, (B, T, D) = self.params, x.shape
         rows = x.reshape(B * T, D)
@@ -142,10 +105,10 @@ class mLSTM(SequenceLayer[mLSTMState]):
         h_tilde, after, kept = forms.forward(
             q, k, v, i, f, state, lengths=options.lengths, **self.options
         )
-        return o * h_tilde, after, mLSTMSequenceCache(x, kept, h_tilde, o, slope)  # [mlstm.14]
+        return o * h_tilde, after, (x, kept, h_tilde, o, slope)  # [mlstm.14]
 
     def compute_backward(
-        self, dy: Array, cache: mLSTMSequenceCache, dstate: Any
+        self, dy: Array, cache: Any, dstate: Any
     ) -> tuple[Array, mLSTMState, Grads]:
         """Compute the backward without checks."""
         x, kept, h_tilde, o, slope = cache

@@ -3,7 +3,7 @@
 Derived in ``docs/derivations/blocks.md``, whose tags are cited here.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,6 @@ from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype
 from numpy_xlstm.numerics.available import check_fits
-
-
-class NormCache(NamedTuple):
-    """Residuals of a norm."""
-
-    normed: Array  # x̂, (..., NH·DH)
-    scale: Array  # r of each row and head, (rows·NH, 1)
 
 
 class Norm(Layer):
@@ -60,16 +53,16 @@ class Norm(Layer):
             gain = gain + 1
         return gain
 
-    def compute(self, x: Array) -> tuple[Array, NormCache]:
-        """Compute the forward without checks."""
+    def compute(self, x: Array) -> tuple[Array, Any]:
+        """Compute the forward without checks; the residuals are x̂ and r, (rows · heads, 1)."""
         normed, scale = normalise(x.reshape(-1, self.head_dim), self.eps, self.centred)
         normed, gain = normed.reshape(x.shape), self.gain
         y = normed if gain is None else normed * gain  # [norm.4]
         if "bias" in self.params:
             y = y + self.params["bias"]
-        return y, NormCache(normed, scale)
+        return y, (normed, scale)
 
-    def compute_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
         (normed, scale), gain, D = cache, self.gain, self.in_features
         grads, dnormed = {}, dy if gain is None else dy * gain
@@ -95,8 +88,6 @@ class MultiHeadLayerNorm(Norm):
         ``bias`` are (NH·DH,).
     eps : float
         ε.
-    residual_weight : bool
-        Whether the factor is 1 + w rather than w.
     **options
         As in :class:`LayerNorm`.
 
@@ -109,16 +100,8 @@ class MultiHeadLayerNorm(Norm):
 
     centred = True
 
-    def __init__(
-        self,
-        num_heads: int,
-        head_dim: int,
-        eps: float = 1e-5,
-        *,
-        residual_weight: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(num_heads, head_dim, eps, residual_weight=residual_weight, **options)
+    def __init__(self, num_heads: int, head_dim: int, eps: float = 1e-5, **options: Any) -> None:
+        super().__init__(num_heads, head_dim, eps, **{"residual_weight": True, **options})
 
 
 class LayerNorm(MultiHeadLayerNorm):

@@ -150,9 +150,8 @@ class GRU(RNNBase[Array]):
     ----------
     params : Mapping[str, np.ndarray]
         ``weight_ih_l0`` (3·H, D), ``weight_hh_l0`` (3·H, H), ``bias_ih_l0`` and ``bias_hh_l0``
-        (3·H,), rows in the order r, z, n. Further layers have the same arrays with ``_l1``, …,
-        where D is the output width of the layer below. Reverse directions have them with
-        ``_l0_reverse``, …. All are uniform in ±1/√H.
+        (3·H,), rows in the order r, z, n. Further layers, directions and initial values are as in
+        :class:`LSTM`.
 
     Notes
     -----
@@ -196,8 +195,7 @@ class RNN(RNNBase[Array]):
     ----------
     params : Mapping[str, np.ndarray]
         ``weight_ih_l0`` (H, D), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (H,).
-        Further layers have the same arrays with ``_l1``, …, where D is the output width of the
-        layer below. Reverse directions have them with ``_l0_reverse``, …. All are uniform in ±1/√H.
+        Further layers, directions and initial values are as in :class:`LSTM`.
 
     Notes
     -----

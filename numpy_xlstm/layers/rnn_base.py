@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.layers.base import EVALUATION, LayerCache, Recurrent, RunOptions, S
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import Stacked, levels
@@ -49,12 +49,9 @@ class TorchSequence(SequenceLayer):
         super().__init__(cell)
         names = MATRICES | biases
         self.terms = {name: names.get(name, ()) for name in cell.params}
-        limit, drawn = cell.hidden_size**-0.5, {}
-        for name, terms in self.terms.items():
-            for term in terms:
-                array = rng.uniform(-limit, limit, cell.params[name].shape)
-                drawn[term] = array.astype(cell.dtype)
-        self.parts, self.params = {}, drawn
+        shapes = {term: cell.params[n].shape for n, terms in self.terms.items() for term in terms}
+        self.parts = {}
+        self.params = drawn_uniformly(shapes, cell.hidden_size**-0.5, cell.dtype, rng)
         self.cell = cell.over(self.cell_params())
 
     def over(self, params: Mapping[str, Array]) -> Self:
@@ -147,10 +144,6 @@ class RNNBase(Stacked[S]):
         state: S = arrays if len(arrays) > 1 else arrays[0]
         return state
 
-    def inner_start(self, batch_size: int) -> Any:
-        """Return the empty state in the layout of ``compute``."""
-        return self.inner_state(self.init_state(batch_size))
-
     def inner_state(self, state: Any) -> Any:
         """Split a state into one state of the cell for each layer and direction."""
         arrays = state if isinstance(state, tuple) else (state,)
@@ -178,18 +171,6 @@ class RNNBase(Stacked[S]):
         dx, dstate0, grads = self.layers[0].compute_backward(dy, cache, dstate[0])
         return dx, (dstate0,), self.named_grads(layers=[grads])
 
-    def checked_state(self, state: Any, batch_size: int) -> Any:
-        """Return a state in the layout of ``compute``, or raise an error; None is the empty one."""
-        like = self.init_state(batch_size)
-        return self.inner_state(
-            like if state is None else check_like("state", state, like, self._batch_hint)
-        )
-
-    def checked_cotangent(self, dstate: Any, batch_size: int) -> Any:
-        """Return the cotangent of the last state in the layout of ``compute``; None is zeros."""
-        like = self.init_state(batch_size)
-        return self.inner_state(like if dstate is None else check_like("dstate", dstate, like))
-
     def forward(
         self,
         x: Array,
@@ -208,54 +189,41 @@ class RNNBase(Stacked[S]):
             State before the first step, of arrays (num_layers · directions, B, ·), or
             (num_layers · directions, ·) for x (T, D). The first axis is layer 0, layer 0 reverse,
             layer 1, and so on.
-        rng : np.random.Generator, optional
-            Generator for dropout. If omitted, nothing is dropped.
-        lengths : np.ndarray, optional
-            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. Later steps
-            are padding: they change no state, and their outputs and gradients are 0. A reverse
-            direction begins at the last step of each row before the padding.
+        rng, lengths
+            As in :meth:`SequenceLayer.forward`. A reverse direction begins at the last step of each
+            row before the padding.
 
         Returns
         -------
-        y : np.ndarray
-            Outputs, in the layout of x.
-        state : tuple or np.ndarray
-            State after the last step of each row, to be passed to the next call.
-        cache : LayerCache
-            Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
-            do not modify these arrays until ``backward`` has run.
+        y, state, cache
+            As from :meth:`SequenceLayer.forward`, in the layouts of x and of the state above.
         """
-        if getattr(x, "ndim", None) != 2:
-            y, states, cache = super().forward(x, state, rng=rng, lengths=lengths)
-            return y, self.outer_state(states), cache
-        y, states, cache = super().forward(*self._with_batch(x, state, lengths), rng=rng)
-        y = y.squeeze(self._batch_axis)
-        return y, _row(self.outer_state(states)), cache._replace(shape=y.shape)
+        if getattr(x, "ndim", None) == 2:
+            y, after, cache = self.forward(*self._with_batch(x, state), rng=rng, lengths=lengths)
+            y = y.squeeze(self._batch_axis)
+            return y, _row(after), cache._replace(shape=y.shape)
+        y, states, cache = super().forward(x, state, rng=rng, lengths=lengths)
+        return y, self.outer_state(states), cache
 
     def backward(self, dy: Array, cache: LayerCache, dstate: Any = None) -> tuple[Array, S, Grads]:
-        """Return the vector-Jacobian product of :meth:`forward`.
-
-        ``dy``, ``cache`` and ``dstate``, and the results dx, dstate0 and the gradients of the
-        parameters, are as in :meth:`SequenceLayer.backward`, in the shapes of :meth:`forward`.
-        """
-        if len(getattr(cache, "shape", ())) != 2:
-            dx, dstates, grads = super().backward(dy, cache, dstate)
-            return dx, self.outer_state(dstates), grads
-        self.check_backward(dy, cache)
-        dy, axis = np.expand_dims(dy, self._batch_axis), self._batch_axis
-        dstate = self._state_with_batch("dstate", dstate)
-        dx, dstates, grads = super().backward(dy, cache._replace(shape=dy.shape), dstate)
-        return dx.squeeze(axis), _row(self.outer_state(dstates)), grads
+        """Do the same as :meth:`SequenceLayer.backward`, in the shapes of :meth:`forward`."""
+        if len(getattr(cache, "shape", ())) == 2:
+            self.check_backward(dy, cache)
+            dy, dstate = np.expand_dims(dy, self._batch_axis), self._one_row("dstate", dstate)
+            dx, dstate0, grads = self.backward(dy, cache._replace(shape=dy.shape), dstate)
+            return dx.squeeze(self._batch_axis), _row(dstate0), grads
+        dx, dstates, grads = super().backward(dy, cache, dstate)
+        return dx, self.outer_state(dstates), grads
 
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
     ) -> tuple[Array, S]:
         """Return outputs and final state without a cache, in the shapes of :meth:`forward`."""
-        if getattr(x, "ndim", None) != 2:
-            y, states = super().__call__(x, state, lengths=lengths)
-            return y, self.outer_state(states)
-        y, states = super().__call__(*self._with_batch(x, state, lengths))
-        return y.squeeze(self._batch_axis), _row(self.outer_state(states))
+        if getattr(x, "ndim", None) == 2:
+            y, after = self(*self._with_batch(x, state), lengths=lengths)
+            return y.squeeze(self._batch_axis), _row(after)
+        y, states = super().__call__(x, state, lengths=lengths)
+        return y, self.outer_state(states)
 
     def _input_hint(self) -> str:
         """Return the hint of an error about the shape of x."""
@@ -267,19 +235,16 @@ class RNNBase(Stacked[S]):
         """Index of the batch axis of x and y."""
         return 0 if self.batch_first else 1
 
-    def _with_batch(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any]:
+    def _with_batch(self, x: Array, state: Any) -> tuple[Array, Any]:
         """Check x (T, D) and its state, and return both with a batch axis of length 1."""
         check_array("x", x, ("time", self.in_features), self.dtype)
-        if lengths is not None:
-            raise OptionError(f"lengths: expected None, as x has no batch; got {lengths!r}")
-        return np.expand_dims(x, self._batch_axis), self._state_with_batch("state", state)
+        return np.expand_dims(x, self._batch_axis), self._one_row("state", state)
 
-    def _state_with_batch(self, name: str, state: Any) -> Any:
+    def _one_row(self, name: str, state: Any) -> Any:
         """Check a state without a batch axis, and return it with one of length 1."""
         if state is None:
             return None
-        like = _row(self.init_state(1))
-        state = check_like(name, state, like, lambda: "x has no batch")
+        state = check_like(name, state, _row(self.init_state(1)), lambda: "x has no batch")
         return tree_map(lambda a: a[:, None], state)
 
 

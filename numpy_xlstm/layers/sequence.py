@@ -1,7 +1,8 @@
 """Layers made from a cell: with a kernel where there is one, else step by step."""
 
+from collections import namedtuple
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
@@ -17,32 +18,20 @@ from numpy_xlstm.numerics import Array, check_bool
 from numpy_xlstm.numerics.threads import matmul
 from numpy_xlstm.validation import check_cache, output_size
 
-
-class Kernel(NamedTuple):
-    """Code that runs a cell over whole sequences."""
-
-    module: Any
-    """Module with ``forward`` and ``backward``, which map W x + b to outputs."""
-    options: tuple[str, ...] = ()
-    """Names of the cell's options that ``forward`` takes."""
-
-
-KERNELS: dict[type, Kernel] = {
-    LSTMCell: Kernel(lstm),
-    LSTMPCell: Kernel(lstmp),
-    PeepholeLSTMCell: Kernel(peephole),
-    sLSTMCell: Kernel(slstm, ("forget_gate",)),
-    GRUCell: Kernel(gru),
-    ElmanCell: Kernel(elman, ("nonlinearity",)),
+KERNELS: dict[type, tuple[Any, tuple[str, ...]]] = {
+    LSTMCell: (lstm, ()),
+    LSTMPCell: (lstmp, ()),
+    PeepholeLSTMCell: (peephole, ()),
+    sLSTMCell: (slstm, ("forget_gate",)),
+    GRUCell: (gru, ()),
+    ElmanCell: (elman, ("nonlinearity",)),
 }
-"""Cells that have a kernel. Every other cell is unrolled."""
+"""Cells that have a kernel: a module whose ``forward`` and ``backward`` map W x + b to outputs over
+whole sequences, and the names of the cell's options that ``forward`` takes. Every other cell is
+unrolled."""
 
-
-class KernelCache(NamedTuple):
-    """Residuals of a cell that has a kernel."""
-
-    x: Array
-    kept: Any
+KernelCache = namedtuple("KernelCache", "x kept")
+"""The input and the residuals of a kernel."""
 
 
 State = TypeVar("State", covariant=True)
@@ -102,8 +91,8 @@ class SequenceLayer(Recurrent[S]):
         self.hidden_size, self.out_features = self.cell.hidden_size, output_size(cell)
 
     @property
-    def kernel(self) -> Kernel | None:
-        """Kernel of the cell; None if the cell is unrolled."""
+    def kernel(self) -> tuple[Any, tuple[str, ...]] | None:
+        """Entry of the cell in :data:`KERNELS`; None if the cell is unrolled."""
         return None if self.unrolled else KERNELS.get(type(self.cell))
 
     @property
@@ -136,12 +125,12 @@ class SequenceLayer(Recurrent[S]):
         cell, p, kernel = self.cell, self.cell_params(), self.kernel
         if kernel is None:
             return unroll(self.current_cell(), x, state, lengths=options.lengths)
-        (B, T, D), W, b = x.shape, p["W"], p["b"]
-        Wx = matmul(x.reshape(B * T, D), W.T)
+        (B, T, D), b, (module, names) = x.shape, p["b"], kernel
+        Wx = matmul(x.reshape(B * T, D), p["W"].T)
         Wx += b
-        more = {name: getattr(cell, name) for name in kernel.options}
         Wx = Wx.reshape(B, T, len(b))
-        y, state, kept = kernel.module.forward(Wx, p, state, options.lengths, **more)
+        more = {name: getattr(cell, name) for name in names}
+        y, state, kept = module.forward(Wx, p, state, options.lengths, **more)
         return y, state, KernelCache(x, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
@@ -151,7 +140,7 @@ class SequenceLayer(Recurrent[S]):
             return dx, dstate0, self.named(grads)
         check_cache(cache, KernelCache)  # a cell may be unrolled, or have no kernel
         (x, kept), p = cache, self.cell_params()
-        dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
+        dWx, dstate0, grads = self.kernel[0].backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])
         dx = matmul(rows, p["W"]).reshape(x.shape)  # [rec.4]
         dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]

@@ -12,36 +12,14 @@ class sLSTM(SequenceLayer[sLSTMState]):
     """An sLSTM over sequences x (batch, time, features): :class:`sLSTMCell` at every step.
 
     ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
-    ``batch_first=False``. Every step computes, stabilised::
-
-        g̃ = W_g x + R_g h₋ + b_g     for g = i, f, z, o     (xLSTM paper, Eqs 37–40)
-        m = max(log f + m₋, ĩ)                               (Eq 15)
-        i = exp(ĩ − m);  f = exp(log f + m₋ − m)             (Eqs 16, 17: i′ and f′)
-        z = tanh(z̃);  o = σ(õ)
-        c = f ∘ c₋ + i ∘ z                                   (Eq 34)
-        n = f ∘ n₋ + i                                       (Eq 35)
-        h = o ∘ c / n                                        (Eq 36)
-
-    with log f = log σ(f̃) or f̃. R_g is block-diagonal: a head does not see the h of other heads.
+    ``batch_first=False``. Equations, ``params`` and their initial values are those of the cell.
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H of h, c, n and m.
-    num_heads : int, default 1
-        Number NH of heads; must divide ``hidden_size``.
-    forget_gate : {"sigmoid", "exp"}
-        Activation of the forget gate.
+    input_size, hidden_size, num_heads, forget_gate
+        As in :class:`~numpy_xlstm.sLSTMCell`.
     batch_first, dtype, rng
         As in :class:`~numpy_xlstm.LSTM`.
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        ``W`` (4·H, D), ``R`` (NH, 4·DH, DH) and ``b`` (4·H,), gate by gate in the order i, f, z, o;
-        in ``R``, within each head. Initial values: W is normal with variance 2/(5D), R is uniform
-        in ±1/√DH, and b is 0, except that the bias of a sigmoid forget gate rises from 3 to 6
-        within each head.
 
     Notes
     -----

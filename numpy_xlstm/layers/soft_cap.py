@@ -52,23 +52,13 @@ def soft_cap_backward(dy: Array, cache: Residuals) -> Array:
 
     Parameters
     ----------
-    dy : np.ndarray
-        Cotangent of y, in its shape.
-    cache
-        The cache that :func:`soft_cap` returned.
+    dy, cache
+        As in :func:`~numpy_xlstm.silu_backward`, with the cache of :func:`soft_cap`.
 
     Returns
     -------
-    dx : np.ndarray
-        Gradient of x, in its shape.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import soft_cap, soft_cap_backward
-    >>> y, cache = soft_cap(np.array([0.0, 15.0]), 15.0)
-    >>> soft_cap_backward(np.ones(2), cache).round(3)
-    array([1.  , 0.42])
+    dx
+        As from :func:`~numpy_xlstm.silu_backward`.
     """
     x, cap = cache
     return dy * tanh_slope(x / cap)  # [cap.2]

@@ -1,8 +1,8 @@
 """Stacks of sequence layers, in one direction or in both."""
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,8 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 
-
-class StackedCache(NamedTuple):
-    """Residuals of :class:`Stacked`."""
-
-    kept: list[Any]  # of each layer and direction
-    factors: list[Array | None]  # of the dropout before each layer; None without dropout
-    lengths: Array | None
+StackedCache = namedtuple("StackedCache", "kept factors lengths")
+"""Residuals of each layer and direction, of the dropout before each layer, and the lengths."""
 
 
 class Stacked(Recurrent[S]):
@@ -80,8 +75,8 @@ class Stacked(Recurrent[S]):
         levels = _checked_layers(layers)
         self.layers = [layer for directions in levels for layer in directions]
         self.directions = [len(directions) for directions in levels]
-        each = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
-        self.suffixes = [suffix for suffixes in each for suffix in suffixes]
+        pairs = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
+        self.suffixes = [suffix for pair in pairs for suffix in pair]
         self.parts = {"layers": [f"*{suffix}" for suffix in self.suffixes]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
@@ -111,15 +106,15 @@ class Stacked(Recurrent[S]):
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, tuple[Any, ...], StackedCache]:
         """Compute the forward without checks."""
-        lengths, after, each = options.lengths, [], zip(self.layers, state, strict=True)
-        cache = StackedCache([], [], lengths)
+        after: list[Any] = []
+        cache = StackedCache([], [], options.lengths)
         for level, directions in enumerate(self.directions):
-            x, dropped = self.between.compute(x, options.rng if level else None)
-            cache.factors.append(dropped)
+            x, factors = self.between.compute(x, options.rng if level else None)
+            cache.factors.append(factors)
             ys = []
-            for turn in _turns(lengths)[:directions]:
-                layer, before = next(each)
-                y, now, kept = layer.compute(turn(x), before, options)
+            for turn in _turns(options.lengths)[:directions]:
+                n = len(after)
+                y, now, kept = self.layers[n].compute(turn(x), state[n], options)
                 ys.append(turn(y))
                 after.append(now)
                 cache.kept.append(kept)
@@ -130,19 +125,18 @@ class Stacked(Recurrent[S]):
         self, dy: Array, cache: StackedCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Compute the backward without checks."""
-        before, grads = [], []
-        each = reversed(list(zip(self.layers, cache.kept, dstate, strict=True)))
-        for directions, dropped in reversed(list(zip(self.directions, cache.factors, strict=True))):
+        n, before, grads = len(self.layers), list(dstate), [Grads() for _ in self.layers]
+        for directions, factors in reversed(list(zip(self.directions, cache.factors, strict=True))):
             dxs = []
             for turn in reversed(_turns(cache.lengths)[:directions]):
-                layer, kept, dafter = next(each)
-                dy, part = np.split(dy, [-layer.out_features], axis=-1)
-                dx, dbefore, found = layer.compute_backward(turn(part), kept, dafter)
+                n -= 1
+                dy, dpart = np.split(dy, [-self.layers[n].out_features], axis=-1)
+                dx, before[n], grads[n] = self.layers[n].compute_backward(
+                    turn(dpart), cache.kept[n], dstate[n]
+                )
                 dxs.append(turn(dx))
-                before.append(dbefore)
-                grads.append(found)
-            dy = self.between.compute_backward(sum(dxs[1:], dxs[0]), dropped)
-        return dy, tuple(reversed(before)), self.named_grads(layers=grads[::-1])
+            dy = self.between.compute_backward(sum(dxs[1:], dxs[0]), factors)
+        return dy, tuple(before), self.named_grads(layers=grads)
 
 
 def stack_layers(
@@ -194,24 +188,14 @@ def stack_layers(
     >>> sorted(stack_layers(gru, 3, 8, 2, rng=rng).params)
     ['R_l0', 'R_l1', 'W_l0', 'W_l1', 'b_h_l0', 'b_h_l1', 'b_l0', 'b_l1']
     """
-    if not callable(layer):
-        raise OptionError(f"layer: expected a callable; got {type(layer).__name__}")
-    try:
-        signature(layer).bind(input_size, hidden_size, **options)
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"layer: expected a callable of two widths and {sorted(options)}; got {layer!r:.80}: "
-            f"{error}"
-        ) from error
-
     if "rng" in options:
         options["rng"] = generator_or_new(options["rng"])
 
     def make(width: int) -> Recurrent:
         return layer(width, hidden_size, **options)
 
-    made = levels(make, input_size, num_layers, bidirectional, options.get("rng"))
-    return Stacked(made, dropout=dropout, batch_first=batch_first)
+    layers = levels(make, input_size, num_layers, bidirectional, options.get("rng"))
+    return Stacked(layers, dropout=dropout, batch_first=batch_first)
 
 
 def levels(
@@ -223,15 +207,15 @@ def levels(
 ) -> list[list[Recurrent]]:
     """Make the layers of a :class:`Stacked`, each for the width of x or of the layer below."""
     check_bool("bidirectional", bidirectional)
-    made: list[list[Recurrent]] = []
+    layers: list[list[Recurrent]] = []
     for n in range(check_positive("num_layers", num_layers)):
-        width = _width(made[-1]) if made else input_size
-        made.append([make(width) for _ in range(1 + bidirectional)])
+        width = _width(layers[-1]) if layers else input_size
+        layers.append([make(width) for _ in range(2 if bidirectional else 1)])
         if n == 1:  # all later layers have this size
-            numbers = sum(layer.num_parameters for layer in made[1])
-            dtype = made[1][0].dtype or np.float64
+            numbers = sum(layer.num_parameters for layer in layers[1])
+            dtype = layers[1][0].dtype or np.float64
             check_fits([(numbers,)], dtype, rng, times=num_layers - 1)
-    return made
+    return layers
 
 
 def _turns(lengths: Array | None) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
@@ -267,12 +251,12 @@ def _width(directions: Sequence[Recurrent]) -> int:
 
 def _checked_layers(layers: Any) -> list[list[Recurrent]]:
     """Return the layers if each fits the one below, else raise an error that names a layer."""
-    several = isinstance(layers, list | tuple) and len(layers) > 0
-    found = [list(each) if isinstance(each, list | tuple) else [] for each in layers if several]
-    if not found or not all(1 <= len(directions) <= 2 for directions in found):
+    levels = list(layers) if isinstance(layers, list | tuple) else []
+    sizes = {len(level) if isinstance(level, list | tuple) else 0 for level in levels}
+    if not levels or not sizes <= {1, 2}:
         expected = "a list of layers, each [forward] or [forward, reverse]"
         raise OptionError(f"layers: expected {expected}; got {layers!r}")
-    for n, directions in enumerate(found):
+    for n, directions in enumerate(levels):
         for layer in directions:
             if not isinstance(layer, Recurrent):
                 expected = "a layer over sequences, such as SequenceLayer(cell)"
@@ -280,6 +264,6 @@ def _checked_layers(layers: Any) -> list[list[Recurrent]]:
             if not layer.batch_first:
                 expected = "batch_first=True, because batch_first of the stack determines the axes"
                 raise OptionError(f"layers[{n}]: expected {expected}; got False")
-            width = _width(found[n - 1]) if n else found[0][0].in_features
-            check_fit(f"layers[{n}]", layer, width, layer.out_features, found[0][0].dtype)
-    return found
+            width = _width(levels[n - 1]) if n else levels[0][0].in_features
+            check_fit(f"layers[{n}]", layer, width, layer.out_features, levels[0][0].dtype)
+    return levels

@@ -82,9 +82,8 @@ class ResidualBlock(Recurrent[S]):
         if self.ffn is None or self.ffn_norm is None:
             return x, state, BlockCache(norm, layer, None, None, None)
         normed, ffn_norm = self.ffn_norm.compute(x)
-        (y, ffn), dropped = self.ffn.compute(normed), None
-        if options.rng is not None:
-            y, dropped = self.drop.compute(y, options.rng)
+        y, ffn = self.ffn.compute(normed)
+        y, dropped = self.drop.compute(y, options.rng)
         return x + y, state, BlockCache(norm, layer, ffn_norm, ffn, dropped)  # [block.2]
 
     def compute_backward(
@@ -93,8 +92,7 @@ class ResidualBlock(Recurrent[S]):
         """Compute the backward without checks."""
         grads = {}
         if self.ffn is not None and self.ffn_norm is not None:
-            dropped = cache.dropped
-            dffn = dy if dropped is None else self.drop.compute_backward(dy, dropped)
+            dffn = self.drop.compute_backward(dy, cache.dropped)
             dnormed, grads["ffn"] = self.ffn.compute_backward(dffn, cache.ffn)
             dx, grads["ffn_norm"] = self.ffn_norm.compute_backward(dnormed, cache.ffn_norm)
             dy = dy + dx  # [block.3]
@@ -305,7 +303,7 @@ class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_kind("config", config, xLSTMBlockStackConfig)
-        self.config = config = replace(config)  # a list in it may be changed
+        self.config = config = replace(config)  # the list in it may be changed
         rng, blocks = generator_or_new(rng), list[ResidualBlock]()
         options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
         (mlstm, slstm), sized = config.block_configs(), set[str]()

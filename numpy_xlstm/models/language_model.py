@@ -76,6 +76,8 @@ class LanguageModel(StateDict, Recurrent[S]):
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
 
+    The first result of ``backward`` is None, because tokens have no gradient.
+
     Parameters
     ----------
     vocab_size : int
@@ -187,13 +189,8 @@ class LanguageModel(StateDict, Recurrent[S]):
         ----------
         tokens : np.ndarray
             Integers, shape (B, T) with B ≥ 1 and T ≥ 0.
-        state : tuple, optional
-            State before the first step; the empty state if omitted.
-        rng : np.random.Generator, optional
-            Generator for dropout. If omitted, nothing is dropped.
-        lengths : np.ndarray, optional
-            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. Later tokens
-            are padding, which may be any tokens.
+        state, rng, lengths
+            As in :meth:`SequenceLayer.forward`. Padding may be any tokens.
         recompute : bool
             For a body of blocks: keep only the input of each block, and compute its residuals again
             in the backward. This takes about a third more time and a fraction of the memory. The
@@ -201,23 +198,6 @@ class LanguageModel(StateDict, Recurrent[S]):
         """
         check_recompute(self, recompute)
         return self._checked_forward(tokens, state, RunOptions(rng, lengths, recompute))
-
-    def backward(  # type: ignore[override]
-        self, dy: Array, cache: LayerCache, dstate: Any = None
-    ) -> tuple[None, S, Grads]:
-        """Return None, the gradient of the first state, and the gradients of the parameters.
-
-        Parameters
-        ----------
-        dy : np.ndarray
-            Cotangent of the logits, shape (B, T, V).
-        cache : LayerCache
-            The cache that :meth:`forward` returned. It is not modified and can be used again.
-        dstate : tuple, optional
-            Cotangent of the state after the last step; zero if omitted.
-        """
-        _, dstate0, grads = super().backward(dy, cache, dstate)
-        return None, dstate0, grads
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for an unreachable state."""
@@ -230,11 +210,10 @@ class LanguageModel(StateDict, Recurrent[S]):
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Compute the forward without checks."""
-        (x, embedding), dropped, capped = self.embedding.compute(tokens), None, None
-        if options.rng is not None:
-            x, dropped = self.embedding_dropout.compute(x, options.rng)
+        x, embedding = self.embedding.compute(tokens)
+        x, dropped = self.embedding_dropout.compute(x, options.rng)
         h, state, body = self.body.compute(x, state, options)
-        logits, head = self.head.compute(h)
+        (logits, head), capped = self.head.compute(h), None
         if self.cap is not None:
             logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)
@@ -247,8 +226,7 @@ class LanguageModel(StateDict, Recurrent[S]):
             dy = apply_cap_backward(dy, cache.capped)
         dh, head = self.head.compute_backward(dy, cache.head)
         dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
-        if cache.dropped is not None:
-            dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
+        dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
         _, embedding = self.embedding.compute_backward(dx, cache.embedding)
         grads = {"embedding": embedding, "body": body}
         if self.tied:

@@ -150,9 +150,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         h, memory_state, memory = forms.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
         y, *gated = silu.gate(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
-        (y, down), dropped = self.proj_down.compute(y), None  # [mblock.7]
-        if options.rng is not None:
-            y, dropped = self.drop.compute(y, options.rng)
+        y, down = self.proj_down.compute(y)  # [mblock.7]
+        y, dropped = self.drop.compute(y, options.rng)
         kept = up, conv, active, (q_cache, k_cache, v_cache), gates, memory, norm, gated
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
@@ -161,8 +160,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Compute the backward without checks."""
         q_cache, k_cache, v_cache = cache.projections
-        if cache.dropped is not None:
-            dy = self.drop.compute_backward(dy, cache.dropped)
+        dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz, dread, dskip = silu.gate_backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)

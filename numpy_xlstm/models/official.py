@@ -1,6 +1,6 @@
 """The official language models of the xLSTM paper and of xLSTM Large ("xLSTM 7B")."""
 
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,9 @@ class xLSTMLMModel(LanguageModel[tuple[PaperState, ...]]):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_kind("config", config, xLSTMLMModelConfig)
-        self.config, rng = replace(config), generator_or_new(rng)  # a list in it may be changed
-        stack = xLSTMBlockStack(self.config, dtype=dtype, rng=rng)
+        rng = generator_or_new(rng)
+        stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
+        self.config: Any = stack.config
         super().__init__(
             config.vocab_size,
             config.embedding_dim,

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_memory
-from numpy_xlstm.cells.slstm import empty_memory, sLSTMState
+from numpy_xlstm.cells.gates import check_memory, empty_state
+from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
@@ -161,7 +161,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
-        memory = empty_memory(batch_size, self.in_features, self.dtype)
+        memory = empty_state(sLSTMState, batch_size, self.in_features, self.dtype)
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
         return sLSTMBlockState(conv, memory)
 
@@ -182,9 +182,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         Wx = np.concatenate(pre, axis=-1) + self.params[B_NAME]  # [sblock.2]
         R, lengths = {"R": self.params[R_NAME]}, options.lengths
         h, memory, scan = slstm.forward(Wx, R, state.slstm, lengths, "sigmoid")  # [sblock.3]
-        dropped = None
-        if options.rng is not None:
-            h, dropped = self.drop.compute(h, options.rng)
+        h, dropped = self.drop.compute(h, options.rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
         return y, sLSTMBlockState(conv_state, memory), cache
@@ -194,8 +192,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
     ) -> tuple[Array, sLSTMBlockState, Grads]:
         """Compute the backward without checks."""
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
-        if cache.dropped is not None:
-            dh = self.drop.compute_backward(dh, cache.dropped)
+        dh = self.drop.compute_backward(dh, cache.dropped)
         dWx, dmemory, recurrent = slstm.backward(dh, cache.scan, dstate.slstm)
         cell = {R_NAME: recurrent["R"], B_NAME: dWx.sum(axis=(0, 1))}  # [sblock.5]
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)

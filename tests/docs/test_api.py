@@ -45,7 +45,7 @@ def missing(thing: Any) -> list[str]:
     """Return the missing parts of the docstring of a public object."""
     doc = numpydoc.get_doc_object(thing)
     found = [] if doc["Summary"] and doc["Summary"][0] else ["summary"]
-    found += [] if any(line.startswith(">>>") for line in doc["Examples"]) else ["example"]
+    found += [] if _has_example(thing) else ["example"]
     raises = _words(doc["Raises"])
     found += [f"error {name}" for name in sorted(raised(thing) & OWN) if name not in raises]
     described = doc["Parameters"] + doc["Attributes"]
@@ -58,6 +58,14 @@ def missing(thing: Any) -> list[str]:
     ]
     returns = signature.return_annotation not in (None, "None") and not isinstance(thing, type)
     return found + (["results"] if returns and not doc["Returns"] + doc["Yields"] else [])
+
+
+def _has_example(thing: Any) -> bool:
+    """Return whether there is an example; that of a backward may be the one of its forward."""
+    name, module = thing.__name__, sys.modules[inspect.unwrap(thing).__module__]
+    forward = getattr(module, name.removesuffix("_backward"), thing)
+    texts = ["\n".join(numpydoc.get_doc_object(f)["Examples"]) for f in (thing, forward)]
+    return ">>>" in texts[0] or f"{name}(" in texts[1]
 
 
 def _words(section: list[Any]) -> set[str]:
