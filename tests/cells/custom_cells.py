@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from mpmath import mpf, tanh
+from mpmath import exp, mp, mpf, tanh
 
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
@@ -16,8 +16,9 @@ from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
-from tests.cells.plain import Vector, affine, exactly, sigma
 
+mp.dps = 50
+Vector = list[Any]
 CUSTOM_CELLS: dict[str, Callable[..., Any]] = {
     "GRU": GRUCell,
     "GRU-original": OriginalGRUCell,
@@ -43,6 +44,22 @@ def build(
 def normal(tree: Any, rng: np.random.Generator) -> Any:
     """Return normal numbers in the shapes and dtypes of a tree."""
     return tree_map(lambda a: rng.standard_normal(a.shape).astype(np.float32).astype(a.dtype), tree)
+
+
+def sigma(x: Any) -> Any:
+    return 1 / (1 + exp(-x))
+
+
+def exactly(array: Any) -> Any:
+    """Convert a NumPy array to nested lists of mpf, each equal to the float."""
+    return [exactly(part) for part in array] if np.ndim(array) else mpf(float(array))
+
+
+def affine(W: Any, x: Vector, b: Any) -> Vector:
+    return [
+        sum((w * v for w, v in zip(row, x, strict=True)), bias)
+        for row, bias in zip(W, b, strict=True)
+    ]
 
 
 class Untouched(np.ndarray):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import (
-    LSTMState,
     mLSTM,
     mlstm_chunkwise,
     mlstm_chunkwise_backward,
@@ -17,13 +16,6 @@ from numpy_xlstm import (
     unroll,
     unroll_backward,
 )
-from numpy_xlstm.layers import LSTMSequence
-
-
-def test_the_right_state_is_accepted_as_a_plain_tuple() -> None:
-    lstm = LSTMSequence(3, 4)
-    _, state, _ = lstm.forward(np.ones((2, 1, 3)), (np.ones((2, 4)), np.ones((2, 4))))
-    assert isinstance(state, LSTMState)
 
 
 def test_parallel_and_chunkwise_form_read_each_others_caches() -> None:

@@ -17,8 +17,7 @@ from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import enter_backward
-from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, normal, plain_step
-from tests.cells.plain import exactly
+from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, exactly, normal, plain_step
 from tests.variants import assert_close
 
 custom_cells = pytest.mark.parametrize("custom", CUSTOM_CELLS)

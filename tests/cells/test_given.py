@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
-    gradcheck,
     lstm_recurrent,
     lstm_recurrent_backward,
     slstm_recurrent,
@@ -62,22 +61,6 @@ def test_the_layer_is_a_product_and_the_recurrence(
     assert dR.shape == R.shape
     assert dR.reshape(shape).shape == shape
     assert_close(found, expected, 1e-11, 1e-12)
-
-
-@pytest.mark.parametrize("variant", GATED, ids=str)
-@pytest.mark.parametrize("seed", range(3))
-def test_gradients(variant: Variant, seed: int) -> None:
-    s = Sizes(B=2, T=4, D=1, NH=2, DH=2, DK=1, with_state=True, eps=0.0, seed=seed)
-    case, pair = make(variant, s), pair_of(variant)
-    NH, _, DH = weights(case)[1].shape
-    Wx = case.rng.standard_normal((s.B, s.T, 4 * NH * DH))
-    R = case.rng.standard_normal((NH, 4 * DH, DH))
-
-    def forward(Wx: Array, R: Array, state: Any) -> Any:
-        return pair.forward(Wx, R, state, **variant.options)
-
-    report = gradcheck((forward, pair.backward), Wx, R, case.state, rng=seed, rtol=1e-12)
-    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("B", [1, 3])

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import (
-    LSTM,
     ElmanCell,
-    LSTMState,
     SequenceLayer,
     gate_rows,
     gradcheck,
@@ -21,21 +19,6 @@ from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.variants import VARIANTS, Sizes, Variant, assert_close, make
-
-
-def test_the_notebook_call() -> None:
-    """``nn.LSTM(5, 5, 1)`` on (2, 10, 5), sequence first, with (1, 10, 5) states."""
-    rng = np.random.default_rng(0)
-    lstm = LSTM(5, 5, 1, batch_first=False, rng=rng)
-    x, (h0, c0) = rng.standard_normal((2, 10, 5)), rng.standard_normal((2, 1, 10, 5))
-    out, (h, c) = lstm(x, (h0, c0))
-    assert out.shape == (2, 10, 5)
-    assert h.shape == c.shape == (1, 10, 5)
-    y, state, cache = lstm.forward(x, (h0, c0))
-    assert np.array_equal(y, out)
-    assert np.array_equal(state.h[0], y[-1])
-    _, dstate0, _ = lstm.backward(y, cache, LSTMState(h, c))
-    assert dstate0.h.shape == (1, 10, 5)
 
 
 def place(layer: Any, gate: str, weights: float | None, bias: float) -> None:
@@ -60,37 +43,6 @@ def test_gates_are_live_views_in_the_order_i_f_z_o(variant: Variant) -> None:
         expected = R.reshape(-1, 4, DH, DH)[:, n]
         assert np.array_equal(gate_rows(R, gate).reshape(expected.shape), expected)
         assert np.shares_memory(gate_rows(R, gate), R)
-
-
-def test_per_gate_weights_are_the_equations() -> None:
-    """Compute one step by hand with the names of the notebook."""
-    rng = np.random.default_rng(1)
-    cell = LSTMSequence(3, 4, rng=rng)
-    x, h, c = rng.standard_normal(3), rng.standard_normal(4), rng.standard_normal(4)
-
-    def sigma(a: Any) -> Any:
-        return 1 / (1 + np.exp(-a))
-
-    def pre(gate: str) -> Any:
-        W, R, b = (gate_rows(cell.params[name], gate) for name in "WRb")
-        return W @ x + R @ h + b
-
-    z, i, f, o = np.tanh(pre("z")), sigma(pre("i")), sigma(pre("f")), sigma(pre("o"))
-    c = f * c + i * z
-    y, state = cell(x[None, None], LSTMState(h[None], (c / f - i * z / f)[None]))
-    np.testing.assert_allclose(state.c[0], c, rtol=1e-13)
-    np.testing.assert_allclose(y[0, 0], o * np.tanh(c), rtol=1e-13)
-
-
-def test_heads_of_an_slstm_do_not_see_each_other() -> None:
-    layer = make(VARIANTS[1], Sizes(1, 6, 3, 2, 2, 2, False, 0.0, 0)).layer
-    x = np.random.default_rng(0).standard_normal((1, 6, 3))
-    first = np.zeros((1, 4))
-    second = np.array([[0.0, 0.0, 1.0, 1.0]])
-    y, _ = layer(x, layer.init_state(1)._replace(h=first))
-    moved, _ = layer(x, layer.init_state(1)._replace(h=second))
-    assert np.array_equal(y[..., :2], moved[..., :2])
-    assert np.abs(y[..., 2:] - moved[..., 2:]).max() > 1e-3
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -256,6 +208,19 @@ def test_the_gradients_of_a_state_taken_for_empty_are_zero() -> None:
     assert grads["b"][0] == pytest.approx(
         0.5, rel=1e-14
     )  # δĩ = δm: m = ĩ there, and c and n do not depend on ĩ
+
+
+@pytest.mark.parametrize(("dtype", "f_pre"), [(np.float32, 17.0), (np.float64, 37.0)])
+def test_a_forget_gate_that_rounds_to_1_still_forgets(dtype: Any, f_pre: float) -> None:
+    layer = sLSTM(1, 1, dtype=dtype, rng=np.random.default_rng(0))
+    layer.params["W"][...] = 0
+    layer.params["R"][...] = 0
+    layer.params["b"][...] = [-1e4, f_pre, 0, 0]
+    one, zero = np.ones((1, 1), dtype), np.zeros((1, 1), dtype)
+    _, state = layer(np.zeros((1, 1000, 1), dtype), (zero, one, one, zero))
+    log_f = -np.log1p(np.exp(-f_pre))
+    assert 1 / (1 + np.exp(dtype(-f_pre))) == 1
+    np.testing.assert_allclose(state.m, 1000 * log_f, rtol=1000 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

@@ -129,34 +129,6 @@ def test_fewer_steps_than_the_kernel_move_the_state() -> None:
     assert dx.ravel().tolist() == [1.0]
 
 
-def test_an_output_depends_on_the_present_and_the_previous_steps_only() -> None:
-    layer, rng = make(2, 3, True, 3)
-    x = rng.standard_normal((1, 8, 2))
-    moved = x.copy()
-    moved[0, 4, 0] += 1
-    changed = layer(moved)[0] != layer(x)[0]
-    assert np.argwhere(changed).tolist() == [[0, 4, 0], [0, 5, 0], [0, 6, 0]]
-
-
-def test_no_state_is_the_empty_state() -> None:
-    layer, rng = make(2, 4, True, 4)
-    x, dy = rng.standard_normal((2, 3, 5, 2))
-    empty = layer.init_state(3)
-    assert empty.shape == (3, 3, 2)
-    assert not empty.any()
-    with_empty = run(layer, x, empty, dy, np.zeros_like(empty))
-    for got, expected in zip(run(layer, x, None, dy, None), with_empty, strict=True):
-        np.testing.assert_array_equal(got, expected)
-
-
-def test_a_kernel_of_one_step_has_no_state() -> None:
-    layer, rng = make(3, 1, False, 5)
-    x = rng.standard_normal((2, 4, 3))
-    y, state = layer(x)
-    np.testing.assert_array_equal(y, x * layer.params["conv.weight"][:, 0, 0])
-    assert state.shape == (2, 0, 3)
-
-
 def test_what_comes_out_is_no_view_of_what_is_kept() -> None:
     layer, rng = make(2, 3, True, 7)
     x, dy = rng.standard_normal((2, 2, 4, 2))

@@ -2,8 +2,6 @@ import numpy as np
 
 from numpy_xlstm.layers import Linear
 
-LEADING: list[tuple[int, ...]] = [(), (4,), (2, 3), (2, 1, 3)]
-
 
 def layer_with_params(bias: bool = True) -> Linear:
     return Linear(3, 2, bias, rng=np.random.default_rng(1))
