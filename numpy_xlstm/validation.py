@@ -22,8 +22,8 @@ def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -
     """Validate a tree of arrays, such as a state, against the structure and shapes of ``like``.
 
     Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. If
-    ``name`` begins with "state", an array ``m`` may contain −inf. ``hint()`` is added to the
-    message about a wrong shape.
+    ``name`` begins with "state", an array ``m`` may contain −inf, and a tuple with a method
+    ``check`` is checked by it. ``hint()`` is added to the message about a wrong shape.
 
     Examples
     --------
@@ -45,7 +45,10 @@ def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -
         raise ShapeError(f"{name}: expected a tuple ({expected}); got {_kind(tree)}")
     parts = zip(fields, tree, like, strict=True)
     checked = [check_like(f"{name}.{f}", part, want, hint) for f, part, want in parts]
-    return put_together(like, checked)
+    state = put_together(like, checked)
+    if name.startswith("state") and hasattr(like, "check"):
+        state.check()
+    return state
 
 
 def _kind(tree: Any) -> str:
@@ -64,10 +67,10 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
-def checked_state(module: Any, state: Any, batch_size: int) -> Any:
+def checked_state(module: Any, state: Any, batch_size: int, hint: Callable[[], str] = str) -> Any:
     """Return the validated state before the first step; for None, the empty state."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like)
+    return like if state is None else check_like("state", state, like, hint)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:

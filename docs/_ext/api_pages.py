@@ -11,9 +11,9 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 # Members that only the package itself uses, and members that need no entry of their own.
 INTERNAL = {
     *("Cache", "State", "compute", "compute_backward", "run", "inner_state", "outer_state"),
-    *("checked_state", "checked_cotangent", "check_backward", "inner_start", "made_by", "axes"),
+    *("check", "check_backward", "inner_start", "made_by", "axes"),
     *("cell_params", "current_cell", "named", "make_cell"),
-    *("check_cache", "check_input", "check_state", "check_size", "checked", "named_grads"),
+    *("check_cache", "check_input", "check_size", "checked", "named_grads"),
     *("cached_options", "kernel", "options", "tensor_axes"),
 }
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import DTypeError, ShapeError, StateError
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
@@ -145,16 +145,6 @@ def underflows(exponent: Array) -> Array:
     limits = np.finfo(exponent.dtype)
     lost: Array = exponent.real < np.log(limits.tiny / limits.eps)
     return lost
-
-
-def check_memory(state: Any) -> None:
-    """Raise :class:`StateError` for invalid (c, n); entries with m = −inf are ignored."""
-    _, c, n, m = state
-    there = m.real > -np.inf
-    if (negative := (n.real < 0) & there).any():
-        raise StateError(f"state.n: expected numbers of at least 0; got {n[negative].real.min()}")
-    if (alone := (n.real == 0) & (c.real != 0) & there).any():
-        raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
 
 
 def drawn_uniformly(

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import (
     KINDS,
     axes_of_heads,
-    check_memory,
     check_sizes,
     empty_state,
     gate_rows,
@@ -22,6 +21,7 @@ from numpy_xlstm.cells.gates import (
     pre_activations_backward,
     underflows,
 )
+from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
@@ -68,6 +68,16 @@ class sLSTMState(NamedTuple):
     c: Array  # cell state, divided by e^m
     n: Array  # normaliser state, divided by e^m
     m: Array  # stabiliser; −inf in the empty state
+
+    def check(self) -> None:
+        """Raise :class:`StateError` for invalid (c, n); entries with m = −inf are ignored."""
+        _, c, n, m = self
+        filled = m.real > -np.inf
+        if (negative := (n.real < 0) & filled).any():
+            least = n[negative].real.min()
+            raise StateError(f"state.n: expected numbers of at least 0; got {least}")
+        if (alone := (n.real == 0) & (c.real != 0) & filled).any():
+            raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
 
 
 sLSTMCache = namedtuple("sLSTMCache", "x state pre A i f z o c n")
@@ -155,7 +165,6 @@ class sLSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
-        check_memory(state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.3]
         A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.4]

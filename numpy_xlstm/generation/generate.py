@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig, config_of
 from numpy_xlstm.generation.sampling import draw
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.numerics import Array, check_batch, check_callable, generator_or_new
 from numpy_xlstm.trees import join_states
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, own_error_state
 
 Probabilities = npt.NDArray[np.float64]

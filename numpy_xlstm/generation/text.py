@@ -15,7 +15,7 @@ from numpy_xlstm.generation.tokenizers import (
     HuggingFaceTokenizer,
     Tokenizer,
 )
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import check_callable, check_has, generator_or_new
 
 

@@ -14,7 +14,7 @@ from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.generation.components import checked_tokenizer
-from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
+from numpy_xlstm.layers.embedding import IndexArray, check_indices, check_sequence
 
 REPLACEMENT = "\ufffd"
 """Replacement for unknown characters and for bytes that are not UTF-8."""

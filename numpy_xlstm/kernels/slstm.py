@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
+from numpy_xlstm.cells.gates import KINDS, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
@@ -199,7 +199,6 @@ def slstm_recurrent(
     """
     check_choice("forget_gate", forget_gate, KINDS)
     Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
-    check_memory(state)
     return forward(Wx, {"R": R}, state, lengths, forget_gate)
 
 

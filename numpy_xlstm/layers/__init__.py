@@ -22,7 +22,6 @@ from numpy_xlstm.layers.linear import Linear as Linear
 from numpy_xlstm.layers.linear import LinearGroup as LinearGroup
 from numpy_xlstm.layers.loss import softmax_cross_entropy as softmax_cross_entropy
 from numpy_xlstm.layers.loss import softmax_cross_entropy_backward as softmax_cross_entropy_backward
-from numpy_xlstm.layers.lstm import LSTMSequence as LSTMSequence
 from numpy_xlstm.layers.mlstm import mLSTM as mLSTM
 from numpy_xlstm.layers.norms import LayerNorm as LayerNorm
 from numpy_xlstm.layers.norms import MultiHeadLayerNorm as MultiHeadLayerNorm
@@ -31,6 +30,7 @@ from numpy_xlstm.layers.norms import RMSNorm as RMSNorm
 from numpy_xlstm.layers.rnn import GRU as GRU
 from numpy_xlstm.layers.rnn import LSTM as LSTM
 from numpy_xlstm.layers.rnn import RNN as RNN
+from numpy_xlstm.layers.sequence import LSTMSequence as LSTMSequence
 from numpy_xlstm.layers.sequence import SequenceLayer as SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM as sLSTM
 from numpy_xlstm.layers.soft_cap import soft_cap as soft_cap

@@ -22,7 +22,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.numerics.threads import one_blas_thread
-from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
+from numpy_xlstm.validation import check_cache, checked_cotangent, checked_state
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # comes with the type checker; not needed to run
@@ -283,18 +283,6 @@ class Recurrent(Checked, Generic[S]):
         check_array("x", x, (*self.axes, self.in_features), self.dtype, hint=self._input_hint)
         check_batch("x", x, axis=0 if self.batch_first else 1)
 
-    def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for an unreachable state (in the layout of ``compute``)."""
-
-    def checked_state(self, state: Any, batch_size: int) -> Any:
-        """Return a state in the layout of ``compute``, or raise an error; None is the empty one."""
-        if state is None:
-            return self.inner_start(batch_size)
-        state = check_like("state", state, self.init_state(batch_size), self._batch_hint)
-        state = self.inner_state(state)
-        self.check_state(state)
-        return state
-
     def _checked_forward(
         self, x: Array, state: Any, options: RunOptions
     ) -> tuple[Array, S, LayerCache]:
@@ -311,7 +299,10 @@ class Recurrent(Checked, Generic[S]):
         """Check the arguments and return them in the layout of ``compute``."""
         self.check_input(x)
         x = x if self.batch_first else x.swapaxes(0, 1)
-        state = self.checked_state(state, len(x))
+        if state is None:
+            state = self.inner_start(len(x))
+        else:
+            state = self.inner_state(checked_state(self, state, len(x), self._batch_hint))
         if lengths is None:
             return x, state, None
         lengths = check_lengths(lengths, len(x), x.shape[1], self._batch_hint)

@@ -1,13 +1,21 @@
-"""Table lookup and its transpose, a scatter-add. Derived in ``docs/derivations/layers.md``."""
+"""Table lookup and its transpose, a scatter-add, and checks of arrays of ids.
+
+Derived in ``docs/derivations/layers.md``.
+"""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.layers.base import Layer
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.linear import drawn_normally
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics import Array, check_plain, check_positive
+
+IndexArray = npt.NDArray[np.integer[Any]]
+"""An array of integers, each of which is the index of a row or class."""
 
 
 class Embedding(Layer):
@@ -58,11 +66,8 @@ class Embedding(Layer):
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
         self.out_features = self.embedding_dim
-        to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
-        rng = generator_or_new(rng)
-        check_fits([shape], to, rng)
-        weight = rng.normal(0, deviation, shape)
-        self.params = {"weight": weight.astype(to, copy=False)}
+        shapes = {"weight": (self.num_embeddings, self.embedding_dim)}
+        self.params = drawn_normally(shapes, deviation, dtype, rng)
 
     def check_input(self, tokens: IndexArray) -> None:
         """Raise an error unless the tokens are integers from 0 to V − 1."""
@@ -84,3 +89,44 @@ class Embedding(Layer):
         flat = tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
         np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]
         return None, {"weight": dW.reshape(V, D)}
+
+
+def check_sequence(name: str, value: Any) -> IndexArray:
+    """Return ``value`` if it is an array of ids of shape (N,), else raise an error."""
+    _check_integers(name, value)
+    if value.ndim != 1:
+        raise ShapeError(f"{name}: expected shape (N,); got {value.shape}")
+    ids: IndexArray = value
+    return ids
+
+
+def check_indices(
+    name: str,
+    value: Any,
+    size: int,
+    *,
+    shape: tuple[int, ...] | None = None,
+    except_for: int | None = None,
+) -> IndexArray:
+    """Return ``value`` if its ids are from 0 to ``size − 1``, or ``except_for``, else raise."""
+    _check_integers(name, value)
+    if shape is not None and value.shape != shape:
+        raise ShapeError(f"{name}: expected shape {shape}; got {value.shape}")
+    outside = (value < 0) | (value >= size)
+    if except_for is not None:
+        outside &= value != except_for
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise IndexError(
+            f"{name}: expected ids from 0 to {size - 1}; got {value[where]} at index {where}"
+        )
+    ids: IndexArray = value
+    return ids
+
+
+def _check_integers(name: str, value: Any) -> None:
+    check_plain(name, value)
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"{name}: expected a NumPy array of integers; got {type(value).__name__}")
+    if value.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: expected an array of integers; got {value.dtype.name}")

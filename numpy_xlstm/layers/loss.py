@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.numerics import (
     Array,
     check_array,

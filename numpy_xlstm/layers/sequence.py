@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
-from numpy_xlstm.cells.lstm import LSTMCell
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
@@ -146,6 +146,33 @@ class SequenceLayer(Recurrent[S]):
         dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
         grads = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
         return dx, dstate0, self.named({n: grads[n].reshape(p[n].shape) for n in p})
+
+
+class LSTMSequence(SequenceLayer[LSTMState]):
+    """An LSTM over sequences: :class:`LSTMCell` at every step, with the same parameters.
+
+    :class:`~numpy_xlstm.LSTM` is a stack of such layers with the names of PyTorch.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h and c.
+    batch_first, **options
+        ``batch_first``, ``dtype`` and ``rng`` are as in :class:`~numpy_xlstm.LSTM`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lstm = LSTMSequence(3, 4, rng=np.random.default_rng(0))
+    >>> y, state, cache = lstm.forward(np.ones((2, 5, 3)))
+    >>> y.shape, state.c.shape
+    ((2, 5, 4), (2, 4))
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, batch_first: bool = True, **options: Any
+    ) -> None:
+        super().__init__(LSTMCell(input_size, hidden_size, **options), batch_first=batch_first)
 
 
 def of_cell(name: str) -> Any:

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 
@@ -58,7 +57,3 @@ class sLSTM(SequenceLayer[sLSTMState]):
             input_size, hidden_size, num_heads, forget_gate=forget_gate, dtype=dtype, rng=rng
         )
         super().__init__(cell, batch_first=batch_first)
-
-    def check_state(self, state: sLSTMState) -> None:
-        """Raise :class:`StateError` for an unreachable state."""
-        check_memory(state)

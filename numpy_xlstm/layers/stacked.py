@@ -94,11 +94,6 @@ class Stacked(Recurrent[S]):
         state: S = states
         return state
 
-    def check_state(self, state: tuple[Any, ...]) -> None:
-        """Raise :class:`StateError` for an unreachable state."""
-        for layer, part in zip(self.layers, state, strict=True):
-            layer.check_state(part)
-
     def compute(
         self,
         x: Array,

@@ -68,10 +68,6 @@ class ResidualBlock(Recurrent[S]):
         state: S = self.layer.inner_start(batch_size)
         return state
 
-    def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for an unreachable state."""
-        self.layer.check_state(state)
-
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, BlockCache]:
@@ -208,11 +204,6 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     def init_state(self, batch_size: int) -> tuple[S, ...]:
         """Return the empty state, with one entry for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
-
-    def check_state(self, state: tuple[Any, ...]) -> None:
-        """Raise :class:`StateError` for an unreachable state."""
-        for block, part in zip(self.blocks, state, strict=True):
-            block.check_state(part)
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION

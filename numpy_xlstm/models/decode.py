@@ -20,7 +20,7 @@ from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.kernels.slstm import slstm_step
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
@@ -28,7 +28,7 @@ from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.numerics import Array, check_batch, own_error_state, sigmoid
-from numpy_xlstm.validation import check_like
+from numpy_xlstm.validation import checked_state
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
@@ -43,32 +43,18 @@ class PreparedModel:
     def __init__(self, model: Any) -> None:
         self._table = model.embedding.params["weight"].copy()
         self._body, self._head, self._cap = prepared(model.body), affine(model.head), model.cap
-        self._init_state, self._check_state = model.init_state, model.check_state
+        self.init_state = model.init_state
 
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
-        """Run one decode step: map a token of each row and a state to logits and the next state.
+        """Map tokens (B,), from 0 to V − 1, and a state of B rows to logits (B, V) and a new state.
 
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Integers from 0 to V − 1, shape (B,).
-        state
-            The state of the model, with B rows. It is not changed.
-
-        Returns
-        -------
-        logits : np.ndarray
-            Shape (B, V); equal to those of ``model(tokens[:, None], state)`` up to rounding.
-        state
-            The state after the tokens.
+        They equal ``model(tokens[:, None], state)`` up to rounding. The given state is not changed.
         """
         check_indices("tokens", tokens, len(self._table))
         if tokens.ndim != 1:
             raise ShapeError(f"tokens: expected shape (B,); got {tokens.shape}")
         check_batch("tokens", tokens)
-        state = check_like("state", state, self._init_state(len(tokens)))
-        self._check_state(state)
-        return self.compute(tokens, state)
+        return self.compute(tokens, checked_state(self, state, len(tokens)))
 
     @own_error_state
     def compute(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:

@@ -11,7 +11,7 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation import generate
 from numpy_xlstm.layers import Dropout, Embedding, LayerCache, Linear, Recurrent
 from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.decode import PreparedModel
@@ -199,10 +199,6 @@ class LanguageModel(StateDict, Recurrent[S]):
         check_recompute(self, recompute)
         return self._checked_forward(tokens, state, RunOptions(rng, lengths, recompute))
 
-    def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for an unreachable state."""
-        self.body.check_state(state)
-
     def compute(
         self,
         tokens: IndexArray,
@@ -257,14 +253,9 @@ class LanguageModel(StateDict, Recurrent[S]):
     def prepared(self) -> PreparedModel:
         """Prepare the model for decode steps, as :func:`~numpy_xlstm.generate` does.
 
-        Examples
-        --------
-        >>> import numpy as np
         >>> from numpy_xlstm import LSTM
         >>> model = LanguageModel(10, 4, LSTM(4, 8))
         >>> logits, state = model.prepared().step(np.array([4]), model.init_state(1))
-        >>> logits.shape
-        (1, 10)
         """
         return PreparedModel(self)
 

@@ -30,16 +30,9 @@ def shapes(layout: str, NH: int, DH: int) -> tuple[Shape, Shape]:
 def found_layouts(
     name: str, R: Shape, b: Shape, ours: Shape, layout: str | None = None
 ) -> tuple[str, str]:
-    """Determine the layouts of R and of b from their shapes.
+    """Determine the layouts of R and of b from their shapes, and from that of R in the model.
 
-    Parameters
-    ----------
-    name : str
-        Name of R.
-    R, b, ours : tuple of int
-        Shapes of R and b, and of R in the model.
-    layout : {"vanilla", "cuda"}, optional
-        Layout of b, if it is known; otherwise that of R.
+    ``name`` is the name of R. ``layout`` is the layout of b, if it is known; otherwise that of R.
     """
     NH, DH = ours[0], ours[2]
     known = {layout: shapes(layout, NH, DH) for layout in (*LAYOUTS, "canonical")}

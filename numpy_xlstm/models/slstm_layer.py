@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_memory, empty_state
+from numpy_xlstm.cells.gates import empty_state
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import slstm
@@ -164,10 +164,6 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         memory = empty_state(sLSTMState, batch_size, self.in_features, self.dtype)
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
         return sLSTMBlockState(conv, memory)
-
-    def check_state(self, state: sLSTMBlockState) -> None:
-        """Raise :class:`StateError` for an unreachable state."""
-        check_memory(state.slstm)
 
     def compute(
         self, x: Array, state: sLSTMBlockState, options: RunOptions = EVALUATION

@@ -11,7 +11,7 @@ import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import (
     check_above_zero,
     check_bool,

@@ -7,7 +7,7 @@ import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy, softmax_cross_entropy_backward
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
 from numpy_xlstm.models.language_model import check_recompute
 from numpy_xlstm.numerics import (

@@ -12,7 +12,7 @@ from numpy_xlstm.disk import read_regular
 from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
-from numpy_xlstm.layers.indices import IndexArray, check_sequence
+from numpy_xlstm.layers.embedding import IndexArray, check_sequence
 from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole, is_number
 from numpy_xlstm.training.step import Batch
 

@@ -22,7 +22,7 @@ from numpy_xlstm.generation import (
     CharacterTokenizer,
     generate_text,
 )
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 from tests.models.build import lm_config, make

@@ -7,7 +7,7 @@ import pytest
 from numpy_xlstm import LSTM, LanguageModel, generate, generate_text, stream
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import Array
 
 TOKENS = SimpleNamespace(bos=3, eos=(7, 8), pad=9, insert_bos=False)

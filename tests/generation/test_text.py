@@ -12,7 +12,7 @@ from numpy_xlstm.generation import (
     generate_text,
     stream,
 )
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 

@@ -29,9 +29,9 @@ WITH_LENGTHS = layers.LSTM, layers.GRU, layers.RNN, layers.sLSTM, layers.mLSTM, 
 
 NOT_CHECKED = frozenset(
     """
-    compute compute_backward run Cache State check_backward check_input check_state checked_state
-    checked_cotangent inner_start inner_state outer_state make_cell cell_params current_cell named
-    named_grads count index prepared over allocated
+    compute compute_backward run Cache State check check_backward check_input inner_start
+    inner_state outer_state make_cell cell_params current_cell named named_grads count index
+    prepared over allocated
     """.split()  # noqa: SIM905
 )
 """Methods that modules call of one another, after validation, and methods of tuples."""

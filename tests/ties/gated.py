@@ -15,7 +15,7 @@ from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,
 )
-from numpy_xlstm.layers.lstm import LSTMSequence
+from numpy_xlstm.layers.sequence import LSTMSequence
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
