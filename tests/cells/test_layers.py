@@ -18,7 +18,7 @@ from numpy_xlstm import (
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
-from tests.variants import VARIANTS, Sizes, Variant, assert_close, make
+from tests.variants import VARIANTS, Sizes, Variant, make
 
 
 def place(layer: Any, gate: str, weights: float | None, bias: float) -> None:
@@ -43,24 +43,6 @@ def test_gates_are_live_views_in_the_order_i_f_z_o(variant: Variant) -> None:
         expected = R.reshape(-1, 4, DH, DH)[:, n]
         assert np.array_equal(gate_rows(R, gate).reshape(expected.shape), expected)
         assert np.shares_memory(gate_rows(R, gate), R)
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-@pytest.mark.parametrize("with_state", [True, False])
-def test_an_empty_sequence_passes_the_state_and_its_cotangent_through(
-    variant: Variant, with_state: bool
-) -> None:
-    case = make(variant, Sizes(2, 0, 3, 2, 2, 2, with_state, 0.0, 0))
-    y, state, cache = case.layer.forward(case.x, case.state)
-    assert y.shape == (2, 0, case.layer.hidden_size)
-    before = case.layer.init_state(2) if case.state is None else case.state
-    assert_close(state, before, 0.0)
-    dy, dstate = case.cotangents()
-    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
-    assert dx.shape == case.x.shape
-    assert_close(dstate0, dstate, 1e-15, 1e-15)
-    assert all(not g.any() for g in grads.values())
-    assert_close(case.layer(case.x, case.state)[1], before, 0.0)
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v.stabilised], ids=str)

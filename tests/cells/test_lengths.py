@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTM, sLSTM
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm import sLSTM
 from tests.variants import Sizes, Variant, assert_close, make, sizes, variants
 
 
@@ -49,21 +48,6 @@ def test_values_of_padding_do_not_matter(variant: Variant, s: Sizes) -> None:
         dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
         results.append((y, last, dx, dstate0, tuple(grads.values())))
     assert_close(results[0], results[1], 0.0)
-
-
-@pytest.mark.parametrize(
-    ("lengths", "error", "message"),
-    [
-        ([1, 2, 3], ShapeError, r"lengths: expected shape \(2,\), one per batch row; got \(3,\)"),
-        ([1.0, 2.0], DTypeError, "lengths: expected integers; got float64"),
-        ([-1, 2], OptionError, r"lengths: expected integers from 0 to T = 4; got \[-1, 2\]"),
-        ([1, 5], OptionError, r"lengths: expected integers from 0 to T = 4; got \[1, 5\]"),
-    ],
-)
-def test_wrong_lengths(lengths: Any, error: type[Exception], message: str) -> None:
-    layer = LSTM(2, 3)
-    with pytest.raises(error, match=message):
-        layer.forward(np.zeros((2, 4, 2)), lengths=np.array(lengths))
 
 
 def _row(tree: Any, row: int) -> Any:

@@ -1,6 +1,5 @@
 """Properties of every cell for all shapes and numbers."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -198,20 +197,3 @@ def test_evaluation_in_blocks_equals_forward(
         patch.setattr(base, "EVALUATION_BLOCK", block)
         got = case.layer(case.x, case.state, lengths=lengths)
     assert_close(got, (y, state), 1e-12, 1e-14)
-
-
-@given(variant=variants, s=sizes, padded=st.booleans())
-def test_time_major_is_batch_major_transposed(variant: Variant, s: Sizes, padded: bool) -> None:
-    case = make(variant, s)
-    lengths = case.rng.integers(0, s.T + 1, s.B) if padded else None
-    other = copy.copy(case.layer)
-    other.batch_first = False
-    dy, dstate = case.cotangents()
-    y, state, cache = case.layer.forward(case.x, case.state, lengths=lengths)
-    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
-    y_t, state_t, cache_t = other.forward(case.x.swapaxes(0, 1), case.state, lengths=lengths)
-    assert y_t.flags.c_contiguous
-    dx_t, dstate0_t, grads_t = other.backward(dy.swapaxes(0, 1), cache_t, dstate)
-    assert_close((y_t.swapaxes(0, 1), state_t), (y, state), 1e-14)
-    found = dx_t.swapaxes(0, 1), dstate0_t, tuple(grads_t.values())
-    assert_close(found, (dx, dstate0, tuple(grads.values())), 1e-14)

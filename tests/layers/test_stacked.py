@@ -17,7 +17,6 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, LSTMPCell, unroll, unroll_backward
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers import stacked
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.variants import assert_close
@@ -168,45 +167,6 @@ def test_stacks_are_cells_unrolled_by_hand(s: Sizes) -> None:
 
 
 FULL = Sizes("LSTM", 3, 5, 2, 3, 2, True, True, True, True, 1)
-
-
-@pytest.mark.parametrize(
-    "plant",
-    [
-        ("reverse_steps", lambda a, lengths=None: a[:, ::-1]),  # over the padding too
-        ("reverse_steps", lambda a, lengths=None: a),
-        ("_turns", lambda lengths: (stacked.reverse_steps, stacked.reverse_steps)),
-    ],
-)
-def test_a_wrong_reverse_is_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(FULL)
-    assert_same(case.run(), case.by_hand())
-    monkeypatch.setattr(stacked, *plant)
-    with pytest.raises(AssertionError):
-        assert_same(case.run(), case.by_hand())
-
-
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_a_wrong_order_of_layers_and_directions_in_the_state_is_found(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Directions first and layers second: 0, 1, 0 reverse, 1 reverse."""
-    case = Case(Sizes(**{**FULL.__dict__, "kind": kind}))
-    assert_same(case.run(), case.by_hand())
-    order = [0, 2, 1, 3]
-    inner, outer = type(case.layer).inner_state, type(case.layer).outer_state
-    monkeypatch.setattr(
-        type(case.layer),
-        "inner_state",
-        lambda self, state: inner(self, tree_map(lambda a: a[order], state)),
-    )
-    monkeypatch.setattr(
-        type(case.layer),
-        "outer_state",
-        lambda self, state: tree_map(lambda a: a[order], outer(self, state)),
-    )
-    with pytest.raises(AssertionError):
-        assert_same(case.run(), case.by_hand())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 """What is changed after a layer was made or run: options, configurations, lists and attributes."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,35 +59,21 @@ def test_a_cache_of_a_kernel_is_not_one_of_steps(cells: tuple[Any, Any]) -> None
         other.backward(y, cache)
 
 
-def language_config() -> xLSTMLMModelConfig:
-    return xLSTMLMModelConfig(
-        mlstm_block=mLSTMBlockConfig(),
-        slstm_block=sLSTMBlockConfig(),
-        num_blocks=2,
-        embedding_dim=16,
-        slstm_at=[1],
-        vocab_size=5,
-    )
-
-
-def stack_config() -> xLSTMBlockStackConfig:
-    return xLSTMBlockStackConfig(
-        mlstm_block=mLSTMBlockConfig(),
-        slstm_block=sLSTMBlockConfig(),
-        num_blocks=2,
-        embedding_dim=16,
-        slstm_at=[1],
-    )
+SIZES: Any = {"num_blocks": 2, "embedding_dim": 16}
+KINDS: Any = {"mlstm_block": mLSTMBlockConfig(), "slstm_block": sLSTMBlockConfig()}
 
 
 @pytest.mark.parametrize(
     ("make", "config"),
-    [(xLSTMLMModel, language_config), (xLSTMBlockStack, stack_config)],
+    [
+        (xLSTMLMModel, partial(xLSTMLMModelConfig, vocab_size=5)),
+        (xLSTMBlockStack, xLSTMBlockStackConfig),
+    ],
 )
 def test_a_list_of_a_configuration_is_copied_and_checked_by_the_model(
     make: Any, config: Any
 ) -> None:
-    given = config()
+    given = config(**KINDS, **SIZES, slstm_at=[1])
     model = make(given, rng=0)
     given.slstm_at.append(0)
     assert model.config.slstm_at == [1]
