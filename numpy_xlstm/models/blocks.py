@@ -132,8 +132,8 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
     ----------
     config : sLSTMBlockConfig
         Configuration of both layers; ``slstm.embedding_dim`` must be set.
-    block, num_blocks, dtype, rng
-        As in :class:`~numpy_xlstm.sLSTMLayer`.
+    **options
+        ``block``, ``num_blocks``, ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.sLSTMLayer`.
 
     Examples
     --------
@@ -147,26 +147,19 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
     ((2, 5, 16), ('conv', 'slstm'))
     """
 
-    def __init__(
-        self,
-        config: sLSTMBlockConfig,
-        *,
-        block: int = 0,
-        num_blocks: int = 1,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
+    def __init__(self, config: sLSTMBlockConfig, **options: Any) -> None:
         check_kind("config", config, sLSTMBlockConfig)
-        rng = generator_or_new(rng)
-        layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
-        D, up = layer.in_features, config.feedforward
+        options["rng"] = rng = generator_or_new(options.get("rng"))
+        layer = sLSTMLayer(config.slstm, **options)
+        D, dtype, up = layer.in_features, layer.dtype, config.feedforward
         norm = LayerNorm(D, dtype=dtype)
         if up is None:
             super().__init__(layer, norm)
             return
-        start = small_init(D), wang_init(D, num_blocks)
-        options: dict[str, Any] = {"deviations": start, "dtype": dtype, "rng": rng}
-        ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, **options)
+        start: Any = small_init(D), wang_init(D, options.get("num_blocks", 1))
+        ffn = GatedFeedForward(
+            D, up.proj_up_dim(D), up.act_fn, up.bias, deviations=start, dtype=dtype, rng=rng
+        )
         super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 

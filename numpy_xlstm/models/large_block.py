@@ -50,21 +50,15 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
     ----------
     config : xLSTMLargeConfig
         The model's configuration.
-    dtype, rng
-        As in :class:`~numpy_xlstm.xLSTMLMModel`.
+    **options
+        ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.xLSTMLMModel`.
     """
 
-    def __init__(
-        self,
-        config: xLSTMLargeConfig,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        check_kind("config", config, xLSTMLargeConfig)
+    def __init__(self, config: xLSTMLargeConfig, **options: Any) -> None:
         D, NH, QK, V = config.embedding_dim, config.num_heads, config.qk_dim, config.v_dim
         self.config, self.in_features, self.out_features = config, D, D
-        options: dict[str, Any] = {"dtype": dtype, "rng": generator_or_new(rng)}
+        dtype = options.setdefault("dtype", np.float64)
+        options["rng"] = generator_or_new(options.get("rng"))
         small, bias = small_init(D), config.use_bias
         maps = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
         gates = {"igate_preact": NH, "fgate_preact": NH}
