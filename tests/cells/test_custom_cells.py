@@ -13,7 +13,6 @@ from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import enter_backward
@@ -155,25 +154,6 @@ def test_a_gru_that_writes_next_to_nothing_keeps_all_digits() -> None:
     assert max(_error([a], [b]) for a, b in zip(h[0], expected, strict=True)) < 1e-14
     dx, _, _ = cell.backward(np.ones_like(h), cache)
     assert np.abs(dx).min() > 0
-
-
-@custom_cells
-def test_foreign_caches_and_states(custom: str) -> None:
-    cell, xs, _, _ = build(custom, 2, 1, 3, 4)
-    x = xs[:, 0]
-    dh = cell.forward(x)[0]
-    others = [LSTMCell(3, 4), *(make(3, 4) for make in CUSTOM_CELLS.values())]
-    for other in others:
-        if type(other) is type(cell):
-            continue
-        cache = other.forward(x)[2]
-        kind = type(cache).__name__
-        with pytest.raises(CacheError, match=f"expected the {cell.Cache.__name__} .* got {kind}"):
-            cell.backward(dh, cache)
-        state = other.init_state(2)
-        if len(state) != len(cell.init_state(2)):
-            with pytest.raises(ShapeError, match="state: expected a tuple"):
-                cell.forward(x, state)
 
 
 def test_a_cell_without_a_type_of_its_cache() -> None:

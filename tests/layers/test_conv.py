@@ -108,18 +108,6 @@ def test_step_by_step_equals_the_whole(K: int, T: int, seed: int) -> None:
     np.testing.assert_array_equal(state, last)
 
 
-def test_no_steps_hand_the_state_and_its_cotangent_through() -> None:
-    layer, rng = make(2, 4, True, 1)
-    state, dstate = rng.standard_normal((2, 3, 3, 2))
-    y, after, dx, dstate0, *grads = run(
-        layer, np.empty((3, 0, 2)), state, np.empty((3, 0, 2)), dstate
-    )
-    assert y.shape == dx.shape == (3, 0, 2)
-    np.testing.assert_array_equal(after, state)
-    np.testing.assert_array_equal(dstate0, dstate)
-    assert not any(g.any() for g in grads)
-
-
 def test_fewer_steps_than_the_kernel_move_the_state() -> None:
     layer, _ = make(1, 4, True, 2)
     x, state, dstate = np.array([[[5.0]]]), np.array([[[1.0], [2.0], [3.0]]]), np.ones((1, 3, 1))

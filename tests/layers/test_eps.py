@@ -5,11 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTM, mLSTMCell, xLSTMLarge
+from numpy_xlstm import mLSTM, mLSTMCell
 from numpy_xlstm.layers import LayerNorm, MultiHeadLayerNorm, MultiHeadRMSNorm, RMSNorm
-from numpy_xlstm.layers.norms import Norm
-from numpy_xlstm.module import Module
-from tests.models.build import CONFIGS, build
 
 LAYER, RMS, DENOMINATOR = 1e-5, 1e-6, 1e-6
 """Values of ε by default: of a layer norm, of an RMS norm, and of the denominator of an mLSTM."""
@@ -70,23 +67,3 @@ def test_eps_of_the_denominator(form: str, given: float | None, dtype: Any) -> N
     x = np.array([[eps, 1], [-2 * eps, 1]], dtype)
     h = layer.forward(x if form == "cell" else x[:, None])[0].reshape(2)
     np.testing.assert_allclose(h, [3 / 2 / 2, -3 * 2 / 3 / 2], rtol=1e-6)
-
-
-def norms(module: Module, name: str = "") -> dict[str, Norm]:
-    """Return all norms of a module, with the names of their attributes."""
-    if isinstance(module, Norm):
-        return {name: module}
-    found: dict[str, Norm] = {}
-    for attribute in module.parts:
-        parts = getattr(module, attribute)
-        for n, part in enumerate(parts if isinstance(parts, list) else [parts]):
-            found |= norms(part, f"{name}.{attribute}.{n}")
-    return found
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_eps_of_the_norms_of_a_model(name: str) -> None:
-    model = build(name)
-    expected = model.config.norm_eps if isinstance(model, xLSTMLarge) else LAYER
-    values = {where: norm.eps for where, norm in norms(model).items()}
-    assert set(values.values()) == {expected}, values

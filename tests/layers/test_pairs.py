@@ -82,17 +82,6 @@ def test_any_shape(name: str, shape: tuple[int, ...]) -> None:
         assert report.passed, str(report)
 
 
-@pytest.mark.parametrize(
-    ("name", "act_fn"), [("silu", "swish"), ("gelu", "gelu"), ("gelu_tanh", "gelu_tanh")]
-)
-def test_they_are_the_activations_that_models_use(name: str, act_fn: str) -> None:
-    (forward, backward), inner = PAIRS[name], ACTIVATIONS[act_fn]
-    (y, cache), (inner_y, inner_cache) = forward(X), inner.forward(X)
-    np.testing.assert_array_equal(y, inner_y)
-    np.testing.assert_array_equal(backward(X, cache), inner.backward(X, inner_cache))
-    assert {type(part) for part in inner_cache} == {np.ndarray}
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
 @pytest.mark.parametrize("dloss", [2, 2.0, np.float32(2), np.float64(2), np.array(2.0)])
 def test_a_cotangent_of_the_loss_is_a_number_of_any_real_kind(dtype: Any, dloss: Any) -> None:

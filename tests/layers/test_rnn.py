@@ -11,16 +11,13 @@ from numpy_xlstm import (
     GRU,
     LSTM,
     RNN,
-    SequenceLayer,
     Stacked,
     gradcheck,
     mLSTM,
     sLSTM,
     stack_layers,
 )
-from numpy_xlstm.cells import LSTMCell
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
-from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.trees import leaves, tree_map
 from tests.variants import assert_close
 
@@ -134,18 +131,6 @@ def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:
             assert np.array_equal(array, before[name])
     layer.load_state_dict(good)
     assert all(np.array_equal(layer.params[name], good[name]) for name in good)
-
-
-def test_a_stack_of_an_unrolled_cell_is_that_of_its_kernel() -> None:
-    rng = np.random.default_rng(10)
-
-    def unrolled(width: int, size: int, **options: Any) -> SequenceLayer:
-        return SequenceLayer(LSTMCell(width, size, **options))
-
-    fast = stack_layers(LSTMSequence, 3, 4, 2, bidirectional=True, rng=rng)
-    slow = stack_layers(unrolled, 3, 4, 2, bidirectional=True).with_params(fast.params)
-    x, lengths = rng.standard_normal((3, 6, 3)), np.array([6, 0, 4])
-    assert_close(fast(x, lengths=lengths), slow(x, lengths=lengths), 1e-13, 1e-15)
 
 
 @pytest.mark.parametrize("unrolled", [False, True])
