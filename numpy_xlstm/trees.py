@@ -1,5 +1,6 @@
 """Nested tuples, lists and dicts of arrays, such as states: flattening, rebuilding, joining."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,14 +47,8 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     >>> tree_map(lambda a, b: a[:1] + b, (np.array([1, 2]), None), (np.array([10]), None))
     (array([11]), None)
     """
-    if tree is None:
-        return None
-    if isinstance(tree, tuple | list):
-        parts = zip(tree, *others, strict=True)
-        return put_together(tree, [tree_map(function, *each) for each in parts])
-    if isinstance(tree, Mapping):
-        return {key: tree_map(function, *(each[key] for each in (tree, *others))) for key in tree}
-    return function(*(plain_array("array", each) for each in (tree, *others)))
+    arrays = [[array for _, array in leaves("array", each)] for each in (tree, *others)]
+    return rebuild(tree, itertools.starmap(function, zip(*arrays, strict=True)))
 
 
 def zeros_like(tree: Any) -> Any:

@@ -10,7 +10,7 @@ from numpy_xlstm.cells.gru import GRUCell, GRUState
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.rnn_base import TWO_BIASES, RNNBase
+from numpy_xlstm.layers.rnn_base import RNNBase
 from numpy_xlstm.numerics import Array, check_positive, check_whole
 
 
@@ -130,9 +130,8 @@ class LSTM(RNNBase[LSTMState]):
 class GRU(RNNBase[Array]):
     """A GRU over sequences x (batch, time, features), otherwise as ``torch.nn.GRU``.
 
-    ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
-    ``batch_first=False``. Arguments, names and states are PyTorch's. Each layer and direction
-    computes at every step::
+    ``batch_first=True`` is the default, as in :class:`LSTM`. Each layer and direction computes at
+    every step::
 
         a = W_ih x + b_ih;  s = W_hh h₋ + b_hh
         r, z = σ(a_r + s_r), σ(a_z + s_z)
@@ -168,7 +167,6 @@ class GRU(RNNBase[Array]):
     """
 
     State = GRUState
-    biases = TWO_BIASES
 
     def make_cell(self, width: int, **options: Any) -> GRUCell:
         """Make the cell of one direction of a layer, for inputs of this width."""
@@ -178,9 +176,8 @@ class GRU(RNNBase[Array]):
 class RNN(RNNBase[Array]):
     """An Elman network over sequences x (batch, time, features), otherwise as ``torch.nn.RNN``.
 
-    ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
-    ``batch_first=False``. Arguments, names and states are PyTorch's. Each layer and direction
-    computes h = φ(W_ih x + b_ih + W_hh h₋ + b_hh) at every step.
+    ``batch_first=True`` is the default, as in :class:`LSTM`. Each layer and direction computes
+    h = φ(W_ih x + b_ih + W_hh h₋ + b_hh) at every step.
 
     Parameters
     ----------

@@ -1,7 +1,6 @@
 """Common code of LSTM, GRU and RNN: PyTorch's names, two biases, initialisation, state shapes."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,13 +22,7 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import check_like
 
-ONE_BIAS = MappingProxyType({"b": ("bias_ih", "bias_hh")})
-"""A cell's b is the sum of PyTorch's two biases."""
-
-TWO_BIASES = MappingProxyType({"b": ("bias_ih",), "b_h": ("bias_hh",)})
-"""A GRU keeps both biases, because it scales one of them."""
-
-MATRICES = MappingProxyType({"W": ("weight_ih",), "R": ("weight_hh",), "W_hr": ("weight_hr",)})
+MATRICES = {"W": ("weight_ih",), "R": ("weight_hh",), "W_hr": ("weight_hr",)}
 """PyTorch's names of a cell's matrices."""
 
 
@@ -43,11 +36,13 @@ class TorchSequence(SequenceLayer):
         of 0.
     """
 
-    def __init__(
-        self, cell: Any, biases: Mapping[str, tuple[str, ...]], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, cell: Any, bias: bool, rng: np.random.Generator) -> None:
         super().__init__(cell)
-        names = MATRICES | biases
+        names = dict(MATRICES)
+        if bias and "b_h" in cell.params:  # a GRU scales one of the two
+            names |= {"b": ("bias_ih",), "b_h": ("bias_hh",)}
+        elif bias:
+            names |= {"b": ("bias_ih", "bias_hh")}
         self.terms = {name: names.get(name, ()) for name in cell.params}
         shapes = {term: cell.params[n].shape for n, terms in self.terms.items() for term in terms}
         self.parts = {}
@@ -100,12 +95,9 @@ class RNNBase(Stacked[S]):
         Type of the cell's state. The state of this object has the same arrays with an additional
         first axis for the layers and directions. If the state has only one array, it is that array
         itself and not a tuple.
-    biases : Mapping[str, tuple[str, ...]]
-        For each bias of the cell, the names of the PyTorch biases whose sum it is.
     """
 
     State: ClassVar[Any]
-    biases: ClassVar[Mapping[str, tuple[str, ...]]] = ONE_BIAS
 
     def __init__(
         self,
@@ -127,7 +119,7 @@ class RNNBase(Stacked[S]):
 
         def make(width: int) -> Recurrent:
             cell = self.make_cell(width, dtype=dtype, rng=draws)
-            return TorchSequence(cell, self.biases if bias else {}, draws)
+            return TorchSequence(cell, bias, draws)
 
         made = levels(make, input_size, num_layers, bidirectional, draws)
         super().__init__(made, dropout=dropout, batch_first=batch_first)
