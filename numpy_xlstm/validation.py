@@ -90,11 +90,6 @@ def enter(cell: Any, x: Array, state: Any) -> Any:
 
 def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     """Validate cache and dh (B, H) of one step; return the cotangent of the state after it."""
-    if not hasattr(cell, "Cache"):
-        name = type(cell).__name__
-        raise AttributeError(
-            f"{name}: expected a class attribute Cache, the type of its cache; got none"
-        )
     check_cache(cache, cell.Cache)
     like = cell.init_state(len(cache.x))
     sizes = [(a.shape, a.dtype) for _, a in leaves("", like)]

@@ -10,6 +10,8 @@ from numpy_xlstm.layers.activations import gelu_tanh as gelu_tanh
 from numpy_xlstm.layers.activations import gelu_tanh_backward as gelu_tanh_backward
 from numpy_xlstm.layers.activations import silu as silu
 from numpy_xlstm.layers.activations import silu_backward as silu_backward
+from numpy_xlstm.layers.activations import soft_cap as soft_cap
+from numpy_xlstm.layers.activations import soft_cap_backward as soft_cap_backward
 from numpy_xlstm.layers.base import Layer as Layer
 from numpy_xlstm.layers.base import LayerCache as LayerCache
 from numpy_xlstm.layers.base import Recurrent as Recurrent
@@ -33,8 +35,6 @@ from numpy_xlstm.layers.rnn import RNN as RNN
 from numpy_xlstm.layers.sequence import LSTMSequence as LSTMSequence
 from numpy_xlstm.layers.sequence import SequenceLayer as SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM as sLSTM
-from numpy_xlstm.layers.soft_cap import soft_cap as soft_cap
-from numpy_xlstm.layers.soft_cap import soft_cap_backward as soft_cap_backward
 from numpy_xlstm.layers.stacked import Stacked as Stacked
 from numpy_xlstm.layers.stacked import stack_layers as stack_layers
 

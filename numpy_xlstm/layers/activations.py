@@ -1,4 +1,4 @@
-"""Activation functions between layers, as pairs of forward and backward.
+"""Activation functions between layers and the soft cap, as pairs of forward and backward.
 
 Derived in ``docs/derivations/blocks.md``, whose tags are cited here. The public pairs check their
 arguments. The functions in :data:`ACTIVATIONS`, which layers and models call, do not.
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.kernels import silu as kernel
-from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
-from numpy_xlstm.numerics.activations import clip
+from numpy_xlstm.numerics import Array, check_above_zero, is_number, tanh_slope
+from numpy_xlstm.numerics.activations import clip, maximum, sigmoid, sigmoid_slope
 from numpy_xlstm.validation import checked_backward, checked_forward
 
 SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
@@ -187,6 +187,76 @@ def _selu(x: Array) -> tuple[Array, Any]:
     positive = x.real > 0
     curved = SCALE * ALPHA * np.expm1(np.where(positive, 0, x))
     return np.where(positive, SCALE * np.where(positive, x, 0), curved), (positive, curved)
+
+
+@checked_forward
+def soft_cap(x: Array, cap: float) -> tuple[Array, tuple[Array, float]]:
+    r"""Squash x into (−a, a). xLSTM Large caps the gates' pre-activations and the logits.
+
+    .. math:: y = a \tanh(x / a)
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Any shape.
+    cap : float
+        a, above 0.
+
+    Returns
+    -------
+    y : np.ndarray
+        Result, in the shape of x.
+    cache
+        Residuals for :func:`soft_cap_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, cache = soft_cap(np.array([0.0, 15.0, 1e9]), 15.0)
+    >>> y.round(3)
+    array([ 0.   , 11.424, 15.   ])
+    >>> soft_cap_backward(np.ones(3), cache).round(3)
+    array([1.  , 0.42, 0.  ])
+    """
+    check_cap("cap", check_above_zero("cap", cap))
+    return apply_cap(x, cap)
+
+
+@checked_backward
+def soft_cap_backward(dy: Array, cache: tuple[Array, float]) -> Array:
+    """Return the gradient of x: δx = tanh′(x / a) ∘ δy.
+
+    Parameters
+    ----------
+    dy, cache
+        As in :func:`silu_backward`, with the cache of :func:`soft_cap`.
+
+    Returns
+    -------
+    dx
+        As from :func:`silu_backward`.
+    """
+    x, cap = cache
+    return dy * tanh_slope(x / cap)  # [cap.2]
+
+
+apply_cap_backward = unwrap(soft_cap_backward)
+"""Compute the backward without checks."""
+
+
+def apply_cap(x: Array, cap: float) -> tuple[Array, tuple[Array, float]]:
+    """Compute the forward without checks."""
+    y = cap * np.tanh(x / cap)  # [cap.1]
+    return y, (x, cap)
+
+
+def check_cap(name: str, cap: Any) -> None:
+    """Raise :class:`OptionError` unless ``cap`` is None or positive, in the range of float32."""
+    if cap is not None and not (is_number(cap) and 0 < cap < np.inf):
+        raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")
+    limits = np.finfo(np.float32)
+    if cap is not None and not limits.tiny.item() <= float(cap) <= limits.max.item():
+        raise OptionError(f"{name}: expected a number in the range of float32; got {cap!r}")
 
 
 class Activation(NamedTuple):

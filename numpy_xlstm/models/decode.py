@@ -20,9 +20,9 @@ from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.kernels.slstm import slstm_step
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
+from numpy_xlstm.layers.activations import apply_cap
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.layers.norms import Norm
-from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation import generate
 from numpy_xlstm.layers import Dropout, Embedding, LayerCache, Linear, Recurrent
+from numpy_xlstm.layers.activations import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
-from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.decode import PreparedModel
 from numpy_xlstm.models.skeleton import MetaInitialisation

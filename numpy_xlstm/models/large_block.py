@@ -20,8 +20,8 @@ from numpy_xlstm.layers import (
     Recurrent,
     RMSNorm,
 )
+from numpy_xlstm.layers.activations import apply_cap, apply_cap_backward
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
-from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.initialisation import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.large_config import xLSTMLargeConfig

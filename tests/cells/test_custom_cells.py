@@ -13,9 +13,7 @@ from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
-from numpy_xlstm.validation import enter_backward
 from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, exactly, normal, plain_step
 from tests.variants import assert_close
 
@@ -154,13 +152,3 @@ def test_a_gru_that_writes_next_to_nothing_keeps_all_digits() -> None:
     assert max(_error([a], [b]) for a, b in zip(h[0], expected, strict=True)) < 1e-14
     dx, _, _ = cell.backward(np.ones_like(h), cache)
     assert np.abs(dx).min() > 0
-
-
-def test_a_cell_without_a_type_of_its_cache() -> None:
-    class Mine(Module):
-        def init_state(self, batch_size: int) -> tuple[()]:
-            return ()
-
-    expected = "Mine: expected a class attribute Cache, the type of its cache; got none"
-    with pytest.raises(AttributeError, match=expected):
-        enter_backward(Mine(), np.ones((2, 4)), (np.ones((2, 3)),), None)
