@@ -18,7 +18,7 @@ from numpy_xlstm import (
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, LSTMPCell, unroll, unroll_backward
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, tree_map
+from numpy_xlstm.trees import leaves, rebuild, tree_map
 from tests.variants import assert_close
 
 KINDS = ("LSTM", "LSTMP", "GRU", "RNN")
@@ -99,58 +99,54 @@ class Case:
 
     def by_hand(self) -> Any:
         """Compute the same with ``unroll`` alone, row by row, each cut to its length."""
-        s, N = self.s, range(self.s.B)
-        lengths = np.full(s.B, s.T) if self.lengths is None else self.lengths
         x, dy = self.swapped(self.x), self.swapped(self.dy)
-        y, dx = np.zeros_like(dy), np.zeros_like(x)
-        state, dstate0 = tree_map(np.copy, self.state), tree_map(np.copy, self.dstate)
-        grads = {name: np.zeros_like(a) for name, a in self.layer.params.items()}
-        for b, T in zip(N, lengths, strict=True):
-            self._row(b, x[b, :T], dy[b, :T], (y[b, :T], dx[b, :T], state, dstate0), grads)
+        y, dx, rows = np.zeros_like(dy), np.zeros_like(x), []
+        for b in range(self.s.B):
+            T = self.s.T if self.lengths is None else self.lengths[b]
+            states = (tree_map(lambda a, b=b: a[:, b], s) for s in (self.state, self.dstate))
+            y[b, :T], dx[b, :T], *rest = self._row(x[b : b + 1, :T], dy[b : b + 1, :T], *states)
+            rows.append(rest)
+        state, dstate0 = (
+            tree_map(lambda *arrays: np.stack(arrays, axis=1), *(row[n] for row in rows))
+            for n in (0, 1)
+        )
+        grads = {name: sum(row[2][name] for row in rows) for name in self.layer.params}
         return self.swapped(y), state, self.swapped(dx), dstate0, grads
 
-    def _row(self, b: int, x: Array, dy: Array, results: Any, grads: dict[str, Array]) -> None:
-        y, dx, state, dstate0 = results
-        turns, caches = [1, -1][: 1 + self.s.both], []
+    def _row(self, x: Array, dy: Array, state: Any, dstate: Any) -> Any:
+        """Return outputs, dx, last state, dstate0 and gradients of one row."""
+        turns, steps, grads = (1, -1)[: 1 + self.s.both], [], {}
+
+        def at(tree: Any, place: int) -> tuple[Array, ...]:
+            return tuple(a[place][None] for _, a in leaves("", tree))
+
+        def joined(states: list[Any]) -> Any:
+            arrays = zip(*([a[0] for _, a in leaves("", s)] for s in states), strict=True)
+            return rebuild(state, map(np.array, arrays))
+
+        after, before = [], []
         for n in range(self.s.layers):
             ys = []
             for k, turn in enumerate(turns):
-                cell, place = self.cell(f"_l{n}{'_reverse' * k}", x.shape[-1]), n * len(turns) + k
-                before = [a[place, b : b + 1] for _, a in leaves("", self.state)]
-                out, after, cache = unroll(cell, x[None, ::turn], tuple(before))
-                ys.append(out[0, ::turn])
-                caches.append((cell, cache))
-                for (_, whole), (_, part) in zip(leaves("", state), leaves("", after), strict=True):
-                    whole[place, b] = part[0]
+                cell = self.cell(f"_l{n}{'_reverse' * k}", x.shape[-1])
+                y, last, cache = unroll(cell, x[:, ::turn], at(state, len(steps)))
+                ys.append(y[:, ::turn])
+                after.append(last)
+                steps.append((cell, cache))
             x = np.concatenate(ys, axis=-1)
-        y[...] = x
         for n in reversed(range(self.s.layers)):
-            parts, d = np.split(dy, len(turns), axis=-1), np.zeros(1)
+            parts, dxs = np.split(dy, len(turns), axis=-1), []
             for k, turn in reversed(list(enumerate(turns))):
-                (cell, cache), place = caches.pop(), n * len(turns) + k
-                dafter = tuple(a[place, b : b + 1] for _, a in leaves("", self.dstate))
-                dout = parts[k][None, ::turn]
-                din, dbefore, found = unroll_backward(cell, dout, cache, dafter)
-                d = d + din[0, ::turn]
-                for (_, whole), (_, part) in zip(
-                    leaves("", dstate0), leaves("", dbefore), strict=True
-                ):
-                    whole[place, b] = part[0]
-                self._add(grads, found, f"_l{n}{'_reverse' * k}")
-            dy = d
-        dx[...] = dy
-
-    def _add(self, grads: dict[str, Array], found: dict[str, Array], suffix: str) -> None:
-        hh = found.get("b_h", found["b"])
-        named: dict[str, Any] = {
-            "weight_ih": found["W"],
-            "weight_hh": found["R"],
-            "bias_ih": found["b"],
-        }
-        named |= {"bias_hh": hh, "weight_hr": found.get("W_hr")}
-        for name in named:
-            if name + suffix in grads:
-                grads[name + suffix] += named[name]
+                cell, cache = steps.pop()
+                dlast = at(dstate, len(steps))
+                d, dbefore, found = unroll_backward(cell, parts[k][:, ::turn], cache, dlast)
+                dxs.append(d[:, ::turn])
+                before.insert(0, dbefore)
+                named = {"weight_ih": found["W"], "weight_hh": found["R"], "bias_ih": found["b"]}
+                named |= {"bias_hh": found.get("b_h", found["b"]), "weight_hr": found.get("W_hr")}
+                grads |= {f"{name}_l{n}{'_reverse' * k}": array for name, array in named.items()}
+            dy = sum(dxs)
+        return x[0], dy[0], joined(after), joined(before), grads
 
 
 def assert_same(got: Any, expected: Any) -> None:
