@@ -125,10 +125,9 @@ class Stacked(Recurrent[S]):
             dxs = []
             for turn in reversed(_turns(cache.lengths)[:directions]):
                 n -= 1
-                dy, dpart = np.split(dy, [-self.layers[n].out_features], axis=-1)
-                dx, before[n], grads[n] = self.layers[n].compute_backward(
-                    turn(dpart), cache.kept[n], dstate[n]
-                )
+                layer, kept = self.layers[n], cache.kept[n]
+                dy, part = np.split(dy, [-layer.out_features], axis=-1)
+                dx, before[n], grads[n] = layer.compute_backward(turn(part), kept, dstate[n])
                 dxs.append(turn(dx))
             dy = self.between.compute_backward(sum(dxs[1:], dxs[0]), factors)
         return dy, tuple(before), self.named_grads(layers=grads)

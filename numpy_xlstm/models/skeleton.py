@@ -44,10 +44,6 @@ class MetaInitialisation(np.random.Generator):
         """Return zeros."""
         return self._nothing(size)
 
-    def standard_normal(self, size: Any = None, *args: Any, **options: Any) -> Array:  # type: ignore[override]
-        """Return zeros."""
-        return self._nothing(size)
-
     def _nothing(self, size: int | tuple[int, ...]) -> Array:
         """Return a writable vector of zeros, or a matrix of zeros that takes no memory."""
         shape = (size,) if isinstance(size, int | np.integer) else size
