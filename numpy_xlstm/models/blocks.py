@@ -156,10 +156,9 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
         if up is None:
             super().__init__(layer, norm)
             return
-        start: Any = small_init(D), wang_init(D, options.get("num_blocks", 1))
-        ffn = GatedFeedForward(
-            D, up.proj_up_dim(D), up.act_fn, up.bias, deviations=start, dtype=dtype, rng=rng
-        )
+        start = small_init(D), wang_init(D, options.get("num_blocks", 1))
+        more: dict[str, Any] = {"deviations": start, "dtype": dtype, "rng": rng}
+        ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, **more)
         super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 

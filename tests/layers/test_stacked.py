@@ -115,7 +115,9 @@ class Case:
 
     def _row(self, x: Array, dy: Array, state: Any, dstate: Any) -> Any:
         """Return outputs, dx, last state, dstate0 and gradients of one row."""
-        turns, steps, grads = (1, -1)[: 1 + self.s.both], [], {}
+        turns: tuple[int, ...] = (1, -1) if self.s.both else (1,)
+        steps, after, before = list[Any](), list[Any](), list[Any]()
+        grads: dict[str, Any] = {}
 
         def at(tree: Any, place: int) -> tuple[Array, ...]:
             return tuple(a[place][None] for _, a in leaves("", tree))
@@ -124,7 +126,6 @@ class Case:
             arrays = zip(*([a[0] for _, a in leaves("", s)] for s in states), strict=True)
             return rebuild(state, map(np.array, arrays))
 
-        after, before = [], []
         for n in range(self.s.layers):
             ys = []
             for k, turn in enumerate(turns):
@@ -142,10 +143,14 @@ class Case:
                 d, dbefore, found = unroll_backward(cell, parts[k][:, ::turn], cache, dlast)
                 dxs.append(d[:, ::turn])
                 before.insert(0, dbefore)
-                named = {"weight_ih": found["W"], "weight_hh": found["R"], "bias_ih": found["b"]}
+                named: dict[str, Any] = {
+                    "weight_ih": found["W"],
+                    "weight_hh": found["R"],
+                    "bias_ih": found["b"],
+                }
                 named |= {"bias_hh": found.get("b_h", found["b"]), "weight_hr": found.get("W_hr")}
                 grads |= {f"{name}_l{n}{'_reverse' * k}": array for name, array in named.items()}
-            dy = sum(dxs)
+            dy = sum(dxs, np.zeros(1))
         return x[0], dy[0], joined(after), joined(before), grads
 
 
