@@ -1,8 +1,8 @@
 """States that are not finite, plain tuples as states, and parameters that are changed in place."""
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
-from functools import cache as cached
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy_xlstm.training import Batch, TrainingState, train_step
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 
-@cached
+@functools.cache
 def made(name: str) -> tuple[Any, Any, Any]:
     """Return a cell, layer or model of the catalogue, an input, and the state after it."""
     module, (x, *state) = suite.cases()[name](np.random.default_rng(0), np.float64)
