@@ -64,7 +64,7 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
             "tied": model.tied,
             "head_bias": "head.bias" in model.params,
             "cap": model.cap,
-            "embedding_dropout": model.embedding_dropout.p,
+            "embedding_dropout": model.embedding_dropout,
         },
     }
 

@@ -1,5 +1,7 @@
 """Dropout with an explicit random generator. Derived in ``docs/derivations/blocks.md``."""
 
+from typing import Any
+
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
@@ -31,9 +33,7 @@ class Dropout:
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not is_number(p) or not 0 <= p < 1:
-            raise OptionError(f"dropout: expected a probability in [0, 1); got {p!r}")
-        self.p = float(p)
+        self.p = check_dropout(p)
 
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, PairCache]:
         """Drop random entries of x. Without ``rng``, as in evaluation, drop none.
@@ -41,34 +41,29 @@ class Dropout:
         Returns y and residuals for :meth:`backward`.
         """
         check_generator("rng", rng)
-        return dropout(x, self, rng)
+        return checked_forward(drop)(x, self.p, rng)
 
     def backward(self, dy: Array, cache: PairCache) -> Array:
         """Return the gradient of x, δx = s ∘ δy."""
-        return dropout_backward(dy, cache)
-
-    def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-        """Compute y and the factors s, None if nothing is dropped, without checks."""
-        if rng is None or self.p == 0:
-            return x, None
-        kept = rng.random(x.shape) >= self.p
-        factors = kept * x.real.dtype.type(1 / (1 - self.p))
-        return x * factors, factors  # [dropout.1]
-
-    def compute_backward(self, dy: Array, factors: Array | None) -> Array:
-        """Compute the backward without checks."""
-        return dy if factors is None else dy * factors  # [dropout.2]
+        return checked_backward(drop_backward)(dy, cache)
 
 
-@checked_forward
-def dropout(
-    x: Array, layer: Dropout, rng: np.random.Generator | None
-) -> tuple[Array, Array | None]:
-    """Return y and the factors s."""
-    return layer.compute(x, rng)
+def check_dropout(p: Any) -> float:
+    """Return the probability, or raise :class:`OptionError`."""
+    if not is_number(p) or not 0 <= p < 1:
+        raise OptionError(f"dropout: expected a probability in [0, 1); got {p!r}")
+    return float(p)
 
 
-@checked_backward
-def dropout_backward(dy: Array, factors: Array | None) -> Array:
-    """Return the gradient of x."""
-    return dy if factors is None else dy * factors
+def drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+    """Compute y and the factors s, None if nothing is dropped, without checks."""
+    if rng is None or p == 0:
+        return x, None
+    kept = rng.random(x.shape) >= p
+    factors = kept * x.real.dtype.type(1 / (1 - p))
+    return x * factors, factors  # [dropout.1]
+
+
+def drop_backward(dy: Array, factors: Array | None) -> Array:
+    """Compute the backward without checks."""
+    return dy if factors is None else dy * factors  # [dropout.2]

@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S, check_fit
-from numpy_xlstm.layers.dropout import Dropout
+from numpy_xlstm.layers.dropout import check_dropout, drop, drop_backward
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
@@ -79,8 +79,11 @@ class Stacked(Recurrent[S]):
         self.suffixes = [suffix for pair in pairs for suffix in pair]
         self.parts = {"layers": [f"*{suffix}" for suffix in self.suffixes]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
-        self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])
+        self.between, self.batch_first = (
+            check_dropout(dropout),
+            check_bool("batch_first", batch_first),
+        )
+        self.dropout = max([self.between, *(layer.dropout for layer in self.layers)])
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
 
     @property
@@ -104,7 +107,7 @@ class Stacked(Recurrent[S]):
         after: list[Any] = []
         cache = StackedCache([], [], options.lengths)
         for level, directions in enumerate(self.directions):
-            x, factors = self.between.compute(x, options.rng if level else None)
+            x, factors = drop(x, self.between, options.rng if level else None)
             cache.factors.append(factors)
             ys = []
             for turn in _turns(options.lengths)[:directions]:
@@ -129,7 +132,7 @@ class Stacked(Recurrent[S]):
                 dy, part = np.split(dy, [-layer.out_features], axis=-1)
                 dx, before[n], grads[n] = layer.compute_backward(turn(part), kept, dstate[n])
                 dxs.append(turn(dx))
-            dy = self.between.compute_backward(sum(dxs[1:], dxs[0]), factors)
+            dy = drop_backward(sum(dxs[1:], dxs[0]), factors)
         return dy, tuple(before), self.named_grads(layers=grads)
 
 

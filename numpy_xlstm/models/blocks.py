@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import compiled
-from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
+from numpy_xlstm.layers import GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.base import EVALUATION, RunOptions, S, check_fit
+from numpy_xlstm.layers.dropout import check_dropout, drop, drop_backward
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
@@ -60,7 +61,8 @@ class ResidualBlock(Recurrent[S]):
                 check_fit(name, part, D, D, layer.dtype or norm.dtype)
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
         self.in_features = self.out_features = D
-        self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
+        self.ffn_dropout = check_dropout(ffn_dropout)
+        self.dropout = max(layer.dropout, ffn_dropout)
         self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
     def init_state(self, batch_size: int) -> S:
@@ -79,7 +81,7 @@ class ResidualBlock(Recurrent[S]):
             return x, state, BlockCache(norm, layer, None, None, None)
         normed, ffn_norm = self.ffn_norm.compute(x)
         y, ffn = self.ffn.compute(normed)
-        y, dropped = self.drop.compute(y, options.rng)
+        y, dropped = drop(y, self.ffn_dropout, options.rng)
         return x + y, state, BlockCache(norm, layer, ffn_norm, ffn, dropped)  # [block.2]
 
     def compute_backward(
@@ -88,7 +90,7 @@ class ResidualBlock(Recurrent[S]):
         """Compute the backward without checks."""
         grads = {}
         if self.ffn is not None and self.ffn_norm is not None:
-            dffn = self.drop.compute_backward(dy, cache.dropped)
+            dffn = drop_backward(dy, cache.dropped)
             dnormed, grads["ffn"] = self.ffn.compute_backward(dffn, cache.ffn)
             dx, grads["ffn_norm"] = self.ffn_norm.compute_backward(dnormed, cache.ffn_norm)
             dy = dy + dx  # [block.3]

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation import generate
-from numpy_xlstm.layers import Dropout, Embedding, LayerCache, Linear, Recurrent
+from numpy_xlstm.layers import Embedding, LayerCache, Linear, Recurrent
 from numpy_xlstm.layers.activations import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
+from numpy_xlstm.layers.dropout import check_dropout, drop, drop_backward
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.decode import PreparedModel
@@ -148,7 +149,7 @@ class LanguageModel(StateDict, Recurrent[S]):
         self.body, self.tied, self.cap = body, tied, cap
         start = 1.0 if deviation is None else deviation
         self.embedding = Embedding(V, D, deviation=start, dtype=dtype, rng=rng)
-        self.embedding_dropout = Dropout(embedding_dropout)
+        self.embedding_dropout = check_dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
         bias = check_bool("head_bias", head_bias) and not tied
         options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
@@ -207,7 +208,7 @@ class LanguageModel(StateDict, Recurrent[S]):
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Compute the forward without checks."""
         x, embedding = self.embedding.compute(tokens)
-        x, dropped = self.embedding_dropout.compute(x, options.rng)
+        x, dropped = drop(x, self.embedding_dropout, options.rng)
         h, state, body = self.body.compute(x, state, options)
         (logits, head), capped = self.head.compute(h), None
         if self.cap is not None:
@@ -222,7 +223,7 @@ class LanguageModel(StateDict, Recurrent[S]):
             dy = apply_cap_backward(dy, cache.capped)
         dh, head = self.head.compute_backward(dy, cache.head)
         dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
-        dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
+        dx = drop_backward(dx, cache.dropped)
         _, embedding = self.embedding.compute_backward(dx, cache.embedding)
         grads = {"embedding": embedding, "body": body}
         if self.tied:

@@ -15,7 +15,6 @@ from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
-    Dropout,
     HeadwiseLinear,
     Linear,
     LinearGroup,
@@ -23,6 +22,7 @@ from numpy_xlstm.layers import (
     Recurrent,
 )
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
+from numpy_xlstm.layers.dropout import drop, drop_backward
 from numpy_xlstm.models.initialisation import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
@@ -121,7 +121,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         self.outnorm = MultiHeadLayerNorm(NH, inner // NH, dtype=dtype)
         down = wang_init(D, num_blocks)
         self.proj_down = Linear(inner, D, bias, deviation=down, **options)
-        self.drop, self.dropout = Dropout(config.dropout), config.dropout
+        self.dropout = config.dropout
         # the order of the parameters in the official model
         self.parts = {"proj_up": "proj_up", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
         self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
@@ -151,7 +151,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
         y, *gated = silu.gate(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
         y, down = self.proj_down.compute(y)  # [mblock.7]
-        y, dropped = self.drop.compute(y, options.rng)
+        y, dropped = drop(y, self.dropout, options.rng)
         kept = up, conv, active, (q_cache, k_cache, v_cache), gates, memory, norm, gated
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
@@ -160,7 +160,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Compute the backward without checks."""
         q_cache, k_cache, v_cache = cache.projections
-        dy = self.drop.compute_backward(dy, cache.dropped)
+        dy = drop_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz, dread, dskip = silu.gate_backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)

@@ -16,12 +16,12 @@ from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
-    Dropout,
     HeadwiseLinear,
     MultiHeadLayerNorm,
     Recurrent,
 )
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
+from numpy_xlstm.layers.dropout import drop, drop_backward
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
@@ -133,7 +133,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, **options)
             self.parts |= {"conv1d": "conv1d"}
-        self.drop, self.dropout = Dropout(config.dropout), config.dropout
+        self.dropout = config.dropout
 
     def _recurrent_start(
         self, block: int, num_blocks: int, rng: np.random.Generator
@@ -178,7 +178,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         Wx = np.concatenate(pre, axis=-1) + self.params[B_NAME]  # [sblock.2]
         R, lengths = {"R": self.params[R_NAME]}, options.lengths
         h, memory, scan = slstm.forward(Wx, R, state.slstm, lengths, "sigmoid")  # [sblock.3]
-        h, dropped = self.drop.compute(h, options.rng)
+        h, dropped = drop(h, self.dropout, options.rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
         return y, sLSTMBlockState(conv_state, memory), cache
@@ -188,7 +188,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
     ) -> tuple[Array, sLSTMBlockState, Grads]:
         """Compute the backward without checks."""
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
-        dh = self.drop.compute_backward(dh, cache.dropped)
+        dh = drop_backward(dh, cache.dropped)
         dWx, dmemory, recurrent = slstm.backward(dh, cache.scan, dstate.slstm)
         cell = {R_NAME: recurrent["R"], B_NAME: dWx.sum(axis=(0, 1))}  # [sblock.5]
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
