@@ -39,22 +39,11 @@ EVALUATION_BLOCK = 256
 
 
 class RunOptions(NamedTuple):
-    """Options of one run over a batch of sequences.
+    """Options of one run over a batch of sequences."""
 
-    Parameters
-    ----------
-    rng : np.random.Generator, optional
-        Generator for dropout. If omitted, nothing is dropped.
-    lengths : np.ndarray, optional
-        Number of steps of each row, (B,); T for all rows if omitted. Later steps are padding.
-    recompute : bool
-        Whether a stack of blocks keeps only the inputs of its blocks, and computes their residuals
-        again in the backward.
-    """
-
-    rng: np.random.Generator | None = None
-    lengths: Array | None = None
-    recompute: bool = False
+    rng: np.random.Generator | None = None  # for dropout; without it, nothing is dropped
+    lengths: Array | None = None  # steps of each row, (B,), before padding; None for T of all rows
+    recompute: bool = False  # whether blocks compute their residuals again in the backward
 
     def of(self, rows: slice) -> "RunOptions":
         """Return the options for some rows of the batch."""

@@ -79,10 +79,8 @@ class Stacked(Recurrent[S]):
         self.suffixes = [suffix for pair in pairs for suffix in pair]
         self.parts = {"layers": [f"*{suffix}" for suffix in self.suffixes]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.between, self.batch_first = (
-            check_dropout(dropout),
-            check_bool("batch_first", batch_first),
-        )
+        self.between = check_dropout(dropout)
+        self.batch_first = check_bool("batch_first", batch_first)
         self.dropout = max([self.between, *(layer.dropout for layer in self.layers)])
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
 
