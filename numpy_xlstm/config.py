@@ -235,7 +235,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if kind is tuple:
         return isinstance(value, list) and len(value) == len(typing.get_args(hint))
     if not isinstance(kind, type):
-        return type(value) is type(kind) and bool(value == kind)
+        return isinstance(value, bool) == isinstance(kind, bool) and bool(value == kind)
     if kind is float and type(value) is int:
         return abs(value) < 2**1023
     return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
