@@ -119,8 +119,8 @@ def _without_zeros(array: Array, rng: np.random.Generator, dtype: Any) -> Array:
     if not is_floating(array):
         return array
     drawn = 0.1 * rng.standard_normal(array.shape)
-    found: Array = np.where(array == 0, drawn, array).astype(dtype)
-    return found
+    filled: Array = np.where(array == 0, drawn, array).astype(dtype)
+    return filled
 
 
 def _inputs(

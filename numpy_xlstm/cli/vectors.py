@@ -62,14 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _selected(arguments: argparse.Namespace) -> list[Case]:
-    found = {
+    chosen = {
         case.id: case
         for subject in arguments.subject or [None]
         for case in conformance.cases(subject, arguments.dtype, seed=arguments.seed)
     }
     if not arguments.small:
-        return list(found.values())
+        return list(chosen.values())
     stored = conformance.read_vectors(conformance.SMALL)
-    if not (small := [case for case in stored if case.id in found]):
+    if not (small := [case for case in stored if case.id in chosen]):
         raise OptionError("--small: expected a subject of the small set; it has no such case")
     return small

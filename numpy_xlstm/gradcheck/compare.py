@@ -71,16 +71,16 @@ def tensor_rows(point: Point, method: str, rtol: float) -> list[Row]:
         name: [_probe(point, {name: line}, method, place) for place, line in point.lines(name)]
         for name in point.tensors
     }
-    sizes = {n: [abs(p.reference) for p in found if p.usable] for n, found in probes.items()}
-    largest = max((size for found in sizes.values() for size in found), default=0.0)
+    sizes = {n: [abs(p.reference) for p in lines if p.usable] for n, lines in probes.items()}
+    largest = max((size for known in sizes.values() for size in known), default=0.0)
     rounding = ROUNDINGS * float(np.finfo(point.problem.dtype).eps)
     floor = max(NEGLIGIBLE, rounding / rtol) * largest
     if method == "difference":
         floor += 16 * noise(point.rounding) / rtol
     rows = []
-    for name, found in probes.items():
+    for name, lines in probes.items():
         scale = max([floor, *sizes[name]])
-        rows.append(_row(point, name, method, [p._replace(scale=scale) for p in found], rtol))
+        rows.append(_row(point, name, method, [p._replace(scale=scale) for p in lines], rtol))
     return rows
 
 

@@ -63,12 +63,12 @@ def _repeated(point: Point, rtol: float) -> dict[str, str]:
         otherwise: str, call: Callable[[], Arrays], right: Arrays = gradients, atol: float = 0.0
     ) -> None:
         try:
-            found = call()
+            again = call()
         except Exception as error:  # a backward under test may raise anything
             complaints.setdefault("backward", f"{otherwise}: {type(error).__name__}: {error}")
             return
         for name, expected in right.items():
-            gradient = found.get(name, np.empty(0))
+            gradient = again.get(name, np.empty(0))
             same_shape = np.shape(gradient) == expected.shape
             if not same_shape or not np.abs(gradient - expected).max(initial=0) <= atol:
                 complaints.setdefault(name, otherwise)

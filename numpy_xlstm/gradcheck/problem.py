@@ -85,11 +85,11 @@ class Problem:
         dy, *dstate = (rebuild(tree, values) for tree in results)
         if isinstance(dy, np.ndarray) and dy.ndim == 0:
             dy = dy[()]
-        found = self._layer.backward(dy, cache, *(() if alone else dstate))
+        gradients = self._layer.backward(dy, cache, *(() if alone else dstate))
         self._note_changes("backward", before, self._given)
         self._note_changes("backward", returned, _named_outputs(self._results))
         self._note_changes("backward", cotangents, handed, prefix="d")
-        return self._named_gradients(found)
+        return self._named_gradients(gradients)
 
     def forward_elsewhere(self) -> None:
         """Run the forward of the same layer on other, similar inputs, if it accepts them."""
@@ -131,8 +131,8 @@ class Problem:
         """Return whether the outputs do not change when all parameters change."""
         names = [name for name in self._labels.values() if name in self.tensors]
         moved = self.tensors | {name: self.tensors[name] + 1e-3 for name in names}
-        found = self.evaluate(moved) if names else {}
-        return bool(names) and all(same(found[name], a) for name, a in self.outputs.items())
+        outputs = self.evaluate(moved) if names else {}
+        return bool(names) and all(same(outputs[name], a) for name, a in self.outputs.items())
 
     def _find_state(self) -> tuple[str, int]:
         """Return the attribute ``state``, and the position of the state in the arguments."""
@@ -167,9 +167,10 @@ class Problem:
             if change not in self.changes and not same(before[name], array):
                 self.changes.append(change)
 
-    def _named_gradients(self, found: Any) -> Arrays:
+    def _named_gradients(self, gradients: Any) -> Arrays:
         """Return the results of the backward under the names of the tensors."""
-        parts = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
+        is_tuple = isinstance(gradients, tuple) and not hasattr(gradients, "_fields")
+        parts = gradients if is_tuple else (gradients,)
         grads: Mapping[str, Any] = {}
         if parts and isinstance(parts[-1], Mapping):
             parts, grads = parts[:-1], parts[-1]

@@ -171,12 +171,12 @@ class Places:
 
         It is empty for a single entry.
         """
-        found = [
+        shared = [
             f"{name} {' or '.join(map(str, seen))}"
             for name, values, seen in self._values(indices)
             if len(seen) < min(len(values), 4)
         ]
-        return f", all in {', '.join(found)}" if found and len(indices) > 1 else ""
+        return f", all in {', '.join(shared)}" if shared and len(indices) > 1 else ""
 
     def _values(self, indices: Sequence[Index]) -> Iterator[tuple[str, Sequence[Any], list[Any]]]:
         """Yield each part with its values, and with the values that occur, in order."""

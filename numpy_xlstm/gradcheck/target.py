@@ -19,17 +19,17 @@ REAL_DTYPES = tuple(d for d in SUPPORTED_DTYPES if d.kind == "f")
 
 def checked_target(target: Any) -> Any:
     """Return a layer, or an object with two functions as methods; raise ``TypeError`` otherwise."""
-    found = target
+    layer = target
     if isinstance(target, tuple) and len(target) == 2:
-        found = SimpleNamespace(forward=target[0], backward=target[1])
-    functions = getattr(found, "forward", None), getattr(found, "backward", None)
+        layer = SimpleNamespace(forward=target[0], backward=target[1])
+    functions = getattr(layer, "forward", None), getattr(layer, "backward", None)
     if isinstance(target, type) or not all(map(callable, functions)):
         got = f"the class {target.__name__}" if isinstance(target, type) else repr(target)
         raise TypeError(
             "gradcheck: expected a layer with forward and backward, or a tuple of two functions; "
             f"got {got}"
         )
-    return found
+    return layer
 
 
 def input_names(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
@@ -38,15 +38,15 @@ def input_names(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> list[st
     try:
         arguments = signature.bind(*inputs).arguments
     except TypeError as error:
-        names = ", ".join(signature.parameters)
+        expected = ", ".join(signature.parameters)
         raise TypeError(
-            f"gradcheck: expected the inputs of forward({names}); got {len(inputs)}: {error}"
+            f"gradcheck: expected the inputs of forward({expected}); got {len(inputs)}: {error}"
         ) from None
-    found: list[str] = []
+    names: list[str] = []
     for name, value in arguments.items():
         starred = signature.parameters[name].kind == inspect.Parameter.VAR_POSITIONAL
-        found += [f"{name}.{n}" for n in range(len(value))] if starred else [name]
-    return found
+        names += [f"{name}.{n}" for n in range(len(value))] if starred else [name]
+    return names
 
 
 def check_backward(backward: Callable[..., Any], stateful: bool) -> None:
@@ -131,14 +131,14 @@ def check_outputs(outputs: Arrays, dtype: np.dtype[Any]) -> None:
 
 
 def _floating(what: str, arrays: Arrays) -> Arrays:
-    found = {name: array for name, array in arrays.items() if is_floating(array)}
-    if not found:
+    floating = {name: array for name, array in arrays.items() if is_floating(array)}
+    if not floating:
         raise DTypeError(f"gradcheck: expected a floating-point {what}; got none")
     real = dtype_names(REAL_DTYPES)
-    for name, array in found.items():
+    for name, array in floating.items():
         if array.dtype not in REAL_DTYPES:
             raise DTypeError(f"gradcheck: expected {name} to be one of {real}; got {array.dtype}")
-    return found
+    return floating
 
 
 def is_floating(array: Array) -> bool:
