@@ -48,7 +48,12 @@ class Problem:
         pairs = zip(self._names, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
-        self._labels = {name: f"params.{name}" if name in given else name for name in params}
+        self._labels = {}
+        for name in params:
+            label = name
+            while label in given or (label != name and label in params):
+                label = f"params.{label}"
+            self._labels[name] = label
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
         self.has_params, self.inputs = bool(params), copies(given)
         self.tensors = checked_tensors(self._point)

@@ -1,6 +1,6 @@
 """Targets of gradcheck: names, dtypes, layers of many kinds, and errors for others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,6 +58,23 @@ def test_a_wrong_gradient_of_either_namesake_is_named(
     methods = ["complex", "difference"]
     report = gradcheck(Namesake(**{spoiled: factor}), X, rng=0, methods=methods)
     assert {row.tensor for row in report.failures} == {shown}
+
+
+def test_a_parameter_whose_name_is_like_a_new_one_keeps_it() -> None:
+    class Three:
+        params: Mapping[str, Array] = {"x": W, "params.x": W + 1}
+
+        def forward(self, x: Array) -> tuple[Array, Array]:
+            return x * self.params["x"] * self.params["params.x"] ** 2, x
+
+        def backward(self, dy: Array, x: Array) -> Any:
+            a, b = self.params["x"], self.params["params.x"]
+            grads = {"x": (dy * x * b**2).sum(0), "params.x": (dy * x * a * 2 * b).sum(0)}
+            return dy * a * b**2, grads
+
+    report = gradcheck(Three(), X, rng=0, methods=["complex"])
+    assert report.passed, str(report)
+    assert [row.tensor for row in report.rows] == ["params.params.x", "params.x", "x"]
 
 
 def test_a_gradient_of_no_parameter_is_reported_though_an_input_has_its_name() -> None:
