@@ -48,7 +48,7 @@ class Problem:
         pairs = zip(self._names, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
-        self._labels = {}
+        self._labels: dict[str, str] = {}
         for name in params:
             label = name
             while label in given or (label != name and label in params):
