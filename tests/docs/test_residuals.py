@@ -127,9 +127,9 @@ class Buffers:
         self.arrays = {n.lstrip("."): a for n, a in places("", cache) if isinstance(a, np.ndarray)}
         self.counted = {id(owner(array)) for array in params.values()}
 
-    def count(self, found: list[str]) -> int:
+    def count(self, named: list[str]) -> int:
         """Return the bytes of the buffers at these places that were not counted before."""
-        new = {id(o): o for o in (owner(self.arrays[place]) for place in found)}
+        new = {id(o): o for o in (owner(self.arrays[place]) for place in named)}
         total = sum(array.nbytes for key, array in new.items() if key not in self.counted)
         self.counted |= new.keys()
         return total
@@ -149,14 +149,14 @@ def test_the_table_is_the_cache(name: str, s: Sizes) -> None:
     x = np.random.default_rng(0).standard_normal((s.B, s.T, s.D)).astype(F32)
     buffers = Buffers(block.forward(x)[2].kept, block.params)
     for names, numbers in rows(page):
-        found = list[str]()
+        named = list[str]()
         for entry in names:
             pattern = re.sub(r"\\\[(\d)(?:,\\ (\d))?\\\]", r"\\.[\1\2]", re.escape(entry))
             pattern = rf"{pattern}(\.\d+)?(\.x)?"
             here = [place for place in buffers.arrays if re.fullmatch(pattern, place)]
             assert here, f"{entry} is not in the cache"
-            found += here
-        assert buffers.count(found) == documented(numbers, page, s), names
+            named += here
+        assert buffers.count(named) == documented(numbers, page, s), names
     assert buffers.count(list(buffers.arrays)) == 0
 
 

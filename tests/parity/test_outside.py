@@ -94,13 +94,9 @@ def _difference(op: Operator, wrong: Operator) -> float:
     return error(by_layer(wrong).values(), by_layer(op).values())
 
 
-def _random(kind: str, seed: int) -> Operator:
-    return random_operator(kind, seed, np.float64)
-
-
 def test_the_random_operators_see_a_transposed_r() -> None:
     for kind in ("LSTM", "RNN", "GRU"):
-        ops = [_random(kind, seed) for seed in range(20)]
+        ops = [random_operator(kind, seed, np.float64) for seed in range(20)]
         # Not where H = 1, nor in the last step alone.
         assert sum(_difference(op, transposed(op)) > 1e-3 for op in ops) >= 10
 
@@ -108,7 +104,7 @@ def test_the_random_operators_see_a_transposed_r() -> None:
 @pytest.mark.parametrize("seed", range(6, 12))
 def test_the_random_operators_see_what_the_node_tests_do_not(seed: int) -> None:
     """Every other order of gates, and peepholes permuted."""
-    lstm, gru = _random("LSTM", seed), _random("GRU", seed)
+    lstm, gru = (random_operator(kind, seed, np.float64) for kind in ("LSTM", "GRU"))
     assert lstm.inputs["R"].shape[2] > 1
     for op, gates in ((lstm, "iofc"), (gru, "zrh")):
         for order in map("".join, permutations(gates)):

@@ -14,7 +14,7 @@ import pytest
 from numpy_xlstm import GRU, LSTM, RNN
 from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, tree_map
+from numpy_xlstm.trees import leaves
 from tests.parity.autograd import apart, of_recurrent
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
@@ -48,9 +48,10 @@ def error_of_sample(kind: str, n: int) -> float:
     if isinstance(x, torch.nn.utils.rnn.PackedSequence):
         x, lengths = rnn.pad_packed_sequence(x, batch_first=ours.batch_first)
         lengths = lengths.numpy()
-    if kind == "LSTM" and len(state) == 1:
-        state = [tuple(state[0])]
-    return compare(ours, theirs, numpy(x), numpy(state[0]) if state else None, lengths)
+    if state and isinstance(state[0], tuple | list):
+        state = [*state[0]]
+    arrays = [tensor.detach().numpy() for tensor in (x, *state)]
+    return compare(ours, theirs, arrays[0], arrays[1:], lengths)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -69,7 +70,7 @@ def test_packed_sequences_with_states(kind: str, seed: int) -> None:
     theirs = getattr(torch.nn, kind)(D, H, layers, **options).double()
     ours = OURS[kind](D, H, layers, **options, rng=rng)
     x = rng.standard_normal((B, T, D) if ours.batch_first else (T, B, D))
-    state = tree_map(lambda a: rng.standard_normal(a.shape), ours.init_state(B))
+    state = [rng.standard_normal(a.shape) for _, a in leaves("", ours.init_state(B))]
     assert compare(ours, theirs, x, state, rng.integers(1, T + 1, B)) <= BOUND
 
 
@@ -89,7 +90,7 @@ def test_what_pytorch_refuses(kind: str) -> None:
         if forward:
             layer, x = OURS[kind](*given.args, **options), error.module_error_input.forward_input
             with pytest.raises(DTypeError, match=r"x: expected float64, .*; got float32"):
-                layer(numpy(x.args[0]))
+                layer(x.args[0].detach().numpy())
         else:
             name = re.match(r"\w+", error.error_regex)
             assert name is not None
@@ -135,7 +136,7 @@ def test_the_start_is_that_of_pytorch(kind: str) -> None:
             assert drawn.std() == pytest.approx(0.1 / 3**0.5, rel=0.15), name
 
 
-def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None) -> float:
+def compare(ours: Any, theirs: Any, x: Array, state: list[Array], lengths: Array | None) -> float:
     """Run both with the same weights; return the largest relative error."""
     ours.load_state_dict(theirs.state_dict())
 
@@ -154,12 +155,5 @@ def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None)
 
     assert list(ours.params) == [name for name, _ in theirs.named_parameters()]
     options = {} if lengths is None else {"lengths": lengths}
-    inputs = (x, *ours.params.values(), *(array for _, array in leaves("", state)))
+    inputs = (x, *ours.params.values(), *state)
     return apart(of_recurrent(ours, **options), run, inputs)
-
-
-def numpy(tensors: Any) -> Any:
-    """Tensors as arrays."""
-    if isinstance(tensors, tuple):
-        return tuple(numpy(t) for t in tensors)
-    return tensors.detach().numpy()
