@@ -6,25 +6,17 @@ from typing import Any
 
 from numpy_xlstm.errors import MissingExtraError
 
-MAX_BYTES = 25_000_000
-"""Largest size of a JSON text in bytes, sufficient for a header with a tokenizer."""
-
-MAX_WIDE = 10_000_000
-"""Largest size in bytes of a JSON text with non-ASCII characters. In Python, every character of
-such a text may take four bytes."""
-
-MAX_YAML = 100_000
-"""Largest size of a YAML text in bytes, which is slow to parse."""
+MAX_BYTES, MAX_WIDE, MAX_YAML = 25_000_000, 10_000_000, 100_000
+"""Largest sizes in bytes of a JSON text (sufficient for a header with a tokenizer), of one with
+non-ASCII characters, each of which may take four bytes in Python, and of a YAML text, which is slow
+to parse."""
 
 MAX_VALUES = 500_000
 """Largest number of values in a JSON text, counted as commas and opening brackets. As Python
 objects they take up to 30 times as much memory as in the text."""
 
-MAX_DEPTH = 32
-"""Largest depth of nested values."""
-
-MAX_WHOLE = 2**256
-"""Bound that whole numbers must be below."""
+MAX_DEPTH, MAX_WHOLE = 32, 2**256
+"""Largest depth of nested values, and the bound that whole numbers must be below."""
 
 MAX_DIGITS = 400
 """Largest number of characters of a whole number in a YAML text, for example with 256 binary

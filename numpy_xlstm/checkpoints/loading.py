@@ -1,6 +1,7 @@
 """Matching of arrays in files to the parameters of a model, and reading them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,19 @@ def check_same(stored: Stored, array: Array) -> None:
         raise CheckpointError(
             f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
         )
+
+
+@contextmanager
+def building(place: str) -> Iterator[None]:
+    """Turn errors about the configuration at a place of a file into :class:`CheckpointError`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{place}: {error}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{place}: expected a smaller model") from error
 
 
 def meta_initialisation(arrays: Mapping[str, Stored]) -> MetaInitialisation:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained
 from numpy_xlstm.checkpoints.files import as_json, own_metadata, write_arrays
 from numpy_xlstm.checkpoints.kinds import kind_of
-from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
+from numpy_xlstm.checkpoints.loading import building, check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import FORMAT, CheckpointMetadata
 from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS
-from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, check_memory, open_tensors
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, check_memory, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -114,18 +114,6 @@ def save_checkpoint(
     check_kind("arrays", arrays, Mapping)
     if mine := [name for name in map(str, arrays) if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without prefix {PREFIX!r}; got {mine[0]!r}")
-    metadata = metadata_of(model, tokenizer, training, dtype)
-    for name, array in model.params.items():
-        check_array(name, array, array.shape)
-    parameters = {PREFIX + name: array for name, array in model.params.items()}
-    dtypes = dict.fromkeys(parameters, str(metadata["dtype"]))
-    write_arrays(path, parameters | dict(arrays), metadata, dtypes)
-
-
-def metadata_of(
-    model: Any, tokenizer: Tokenizer | None, training: Mapping[str, Any], dtype: str | None
-) -> dict[str, Any]:
-    """Return the metadata of a checkpoint, or raise the errors of :func:`save_checkpoint`."""
     kind = type(model).__name__
     metadata = {
         "format": FORMAT,
@@ -139,7 +127,11 @@ def metadata_of(
     if tokens != SpecialTokens():
         metadata["special_tokens"] = list(tokens)
     CheckpointMetadata.read("", json.loads(as_json(metadata)))
-    return metadata
+    for name, array in model.params.items():
+        check_array(name, array, array.shape)
+    parameters = {PREFIX + name: array for name, array in model.params.items()}
+    dtypes = dict.fromkeys(parameters, str(metadata["dtype"]))
+    write_arrays(path, parameters | dict(arrays), metadata, dtypes)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -178,9 +170,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     ({'step': 3}, True)
     """
     path = checked_path("path", path)
-    found = open_tensors(path)
-    check_memory(path.name, found.arrays.values())
-    opened = open_checkpoint(Content(path, found))
+    tensors = open_tensors(path)
+    check_memory(path.name, tensors.arrays.values())
+    opened = open_checkpoint(Content(path, tensors))
     arrays = {name: stored.read() for name, stored in opened.extra.items()}
     training = dict(opened.training or {})
     return Checkpoint(opened.load(mapped=False), opened.load_tokenizer(), training, arrays)
@@ -188,18 +180,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def open_checkpoint(content: Content) -> Pretrained:
     """Open a checkpoint of this package, or raise the errors of :func:`load_checkpoint`."""
-    path, found = content.path, content.tensors
-    metadata = own_metadata(path, found)
+    path, tensors = content.path, content.tensors
+    metadata = own_metadata(path, tensors)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r:.80}"
         )
-    if CHECKSUM not in found.metadata:
+    if CHECKSUM not in tensors.metadata:
         raise CheckpointError(f"{path.name}: expected the checksums of a checkpoint; got none")
     CheckpointMetadata.read("", metadata)
-    extra = dict(found.arrays)
+    extra = dict(tensors.arrays)
     stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
-    model = _build(metadata, stored)
+    kind = kind_of(metadata["kind"])
+    with building("config"):
+        check_size("config.", metadata["config"], stored)
+        model = kind.build(metadata["config"], meta_initialisation(stored))
     kept = metadata["dtype"]
     return Pretrained(
         path,
@@ -212,21 +207,6 @@ def open_checkpoint(content: Content) -> Pretrained:
         metadata["training"],
         extra=extra,
     )
-
-
-def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
-    """Build the shape-only model of the metadata."""
-    kind = kind_of(metadata["kind"])
-    try:
-        check_size("config.", metadata["config"], stored)
-        return kind.build(metadata["config"], meta_initialisation(stored))
-    except CheckpointError:
-        raise
-    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"config: expected that of a valid {metadata['kind']}; got one that cannot be built "
-            f"({type(error).__name__}: {error})"
-        ) from error
 
 
 SAFETENSORS: Format = Format(

@@ -9,6 +9,7 @@ from numpy_xlstm.checkpoints.description import Content, Format, Pretrained
 from numpy_xlstm.checkpoints.folders import TOKENIZER
 from numpy_xlstm.checkpoints.loading import (
     Source,
+    building,
     check_size,
     matched,
     meta_initialisation,
@@ -48,17 +49,13 @@ def open_official(
     file, values = content.config
     arrays = dict(content.arrays)
     check_size(f"{file.name}: ", values, arrays)
-    try:
+    with building(file.name):
         config, tokens = described(values)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
             config = replace(config, weight_mode=mode)
         model = MODELS[type(config)](config, rng=meta_initialisation(arrays))
-    except CheckpointError:
-        raise
-    except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file.name}: {error}") from error
     tied = _tied(model, arrays, values)
     absent = {name: equal for name, equal in (derived or {}).items() if name in model.params}
     expected = {name: array for name, array in model.params.items() if name not in absent}

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
-from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation, widest
+from numpy_xlstm.checkpoints.loading import (
+    building,
+    check_size,
+    matched,
+    meta_initialisation,
+    widest,
+)
 from numpy_xlstm.checkpoints.tensors import Stored
 from numpy_xlstm.checkpoints.writing import stored_dtype, write_parts
 from numpy_xlstm.errors import CheckpointError
@@ -47,10 +53,8 @@ def _read(content: Content) -> Pretrained:
     options["dropout"] = _dropout(found.metadata.get("dropout", "0"))
     if kind is RNN:
         options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")
-    try:
+    with building(str(arrays[FIRST])):
         layer = kind(**options, rng=meta_initialisation(arrays))
-    except ValueError as error:
-        raise CheckpointError(f"{arrays[FIRST]}: {error}") from error
     sources = matched(layer.params, arrays)
     return Pretrained(content.path, TORCH.name, layer, sources, widest(arrays))
 

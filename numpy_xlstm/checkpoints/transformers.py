@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
 from numpy_xlstm.checkpoints.folders import read_mapping
+from numpy_xlstm.checkpoints.loading import building
 from numpy_xlstm.checkpoints.official import open_official
 from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
 from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, large_fields
@@ -98,10 +99,8 @@ def _with_generation_config(tokens: SpecialTokens, file: Path) -> SpecialTokens:
     for name in ids:
         if values.get(f"{name}_token_id") is not None:
             ids[name] = values[f"{name}_token_id"]
-    try:
+    with building(file.name):
         return SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
-    except OptionError as error:
-        raise CheckpointError(f"{file.name}: {error}") from error
 
 
 def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str) -> dict[str, Any]:

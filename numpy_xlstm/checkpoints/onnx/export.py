@@ -1,4 +1,4 @@
-"""Export of a model with its graph to an ONNX file. The metadata is that of a checkpoint."""
+"""Export of a model with its graph to an ONNX file."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,13 +8,10 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
-from numpy_xlstm.checkpoints.files import as_json
-from numpy_xlstm.checkpoints.model import COMPUTED_IN, SAFETENSORS, metadata_of
+from numpy_xlstm.checkpoints.model import COMPUTED_IN, SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
-from numpy_xlstm.checkpoints.tensors import HEADER_KEY
 from numpy_xlstm.disk import replacing
-from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.numerics import Array, check_array, check_choice, check_has
 
 NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
@@ -27,18 +24,11 @@ CARD = """\
 {kind} with {count:,} parameters, written by numpy_xlstm {version}.
 Inputs are {first} and the state before it; a state of zeros is the empty state. Outputs are the
 results and the state after it: next_NAME is to be passed as NAME to the next run.
-Each run takes {steps}. The metadata 'numpy_xlstm' has the configuration, the special tokens and the
-tokenizer. The parameters have the licence of the model from which they come."""
+Each run takes {steps}. The parameters have the licence of the model from which they come."""
 """Text of the model in the file."""
 
 
-def to_onnx(
-    model: Any,
-    *,
-    dtype: str | None = None,
-    step: bool = False,
-    tokenizer: Tokenizer | None = None,
-) -> Any:
+def to_onnx(model: Any, *, dtype: str | None = None, step: bool = False) -> Any:
     """Return a model, stack or layer as an ``onnx.ModelProto`` with its parameters.
 
     The options are those of :func:`~numpy_xlstm.save_pretrained`. Parameters in float16 and
@@ -58,7 +48,7 @@ def to_onnx(
     >>> [tensor.name for tensor in to_onnx(sLSTM(3, 4)).graph.input]
     ['x', 'state.h', 'state.c', 'state.n', 'state.m']
     """
-    proto, kept = _described(model, dtype, step, tokenizer)
+    proto, kept = _described(model, dtype, step)
     for tensor, array in zip(proto.graph.initializer, kept, strict=False):
         tensor.raw_data = array.tobytes()
     return proto
@@ -66,7 +56,7 @@ def to_onnx(
 
 def _write(model: Any, path: Path, options: Saving) -> None:
     """Write the graph of :func:`to_onnx`; parameters of a large model go to ``NAME.data``."""
-    proto, kept = _described(model, options.dtype, options.step, options.tokenizer)
+    proto, kept = _described(model, options.dtype, options.step)
     data_file = path.with_name(f"{path.name}.data")
     external = sum(array.nbytes for array in kept) > LARGEST
     with ExitStack() as files:
@@ -83,12 +73,10 @@ def _write(model: Any, path: Path, options: Saving) -> None:
         files.enter_context(replacing(path)).write(proto.SerializeToString())
 
 
-def _described(
-    model: Any, dtype: str | None, step: bool, tokenizer: Tokenizer | None
-) -> tuple[Any, list[Array]]:
+def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Array]]:
     """Return the graph, with names and shapes of the parameters, and their arrays."""
     try:
-        from onnx import TensorProto, helper
+        from onnx import TensorProto
 
         from numpy_xlstm.checkpoints.onnx.model import graph_of
     except ImportError as error:
@@ -106,14 +94,7 @@ def _described(
     constants = list(proto.graph.initializer)
     del proto.graph.initializer[:]
     proto.graph.initializer.extend([*tensors, *constants])
-    try:
-        metadata = {HEADER_KEY: as_json(metadata_of(model, tokenizer, {}, stored))}
-    except CheckpointError:  # a layer that checkpoints do not support
-        if tokenizer is not None:
-            raise
-        metadata = {}
-    helper.set_model_props(proto, metadata)
-    proto.producer_name, proto.producer_version = HEADER_KEY, __version__
+    proto.producer_name, proto.producer_version = "numpy_xlstm", __version__
     proto.doc_string = CARD.format(
         kind=type(model).__name__,
         count=model.num_parameters,
@@ -129,5 +110,6 @@ ONNX: Format = SAFETENSORS._replace(
     recognises=lambda content: False,
     write=_write,
     suffix=".onnx",
+    tokenizers=(),
 )
-"""A graph for ONNX runtimes, which is only written. The metadata is that of a checkpoint."""
+"""A graph for ONNX runtimes, which is only written."""
