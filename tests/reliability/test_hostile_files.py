@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +52,13 @@ def write(kind: str, folder: Path) -> None:
 @pytest.fixture(scope="module", params=[*KINDS, RUN])
 def honest(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+) -> tuple[str, Path, str]:
     """A kind, its folder, and the digest of its numbers."""
     kind, folder = request.param, tmp_path_factory.mktemp("honest")
     write(kind, folder)
     if kind == RUN:
-        yield (
-            kind,
-            folder,
-            digest(load_checkpoint(folder / "model" / "checkpoint.safetensors").model),
-        )
-    else:
-        yield kind, folder, digest(model_of(kind, 1))
+        return kind, folder, digest(load_checkpoint(path_of(kind, folder)).model)
+    return kind, folder, digest(model_of(kind, 1))
 
 
 def path_of(kind: str, folder: Path) -> Path:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM
-from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.training import AdamW, Batch, train_step
 from numpy_xlstm.training.regression import squared_error, squared_error_backward
 
@@ -52,28 +51,3 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
         learner = model()
         results.append(train_step(learner, AdamW(learner.params), batch, accumulate=parts)[:2])
     assert results[0] == pytest.approx(results[1], rel=1e-13)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"targets": np.zeros((4, 5))}, ShapeError, r"targets: expected shape \(4, 6\)"),
-        ({"targets": np.zeros((4, 6, 1))}, ShapeError, r"targets: expected an array of ids"),
-        ({"inputs": np.zeros((4, 6, 3), int)}, DTypeError, "inputs: expected an array of floats"),
-        ({"mask": np.zeros((4, 6), bool)}, ShapeError, "at least one position"),
-        ({"inputs": np.full((4, 6, 3), np.nan)}, NonFiniteError, "inputs: expected finite"),
-        ({"targets": np.full((4, 6), np.inf)}, NonFiniteError, "targets: expected finite"),
-    ],
-)
-def test_a_batch_that_does_not_fit_is_refused(
-    change: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    learner, batch = model(), draw(np.random.default_rng(4))._replace(**change)
-    with pytest.raises(error, match=message):
-        train_step(learner, AdamW(learner.params), batch)
-
-
-def test_a_model_with_several_outputs_is_refused() -> None:
-    learner = LSTM(3, 4, rng=np.random.default_rng(0))
-    with pytest.raises(ShapeError, match=r"outputs \(B, T, 1\); got outputs \(4, 6, 4\)"):
-        train_step(learner, AdamW(learner.params), draw(np.random.default_rng(0)))
