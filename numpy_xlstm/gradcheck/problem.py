@@ -175,7 +175,7 @@ class Problem:
     def _named_gradients(self, gradients: Any) -> Arrays:
         """Return the results of the backward under the names of the tensors."""
         is_tuple = isinstance(gradients, tuple) and not hasattr(gradients, "_fields")
-        parts = gradients if is_tuple else (gradients,)
+        parts: tuple[Any, ...] = gradients if is_tuple else (gradients,)
         grads: Mapping[str, Any] = {}
         if parts and isinstance(parts[-1], Mapping):
             parts, grads = parts[:-1], parts[-1]
