@@ -1,5 +1,6 @@
 """Kernels and layers of LSTM and sLSTM equal their cells at every step."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,27 +17,18 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.ties.gated import Case, Sizes, assert_same, assert_tied, sizes
 
+BOUNDS: dict[Any, float] = {np.float32: 1e-4, np.float64: 1e-12, np.longdouble: 1e-12}
+if np.finfo(np.longdouble).eps < 1e-18:
+    BOUNDS[np.longdouble] = 1e-15
 
+
+@pytest.mark.parametrize("dtype", BOUNDS)
 @given(sizes)
-def test_sequences_are_their_steps(s: Sizes) -> None:
-    case = Case(s)
+def test_sequences_are_their_steps(dtype: Any, s: Sizes) -> None:
+    case, bound = Case(s, dtype), BOUNDS[dtype]
     expected = case.unrolled()
-    assert_tied(case.layered(), expected, 1e-12, 1e-11)
-    assert_tied(case.recurrent(), expected, 1e-12, 1e-11)
-
-
-@given(sizes)
-def test_in_extended_precision_to_a_thousandth_of_that(s: Sizes) -> None:
-    """Both compute the same, up to rounding."""
-    case = Case(s, np.longdouble)
-    bound = 1e-15 if np.finfo(np.longdouble).eps < 1e-18 else 1e-12
-    assert_tied(case.layered(), case.unrolled(), bound, 10 * bound)
-
-
-@given(sizes)
-def test_in_single_precision(s: Sizes) -> None:
-    case = Case(s, np.float32)
-    assert_tied(case.layered(), case.unrolled(), 1e-4, 1e-3)
+    assert_tied(case.layered(), expected, bound, 10 * bound)
+    assert_tied(case.recurrent(), expected, bound, 10 * bound)
 
 
 @given(sizes)
@@ -60,7 +52,7 @@ def test_an_infinitesimal_imaginary_part_goes_the_same_way(s: Sizes) -> None:
 @given(sizes, st.sampled_from([30.0, 300.0]), st.sampled_from([np.float32, np.float64]))
 def test_extreme_gates(s: Sizes, size: float, dtype: Any) -> None:
     """Every pre-activation is ±size or 0, except that the recurrence adds to z and o."""
-    case = Case(Sizes(**{**s.__dict__, "D": 4 * (1 if s.kind == "lstm" else s.NH) * s.DH}), dtype)
+    case = Case(replace(s, D=4 * (1 if s.kind == "lstm" else s.NH) * s.DH), dtype)
     params = case.cell.params
     params["W"][...], params["b"][...] = np.eye(len(params["W"])), 0
     R = params["R"].reshape(-1, 4, s.DH, s.DH)
@@ -72,7 +64,7 @@ def test_extreme_gates(s: Sizes, size: float, dtype: Any) -> None:
 
 @given(sizes)
 def test_what_is_at_padding_does_not_matter(s: Sizes) -> None:
-    case = Case(Sizes(**{**s.__dict__, "padded": True}))
+    case = Case(replace(s, padded=True))
     expected = case.layered()
     there = np.arange(s.T) < case.lengths[:, None]
     for array in (case.x, case.dy):
