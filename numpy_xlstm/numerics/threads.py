@@ -1,15 +1,12 @@
 """Independent pieces of work on several cores, if ``threadpoolctl`` is installed.
 
-Within a layer, BLAS runs on one thread, and :func:`parallel_map` spreads work over several threads,
-because NumPy releases the interpreter lock. ``threadpoolctl`` finds BLAS, which is then limited:
-after a product on several threads, each thread of OpenBLAS waits in a loop that occupies a core for
-a tenth of a second, and would delay the threads of :func:`parallel_map`. The extras ``cli`` and
-``fast`` install it.
+Within a layer, BLAS runs on one thread, and :func:`parallel_map` spreads work over several. After a
+product on several threads, each thread of OpenBLAS occupies a core for a tenth of a second, which
+would delay them. ``threadpoolctl``, of the extras ``cli`` and ``fast``, finds BLAS.
 
-Ctrl-C may interrupt these functions at any call. Therefore they leave nothing behind that a later
-call would wait for. A thread ends with the call that has started it; it is not a
-``threading.Thread``, because an interrupt of ``Thread.start`` is not safe. A caller of
-:class:`one_blas_thread` that no longer exists does not count.
+Ctrl-C may interrupt these functions at any call. Therefore they leave no thread, lock or limit of
+BLAS behind. A thread ends with the call that has started it; it is not a ``threading.Thread``,
+because an interrupt of ``Thread.start`` is not safe.
 """
 
 import os
@@ -21,7 +18,7 @@ from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import ref
 
 import numpy as np
@@ -131,8 +128,7 @@ class one_blas_thread:
         with _limits:
             _callers.add(ref(self, leave))
             _unlimited = _unlimited or counts()
-            for library in libraries():
-                library.set_count(1)
+            limit_blas(1)
 
     def __exit__(self, *error: object) -> None:
         leave(ref(self))
@@ -141,13 +137,13 @@ class one_blas_thread:
 def leave(caller: Any) -> None:
     """Forget a caller that leaves :class:`one_blas_thread`; the last one restores BLAS's threads.
 
-    If an interrupt keeps a caller from leaving, this function is called when it ceases to exist.
+    If an interrupt prevents a caller from leaving, this function runs when the caller is deleted.
     """
     global _unlimited
     with _limits:
         if not any(other != caller and other() is not None for other in tuple(_callers)):
-            for library, count in zip(libraries(), _unlimited, strict=False):
-                library.set_count(count)
+            for (_, set_count), count in zip(libraries(), _unlimited, strict=False):
+                set_count(count)
             _unlimited = []
         _callers.discard(caller)
 
@@ -163,36 +159,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=start_in_child)
 
 
-class Library(NamedTuple):
-    """Functions of a BLAS library that return and set its number of threads."""
-
-    get_count: Callable[[], int]
-    set_count: Callable[[int], Any]
-
-
 def counts() -> list[int]:
     """Return BLAS's numbers of threads."""
-    return [library.get_count() for library in libraries()]
+    return [get_count() for get_count, _ in libraries()]
 
 
 @cache
-def libraries() -> list[Library]:
-    """Return NumPy's and SciPy's BLAS libraries; none without ``threadpoolctl``.
+def libraries() -> list[tuple[Any, Any]]:
+    """Return two functions of each BLAS library, which return and set its number of threads.
 
-    The functions of OpenBLAS are called directly, because ``threadpoolctl`` 3.7 ignores calls from
-    all threads but one.
+    There are none without ``threadpoolctl``. The functions of OpenBLAS are called directly, because
+    ``threadpoolctl`` 3.7 ignores calls from all threads but one.
     """
     blas = blas_library()
     return [] if blas is None else [functions(library) for library in blas.lib_controllers]
 
 
-def functions(library: Any) -> Library:
+def functions(library: Any) -> tuple[Any, Any]:
     """Return the functions of a library, given its controller of ``threadpoolctl``."""
     for before, after in product(("", "scipy_"), ("", "64_", "_64")):
+        name = f"{before}openblas_%s_num_threads{after}"
         with suppress(AttributeError):
-            names = (f"{before}openblas_{verb}_num_threads{after}" for verb in ("get", "set"))
-            return Library(*(getattr(library.dynlib, name) for name in names))
-    return Library(library.get_num_threads, library.set_num_threads)
+            return getattr(library.dynlib, name % "get"), getattr(library.dynlib, name % "set")
+    return library.get_num_threads, library.set_num_threads
 
 
 @cache
@@ -218,5 +207,5 @@ def blas_library() -> Any:
 
 def limit_blas(count: int) -> None:
     """Limit the threads of BLAS in this process, if ``threadpoolctl`` is installed."""
-    for library in libraries():
-        library.set_count(count)
+    for _, set_count in libraries():
+        set_count(count)
