@@ -6,8 +6,8 @@
     h_t, memory_t = step(g_t, memory_{t−1})
 
 A cell defines its step and the backward of it as functions of numbers. :class:`Recurrence` applies
-them to the arrays of each step. With numba, they are instead compiled into the loops that
-:func:`loop_of` and :func:`loop_backward_of` return, which compute one number at a time.
+them to the arrays of each step. With numba, they are instead compiled into the loops of
+:mod:`~numpy_xlstm.kernels.loops`, which compute one number at a time.
 
 Rows and heads are split into N parts with U units each, as :mod:`~numpy_xlstm.kernels.parts`
 describes. With G gates, the last K of which contain R h, and states of S arrays, the shapes are:
@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.functions import compiled, entries, kernel, pointwise, set_entries
+from numpy_xlstm.kernels.functions import compiled
+from numpy_xlstm.kernels.loops import SMALL, backward_loop, forward_loop
 from numpy_xlstm.kernels.parts import (
     BLOCK,
     by_part,
@@ -43,103 +44,6 @@ from numpy_xlstm.kernels.parts import (
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 from numpy_xlstm.numerics.threads import matmul, spread
 from numpy_xlstm.validation import check_cache, check_like
-
-SMALL = 2**19
-"""Largest number of multiplications of a step for which BLAS is faster with a transposed R."""
-
-
-@kernel
-def product(M: Any, x: Any, out: Any) -> None:
-    """Write Mᵀ x if the product is small, and M x if it is large."""
-    if M.size * x.shape[1] <= SMALL:
-        np.dot(M.T, x, out)
-    else:
-        np.dot(M, x, out)
-
-
-def loop_of(step: Any, G: int, S: int, E: int) -> Any:
-    """Return the compiled loop over time of a step with G gates, S arrays of state, E constants."""
-    gate_rows, state_rows, unit_rows = tuple(range(G)), tuple(range(S)), tuple(range(E))
-    memory_rows = state_rows[1:]
-
-    @pointwise
-    def advance(gates: Any, units: Any, before: Any, after: Any) -> None:
-        """Take a step for each unit of a part."""
-        for j in range(gates.shape[1]):
-            memory, constants = entries(before, memory_rows, j), entries(units, unit_rows, j)
-            state = step(entries(gates, gate_rows, j), memory, constants)
-            set_entries(after, state_rows, j, state)
-
-    def loop(n: Any, cache: Any) -> None:
-        """Run part n over all steps."""
-        gates, R, units, states, ends = cache
-        (T, _, _, U), P = gates.shape, gates.shape[1] // len(R)
-        r, head = len(ends) // P, n // P
-        D, first = U // r, n % P * r
-        K = R[0].size // (D * D)
-        matrix, h = R[head], states.reshape(T + 1, P * len(R), S, D, r)
-        Rh = np.empty(K * U, gates.dtype)
-        columns = Rh.reshape(K * D, r)
-        for t in range(T):
-            now, after = gates[t, n], states[t + 1, n]
-            product(matrix, h[t, n, 0], columns)
-            for k in range(K):
-                for j in range(U):
-                    now[G - K + k, j] += Rh[k * U + j]  # [rec.1]
-            advance(now, units[n], states[t, n], after)
-            for row in range(r):
-                if t >= ends[first + row]:
-                    for j in range(row, U, r):
-                        after[0, j] = 0  # it could overflow in padding
-
-    return compiled_for(loop, step)
-
-
-def loop_backward_of(derivatives: Any, step_backward: Any, G: int, S: int, E: int) -> Any:
-    """Return the compiled loop backward over time; the arguments are as in :func:`loop_of`."""
-    gate_rows, state_rows, unit_rows = tuple(range(G)), tuple(range(S)), tuple(range(E))
-    memory_rows = state_rows[1:]
-
-    @pointwise
-    def retreat(gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any) -> None:
-        """Compute the backward of a step for each unit of a part."""
-        for j in range(gates.shape[1]):
-            memory, memory_after = entries(before, memory_rows, j), entries(after, memory_rows, j)
-            constants = entries(units, unit_rows, j)
-            factors = derivatives(entries(gates, gate_rows, j), memory, memory_after, constants)
-            gradients = step_backward(entries(d, state_rows, j), factors)
-            set_entries(dgates, gate_rows, j, gradients[:G])
-            set_entries(d, memory_rows, j, gradients[G:])
-
-    def loop_backward(n: Any, cache: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
-        """Run part n backward.
-
-        d is 0 at the beginning, and the cotangent of the first state at the end.
-        """
-        gates, R, units, states, ends = cache
-        (T, _, _, U), P = gates.shape, gates.shape[1] // len(R)
-        r, head = len(ends) // P, n // P
-        D, first = U // r, n % P * r
-        K = R[0].size // (D * D)
-        matrix, dpre = R[head], dgates.reshape(T, P * len(R), G * D, r)
-        dstate, dh = d[n], d[n, 0].reshape(D, r)
-        for t in range(T - 1, -1, -1):
-            for row in range(r):
-                if t + 1 == ends[first + row]:
-                    for j in range(row, U, r):
-                        dstate[:, j] = dlast[n, :, j]
-            for j in range(U):
-                dstate[0, j] += dy[t, n, j]  # [rec.2]
-            retreat(gates[t, n], units[n], states[t, n], states[t + 1, n], dstate, dgates[t, n])
-            product(matrix, dpre[t, n, (G - K) * D :], dh)  # [rec.3]
-
-    return compiled_for(loop_backward, step_backward)
-
-
-def compiled_for(loop: Any, step: Any) -> Any:
-    """Return a loop as a kernel, whose compiled code also depends on the source of ``step``."""
-    loop.__module__ = step.__module__
-    return kernel(loop)
 
 
 class ScanCache(NamedTuple):
@@ -190,9 +94,9 @@ class Recurrence:
         self.gates, self.units, self.recurrent = gates, units, recurrent or gates
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
         self.state, self.cache = state, cache
-        sizes = gates, len(state._fields), units
-        self.loop = loop_of(step, *sizes)
-        self.loop_backward = loop_backward_of(derivatives, step_backward, *sizes)
+        rows = [tuple(range(count)) for count in (gates, len(state._fields), units)]
+        self.loop = forward_loop(step, *rows)
+        self.loop_backward = backward_loop(derivatives, step_backward, *rows)
 
     def forward(
         self,
@@ -240,7 +144,7 @@ class Recurrence:
         return by_row(states[1:, :, 0], R, B), self.state(*last.swapaxes(0, 1).copy()), cache
 
     def array_loop(self, cache: Any) -> None:
-        """Run all parts over all steps, as the loop of :func:`loop_of` does."""
+        """Run all parts over all steps, as the loop of :func:`forward_loop` does."""
         gates, R, units, states, ends = cache
         (T, _, G, _), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
         shortest = ends.min(initial=T)
@@ -319,7 +223,7 @@ class Recurrence:
     def array_loop_backward(
         self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
     ) -> None:
-        """Run all parts backward, as the loop of :func:`loop_backward_of` does."""
+        """Run all parts backward, as the loop of :func:`backward_loop` does."""
         gates, R, units, states, ends = cache
         (T, N, G, U), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
         RT, ending = np.ascontiguousarray(R.swapaxes(1, 2)), set(ends.tolist())
@@ -369,10 +273,10 @@ class Recurrence:
 
 
 def oriented(R: Array, r: int, backward: bool) -> Array:
-    """Return R or Rᵀ in C-order, as the argument M of :func:`product`.
+    """Return R or Rᵀ in C-order, as the argument M of ``loops.product``.
 
     The product is R h, or Rᵀ δ if ``backward``; h and δ have r columns. For a small product, M is
-    the transpose of the matrix, because :func:`product` then computes Mᵀ x.
+    the transpose of the matrix, because ``product`` then computes Mᵀ x.
     """
     small = R[0].size * r <= SMALL
     transposed = not small if backward else small

@@ -426,7 +426,7 @@ LOOPS = {
     ("changed", "stale"),
     [
         *((f"{name}.py", {name}) for name in ("lstm", "gru", "elman", "peephole", "slstm")),
-        ("scan.py", {"lstm", "slstm", "gru", "elman", "peephole"}),
+        *((f, {"lstm", "slstm", "gru", "elman", "peephole"}) for f in ("scan.py", "loops.py")),
         ("silu.py", {"silu"}),
         ("matrices.py", {"mlstm.chunkwise"}),
         ("step.py", {"mlstm.step", "mlstm.recurrent"}),
