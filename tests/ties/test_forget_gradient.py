@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import mLSTMCell, mLSTMState, sLSTM, sLSTMCell, sLSTMState, unroll, unroll_backward
-from numpy_xlstm.kernels import mlstm, slstm_recurrent, slstm_recurrent_backward
+from numpy_xlstm.kernels import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.numerics import Array
-
-FORMS = ["recurrent", "parallel", "chunkwise"]
+from tests.ties.test_mlstm import FORMS, pair
 
 
 def worst(found: Array, exact: Array) -> float:
@@ -50,7 +49,7 @@ def test_mlstm_after_a_spike(spike: float, form: str) -> None:
     k[..., 0], q[..., 0] = 2 + np.abs(k[..., 0]), 2 + np.abs(q[..., 0])
     i, f = rng.standard_normal((2, 1, 2, 64)).astype(np.float32)
     i[..., 0], f = spike, f + np.float32(3)
-    run, back = (getattr(mlstm, f"mlstm_{form}{end}") for end in ("", "_backward"))
+    run, back = pair(form)
 
     def gradient(dtype: Any) -> Array:
         *inputs, cotangent = (a.astype(dtype) for a in (q, k, v, i, f, dh))
@@ -96,7 +95,7 @@ def test_a_loss_on_the_final_normaliser_of_an_mlstm(step: float, form: str) -> N
         di, df = d[0, :, 3], d[0, :, 4]
     else:
         q, k, v, i, f = inputs[:, None, None]
-        run, back = (getattr(mlstm, f"mlstm_{form}{end}") for end in ("", "_backward"))
+        run, back = pair(form)
         _, _, cache = run(q[..., None], k[..., None], v[..., None], i, f, forget_gate="exp")
         _, _, _, di, df, _ = back(np.zeros((1, 1, 2, 1)), cache, dstate)
     left = np.exp(0.7 + 0.3 - step)

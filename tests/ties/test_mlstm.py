@@ -87,6 +87,16 @@ cases = st.builds(
 )
 
 
+def pair(form: str) -> tuple[Any, Any]:
+    """Return the forward and the backward of a form."""
+    return getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
+
+
+def only_m(like: Any) -> Any:
+    """Return cotangents of 0, except 1 for m."""
+    return tree_map(np.zeros_like, like)._replace(m=np.ones_like(like.m))
+
+
 def bare_cell(case: Case, dtype: Any) -> mLSTMCell:
     """Make a cell whose x is the concatenation of q, k, v, ĩ and f̃, with an output gate of 1."""
     NH, DK, DV = case.NH, case.DK, case.DV
@@ -129,7 +139,7 @@ def by_cell(case: Case, dtype: Any = np.float64) -> tuple[dict[str, Any], float]
 def by_form(form: str, case: Case, dtype: Any = np.float64) -> dict[str, Any]:
     x = case.numbers(dtype)
     options = case.options | ({"chunk_size": case.chunk_size} if form == "chunkwise" else {})
-    run, back = getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
+    run, back = pair(form)
     h, last, cache = run(*x["inputs"], x["state"], lengths=x["lengths"], **options)
     return _named(h, last, back(x["dh"], cache, x["dstate"]))
 
@@ -215,7 +225,7 @@ def test_complex_forward(case: Case) -> None:
     _, cancels = by_cell(case)
     for form in FORMS:
         options = case.options | ({"chunk_size": case.chunk_size} if form == "chunkwise" else {})
-        run, back = getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
+        run, back = pair(form)
         h, _, _ = run(*parts, state, lengths=x["lengths"], **options)
         plain, _, cache = run(*x["inputs"], x["state"], lengths=x["lengths"], **options)
         more = max(1, cancels / 300)

@@ -14,20 +14,9 @@ from numpy_xlstm.layers import mLSTM
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
-from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
+from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form, only_m, pair
 
 FLOATS = (np.float32, np.float64)
-
-
-def pair(form: str) -> tuple[Any, Any]:
-    return getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
-
-
-def only_m(state: mLSTMState) -> mLSTMState:
-    """Return cotangents of 0, except 1 for m."""
-    assert state.n is not None
-    assert state.m is not None
-    return mLSTMState(np.zeros_like(state.C), np.zeros_like(state.n), np.ones_like(state.m))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import sLSTMCell
-from numpy_xlstm.kernels import mlstm, scan, slstm_recurrent, slstm_recurrent_backward
+from numpy_xlstm.kernels import scan, slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
-from tests.ties.test_mlstm import FORMS, Case, bare_cell
+from tests.ties.test_mlstm import FORMS, Case, bare_cell, only_m, pair
 
 N = 400
 KERNELS = ("slstm", *(f"mlstm {form}" for form in FORMS))
@@ -29,11 +29,6 @@ def gate(dtype: Any) -> str:
     return "exp" if dtype == np.float32 else "sigmoid"
 
 
-def only_m(like: Any) -> Any:
-    """Return cotangents of 0, except 1 for m."""
-    return tree_map(np.zeros_like, like)._replace(m=np.ones_like(like.m))
-
-
 def by_kernel(kind: str, x: Array, state: Any) -> Array:
     """Return the gradient of m before a step from that of m after it."""
     if kind == "slstm":
@@ -41,8 +36,7 @@ def by_kernel(kind: str, x: Array, state: Any) -> Array:
         y, after, cache = slstm_recurrent(x[:, None], R, state)
         _, _, dstate = slstm_recurrent_backward(np.zeros_like(y), cache, only_m(after))
     else:
-        form = kind.removeprefix("mlstm ")
-        run, back = (getattr(mlstm, f"mlstm_{form}{end}") for end in ("", "_backward"))
+        run, back = pair(kind.removeprefix("mlstm "))
         q, k, v, i, f = x.T[..., None, None].copy()
         h, after, cache = run(
             *(a[..., None] for a in (q, k, v)), i, f, state, forget_gate=gate(x.dtype)
