@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from numpy_xlstm.conformance.bugs import Bug
+from numpy_xlstm.conformance.bugs import SECTIONS, Bug
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable
@@ -25,8 +25,6 @@ class ChangedLines:
     ----------
     port : Evidence
         Results of the port.
-    bugs : list[Bug]
-        Known mistakes, whose functions are changed too.
 
     Attributes
     ----------
@@ -34,8 +32,8 @@ class ChangedLines:
         Lines that may be wrong, noted by the last search.
     """
 
-    def __init__(self, port: Evidence, bugs: list[Bug]) -> None:
-        self.port, self.runs, self.bugs = port, port.runs, bugs
+    def __init__(self, port: Evidence) -> None:
+        self.port, self.runs = port, port.runs
         self.lines: list[str] = []
 
     def with_changes(self, made: Made) -> Made:
@@ -52,19 +50,20 @@ class ChangedLines:
         self.lines, wrong = [], [self.port.wrong(each, made) for each in self.port.open(made)]
         if self.runs.left <= 0:
             return made
-        simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
+        simplest = min(wrong, key=lambda case: case.simplicity)
         two = [simplest, *(each for each in wrong[:1] if each is not simplest)]
         every, targets = self._changes(simplest.case, made), []
         for changes in every:
             lines = self._lines(two, made, changes)
-            self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
-            self.lines = self.lines[:LINES]
+            old = (changes.all[numbers[0]].old for numbers in lines)
+            leads = [line for line in dict.fromkeys(old) if not line.startswith("return ")]
+            self.lines = [*self.lines, *leads][:LINES]
             ones = map(wrong[0].only, wrong[0].sources)
             targets += [(one, changes, self._lines([one], made, changes)) for one in ones]
         contradicted: Made = ()
         for target in sorted(targets, key=lambda target: len(target[2])):
             for bug in self._giving(*target):
-                if self.port.uncontradicted((*made, bug)) == (*made, bug):
+                if not self.port.contradicted(bug, (*made, bug)):
                     return (*made, bug)
                 contradicted = contradicted or (*made, bug)
             if contradicted:
@@ -75,15 +74,15 @@ class ChangedLines:
         """Return the changes of the specification, and of the ports of known mistakes."""
         specification = case.subject.specification
         kinds = specification if isinstance(specification, tuple) else (specification,)
-        places: dict[Any, dict[Any, None]] = {bug.port: {} for bug in self.bugs if bug.port}
-        places[None] = dict.fromkeys(kinds)
-        for bug in self.bugs:
-            places[bug.port].update(dict.fromkeys(bug.places))
-        found = []
-        for port, each in places.items():
+        places: dict[Any, dict[Any, None]] = {None: dict.fromkeys(kinds)}
+        for section in SECTIONS:
+            if section.concerns(case.subject.name):
+                places.setdefault(section.port, {}).update(dict.fromkeys(section.places))
+        changes = []
+        for port, own in reversed(places.items()):
             with suppress(ValueError):  # the source is missing
-                found.append(instrumented(tuple(each), made, port))
-        return found
+                changes.append(instrumented(tuple(own), made, port))
+        return changes
 
     def _giving(self, wrong: Wrong, changes: Changes, lines: list[range]) -> Iterator[Bug]:
         """Yield the changes of lines that give the wrong results."""
@@ -99,38 +98,42 @@ class ChangedLines:
         Lines with an option that only failed cases have come first; among equals, those on which
         the fewest other entries depend; among these, the later ones.
         """
-        found, options = [], self._options()
+        lines, options = [], self._options()
         for numbers in changes.lines():
             likely = 0.0
-            for each in wrong:
+            for case in wrong:
                 if self.runs.left <= 0:
                     return []
-                got = self.runs.with_change(changes, numbers[0], each.case)
-                share, common = each.overlap(self.port.wrong((each.case, got), made))
+                got = self.runs.with_change(changes, numbers[0], case.case)
+                affected = self.port.compare(made, (case.case, got))
+                share, common = case.overlap(affected)
                 likely += common
                 if share < COVERED:
                     break
             else:
                 reads = any(f"self.{name}" in changes.all[numbers[0]].old for name in options)
-                found.append((not reads, -likely, numbers[0], numbers))
-        return [numbers for *_, numbers in sorted(found)]
+                lines.append((not reads, -likely, numbers[0], numbers))
+        return [numbers for *_, numbers in sorted(lines)]
 
     def _options(self) -> list[str]:
         """Return the options whose values in failed cases occur in no passed case."""
-        cases = self.port.failed, self.port.passed
-        failed, passed = ([case.options for case, _ in each] for each in cases)
+        failed, passed = (
+            [case.options for case, _ in cases] for cases in (self.port.failed, self.port.passed)
+        )
         return [
             name
             for name in failed[0]
             if passed
-            and not {each.get(name) for each in failed} & {each.get(name) for each in passed}
+            and {options.get(name) for options in failed}.isdisjoint(
+                options.get(name) for options in passed
+            )
         ]
 
     def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
         """Return whether a change gives the wrong outputs or, if there are none, the gradients."""
         names = wrong.sources
-        found = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
-        allowed = tolerances(wrong.case, found)
-        return len(found) == len(names) and all(
-            same(wrong.got[n], found[n], allowed[n]) for n in names
+        given = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
+        allowed = tolerances(wrong.case, given)
+        return len(given) == len(names) and all(
+            same(wrong.got[n], given[n], allowed[n]) for n in names
         )

@@ -1,30 +1,26 @@
 """Diagnosis of wrong ports: the mistakes that reproduce their numbers, or else where to look.
 
-The specification is run with each known mistake on a case that failed, and, if none of them gives
-the numbers of the port, with each small change of one of its lines. The mistake that reproduces the
-most tensors is kept in place, and the search is repeated, because a port may have several. A
-mistake is named only if no case contradicts it: wherever it changes a result, the port has the
-changed number. What remains is described by :mod:`numpy_xlstm.conformance.contrast`.
+The specification is run with each known mistake on a case that failed: first the mistakes at the
+interface, such as another order of the gates, then changes of its lines. If none of them gives the
+numbers of the port, each small change of a line is tried. The mistake that explains the most
+results is kept in place, and the search is repeated, because a port may have several. A mistake is
+named only if no case contradicts it: wherever it changes a result, the port has the changed number.
+Edge cases are searched last, with the mistakes of the ordinary cases in place. What remains is
+described by :mod:`numpy_xlstm.conformance.contrast`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from numpy_xlstm.conformance.bugs import BUGS, Bug
-from numpy_xlstm.conformance.bugs.bug import edits, halves
+from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
+from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import ChangedLines
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import (
-    MOST_NAMES,
-    SEVEN_DIGITS,
-    Wrong,
-    clues,
-    fits,
-    seven_digits,
-)
+from numpy_xlstm.conformance.contrast import MOST_NAMES, SEVEN_DIGITS, Wrong, clues, seven_digits
 from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank
+from numpy_xlstm.conformance.flags import EDGES
 
 SHORTLIST = 8
 """Number of mistakes that are tried on a case for each combination of flags: those that best
@@ -33,8 +29,6 @@ STARTS = 3
 """Number of mistakes with each of which a search is started."""
 MOST = 6
 """Largest number of mistakes found in one subject."""
-CLOSER = 1.25
-"""Smallest ratio of the errors of two mistakes at which the closer one is preferred."""
 NOT_SEARCHED = (
     "not searched for known mistakes, because this report has reached its limit; correct other "
     "subjects first, and run again"
@@ -78,31 +72,30 @@ class Diagnosis:
     ----------
     runs : Runs
         Runs of the specification with mistakes.
-    found : list[Bug]
-        Mistakes found in previous subjects of this report, which are tried first in the next.
+    known : list[Bug]
+        Mistakes of previous subjects of this report, which are tried first in the next.
     """
 
     runs: Runs = field(default_factory=Runs)
-    found: list[Bug] = field(default_factory=list)
+    known: list[Bug] = field(default_factory=list)
 
     def findings(self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
-        every = self.by_subject(failed, passed)
-        return [finding for search in every for finding in search.findings()]
+        searches = self.by_subject(failed, passed)
+        return [finding for search in searches for finding in search.findings()]
 
     def by_subject(
         self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()
     ) -> list["Search"]:
         """Return the outcome of the search in each subject that failed."""
-        self.runs.left, self.runs.left_known, self.found = RUNS, RUNS, []
-        right = [(case, case.expected) for case in passed]
-        by_name = sorted(failed, key=lambda each: (each[0].subject.steps, each[0].subject.name))
-        return [
-            Search(
-                self, name, list(group), [each for each in right if each[0].subject.name == name]
-            )
-            for name, group in groupby(by_name, key=lambda each: each[0].subject.name)
-        ]
+        self.runs.left, self.runs.left_known, self.known = RUNS, RUNS, []
+        right: list[Checked] = [(case, case.expected) for case in passed]
+        by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
+        searches = []
+        for name, group in groupby(by_name, key=lambda pair: pair[0].subject.name):
+            own = [pair for pair in right if pair[0].subject.name == name]
+            searches.append(Search(self, name, list(group), own))
+        return searches
 
 
 class Search:
@@ -111,163 +104,188 @@ class Search:
     Attributes
     ----------
     made : tuple[Bug, ...]
-        The mistakes.
+        The mistakes; those that only edge cases show come last.
     """
 
     def __init__(
         self, diagnosis: Diagnosis, subject: str, failed: list[Checked], passed: list[Checked]
     ) -> None:
-        self.port, self.subject = Evidence(diagnosis.runs, failed, passed), subject
-        self.likely: Made = ()
-        found = [bug for bug in diagnosis.found if bug.concerns(subject) or not bug.subjects]
-        self.bugs = [*found, *(bug for bug in BUGS if bug.concerns(subject) and bug not in found)]
-        self.changed = ChangedLines(self.port, self.bugs)
-        wrong = [self.port.wrong(each, ()) for each in self.port.failed]
+        self.subject, self.port = subject, Evidence(diagnosis.runs, failed, passed)
+        self.ordinary, edges = self.port.apart(is_edge)
+        self.lines: list[str] = []
+        self.made: Made = ()
+        wrong = [self.port.wrong(checked, ()) for checked in self.port.failed]
         self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
         nothing = len(self.port.failed) > len(passed) and all(
-            blank(a) for _, got in self.port.failed for a in got.values()
+            blank(array) for _, got in self.port.failed for array in got.values()
         )
-        self.made: Made = () if nothing or self.narrow else self._as_before(found)
         self.searched = diagnosis.runs.left_known > 0
-        if not nothing and not self.narrow and not self.made and self.searched:
-            self.made = self._searched()
-        diagnosis.found += [bug for bug in self.made if bug not in found]
+        if self.narrow or nothing or not wrong:
+            return
+        self.bugs = self._candidates(diagnosis.known)
+        again = {bug.name for bug in diagnosis.known}
+        self.made = self._complete([bug for bug in self.bugs if bug.name in again])
+        if self.searched and not self.made:
+            self.made = self._searched(self.ordinary, ())
+            if not self.ordinary.open(self.made):
+                self.made = self._searched(edges, self.made)
+        diagnosis.known += [bug for bug in self.made if bug.name not in again]
+
+    def _candidates(self, known: list[Bug]) -> list[Bug]:
+        """Return the mistakes that are possible in the subject, first those of other subjects."""
+        case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
+        lines = [bug for bug in known if not bug.subjects and not bug.around]
+        listed_here = [bug for bug in BUGS if bug.concerns(self.subject)]
+        return [*lines, *interfaces(case), *listed_here]
+
+    def _complete(self, candidates: list[Bug]) -> Made:
+        """Return the candidates that explain results, if together they explain all; else none."""
+        made: Made = ()
+        for bug in candidates:
+            made = (*made, bug) if self.port.score((*made, bug)) < self.port.score(made) else made
+        right = made == self.port.uncontradicted(made) and not self.port.open(made)
+        return made if right else ()
+
+    def _searched(self, port: Evidence, kept: Made) -> Made:
+        """Return mistakes that explain the results in some cases, in addition to those in kept."""
+        made, likely = self._of_these(port, kept)
+        changed = ChangedLines(port)
+        for start in dict.fromkeys((made, likely)):
+            if port.open(made) and port.open(start):
+                lines, then = changed.lines, changed.with_changes(start)
+                if then == port.uncontradicted(then, kept) and port.score(then) < port.score(made):
+                    made = then
+                elif start != made:
+                    changed.lines = lines
+        self.lines = changed.lines
+        explained = [
+            got[name]
+            for case, got in port.failed
+            for name in port.off((), (case, got)).keys() - port.off(made, (case, got)).keys()
+        ]
+        # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
+        return kept if port.open(made) and all(map(blank, explained)) else made
+
+    def _of_these(self, port: Evidence, kept: Made) -> tuple[Made, Made]:
+        """Return the known mistakes that explain the most and that no case contradicts.
+
+        The second value is the first attempt, which a case may contradict.
+        """
+        made, likely = kept, kept
+        for bug in self._best(port, kept)[:STARTS]:
+            for careful in (True, False):
+                grown = (*kept, bug)
+                while len(grown) < MOST and (best := self._best(port, grown, careful=careful)):
+                    grown = (*grown, best[0])
+                likely = grown if likely == kept else likely
+                right = port.uncontradicted(port.needed(grown, kept), kept)
+                if (port.score(right), len(right)) < (port.score(made), len(made)):
+                    made = right
+                if grown == (*kept, bug):
+                    break
+            if not port.open(made):
+                break
+        return made, likely
+
+    def _best(self, port: Evidence, made: Made, *, careful: bool = True) -> list[Bug]:
+        """Return the mistakes that explain more, first the one that explains the most.
+
+        With ``careful``, those that no case contradicts come before all others.
+        """
+        first = port.open(made)[:1]
+        others = [bug for bug in self.bugs if bug not in made] if first else []
+        before = len(port.off(made, first[0])) if first else 0
+        left = {bug: len(port.off((*made, bug), first[0])) for bug in others}
+        helpful = sorted((bug for bug in others if left[bug] < before), key=lambda b: left[b])
+        scores = {bug: port.score((*made, bug)) for bug in helpful[:SHORTLIST]}
+        better = [bug for bug, score in scores.items() if score < port.score(made)]
+        cases = port.one_of_each
+        return sorted(
+            better,
+            key=lambda b: (careful and port.contradicted(b, (*made, b), cases), scores[b]),
+        )
 
     def findings(self) -> list[Finding]:
         """Return each mistake with the results that it explains."""
-        found = []
+        findings = []
         for n, bug in enumerate(self.made):
-            failed = self.port.failed
-            after, before = (self.port.explained(self.made[:k], failed) for k in (n + 1, n))
-            gained = {name for _, name in after - before}
-            names = [name for name in failed[0][0].expected if name in gained]
-            found.append(Finding(self.subject, bug, tuple(names)))
-        return found
+            before, after = self.made[:n], self.made[: n + 1]
+            names = {
+                name
+                for checked in self.port.failed
+                for name in self.port.differing(before, checked).keys()
+                - self.port.differing(after, checked).keys()
+            }
+            ordered = [name for name in self.port.failed[0][0].expected if name in names]
+            findings.append(Finding(self.subject, bug, tuple(ordered)))
+        return findings
 
     def sentences(self) -> list[str]:
         """Return the diagnosis as lines of text."""
         if self.narrow:
             return [f"{self.subject}: {SEVEN_DIGITS}"]
-        found = [str(finding) for finding in self.findings()]
-        each_wrong = (self.port.wrong(each, self.made) for each in self.port.failed)
-        wrong = [each for each in each_wrong if each.tensors]
-        if self.made and (fitting := self._fitting(wrong)):
-            are = "are the correct gradients" if fitting[1:] else "is the correct gradient"
-            names = listed(fitting, MOST_NAMES)
-            found.append(f"{self.subject}: {names} {are} of this wrong forward")
-            wrong = [each for each in (w.without(fitting) for w in wrong) if each.tensors]
-        if not wrong:
-            return found
-        said = "no known mistake gives these numbers" if self.searched else NOT_SEARCHED
-        if self.made:
-            done, of = len(self.port.failed) - len(wrong), len(self.port.failed)
-            tensors = list(dict.fromkeys(name for each in wrong for name in each.tensors))
-            cases = listed([each.situation for each in wrong], MOST_NAMES)
-            said = f"this explains {done} of {of} failed cases; {listed(tensors, MOST_NAMES)} "
-            said += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
-        open_ = {each.case.id for each in wrong}
-        others = [
-            case for case, _ in [*self.port.failed, *self.port.passed] if case.id not in open_
+        sentences = [str(finding) for finding in self.findings()]
+        wrong = [self.port.wrong(checked, self.made) for checked in self.port.failed]
+        fitting = {n for checked in self.port.failed for n in self.port.fitting(self.made, checked)}
+        if right := sorted(fitting.difference(*(case.tensors for case in wrong))):
+            are = "are the correct gradients" if right[1:] else "is the correct gradient"
+            names = listed(right, MOST_NAMES)
+            sentences.append(f"{self.subject}: {names} {are} of this wrong forward")
+        open_ = [case for case in wrong if case.tensors]
+        if all(is_edge(case.case) for case in open_) and (unusual := self._unusual()):
+            sentences.append(self._edge(unusual))
+        if open_:
+            sentences.append(self._unexplained(open_))
+        return sentences
+
+    def _unusual(self) -> list[CaseData]:
+        """Return the edge cases that the mistakes of the ordinary cases do not explain."""
+        main = self.ordinary.needed(self.made)
+        return [
+            case
+            for case, got in self.port.failed
+            if is_edge(case) and self.port.off(main, (case, got))
         ]
-        more = clues(wrong, others)
-        if self.changed.lines:
-            more += [
-                "the wrong numbers depend on each of these lines; a mistake may be in one of them",
-                *("    " + n for n in self.changed.lines),
-            ]
-        return [*found, "\n    ".join([f"{self.subject}: {said}", *more])]
 
-    def _as_before(self, found: list[Bug]) -> Made:
-        """Return the mistakes of previous subjects if they explain all results, and else none."""
-        made: Made = ()
-        for bug in found:
-            made = (*made, bug) if self._better((*made, bug), made) else made
-        right = made == self.port.uncontradicted(made) and not self.port.open(made)
-        return made if right else ()
-
-    def _searched(self) -> Made:
-        port, changed = self.port, self.changed
-        made = self._of_these((), self.bugs)
-        if port.open(made):
-            made = self._of_these(made, [*self.bugs, *self._halves()])
-        for start in dict.fromkeys((made, self.likely)):
-            if port.open(made) and port.open(start):
-                lines, then = changed.lines, changed.with_changes(start)
-                if then == port.uncontradicted(then) and port.number(then) > port.number(made):
-                    made = then
-                elif start != made:
-                    changed.lines = lines
-        gave = [
-            each[1][name]
-            for each in port.failed
-            for _, name in port.explained(made, [each]) - port.explained((), [each])
-        ]
-        # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
-        return () if port.open(made) and all(map(blank, gave)) else made
-
-    def _of_these(self, made: Made, candidates: list[Bug]) -> Made:
-        """Return the mistakes that explain the most and that no case contradicts."""
-        for bug in self._best((), candidates)[:STARTS]:
-            grown = self._grown((bug,), candidates)
-            self.likely = self.likely or grown
-            then = self.port.uncontradicted(grown)
-            if self.port.number(then) > self.port.number(made):
-                made = then
-            if not self.port.open(made):
-                break
-        return made
-
-    def _halves(self) -> list[Bug]:
-        """Return forward parts of known mistakes or, if the forward is right, backward parts."""
-        part = "forward" if self.port.wrong(self.port.failed[0], ()).forward else "backward"
-        return [half for bug in self.bugs for name, half in halves(bug).items() if name == part]
-
-    def _grown(self, made: Made, candidates: list[Bug]) -> Made:
-        """Add mistakes as long as they explain more results."""
-        before: Made = ()
-        after = made
-        while self._better(after, before):
-            made = before = after
-            best = self._best(made, candidates)
-            if len(made) == MOST or not best:
-                break
-            after = (*made, best[0])
-        return made if self._better(made, made[:-1]) else made[:-1]
-
-    def _better(self, after: Made, before: Made) -> bool:
-        """Return whether the last mistake explains more than twice as many results as it spoils."""
-        then, now = (self.port.explained(each) for each in (after, before))
-        return after != before and len(then - now) > 2 * len(now - then)
-
-    def _best(self, made: Made, candidates: list[Bug]) -> list[Bug]:
-        """Return the best candidates to add to ``made``, first the one that explains the most."""
-        first = self.port.open(made)[:1]
-        others = [bug for bug in candidates if bug not in made] if first else []
-        scores = {bug: self.port.rank((*made, bug), first) for bug in others}
-        before = len(self.port.explained(made, first))
-        helpful = [bug for bug in others if scores[bug][0] > before]
-        best = sorted(helpful, key=lambda bug: (-scores[bug][0], scores[bug][1]))[:SHORTLIST]
-        likely = [bug for bug in helpful if bug in best]
-        ranks = {bug: self.port.rank((*made, bug), self.port.one_of_each) for bug in likely}
-        closest: dict[int, float] = {}
-        for count, off in ranks.values():
-            closest[count] = min(off, closest.get(count, off))
-        # If mistakes explain the same results, those that are not clearly worse keep their order.
-        return sorted(
-            likely,
-            key=lambda bug: (-ranks[bug][0], ranks[bug][1] > CLOSER * closest[ranks[bug][0]]),
+    def _edge(self, cases: list[CaseData]) -> str:
+        """Return what edge cases are, when they matter, and how they are excused."""
+        flags = [flag for flag in EDGES if any(flag in case.flags for case in cases)]
+        when = "; ".join(f"{flag}: {EDGES[flag]}" for flag in flags)
+        excuse = " ".join(f"--expect-fail {flag}" for flag in flags)
+        are = "are edge cases" if cases[1:] else "is an edge case"
+        return (
+            f"{self.subject}: {len(cases)} of {len(self.port.failed)} failed cases {are}; such a "
+            f"case matters only where it occurs ({when}); {excuse} excuses it"
         )
 
-    def _fitting(self, wrong: list[Wrong]) -> list[str]:
-        """Return the gradients that are right for the forward that the port has."""
-        found = [fits(each, self.made) for each in wrong[:4] if not each.forward]
-        names = {name for each in found for name in each}
-        return sorted(name for name in names if all(each.get(name, True) for each in found))
+    def _unexplained(self, wrong: list[Wrong]) -> str:
+        """Describe results that no mistake explains."""
+        head = "no known mistake gives these numbers" if self.searched else NOT_SEARCHED
+        if self.made:
+            done, count = len(self.port.failed) - len(wrong), len(self.port.failed)
+            tensors = list(dict.fromkeys(name for case in wrong for name in case.tensors))
+            cases = listed([case.situation for case in wrong], MOST_NAMES)
+            head = f"this explains {done} of {count} failed cases; {listed(tensors, MOST_NAMES)} "
+            head += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
+        ids = {case.case.id for case in wrong}
+        others = [case for case, _ in self.port.failed + self.port.passed if case.id not in ids]
+        more = clues(wrong, others)
+        if self.lines:
+            more += [
+                "the wrong numbers depend on each of these lines; a mistake may be in one of them",
+                *("    " + line for line in self.lines),
+            ]
+        return "\n    ".join([f"{self.subject}: {head}", *more])
+
+
+def is_edge(case: CaseData) -> bool:
+    """Return whether a case is an edge case."""
+    return not EDGES.keys().isdisjoint(case.flags)
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence[CaseData] = ()) -> list[str]:
     """Return the diagnosis of failed cases and their results, as lines of text."""
     searches = Diagnosis().by_subject(failed, passed)
-    found = {search.subject: search.sentences() for search in searches}
+    sentences = {search.subject: search.sentences() for search in searches}
     names = dict.fromkeys(case.subject.name for case, _ in failed)
-    return [line for name in names for line in found[name]]
+    return [line for name in names for line in sentences[name]]

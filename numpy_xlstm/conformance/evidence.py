@@ -1,18 +1,17 @@
 """Evidence for the mistakes of a port: its results, compared with those of each mistake."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import SAFETY, distance, in_dtype, scales, shaken
+from numpy_xlstm.conformance.bounds import distance, scales
 from numpy_xlstm.conformance.bugs import Bug, results
-from numpy_xlstm.conformance.bugs.bug import halves
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable, is_gradient
+from numpy_xlstm.conformance.derivative import is_derivative
 from numpy_xlstm.numerics import Array
 
 RUNS = 1000
@@ -20,12 +19,6 @@ RUNS = 1000
 which no further search begins."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
-CLOSE = 1e4
-"""Largest error, as a multiple of the tolerance, that may be a rounding error of a mistake."""
-SHAKES = 4
-"""Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
-RULES = {"tie", "near-tie", "kink"}
-"""Flags of cases whose inputs must not be perturbed, but may be converted to float64."""
 
 Checked = tuple[CaseData, Mapping[str, Any]]
 """Case and results of a port."""
@@ -55,30 +48,12 @@ class Runs:
         key = (case.id, *made)
         if key not in self.known:
             self.left_known -= 1
-            found = results(case, *made)
-            numbers = {n: a for n, a in found.items() if n in case.expected}
+            numbers = {
+                name: array
+                for name, array in results(case, *made).items()
+                if name in case.expected and array.shape == case.expected[name].shape
+            }
             self.known[key] = numbers, tolerances(case, numbers)
-        return self.known[key]
-
-    def measured(self, made: Made, case: CaseData) -> Numbers:
-        """Return the same, with tolerances that contain the rounding errors of the mistakes.
-
-        A mistake may be worse conditioned than the specification, such as a division by a number
-        near 0. Where it has no finite result, the tolerance is infinite.
-        """
-        key = (case.id, *made, SHAKES)
-        if key not in self.known:
-            (now, allowed), rng = self.numbers(made, case), np.random.default_rng(0)
-            allowed = {n: np.where(np.isfinite(now[n]), a, np.inf) for n, a in allowed.items()}
-            for _ in range(SHAKES):
-                moved = SimpleNamespace(subject=case.subject, options=case.options)
-                exact = set() if RULES.isdisjoint(case.flags) else set(case.inputs)
-                moved.inputs = in_dtype(shaken(case.inputs, exact, rng), np.float64)
-                found = results(moved, *made)
-                for n, tolerance in allowed.items():
-                    off = distance(found[n], now[n]) if n in found else np.inf
-                    allowed[n] = np.maximum(tolerance, SAFETY * off)
-            self.known[key] = now, allowed
         return self.known[key]
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
@@ -99,111 +74,144 @@ class Evidence:
         Runs of the specification with mistakes.
     failed, passed : list
         Cases, and the results of the port; for a case that passed, the expected ones.
-
-    Attributes
-    ----------
-    one_of_each : list
-        The first failed and the first passed case for each combination of flags.
     """
 
     def __init__(self, runs: Runs, failed: list[Checked], passed: list[Checked]) -> None:
         self.runs, self.numbers, self.passed = runs, runs.numbers, passed
-        self.failed = [each for each in failed if any(map(comparable, *pairs(each)))]
-        self.one_of_each = one_of_each(self.failed) + one_of_each(passed)
+        self.failed = [(case, got) for case, got in failed if _compared(case, got)]
+        self._differing: dict[tuple[Any, ...], dict[str, Array]] = {}
+        self._fitting: dict[tuple[Any, ...], bool] = {}
+
+    def apart(self, is_edge: Callable[[CaseData], bool]) -> tuple["Evidence", "Evidence"]:
+        """Return the evidence of the ordinary cases alone, and that of the edge cases.
+
+        The ordinary cases may contradict a mistake in the edge cases.
+        """
+        ordinary, edges = (
+            [
+                [pair for pair in pairs if is_edge(pair[0]) == kind]
+                for pairs in (self.failed, self.passed)
+            ]
+            for kind in (False, True)
+        )
+        others = edges[1] + ordinary[1] + ordinary[0]
+        return Evidence(self.runs, *ordinary), Evidence(self.runs, edges[0], others)
+
+    @property
+    def one_of_each(self) -> list[Checked]:
+        """The first failed and the first passed case for each combination of flags."""
+        return one_of_each(self.failed) + one_of_each(self.passed)
 
     def open(self, made: Made) -> list[Checked]:
         """Return the failed cases, one per set of flags, that these mistakes do not explain."""
-        return [each for each in one_of_each(self.failed) if self.unexplained(made, each)]
+        return [checked for checked in one_of_each(self.failed) if self.off(made, checked)]
 
-    def wrong(self, each: Checked, made: Made) -> Wrong:
+    def wrong(self, checked: Checked, made: Made) -> Wrong:
         """Return the entries of a case that these mistakes do not explain."""
-        now, _ = self.numbers(made, each[0])
-        return Wrong(*each, now, self.off(made, each))
+        now, _ = self.numbers(made, checked[0])
+        return Wrong(*checked, now, self.off(made, checked))
 
-    def off(self, made: Made, each: Checked) -> dict[str, Array]:
-        """Return where the results of a port are not those of the specification with mistakes.
-
-        A result that is close is compared again, with the measured rounding errors of the mistakes.
-        """
-        case, got = each
+    def compare(self, made: Made, checked: Checked) -> dict[str, Array]:
+        """Return where results are not those of the specification with mistakes."""
+        case, got = checked
         now, allowed = self.numbers(made, case)
-        there = [name for name in allowed if comparable(got.get(name), now[name])]
-        off = {n: far(got[n], now[n], allowed[n]) for n in there}
-        if made and got is not case.expected and any(mask.any() for mask in off.values()):
-            close = [far(got[n], now[n], CLOSE * allowed[n]) & np.isfinite(now[n]) for n in there]
-            if not any(map(np.any, close)):
-                _, allowed = self.runs.measured(made, case)
-                off = {n: ~(distance(got[n], now[n]) <= allowed[n]) for n in there}
-        return {name: mask for name, mask in off.items() if mask.any()}
+        masks = {
+            name: far(got[name], now[name], allowed[name])
+            if name in now
+            else np.ones(expected.shape, bool)
+            for name, expected in case.expected.items()
+            if comparable(got.get(name), expected)
+        }
+        return {name: mask for name, mask in masks.items() if mask.any()}
 
-    def unexplained(self, made: Made, each: Checked) -> set[str]:
-        """Return the names of the results of a case that these mistakes do not explain."""
-        case, got = each
-        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
-        now, _ = self.numbers(made, case)
-        return (there - now.keys()) | self.off(made, each).keys()
+    def differing(self, made: Made, checked: Checked) -> dict[str, Array]:
+        """Return where the results of the port are not those of the specification with mistakes."""
+        key = (checked[0].id, made)
+        if key not in self._differing:
+            self._differing[key] = self.compare(made, checked)
+        return self._differing[key]
 
-    def number(self, made: Made) -> int:
-        """Return the number of results that these mistakes explain."""
-        return len(self.explained(made))
+    def off(self, made: Made, checked: Checked) -> dict[str, Array]:
+        """Return the same without the gradients that are right for the forward with mistakes."""
+        differing = self.differing(made, checked)
+        if not all(map(is_gradient, differing)):
+            return differing
+        fitting = self.fitting(made, checked)
+        return {name: mask for name, mask in differing.items() if name not in fitting}
 
-    def rank(self, made: Made, evidence: Iterable[Checked]) -> tuple[int, float]:
-        """Return the number of results that mistakes explain, and the port's distance from them."""
-        explained, off = 0, 0.0
-        for case, got in evidence:
-            now, allowed = self.numbers(made, case)
-            for _, name in self.explained(made, [(case, got)]):
-                explained += 1
-                if got is not case.expected:  # the results of a case that passed are not kept
-                    error = distance(got[name], now[name]) / allowed[name]
-                    off += float(error[np.isfinite(error)].sum())
-        return explained, off
+    def fitting(self, made: Made, checked: Checked) -> set[str]:
+        """Return the differing gradients that are right for the forward with these mistakes."""
+        case, got = checked
+        differing = self.differing(made, checked)
+        if not differing or not all(map(is_gradient, differing)):
+            return set()
+        forward = tuple(bug for bug in made if self._changed((bug,), (), case)[0])
+        for name in differing if forward else ():
+            key = (case.id, forward, name)
+            if key not in self._fitting:
+                self._fitting[key] = is_derivative(case, forward, name, got[name])
+        return {name for name in differing if self._fitting.get((case.id, forward, name))}
 
-    def uncontradicted(self, made: Made) -> Made:
-        """Return the mistakes that no case contradicts."""
-        for bug in reversed(made):
+    def score(self, made: Made) -> int:
+        """Return the number of results that these mistakes leave unexplained."""
+        return sum(len(self.off(made, checked)) for checked in self.one_of_each)
+
+    def needed(self, made: Made, kept: Made = ()) -> Made:
+        """Return the mistakes without which less is explained, and those in ``kept``."""
+        for bug in [bug for bug in made if bug not in kept]:
             without = tuple(other for other in made if other is not bug)
-            cases = self.failed + self.passed
-            if any(self.contradicts(each, bug, made, without) for each in cases):
-                return self.uncontradicted(without)
+            made = without if self.score(without) <= self.score(made) else made
         return made
 
-    def contradicts(self, each: Checked, bug: Bug, made: Made, without: Made) -> bool:
+    def uncontradicted(self, made: Made, kept: Made = ()) -> Made:
+        """Return the mistakes that no case contradicts, and those in ``kept``."""
+        for bug in reversed([bug for bug in made if bug not in kept]):
+            if self.contradicted(bug, made):
+                return self.uncontradicted(tuple(b for b in made if b is not bug), kept)
+        return made
+
+    def contradicted(self, bug: Bug, made: Made, cases: Sequence[Checked] | None = None) -> bool:
+        """Return whether one of some cases, by default of all, contradicts one of the mistakes."""
+        cases = self.failed + self.passed if cases is None else cases
+        return any(self.contradicts(checked, bug, made) for checked in cases)
+
+    def contradicts(self, checked: Checked, bug: Bug, made: Made) -> bool:
         """Return whether the port lacks a number that a mistake changes in a case.
 
-        The gradients do not contradict a mistake in the forward alone: the backward may be right
-        for this forward, or have other mistakes.
+        That is a result of the forward or, if the mistake changes none, a gradient.
         """
-        (now, allowed), (before, _) = self.numbers(made, each[0]), self.numbers(without, each[0])
-        changed = [n for n in allowed if n in before and not same(before[n], now[n], allowed[n])]
-        forward = [] if halves(bug) else [name for name in changed if not is_gradient(name)]
-        return not allowed or not self.off(made, each).keys().isdisjoint(forward or changed)
+        without = tuple(other for other in made if other is not bug)
+        forward, gradients = self._changed(made, without, checked[0])
+        if not self.numbers(made, checked[0])[0]:
+            return True
+        # whether the gradients of another forward are right is no question of the forward
+        off = self.differing(made, checked) if forward else self.off(made, checked)
+        return not {*(forward or gradients)}.isdisjoint(off)
 
-    def explained(
-        self, made: Made, evidence: Iterable[Checked] | None = None
-    ) -> set[tuple[str, str]]:
-        """Return case and name of each result that the specification with these mistakes gives.
+    def _changed(self, made: Made, without: Made, case: CaseData) -> tuple[list[str], list[str]]:
+        """Return the results of the forward that mistakes change, and the gradients."""
+        (now, allowed), (before, _) = self.numbers(made, case), self.numbers(without, case)
+        changed = [
+            name
+            for name in case.expected
+            if name not in now
+            or name not in before
+            or far(before[name], now[name], allowed[name]).any()
+        ]
+        forward = [name for name in changed if not is_gradient(name)]
+        return forward, [name for name in changed if is_gradient(name)]
 
-        By default there is one case for each combination of flags.
-        """
-        found = set()
-        for case, got in self.one_of_each if evidence is None else evidence:
-            results, allowed = self.numbers(made, case)
-            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
-        return found
 
-
-def pairs(each: Checked) -> tuple[list[Any], list[Array]]:
-    """Return the results of a port and the expected ones, in the same order."""
-    case, got = each
-    return [got.get(name) for name in case.expected], list(case.expected.values())
+def _compared(case: CaseData, got: Mapping[str, Any]) -> bool:
+    """Return whether a result of a port can be compared with the expected one."""
+    return any(comparable(got.get(name), array) for name, array in case.expected.items())
 
 
 def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
     """Return the first case for each combination of flags."""
     first: dict[tuple[str, ...], Checked] = {}
-    for each in cases:
-        first.setdefault(each[0].flags, each)
+    for checked in cases:
+        first.setdefault(checked[0].flags, checked)
     return list(first.values())
 
 

@@ -89,3 +89,13 @@ FLAGS = {
         "ReLU is exactly 0: the derivative of the ReLU is 0 there.",
     ),
 }
+
+EDGES = {
+    "tie": "two numbers are exactly equal",
+    "near-tie": "two numbers differ in their last digit",
+    "kink": "a number is exactly at the kink of a function",
+    "no-step": "a sequence has no steps",
+    "empty-state": "a sequence begins without a state",
+    "zero-memory": "a given state is 0 except for its m",
+}
+"""Flags of edge cases, and when they matter, as a clause after "only if"."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from numpy_xlstm.conformance.bugs import FILES, Bug
-from numpy_xlstm.conformance.bugs.texts import CONVENTIONS, TITLES
+from numpy_xlstm.conformance.bugs.texts import TITLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance-bugs.md"
 BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"
@@ -12,28 +12,23 @@ BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"
 def tables() -> str:
     """All tables, with their titles."""
     parts = []
-    for name, bugs in FILES.items():
+    for name, sections in FILES.items():
+        bugs = [bug for section in sections for bug in section.bugs]
         lines = [f"## {TITLES[name]}", "", "| mistake | the numbers are those of … | seen in |"]
         lines += ["|---|---|---|", *rows(bugs)]
-        parts.append("\n".join(lines))
+        parts += ["\n".join(lines)] if bugs else []
     return "\n\n".join(parts) + "\n"
 
 
 def rows(bugs: list[Bug]) -> list[str]:
-    """Return a row for each mistake, with one row for all gate orders without a convention."""
-    found, orders = [], 0
+    """Return a row for each mistake."""
+    table = []
     for name in dict.fromkeys(bug.name for bug in bugs):
         same = [bug for bug in bugs if bug.name == name]
-        order = name.removeprefix("gates-in-order-")
-        if len(order) == 4 and order not in CONVENTIONS:
-            orders += 1
-            continue
         seen = dict.fromkeys(where for bug in same for where in bug.seen_in)
         what = same[0].description.replace("|", "\\|")
-        found.append(f"| `{name}` | {what} | {', '.join(seen)} |")
-    if orders:
-        found.append(f"| `gates-in-order-…` | the same in any of the {orders} other orders | |")
-    return found
+        table.append(f"| `{name}` | {what} | {', '.join(seen)} |")
+    return table
 
 
 def page(text: str) -> str:

@@ -4,6 +4,7 @@ from functools import cache
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
+from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
 
 
 @cache
@@ -12,3 +13,9 @@ def cases(subject: str, dtype: str | None = None) -> tuple[Case, ...]:
     if dtype is None:
         return tuple(conformance.cases(subject))
     return tuple(case for case in cases(subject) if case.dtype == dtype)
+
+
+def mistake(name: str, subject: str) -> Bug:
+    """Return a known mistake of a subject, in its lines or at its interface."""
+    bugs = [bug for bug in BUGS if bug.concerns(subject)]
+    return next(bug for bug in [*bugs, *interfaces(cases(subject)[0])] if bug.name == name)

@@ -14,13 +14,13 @@ import pytest
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import SUBJECTS, Case, compare
 from numpy_xlstm.conformance.bounds import in_dtype
-from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
+from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces, planted, results
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.subjects import Arrays
 from tests.conformance import ports
-from tests.conformance.shared import cases
+from tests.conformance.shared import cases, mistake
 
 STACKS = ("lstm.stack",)
 """The stacks that are tested; one is enough, because they are slow and made of sequences."""
@@ -43,10 +43,6 @@ OF_THE_FORMAT = (
     "exponentials-divided",
 )
 """Mistakes whose float64 port differs, because the dtype decides what is 0, 1 or infinite."""
-
-
-WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")
-"""Mistakes that fail only without a given state, not with one that has an empty row."""
 
 
 @cache
@@ -73,8 +69,6 @@ def port(case: Case, bug: Bug) -> Arrays:
 def must_show(bug: Bug, case: Case) -> bool:
     """Return whether this case has a flag of the mistake."""
     tags = {*case.flags, *(f"{name}={value}" for name, value in case.options.items())}
-    if bug.name in WITHOUT_A_STATE and "mixed-rows" in case.flags:
-        return False
     special = any(flag in FLAGS for flag in bug.flags)
     return special and {*bug.flags} <= tags and "no-step" not in case.flags
 
@@ -155,9 +149,30 @@ def test_a_right_port_never_fails(seed: int) -> None:
             case.check(got)
 
 
+@pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "training.adamw"])
+def test_mistakes_at_the_interface_are_seen_and_explained(subject: str) -> None:
+    """The named mistakes give the numbers of the port; several may give the same."""
+    chosen, seen = cases(subject, "float64"), 0
+    for bug in interfaces(chosen[0])[::5]:
+        got = {case: results(case, bug) for case in chosen}
+        failed = [
+            case for case in chosen if any(not row.passed for row in compare(case, got[case]))
+        ]
+        passed = [case for case in chosen if case not in failed]
+        findings = Diagnosis().findings([(case, got[case]) for case in failed], passed)
+        named = [finding.bug for finding in findings]
+        if bug not in named and failed and got[failed[0]]:
+            again = results(failed[0], *named)
+            for name, array in got[failed[0]].items():
+                np.testing.assert_allclose(again[name], array, rtol=1e-9, atol=1e-12)
+        seen += bool(named)
+    assert seen > len(interfaces(chosen[0])) / 10
+
+
 def test_names_tell_mistakes_apart() -> None:
     for subject in SUBJECTS:
         names = [bug.name for bug in BUGS if bug.concerns(subject)]
+        names += [bug.name for bug in interfaces(cases(subject)[0])]
         assert len(names) == len({*names}), subject
 
 
@@ -186,7 +201,7 @@ def test_a_line_that_is_not_there_is_refused() -> None:
 
 def test_several_mistakes_of_one_port_are_all_named() -> None:
     names = ["normaliser-constant", "cotangent-of-final-n-dropped", "scale-missing"]
-    bugs = [next(b for b in BUGS if b.name == n and b.concerns("mlstm.sequence")) for n in names]
+    bugs = [mistake(name, "mlstm.sequence") for name in names]
     points = cases("mlstm.sequence", "float64")[::5]
     failed = [(case, results(case, *bugs)) for case in points]
     found = [each.bug.name for each in Diagnosis().findings(failed)]
@@ -226,7 +241,7 @@ def test_a_few_results_do_not_speak_for_a_mistake(change: Callable[[Arrays], Arr
 
 
 def test_the_diagnosis_reads_as_a_sentence() -> None:
-    bug = next(b for b in BUGS if b.name == "normaliser-constant")
+    bug = mistake("normaliser-constant", "mlstm.sequence")
     case = cases("mlstm.sequence", "float64")[0]
     with pytest.raises(
         AssertionError, match="those of a backward that treats the normaliser"

@@ -14,17 +14,13 @@ import pytest
 from numpy_xlstm import LSTMCell, Module, sLSTMCell, unroll
 from numpy_xlstm.cells.gates import pre_activations
 from numpy_xlstm.conformance import Case, cases, from_layer, verify
-from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
+from numpy_xlstm.conformance.bugs import Bug, planted, results
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import NonFiniteError
+from tests.conformance.shared import mistake
 
 CASES = cases("lstm.step", "float64")
 SIDE_EFFECTS = "expected the port to leave its inputs as they are; it writes into "
-
-
-def mistake(name: str, subject: str) -> Bug:
-    found: list[Bug] = [bug for bug in BUGS if bug.name == name and bug.concerns(subject)]
-    return found[0]
 
 
 def package() -> dict[tuple[str, ...], int]:
@@ -50,7 +46,7 @@ def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
         seen.append(package())
         return {}
 
-    for name in ("tanh-of-output-missing", "recurrent-matrix-transposed"):
+    for name in ("gates-hard-sigmoid", "output-bias-in-all-gates"):
         results(CASES[0], mistake(name, "lstm.step")._replace(port=port))
     now = package()
     assert seen == [now, now]
@@ -58,7 +54,7 @@ def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
 
 
 def test_a_copy_has_its_own_of_what_a_mistake_reaches_and_no_more() -> None:
-    wrong = planted(mistake("recurrent-matrix-transposed", "lstm.step"))  # in cells/gates.py
+    wrong = planted(mistake("output-bias-in-all-gates", "lstm.step"))  # in cells/gates.py
     for reached in (pre_activations, LSTMCell, sLSTMCell):
         assert wrong.of(reached) is not reached
     for shared in (unroll, Module, NonFiniteError, np.tanh, "x"):
@@ -80,14 +76,14 @@ def test_a_forward_in_another_thread_is_what_it_was() -> None:
                 cell.forward(hole)
         return found
 
-    wrong = mistake("candidate-sigmoid", "lstm.step")
+    wrong = mistake("gates-hard-sigmoid", "lstm.step")
     with ThreadPoolExecutor() as pool:
         found = pool.submit(others)
         try:
             said = str(verify(CASES, lambda case: results(case, wrong)))
         finally:
             done.set()
-    assert "(candidate-sigmoid)" in said
+    assert "(gates-hard-sigmoid)" in said
     assert {*found.result()} == {right}
 
 
@@ -102,7 +98,7 @@ def many_switches() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_switches")
 def test_reports_that_overlap_are_right_and_leave_the_package_as_it_was() -> None:
-    names = ["candidate-sigmoid", "bias-missing", "memory-path-cut", "tanh-of-output-missing"]
+    names = ["gates-hard-sigmoid", "b-ignored", "input-gate-coupled", "output-slope-of-h"]
     before, start = package(), Barrier(len(names))
 
     def report(name: str) -> str:
@@ -199,9 +195,9 @@ class Buffers:
 
 def test_buffers_that_are_used_again_are_read_at_once() -> None:
     assert verify(CASES, Buffers()).passed
-    report = verify(CASES, Buffers(mistake("candidate-sigmoid", "lstm.step")))
+    report = verify(CASES, Buffers(mistake("gates-hard-sigmoid", "lstm.step")))
     (line,) = report.diagnosis
-    assert "(candidate-sigmoid)" in line
+    assert "(gates-hard-sigmoid)" in line
     kept = [verdict.results["y"] for verdict in report.verdicts if verdict.results]
     assert len({array.tobytes() for array in kept}) == len(CASES)
 

@@ -9,7 +9,7 @@ import pytest
 from numpy_xlstm.conformance import FLAGS, SMALL, Case, read_vectors
 from numpy_xlstm.conformance.bounds import TRUTH, magnitude, scales
 from numpy_xlstm.conformance.case import ILL
-from numpy_xlstm.conformance.small import small_cases
+from tests.conformance.make import small_cases
 
 STORED = read_vectors(SMALL)
 MADE = {case.id: case for case in small_cases()}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,14 @@ from numpy_xlstm.kernels.functions import compiles
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import ANY_NUMBERS
 
+Options = Mapping[str, Any]
+Arrays = dict[str, Array]
+Run = Callable[[Options, Arrays], Arrays]
+"""Function that computes results from options and inputs."""
+Around = Callable[[Run, Options, Arrays], Arrays]
+"""Function that computes the results of a port from those of the specification."""
 Edit = tuple[list[str], list[str]]
 """Consecutive lines, and the lines that replace them."""
-
 
 KERNELS = "numpy_xlstm.kernels."
 CELL = re.compile(r"numpy_xlstm\.cells\.(?!unroll)")
@@ -46,6 +51,9 @@ class Bug(NamedTuple):
         Packages in which it was found.
     port : callable, optional
         Function that computes the results from options and inputs instead of the specification.
+    around : callable, optional
+        For a mistake at the interface, which changes no line: a function that computes the results
+        from a function that computes those of the specification, options and inputs.
 
     Examples
     --------
@@ -69,7 +77,8 @@ class Bug(NamedTuple):
     description: str
     flags: tuple[str, ...] = ()
     seen_in: tuple[str, ...] = ()
-    port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None
+    port: Run | None = None
+    around: Around | None = None
 
     def concerns(self, subject: str) -> bool:
         """Return whether the mistake is possible in a subject."""
@@ -151,25 +160,6 @@ def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
     return changed
 
 
-@lru_cache(maxsize=512)
-def halves(bug: Bug) -> dict[str, Bug]:
-    """Return the forward part and the backward part of a mistake; {} if it is not in both."""
-    parts: dict[str, list[str]] = {"forward": [], "backward": []}
-    for _, lines, at, old, new in edits(bug, {}):
-        function = next(line for line in lines[at::-1] if line.lstrip().startswith("def "))
-        edit = [f"- {line}" for line in old] + [f"+ {line}" for line in new]
-        parts["backward" if "backward(" in function else "forward"].append("\n".join(edit))
-    if not all(parts.values()):
-        return {}
-    return {
-        part: bug._replace(
-            change="\n\n".join(edits),
-            description=f"{bug.description}, in the {part}",
-        )
-        for part, edits in parts.items()
-    }
-
-
 def edits(
     bug: Bug, changed: Mapping[str, str]
 ) -> Iterator[tuple[str, list[str], int, list[str], list[str]]]:
@@ -203,23 +193,36 @@ def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """Return the results of a case with these mistakes; {} if they cannot be computed."""
     case.inputs  # noqa: B018 - first, so that an error in the inputs is not caught below
     try:
-        return run(case, planted(*bugs), next((bug.port for bug in bugs if bug.port), None))
+        copy = planted(*(bug for bug in bugs if bug.change))
     except (ValueError, OSError):  # two mistakes in one line; the source is missing
         return {}
+    return run(case, copy, bugs)
 
 
-def run(case: Any, copy: Copy, port: Any = None) -> dict[str, Array]:
-    """Return the results of a case in a copy of the package; {} if they cannot be computed."""
+def run(case: Any, copy: Copy, bugs: tuple[Bug, ...]) -> dict[str, Array]:
+    """Return the results of a case in a copy of the package; {} if they cannot be computed.
+
+    The mistakes are in the copy, except those at the interface.
+    """
     inputs = case.inputs  # first, while numbers are still validated
+    port = next((bug.port for bug in bugs if bug.port), None)
+
+    def inside(options: Options, inputs: Arrays) -> Arrays:
+        if port:
+            return dict(copy.of(port)(options, inputs))
+        if all(map(CELL.match, copy.changed)):
+            cell = copy.of(case.subject.specification)
+            return dict(case.subject.run(options, inputs, cell))
+        return dict(_subject(copy, case.subject).run(options, inputs))
+
+    computed = inside
+    for bug in bugs:
+        if bug.around:
+            computed = partial(bug.around, computed)
     before = ANY_NUMBERS.set(True)
     try:
         with np.errstate(all="ignore"):
-            if port:
-                return dict(copy.of(port)(case.options, inputs))
-            if all(map(CELL.match, copy.changed)):
-                cell = copy.of(case.subject.specification)
-                return dict(case.subject.run(case.options, inputs, cell))
-            return dict(_subject(copy, case.subject).run(case.options, inputs))
+            return computed(case.options, inputs)
     except Exception:  # a wrong line may raise anything
         return {}
     finally:

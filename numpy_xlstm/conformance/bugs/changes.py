@@ -75,7 +75,7 @@ class Changes:
 
     def __init__(self, places: tuple[Any, ...], made: tuple[Bug, ...], port: Any = None) -> None:
         self.all: list[Change] = []
-        self.places, self.port = places, port
+        self.places, self.port, self.made = places, port, made
         before = texts(*made, kernels=True)  # a compiled kernel does not check its arrays
         wanted = {place.__qualname__ for place in places}
         names = dict.fromkeys(place.__module__ for place in places)
@@ -90,7 +90,7 @@ class Changes:
         with _changing:
             for module in self.modules:
                 module.CHANGE[0] = number
-            return run(case, self.copy, self.port)
+            return run(case, self.copy, (*self.made, self.bug(number)))
 
     def lines(self) -> Iterator[range]:
         """Yield the indices in ``all`` of the changes of each line; the first shows its effect."""
