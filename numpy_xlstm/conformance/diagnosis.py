@@ -202,7 +202,11 @@ class Search:
         cases = port.one_of_each
         return sorted(
             better,
-            key=lambda b: (careful and port.contradicted(b, (*made, b), cases), scores[b]),
+            key=lambda bug: (
+                careful and port.contradicted(bug, (*made, bug), cases),
+                scores[bug],
+                self.port.score((*made, bug)),  # the edge cases tell some mistakes apart
+            ),
         )
 
     def findings(self) -> list[Finding]:
