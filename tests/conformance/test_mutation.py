@@ -35,6 +35,7 @@ OF_THE_FORMAT = (
     "no-state-with-m-0",
     "emptiness-of-the-whole-batch",
     "stabiliser-missing",
+    "stabiliser-without-forget-gate",
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
     "stabiliser-of-input-gate-alone",
