@@ -11,9 +11,9 @@ MAX_BYTES, MAX_WIDE, MAX_YAML = 25_000_000, 10_000_000, 100_000
 non-ASCII characters, each of which may take four bytes in Python, and of a YAML text, which is slow
 to parse."""
 
-MAX_VALUES = 500_000
-"""Largest number of values in a JSON text, counted as commas and opening brackets. As Python
-objects they take up to 30 times as much memory as in the text."""
+MAX_VALUES, MAX_TEXTS = 500_000, 400_000
+"""Largest numbers of values in a JSON text, counted as commas and opening brackets, and of strings,
+including names. As Python objects they take up to 30 times as much memory as in the text."""
 
 MAX_DEPTH, MAX_WHOLE = 32, 2**256
 """Largest depth of nested values, and the bound that whole numbers must be below."""
@@ -36,6 +36,8 @@ def parse_json(text: bytes) -> Any:
         raise ValueError(f"expected at most {most:,} bytes; got {len(text):,}")
     if (count := sum(map(text.count, (b",", b"[", b"{")))) > MAX_VALUES:
         raise ValueError(f"expected at most {MAX_VALUES:,} values; got {count:,}")
+    if (count := (text.count(b'"') - text.count(b'\\"')) // 2) > MAX_TEXTS:
+        raise ValueError(f"expected at most {MAX_TEXTS:,} texts; got {count:,}")
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_no_name_twice)
     except RecursionError:

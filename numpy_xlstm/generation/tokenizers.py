@@ -41,6 +41,11 @@ class Tokenizer(Protocol):
 class ByteTokenizer:
     """Tokenizer whose 256 ids are the UTF-8 bytes of any text.
 
+    Raises
+    ------
+    TextError
+        From :meth:`encode`, for half of a surrogate pair, which has no UTF-8 bytes.
+
     Examples
     --------
     >>> tokenizer = ByteTokenizer()
@@ -74,6 +79,11 @@ class CharacterTokenizer:
     ----------
     symbols : str
         Distinct characters in the order of their code points; the id is the position.
+
+    Raises
+    ------
+    TextError
+        If a text is not a string.
 
     Examples
     --------
@@ -139,6 +149,15 @@ class HuggingFaceTokenizer:
     ----------
     json : str
         Content of a ``tokenizer.json``; :meth:`from_file` reads one.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra is not installed.
+    CheckpointError
+        If the file is too large, or is no regular file.
+    TextError
+        If a text is not a string.
 
     Examples
     --------

@@ -41,9 +41,17 @@ def launched_rank() -> int | None:
 def world() -> Comm | None:
     """Return the communicator of all ranks that were launched together; None for one process.
 
-    It is for :func:`train_step` and :meth:`TrainingState.save`. BLAS is limited to as many threads
-    as there are cores per rank. Without ``mpi4py``, a launched rank raises
-    :class:`MissingExtraError`.
+    BLAS is limited to as many threads as there are cores per rank.
+
+    Returns
+    -------
+    mpi4py.MPI.Comm or None
+        The communicator, for :func:`train_step` and :meth:`TrainingState.save`.
+
+    Raises
+    ------
+    MissingExtraError
+        If a launcher was used and ``mpi4py`` is not installed.
 
     Examples
     --------

@@ -51,6 +51,11 @@ class TrainingState:
     validations : list[tuple[int, float]]
         Steps with a validation, and its results.
 
+    Raises
+    ------
+    CheckpointError, OSError
+        By :meth:`load` and :meth:`save`, if a file is damaged, or cannot be read or written.
+
     Examples
     --------
     >>> import tempfile

@@ -18,7 +18,7 @@ KERNELS = {
     "peephole": 4,
     "gru": 4,
     "lstmp": 1,
-    "mlstm/shared": 8,
+    "mlstm/forms": 8,
     "mlstm/recurrent": 1,
     "mlstm/matrices": 2,
 }
