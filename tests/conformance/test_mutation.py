@@ -36,6 +36,7 @@ OF_THE_FORMAT = (
     "emptiness-of-the-whole-batch",
     "stabiliser-missing",
     "stabiliser-without-forget-gate",
+    "stabiliser-without-m-before",
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
     "stabiliser-of-input-gate-alone",
