@@ -148,7 +148,8 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
     dstate = rebuild(like, iter(dfinal.values()))
     if "lengths" in inputs:  # not forward, which would set wrong numbers at padding to 0
         options = RunOptions(lengths=inputs["lengths"])
-        y, final, cache = module.compute(inputs["x"], state or like, options)
+        start = like if state is None else state
+        y, final, cache = module.compute(inputs["x"], start, options)
         dx, dstate0, grads = module.compute_backward(inputs["dy"], cache, dstate)
     else:
         y, final, cache = module.forward(inputs["x"], state)
