@@ -183,6 +183,11 @@ def stack_layers(
     >>> sorted(stack_layers(gru, 3, 8, 2, rng=rng).params)
     ['R_l0', 'R_l1', 'W_l0', 'W_l1', 'b_h_l0', 'b_h_l1', 'b_l0', 'b_l1']
     """
+    if not callable(layer):
+        raise OptionError(
+            "layer: expected a class or a function that makes a layer, such as sLSTM; "
+            f"got {type(layer).__name__}"
+        )
     if "rng" in options:
         options["rng"] = generator_or_new(options["rng"])
 

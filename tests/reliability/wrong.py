@@ -133,7 +133,9 @@ def _alike(value: Any, good: Any) -> bool:
 def _is(value: Any, kind: type) -> bool:
     if kind is bool:
         return isinstance(value, bool | np.bool_)
-    if kind in (list, tuple):  # either will do for the other
+    if kind is list:  # in a configuration, also a tuple or a set, whose order does not matter
+        return isinstance(value, list | tuple | set | np.ndarray)
+    if kind is tuple:
         return isinstance(value, list | tuple | np.ndarray)
     if kind is np.ndarray:  # plain, a number of NumPy, or a list of indices
         plain = type(value) in (np.ndarray, np.memmap) or isinstance(value, np.generic)
