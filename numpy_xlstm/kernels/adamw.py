@@ -23,7 +23,7 @@ class Factors(NamedTuple):
 
 @pointwise
 def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
-    """Return the new p, m and v, and the step subtracted from p; update arrays in place."""
+    """Return the new p, m and v; update arrays in place."""
     shrink, rate, root, beta1, rest1, beta2, rest2, eps = factors
     p *= shrink  # [adam.1]
     if rest1 < 0.5:  # [adam.2], in the form with the smaller rounding error
@@ -34,31 +34,27 @@ def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
         m += g
     v *= beta2
     v += rest2 * (g * g)  # [adam.3]
-    step = rate * (m / (np.sqrt(v) / root + eps))
-    p -= step  # [adam.4]
-    return p, m, v, step
+    p -= rate * (m / (np.sqrt(v) / root + eps))  # [adam.4]
+    return p, m, v
 
 
 @kernel
-def loop(p: Any, g: Any, m: Any, v: Any, step: Any, scale: Any, factors: Any) -> None:
-    """Update p, m and v in place, and write the steps subtracted from p to ``step``."""
+def loop(p: Any, g: Any, m: Any, v: Any, scale: Any, factors: Any) -> None:
+    """Update p, m and v in place."""
     for i in range(p.size):
-        p[i], m[i], v[i], step[i] = updated(p[i], scale * g[i], m[i], v[i], factors)
+        p[i], m[i], v[i] = updated(p[i], scale * g[i], m[i], v[i], factors)
 
 
-def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> Array:
-    """Update p, m and v in place for the gradient ``g * scale``; return the steps of p.
-
-    The steps are subtracted from p after the weight decay. They may be one-dimensional.
-    """
+def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> None:
+    """Update p, m and v in place for the gradient ``g * scale``."""
     for name, array in (("g", g), ("m", m), ("v", v)):
         check_form(name, array, p.shape, p.dtype)
     if not compiled(p.dtype):
-        return updated(p, g if scale == 1 else g * scale, m, v, factors)[-1]  # type: ignore[no-any-return]
+        updated(p, g if scale == 1 else g * scale, m, v, factors)
+        return
     p_row, g_row, m_row, v_row = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))
-    step, number = np.empty_like(p_row), p.dtype.type
-    loop(p_row, g_row, m_row, v_row, step, number(scale), tuple(map(number, factors)))
+    number = p.dtype.type
+    loop(p_row, g_row, m_row, v_row, number(scale), tuple(map(number, factors)))
     for array, new in ((p, p_row), (m, m_row), (v, v_row)):
         if not array.flags.c_contiguous:
             array[...] = new.reshape(array.shape)
-    return step

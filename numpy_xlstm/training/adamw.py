@@ -19,7 +19,7 @@ from numpy_xlstm.numerics import (
     is_number,
 )
 from numpy_xlstm.torch_habits import explained
-from numpy_xlstm.training.adamw_block import BLOCK, Block, cut, largest, on_threads
+from numpy_xlstm.training.adamw_block import BLOCK, Block, cut, on_threads
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.protocol import diverged
@@ -64,9 +64,6 @@ class AdamW:
         First and second moment of each parameter's gradient, in its shape.
     t : int
         Number of steps taken.
-    largest_update : float or None
-        Largest change of an entry in the last step, apart from weight decay. It is not stored, and
-        None before the first step of this object.
 
     References
     ----------
@@ -102,7 +99,6 @@ class AdamW:
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
-        self.largest_update: float | None = None
 
     @property
     def decays(self) -> list[str]:
@@ -154,7 +150,7 @@ class AdamW:
                 self._check_numbers(grads, scale)
                 for block in blocks:
                     self._check_finite(block, lr)
-            self.largest_update = max(on_threads(Block.update, blocks), default=0.0)
+            on_threads(Block.update, blocks)
         self.t += 1
 
     def _check(self, grads: Mapping[str, Array]) -> None:
@@ -170,7 +166,8 @@ class AdamW:
         """Raise an error unless all numbers and the squares of the gradients are finite."""
         for name, g in grads.items():
             check_array(f"grads[{name!r}]", g, g.shape)
-            if (size := scale * largest(g)) > np.finfo(g.dtype).max ** 0.5:
+            size = scale * float(np.abs(g).max(initial=0))
+            if size > np.finfo(g.dtype).max ** 0.5:
                 raise NonFiniteError(  # an infinite square would stay in the second moment
                     f"grads[{name!r}]: expected entries whose squares are finite; got {size:.3g}"
                 )
@@ -180,10 +177,9 @@ class AdamW:
     def _check_finite(self, block: Block, lr: float) -> None:
         """Raise an error unless a trial step on copies gives finite numbers."""
         tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
-        change = tried.update()
+        tried.update()
         if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
-            reason = f"{block.name}: expected finite numbers after the update"
-            raise diverged(self, reason, lr, change)
+            raise diverged(self, f"{block.name}: expected finite numbers after the update", lr)
 
     def _blocks(self, grads: Mapping[str, Array], lr: float, scale: float) -> Iterator[Block]:
         """Split all arrays into blocks, with the factors of the next step."""
@@ -256,8 +252,7 @@ class AdamW:
             Layout of an sLSTM's b in PyTorch; by default that of R.
         """
         if isinstance(arrays, Mapping) and "param_groups" in arrays:
-            new = from_torch(self.state_dict(), self.options, arrays, order, layout)
-            arrays, options = new
+            arrays, options = from_torch(self.state_dict(), self.options, arrays, order, layout)
             checked = _checked_options(self.m, **options)
             self.load_state_dict(arrays)
             self.lr, self.betas, self.eps, self.weight_decay = checked

@@ -33,9 +33,9 @@ class Block(NamedTuple):
     scale: float  # of g
     factors: adamw.Factors
 
-    def update(self) -> float:
-        """Update p, m and v in place; return the largest change of p apart from weight decay."""
-        return largest(adamw.update(*self[1:]))
+    def update(self) -> None:
+        """Update p, m and v in place."""
+        adamw.update(*self[1:])
 
     def is_harmless(self) -> bool:
         """Return whether a simple bound proves finite results, as in every ordinary step."""
@@ -49,11 +49,6 @@ def _norm(array: Array) -> float:
     """Return a bound on the absolute values of entries whose squares do not underflow."""
     flat = array.ravel("K")
     return float(np.sqrt(np.dot(flat, flat)))
-
-
-def largest(array: Array) -> float:
-    """Return the largest absolute value without an array of absolute values."""
-    return float(max(array.max(initial=0), -array.min(initial=0)))
 
 
 def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:

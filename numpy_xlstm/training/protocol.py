@@ -11,13 +11,12 @@ class Optimizer(Protocol):
     """An optimiser, made by ``kind(params, **options)``. :class:`AdamW` documents its members.
 
     ``options`` are the options of the constructor as JSON values, which a resumed training uses
-    again. ``largest_update`` is None if it is not known.
+    again.
     """
 
     params: Mapping[str, Array]
     lr: float
     t: int
-    largest_update: float | None
 
     @property
     def options(self) -> dict[str, Any]: ...  # noqa: D102
@@ -31,17 +30,10 @@ class Optimizer(Protocol):
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None: ...  # noqa: D102
 
 
-def diverged(
-    optimizer: Optimizer, reason: object, lr: float | None, largest: float | None = None
-) -> DivergenceError:
-    """Return the error for a step that diverges.
-
-    The message has the size of its update, or else of the last one, if known.
-    """
+def diverged(optimizer: Optimizer, reason: object, lr: float | None) -> DivergenceError:
+    """Return the error for a step that diverges."""
     rate = optimizer.lr if lr is None else lr
-    size = optimizer.largest_update if largest is None else largest
-    update = "" if size is None else f", largest update {size:.3g}"
     return DivergenceError(
-        f"training diverged at step {optimizer.t + 1} ({reason}; learning rate {rate:g}{update}); "
+        f"training diverged at step {optimizer.t + 1} ({reason}; learning rate {rate:g}); "
         "lower the learning rate"
     )

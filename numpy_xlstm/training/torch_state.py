@@ -9,36 +9,54 @@ without them need the order of ``named_parameters()``.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from numpy_xlstm.config import Config
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.models.layouts import in_layout
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import some
-from numpy_xlstm.numerics import Array, check_kind, plain_array
+from numpy_xlstm.numerics import Array, plain_array
 
 MOMENTS = {"exp_avg": "m.", "exp_avg_sq": "v."}
 """PyTorch's names of the moments, and their prefixes in this package."""
 
-SHARED = "lr", "betas", "eps"
-"""Options with the same value in all groups."""
-
-FIXED = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True}
-"""Options of PyTorch of which only one value is supported."""
-
 Arrays = Mapping[str, Array]
-Group = Mapping[str, Any]
 Names = Sequence[str]
 Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Group(Config):
+    """A group of parameters with common options, some of which have only one supported value."""
+
+    params: list[int]
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    param_names: list[str] | None = None
+    initial_lr: float | None = None
+    amsgrad: Literal[False] = False
+    maximize: Literal[False] = False
+    decoupled_weight_decay: Literal[True] = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of AdamW; the learning rate is that before the schedule."""
+        names = "lr" if self.initial_lr is None else "initial_lr", "betas", "eps", "weight_decay"
+        return {name.removeprefix("initial_"): getattr(self, name) for name in names}
 
 
 def to_torch(arrays: Arrays, options: Options, order: Names | None, layout: str) -> dict[str, Any]:
     """Return a state in PyTorch's form, see :meth:`AdamW.state_dict`."""
     moments = {key: in_layout(_moments(arrays, kind), layout) for key, kind in MOMENTS.items()}
-    steps, shared = arrays["t"], {name: options[name] for name in SHARED}
+    steps, shared = arrays["t"], {name: options[name] for name in ("lr", "betas", "eps")}
+    fixed = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True}
     state: dict[int, dict[str, Array]] = {}
     param_groups = []
     ours = _our_names(arrays, order)
@@ -49,7 +67,7 @@ def to_torch(arrays: Arrays, options: Options, order: Names | None, layout: str)
             state[index] = {"step": np.array(steps, np.float32), **entry}
         decay = options["weight_decay"] if ours[group[0]] in options["decays"] else 0.0
         names = {"params": indices, "param_names": group}
-        param_groups.append({**names, **shared, "weight_decay": decay, **FIXED})
+        param_groups.append({**names, **shared, "weight_decay": decay, **fixed})
     return {"state": state if steps else {}, "param_groups": param_groups}
 
 
@@ -59,9 +77,8 @@ def from_torch(
     """Return the arrays and options of a state in PyTorch's form, for the same parameters."""
     entries, groups = _checked(state)
     names = _names(arrays, options, groups, order)
-    indices = [index for group in groups for index in group["params"]]
-    all_groups = [group for group in groups for _ in group["params"]]
-    new_options = _options(dict(zip(names, all_groups, strict=True)), options)
+    indices = [index for group in groups for index in group.params]
+    new_options = _options(groups, names, options)
     if not entries:  # before the first step
         return {name: np.zeros_like(array) for name, array in arrays.items()}, new_options
     places = dict(zip(names, indices, strict=True))
@@ -102,78 +119,55 @@ def _by_decay(ours: Mapping[str, str], decays: Names) -> list[list[str]]:
 
 def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Group]]:
     """Return the two parts of a state, or raise an error if they are invalid."""
-    check_kind("state", state, Mapping)
-    entries, groups = state.get("state"), state.get("param_groups")
+    entries, groups = state.get("state"), state["param_groups"]
     if not isinstance(entries, Mapping) or not isinstance(groups, list) or not groups:
         raise OptionError(
             "state: expected state and param_groups, as in torch.optim.AdamW; "
             f"got {some({str(name) for name in state})}"
         )
-    for n, group in enumerate(groups):
-        _check_group(f"param_groups[{n}]", group)
-    counts = Counter(index for group in groups for index in group["params"])
+    read = [
+        Group.from_dict(group, others=True, place=f"param_groups[{n}]")
+        for n, group in enumerate(groups)
+    ]
+    counts = Counter(index for group in read for index in group.params)
     if max(counts.values(), default=1) > 1 or (entries and entries.keys() != counts.keys()):
         raise ShapeError(
             f"state: expected an entry for each of params, {some({*map(str, counts)})}; "
             f"got {some({*map(str, entries)})}"
         )
-    return entries, groups
-
-
-def _check_group(place: str, group: Any) -> None:
-    indices = group.get("params") if isinstance(group, Mapping) else None
-    if not isinstance(indices, list) or not all(type(index) is int for index in indices):
-        raise OptionError(f"{place}: expected params by index; got {indices!r}")
-    names = group.get("param_names", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f"{place}: expected param_names as strings; got {names!r}")
-    for option, value in FIXED.items():
-        if (got := group.get(option, value)) != value:
-            raise OptionError(f"{place}: {option}: expected {value}; got {got!r}")
+    return entries, read
 
 
 def _names(arrays: Arrays, options: Options, groups: list[Group], order: Names | None) -> list[str]:
     """Return our names of the parameters, group by group."""
-    if all("param_names" in group for group in groups):
-        named = [group["param_names"] for group in groups]
-    elif order is None:
-        raise OptionError(
-            "order: expected the names of named_parameters(), as param_groups has none; got None"
-        )
-    else:
+    named = [group.param_names for group in groups if group.param_names is not None]
+    if len(named) < len(groups):
+        if order is None:
+            expected = "the names of named_parameters(), as param_groups has none"
+            raise OptionError(f"order: expected {expected}; got None")
         by_decay = _by_decay(_our_names(arrays, order), options["decays"])
         named = [[*order]] if len(groups) == 1 else by_decay
-    expected, sizes = [len(names) for names in named], [len(group["params"]) for group in groups]
-    if expected != sizes:
+    counts, sizes = [len(names) for names in named], [len(group.params) for group in groups]
+    if counts != sizes:
         raise ShapeError(
             "param_groups: expected as many parameters with and without decay as there are names, "
-            f"{expected}; got {sizes}"
+            f"{counts}; got {sizes}"
         )
     return [*_our_names(arrays, [name for names in named for name in names]).values()]
 
 
-def _options(groups: Mapping[str, Group], options: Options) -> dict[str, Any]:
+def _options(groups: Sequence[Group], names: Names, options: Options) -> dict[str, Any]:
     """Return the options of all groups; the decay is that of the parameters that decay here."""
-    decaying = [name for name in groups if name in options["decays"]]
-    first = next(iter(groups.values()), {})
-    shared = {name: _option(first, name) for name in SHARED}
-    decay = options["weight_decay"]
-    if decaying:
-        decay = _option(groups[decaying[0]], "weight_decay")
-    for name, group in groups.items():
-        expected = {**shared, "weight_decay": decay if name in decaying else 0}
-        for option, value in expected.items():
-            if (got := _option(group, option)) != value:
-                raise OptionError(f"{option}: expected {value} for {name}; got {got!r}")
-    return {**shared, "weight_decay": decay}
-
-
-def _option(group: Group, name: str) -> Any:
-    """Return an option of a group; the learning rate is that before the schedule."""
-    value = group.get(name)
-    if name == "lr":
-        value = group.get("initial_lr", value)
-    return tuple(value) if isinstance(value, list) else value
+    group_of = dict(zip(names, (group for group in groups for _ in group.params), strict=True))
+    decays = [group.weight_decay for name, group in group_of.items() if name in options["decays"]]
+    decay = decays[0] if decays else options["weight_decay"]
+    common = groups[0].options | {"weight_decay": decay}
+    for name, group in group_of.items():
+        expected = common if name in options["decays"] else common | {"weight_decay": 0}
+        for option, value in group.options.items():
+            if value != expected[option]:
+                raise OptionError(f"{option}: expected {expected[option]} for {name}; got {value}")
+    return common
 
 
 def _step(steps: Arrays) -> int:

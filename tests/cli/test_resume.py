@@ -184,7 +184,6 @@ def test_a_training_that_diverges_is_saved_before_the_step_that_does(
     assert resume(OUT) == 2
     err = capsys.readouterr().err
     assert f"training diverged at step {step + 1} (" in err
-    assert "largest update 0)" not in err
     assert stored(OUT / "checkpoint.safetensors") == before
 
 

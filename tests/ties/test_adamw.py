@@ -44,18 +44,19 @@ def test_compiled_and_over_arrays(
         pytest.skip("needs numba")
     by = adamw.Factors(0.97, 0.013, 0.21, beta1, 1 - beta1, 0.98, 0.02, 1e-6)
     p, g, m, v = drawn(shape, dtype, seed)
-    p1, m1, v1, step1 = adamw.updated(p.copy(), g * scale, m.copy(), v.copy(), by)
+    p1, m1, v1 = adamw.updated(p.copy(), g * scale, m.copy(), v.copy(), by)
     p2, g2, m2, v2 = (array.copy(order="K") for array in (p, g, m, v))
-    step2 = adamw.update(p2, g2, m2, v2, scale, by).reshape(shape)
+    adamw.update(p2, g2, m2, v2, scale, by)
     eps = np.finfo(dtype).eps
     of_m = 2 * eps * (abs(m) + abs(g))
-    of_step = by.rate * of_m / (np.sqrt(v1) / by.root + by.eps) + 4 * eps * abs(step1)
+    divisor = np.sqrt(v1) / by.root + by.eps
+    step = abs(by.rate * m1 / divisor)
+    of_step = by.rate * of_m / divisor + 4 * eps * step
     assert (abs(m2 - m1) <= of_m).all()
     assert (abs(v2 - v1) <= 2 * eps * v1).all()
-    assert (abs(step2 - step1) <= of_step).all()
-    assert (abs(p2 - p1) <= of_step + 2 * eps * (abs(p) + abs(step1))).all()
+    assert (abs(p2 - p1) <= of_step + 2 * eps * (abs(p) + step)).all()
     np.testing.assert_array_equal(g2, g)
-    assert p2.dtype == m2.dtype == v2.dtype == step2.dtype == dtype
+    assert p2.dtype == m2.dtype == v2.dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
@@ -74,8 +75,7 @@ def test_any_number_of_threads_has_the_same_bits(
         for _ in range(3):
             grads = {n: rng.standard_normal(p.shape).astype(dtype) for n, p in params.items()}
             optimizer.step(grads, scale=0.3)
-        arrays = (*params.values(), *optimizer.m.values(), *optimizer.v.values())
-        found.append([*arrays, np.array(optimizer.largest_update)])
+        found.append([*params.values(), *optimizer.m.values(), *optimizer.v.values()])
     for arrays in zip(*found, strict=True):
         np.testing.assert_array_equal(arrays[1], arrays[0])
         np.testing.assert_array_equal(arrays[2], arrays[0])

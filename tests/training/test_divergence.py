@@ -19,7 +19,6 @@ from numpy_xlstm.training import (
     train,
     train_step,
 )
-from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.trees import leaves, tree_map
 from tests.training.build import V, small_model, started
 
@@ -51,22 +50,10 @@ def test_all_parameters_are_updated_or_none(spoilt: str) -> None:
     before = {n: a.tobytes() for n, a in (params | optimizer.state_dict()).items()}
     lr = {"lr": 1e39, "p": 1e37}.get(spoilt, 0.1)
     name = "a" if spoilt == "lr" else "b"
-    message = rf"diverged at step 2 \({name}: .*learning rate {lr:g}, largest update .*\); lower"
+    message = rf"diverged at step 2 \({name}: .*learning rate {lr:g}\); lower"
     with pytest.raises(DivergenceError, match=message.replace("+", r"\+")):
         optimizer.step({n: -np.ones_like(a) for n, a in params.items()}, lr=lr)
     assert {n: a.tobytes() for n, a in (params | optimizer.state_dict()).items()} == before
-
-
-def test_the_error_says_how_large_the_update_is() -> None:
-    params = {"a": np.full(3, 3.4e38, np.float32)}
-    with pytest.raises(DivergenceError, match=r"step 1 .*rate 1e\+37, largest update 1e\+37\)"):
-        AdamW(params).step({"a": np.array([-1, 0, 1], np.float32)}, lr=1e37)
-    optimizer = AdamW(params, weight_decay=0.0)
-    optimizer.step({"a": np.array([-1, 0, 0.5], np.float32)}, lr=1e10)
-    assert optimizer.largest_update == pytest.approx(1e10, rel=1e-6)
-    assert AdamW(params).largest_update is None
-    message = "training diverged at step 1 (none; learning rate 0.1); lower the learning rate"
-    assert str(diverged(AdamW(params), "none", 0.1)) == message
 
 
 def test_a_large_update_that_is_finite_is_made() -> None:
@@ -81,7 +68,7 @@ def test_a_training_that_diverges_goes_on_from_the_step_before(tmp_path: Path) -
     state = started(dtype=np.float32, lr=1e30)
     found = [stored(state)]
     steps = train(state, batches(state), Budget(steps=50))
-    with pytest.raises(DivergenceError, match=r"step \d+ \(.*rate 1e\+30, largest update .*e\+"):
+    with pytest.raises(DivergenceError, match=r"step \d+ \(.*rate 1e\+30\)"):
         found.extend(stored(state) for _ in steps)
     known = found[-1]
     assert stored(state) == known
@@ -113,7 +100,7 @@ def test_what_goes_on_is_what_would_have_been(method: str, monkeypatch: pytest.M
     for _ in train(whole, batches(whole), Budget(steps=6), carry=True):
         pass
     broken(state.model, method, monkeypatch)
-    with pytest.raises(DivergenceError, match=r"step 2 .*rate 0.01, largest update 0.01\)"):
+    with pytest.raises(DivergenceError, match=r"step 2 .*rate 0.01\)"):
         list(train(state, batches(state), Budget(steps=6), carry=True))
     assert state.step == 1
     for _ in train(state, batches(state), Budget(steps=6), carry=True):

@@ -36,8 +36,6 @@ from numpy_xlstm.numerics import Array
 class Momentum:
     """Gradient descent with momentum."""
 
-    largest_update: float | None = None
-
     def __init__(self, params: Mapping[str, Array], *, lr: float, mu: float = 0.9) -> None:
         self.params, self.lr, self.mu, self.t = params, lr, mu, 0
         self.v = {name: np.zeros_like(array) for name, array in params.items()}

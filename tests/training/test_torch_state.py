@@ -133,9 +133,14 @@ def test_the_learning_rate_is_that_before_the_schedule() -> None:
     [
         ("state", None, OptionError, r"expected state and param_groups.*got \['param_"),
         ("param_groups", [], OptionError, "expected state and param_groups"),
-        ("param_groups.0", 3, OptionError, r"param_groups\[0\]: expected params by index"),
-        ("param_groups.1.params", ["x", "y"], OptionError, "expected params by index"),
-        ("param_groups.1.param_names", ["bias", []], OptionError, "param_names as strings"),
+        ("param_groups.0", 3, OptionError, r"param_groups\[0\]: expected a mapping of names"),
+        ("param_groups.1.params", ["x", "y"], OptionError, r"params\[0\]: expected int"),
+        (
+            "param_groups.1.param_names",
+            ["bias", []],
+            OptionError,
+            r"param_names\[1\]: expected str",
+        ),
         ("param_groups.1.param_names", ["b"], ShapeError, r"\[2, 1\]; got \[2, 2\]"),
         ("param_groups.0.amsgrad", True, OptionError, "amsgrad: expected False; got True"),
         (
@@ -146,8 +151,8 @@ def test_the_learning_rate_is_that_before_the_schedule() -> None:
         ),
         ("param_groups.1.lr", 0.5, OptionError, "lr: expected 0.001 for bias; got 0.5"),
         ("param_groups.1.weight_decay", 0.1, OptionError, "expected 0 for bias; got 0.1"),
-        ("param_groups.0.betas", None, OptionError, "betas: expected"),
-        ("param_groups.0.lr", None, OptionError, "lr: expected"),
+        ("param_groups.0.betas", None, OptionError, "expected betas too"),
+        ("param_groups.0.lr", None, OptionError, "expected lr too"),
         (
             "param_groups.0.param_names.0",
             "w",
