@@ -57,7 +57,7 @@ class Kind(NamedTuple):
     heads or the units."""
 
 
-KINDS = {
+GATE_KINDS = {
     "sigmoid": Kind(log_sigmoid, log_sigmoid_slope, (3, 6)),
     "exp": Kind(lambda pre: pre, np.ones_like, (0, 0)),
 }
@@ -126,13 +126,13 @@ def gate_rows(array: Array, gate: str) -> Array:
 
 
 def log_gate(pre: Array, gate: str) -> Array:
-    """Return the log of a gate of one of the :data:`KINDS`."""
-    return KINDS[gate].log(pre)  # [stab.1]
+    """Return the log of a gate of one of the :data:`GATE_KINDS`."""
+    return GATE_KINDS[gate].log(pre)  # [stab.1]
 
 
 def log_gate_slope(pre: Array, gate: str) -> Array:
     """Return the derivative of :func:`log_gate`."""
-    return KINDS[gate].slope(pre)  # [stab.2]
+    return GATE_KINDS[gate].slope(pre)  # [stab.2]
 
 
 def root(width: int, x: Array) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
-    KINDS,
+    GATE_KINDS,
     axes_of_heads,
     check_sizes,
     log_gate,
@@ -148,14 +148,14 @@ class mLSTMCell(Module):
         self.input_size, self.hidden_size, self.num_heads = D, H, NH
         self.qk_dim = QK = H if qk_dim is None else check_positive("qk_dim", qk_dim)
         check_divides("num_heads", NH, "qk_dim", QK)
-        self.forget_gate = check_choice("forget_gate", forget_gate, KINDS)
-        self.normalised = check_choice("input_gate", input_gate, KINDS) == "exp"
+        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
+        self.normalised = check_choice("input_gate", input_gate, GATE_KINDS) == "exp"
         self.input_gate, self.eps = input_gate, check_eps(eps) * self.normalised
         rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
         check_fits([(sum(rows.values()), D)], dtype, rng)
         start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
-        start["b_f"] += np.linspace(*KINDS[forget_gate].bias, NH)
+        start["b_f"] += np.linspace(*GATE_KINDS[forget_gate].bias, NH)
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> mLSTMState:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
-    KINDS,
+    GATE_KINDS,
     axes_of_heads,
     check_sizes,
     empty_state,
@@ -148,12 +148,12 @@ class sLSTMCell(Module):
     ) -> None:
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
-        self.forget_gate = check_choice("forget_gate", forget_gate, KINDS)
+        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
         check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)
         W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
         R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
         b = np.zeros(4 * H)
-        gate_rows(b, "f")[...] = np.tile(np.linspace(*KINDS[forget_gate].bias, DH), NH)
+        gate_rows(b, "f")[...] = np.tile(np.linspace(*GATE_KINDS[forget_gate].bias, DH), NH)
         start = {"W": W, "R": R, "b": b}
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 

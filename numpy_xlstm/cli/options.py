@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.cells.gates import KINDS
+from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cli.arguments import (
     TEMPERATURE,
     as_words,
@@ -25,7 +25,6 @@ from numpy_xlstm.errors import OptionError
 
 MINUTES = 1.5
 
-GATE_KINDS = tuple(KINDS)
 BLOCKS = ("xlstm", "xlstm-large")
 ARCHITECTURES = ("cell", *BLOCKS)
 FROM = "--from"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy_xlstm import cells, kernels, layers
 from numpy_xlstm.cells import mlstm, slstm
-from numpy_xlstm.cells.gates import KINDS
+from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance.block_subjects import BLOCKS_AND_MODELS
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
 from numpy_xlstm.conformance.layer_subjects import STATELESS
@@ -56,7 +56,7 @@ GIVEN = {
     **dict.fromkeys("vy", "row head step value"),
     **dict.fromkeys("if", "row head step"),
 }
-FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in KINDS}
+FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in GATE_KINDS}
 MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
 MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
 NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}

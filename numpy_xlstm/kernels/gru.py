@@ -24,7 +24,7 @@ class TwoStates(NamedTuple):
 
 
 @pointwise
-def step(gates: Any, memory: Any, units: Any) -> Any:
+def step(gates: Any, memory: Any, constants: Any) -> Any:
     """Return h after a step twice, as output and as memory."""
     (a_n, r_pre, z_pre, s_n), (h,) = gates, memory
     n = tanh(a_n + sigmoid(r_pre) * s_n)  # [gru.5] [gru.6]
@@ -33,7 +33,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivatives of h with respect to ñ and z̃, of ñ with respect to r̃, and r and z."""
     (a_n, r_pre, z_pre, s_n), (h_prev,) = gates, before
     r, r_slope = sigmoid_and_slope(r_pre)

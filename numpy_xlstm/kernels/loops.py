@@ -12,14 +12,26 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.kernels.functions import entries, kernel, pointwise, set_entries
+from numpy_xlstm.numerics import Array
 
 SMALL = 2**19
-"""Largest number of multiplications of a step for which BLAS is faster with a transposed R."""
+"""Largest number of multiplications of a step for which BLAS is faster with a transposed matrix."""
+
+
+def oriented(R: Array, r: int, backward: bool) -> Array:
+    """Return R or Rᵀ in C-order, as the argument M of :func:`product`.
+
+    The product is R h, or Rᵀ δ if ``backward``; h and δ have r columns. For a small product, M is
+    the transpose of the matrix, because ``product`` then computes Mᵀ x.
+    """
+    small = R[0].size * r <= SMALL
+    transposed = not small if backward else small
+    return np.ascontiguousarray(R.swapaxes(1, 2)) if transposed else R
 
 
 @kernel
 def product(M: Any, x: Any, out: Any) -> None:
-    """Write Mᵀ x if the product is small, and M x if it is large."""
+    """Write R x, or Rᵀ x in the backward. M is from :func:`oriented`."""
     if M.size * x.shape[1] <= SMALL:
         np.dot(M.T, x, out)
     else:
@@ -27,24 +39,24 @@ def product(M: Any, x: Any, out: Any) -> None:
 
 
 Rows = tuple[int, ...]
-"""Indices 0, 1, … of all gates, of all arrays of a state, or of all constants of a unit."""
+"""Indices 0, 1, … of all gates, of all arrays of a state, or of all constants."""
 
 
-def forward_loop(step: Any, gate_rows: Rows, state_rows: Rows, unit_rows: Rows) -> Any:
+def forward_loop(step: Any, gate_rows: Rows, state_rows: Rows, constant_rows: Rows) -> Any:
     """Return the loop over time with a step, as a kernel."""
     G, S, memory_rows = len(gate_rows), len(state_rows), state_rows[1:]
 
     @pointwise
-    def advance(gates: Any, units: Any, before: Any, after: Any) -> None:
+    def advance(gates: Any, constants: Any, before: Any, after: Any) -> None:
         """Take a step for each unit of a part."""
         for j in range(gates.shape[1]):
-            memory, constants = entries(before, memory_rows, j), entries(units, unit_rows, j)
-            state = step(entries(gates, gate_rows, j), memory, constants)
+            memory, unit = entries(before, memory_rows, j), entries(constants, constant_rows, j)
+            state = step(entries(gates, gate_rows, j), memory, unit)
             set_entries(after, state_rows, j, state)
 
     def loop(n: Any, cache: Any) -> None:
         """Run part n over all steps."""
-        gates, R, units, states, ends = cache
+        gates, R, constants, states, ends = cache
         (T, _, _, U), P = gates.shape, gates.shape[1] // len(R)
         r, head = len(ends) // P, n // P
         D, first = U // r, n % P * r
@@ -58,28 +70,28 @@ def forward_loop(step: Any, gate_rows: Rows, state_rows: Rows, unit_rows: Rows) 
             for k in range(K):
                 for j in range(U):
                     now[G - K + k, j] += Rh[k * U + j]  # [rec.1]
-            advance(now, units[n], states[t, n], after)
+            advance(now, constants[n], states[t, n], after)
             for row in range(r):
                 if t >= ends[first + row]:
                     for j in range(row, U, r):
                         after[0, j] = 0  # it could overflow in padding
 
-    return compiled_for(loop, step)
+    return kernel_with(loop, step)
 
 
 def backward_loop(
-    derivatives: Any, step_backward: Any, gate_rows: Rows, state_rows: Rows, unit_rows: Rows
+    derivatives: Any, step_backward: Any, gate_rows: Rows, state_rows: Rows, constant_rows: Rows
 ) -> Any:
     """Return the loop backward over time, as a kernel."""
     G, memory_rows = len(gate_rows), state_rows[1:]
 
     @pointwise
-    def retreat(gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any) -> None:
+    def retreat(gates: Any, constants: Any, before: Any, after: Any, d: Any, dgates: Any) -> None:
         """Compute the backward of a step for each unit of a part."""
         for j in range(gates.shape[1]):
             memory, memory_after = entries(before, memory_rows, j), entries(after, memory_rows, j)
-            constants = entries(units, unit_rows, j)
-            factors = derivatives(entries(gates, gate_rows, j), memory, memory_after, constants)
+            unit = entries(constants, constant_rows, j)
+            factors = derivatives(entries(gates, gate_rows, j), memory, memory_after, unit)
             gradients = step_backward(entries(d, state_rows, j), factors)
             set_entries(dgates, gate_rows, j, gradients[:G])
             set_entries(d, memory_rows, j, gradients[G:])
@@ -89,7 +101,7 @@ def backward_loop(
 
         d is 0 at the beginning, and the cotangent of the first state at the end.
         """
-        gates, R, units, states, ends = cache
+        gates, R, constants, states, ends = cache
         (T, _, _, U), P = gates.shape, gates.shape[1] // len(R)
         r, head = len(ends) // P, n // P
         D, first = U // r, n % P * r
@@ -103,13 +115,14 @@ def backward_loop(
                         dstate[:, j] = dlast[n, :, j]
             for j in range(U):
                 dstate[0, j] += dy[t, n, j]  # [rec.2]
-            retreat(gates[t, n], units[n], states[t, n], states[t + 1, n], dstate, dgates[t, n])
+            before, after = states[t, n], states[t + 1, n]
+            retreat(gates[t, n], constants[n], before, after, dstate, dgates[t, n])
             product(matrix, dpre[t, n, (G - K) * D :], dh)  # [rec.3]
 
-    return compiled_for(loop_backward, step_backward)
+    return kernel_with(loop_backward, step_backward)
 
 
-def compiled_for(loop: Any, step: Any) -> Any:
+def kernel_with(loop: Any, step: Any) -> Any:
     """Return a loop as a kernel, whose compiled code also depends on the source of ``step``."""
     loop.__module__ = step.__module__
     return kernel(loop)

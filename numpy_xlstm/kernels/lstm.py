@@ -9,7 +9,7 @@ from numpy_xlstm.numerics import Array, own_error_state
 
 
 @pointwise
-def step(gates: Any, memory: Any, units: Any) -> Any:
+def step(gates: Any, memory: Any, constants: Any) -> Any:
     """Return h and c after a step."""
     (i_pre, f_pre, z_pre, o_pre), (c,) = gates, memory
     c = sigmoid(f_pre) * c + sigmoid(i_pre) * tanh(z_pre)  # [lstm.1] [lstm.2] [lstm.3]
@@ -17,7 +17,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivatives of h with respect to c, õ, and of c with respect to ĩ, f̃, z̃, c₋."""
     (i_pre, f_pre, z_pre, o_pre), (c_prev,), (c,) = gates, before, after
     i, i_slope = sigmoid_and_slope(i_pre)
@@ -36,18 +36,14 @@ def step_backward(d: Any, factors: Any) -> Any:
     return di_pre, df_pre, dz_pre, dh * by_o, dc * f  # [lstm.5] [lstm.10]
 
 
-class LSTMScanCache(scan.ScanCache):
-    """Residuals of an LSTM over a sequence."""
-
-
-CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, LSTMScanCache, gates=4)
+CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, gates=4)
 forward, backward = CELL.forward, CELL.backward
 
 
 @own_error_state
 def lstm_recurrent(
     Wx: Array, R: Array, state: Any = None, *, lengths: Array | None = None
-) -> tuple[Array, LSTMState, LSTMScanCache]:
+) -> tuple[Array, LSTMState, scan.ScanCache]:
     """Run an LSTM over a sequence of pre-activations W x + b.
 
     ::
@@ -95,7 +91,7 @@ def lstm_recurrent(
 
 @own_error_state
 def lstm_recurrent_backward(
-    dy: Array, cache: LSTMScanCache, dstate: Any = None
+    dy: Array, cache: scan.ScanCache, dstate: Any = None
 ) -> tuple[Array, Array, LSTMState]:
     """Compute the vector-Jacobian product of :func:`lstm_recurrent`.
 

@@ -14,8 +14,8 @@ describes. With G gates, the last K of which contain R h, and states of S arrays
 
 =========  =================  ================================================================
 gates      (T, N, G, U)       pre-activations; the forward adds R h
-R          (NH, K·D, D)       the loops get R or its transpose, from :func:`oriented`
-units      (N, E, U)          constants of each unit, such as peephole weights
+R          (NH, K·D, D)       the loops get R or its transpose, from :func:`loops.oriented`
+constants  (N, E, U)          constants of each unit, such as peephole weights
 states     (T + 1, N, S, U)   before, between and after the steps; h first, then the memory
 d          (N, S, U)          cotangent of a state
 =========  =================  ================================================================
@@ -30,7 +30,7 @@ import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.functions import compiled
-from numpy_xlstm.kernels.loops import SMALL, backward_loop, forward_loop
+from numpy_xlstm.kernels.loops import backward_loop, forward_loop, oriented
 from numpy_xlstm.kernels.parts import (
     BLOCK,
     by_part,
@@ -51,7 +51,7 @@ class ScanCache(NamedTuple):
 
     gates: Array
     R: Array
-    units: Array
+    constants: Array
     states: Array
     ends: Array  # number of steps of each row, (B,)
 
@@ -61,8 +61,8 @@ class Recurrence:
 
     ::
 
-        h, *memory               = step(gates, memory_before, units)
-        coefficients             = derivatives(gates, memory_before, memory, units)
+        h, *memory               = step(gates, memory_before, constants)
+        coefficients             = derivatives(gates, memory_before, memory, constants)
         *dgates, *dmemory_before = step_backward((dh, *dmemory), coefficients)
 
     ``step_backward`` is linear in the cotangents. The coefficients do not depend on them and are
@@ -72,11 +72,10 @@ class Recurrence:
     ----------
     step, derivatives, step_backward : callable
         Functions of tuples of numbers or arrays.
-    state, cache : type
-        Types of the state, which consists of h and the memory, and of the cache.
-    gates, recurrent, units : int
-        Count of gates, of those that contain R h (all of them if omitted), and of constants of a
-        unit.
+    state : type
+        Type of the state, which consists of h and the memory.
+    gates, recurrent, constants : int
+        Count of gates, of those that contain R h (all of them if omitted), and of constants.
     """
 
     def __init__(
@@ -85,16 +84,15 @@ class Recurrence:
         derivatives: Callable[..., Any],
         step_backward: Callable[..., Any],
         state: Any,
-        cache: type[ScanCache] = ScanCache,
         *,
         gates: int,
         recurrent: int | None = None,
-        units: int = 0,
+        constants: int = 0,
     ) -> None:
-        self.gates, self.units, self.recurrent = gates, units, recurrent or gates
+        self.gates, self.constants, self.recurrent = gates, constants, recurrent or gates
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
-        self.state, self.cache = state, cache
-        rows = [tuple(range(count)) for count in (gates, len(state._fields), units)]
+        self.state = state
+        rows = [tuple(range(count)) for count in (gates, len(state._fields), constants)]
         self.loop = forward_loop(step, *rows)
         self.loop_backward = backward_loop(derivatives, step_backward, *rows)
 
@@ -104,12 +102,12 @@ class Recurrence:
         params: Mapping[str, Array],
         state: Sequence[Array],
         lengths: Array | None,
-        units: Collection[Any] = (),
+        constants: Collection[Any] = (),
     ) -> tuple[Array, Any, Any]:
         """Run over W x + b without validation. All rows have T steps if ``lengths`` is None.
 
-        Wx, (B, T, G·H), is overwritten. ``units`` are numbers or arrays (H,). Returns the outputs
-        (B, T, H), the state after the last step, and the cache.
+        Wx, (B, T, G·H), is overwritten. ``constants`` are numbers or arrays (H,). Returns the
+        outputs (B, T, H), the state after the last step, and the cache.
         """
         R = for_loops(params["R"])
         R = R.reshape(-1, *R.shape[-2:])
@@ -122,14 +120,14 @@ class Recurrence:
         ends = np.full(B, T) if lengths is None else lengths
         if lengths is not None:
             Wx[padding(lengths, T)] = 0
-        P, start = groups(B, Wx), np.empty((B, S + len(units), NH * D), Wx.dtype)
-        for k, numbers in enumerate((*state, *units)):
+        P, start = groups(B, Wx), np.empty((B, S + len(constants), NH * D), Wx.dtype)
+        for k, numbers in enumerate((*state, *constants)):
             start[:, k] = numbers
         gates, start = by_part(Wx, R, P), by_part(start.reshape(B, 1, -1), R, P)[0]
         N, _, U = start.shape
         states = np.empty((T + 1, N, S, U), Wx.dtype)
-        states[0], constants = start[:, :S], start[:, S:].copy()
-        cache = self.cache(gates, R, constants, states, ends)
+        states[0] = start[:, :S]
+        cache = ScanCache(gates, R, start[:, S:].copy(), states, ends)
         if compiled(gates.dtype):
             kept = tuple(cache._replace(R=oriented(R, B // P, backward=False)))
             for_each_part(self.loop, range(NH * P), gates.size, kept)
@@ -145,15 +143,16 @@ class Recurrence:
 
     def array_loop(self, cache: Any) -> None:
         """Run all parts over all steps, as the loop of :func:`forward_loop` does."""
-        gates, R, units, states, ends = cache
+        gates, R, constants, states, ends = cache
         (T, _, G, _), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
         shortest = ends.min(initial=T)
         pre = gates.reshape(T, NH, G * D, B)[:, :, -rows:]
         h = states.reshape(T + 1, NH, S, D, B)[:, :, 0]
-        gates, states, units = gates.swapaxes(1, 2), states.swapaxes(1, 2), units.swapaxes(0, 1)
+        gates, states = gates.swapaxes(1, 2), states.swapaxes(1, 2)
+        constants = constants.swapaxes(0, 1)
         for t in range(T):
             pre[t] += R @ h[t]  # [rec.1]
-            after = self.step(gates[t], states[t, 1:], units)
+            after = self.step(gates[t], states[t, 1:], constants)
             for array, new in zip(states[t + 1], after, strict=True):
                 array[...] = new
             if t >= shortest:
@@ -198,13 +197,14 @@ class Recurrence:
 
     def fitting(self, cache: Any, dy: Array) -> Any:
         """Return the cache with arrays that loops accept, if it fits the cotangent of y."""
-        gates, R, units, states, ends = arrays = [for_loops(np.asarray(array)) for array in cache]
+        arrays = [for_loops(np.asarray(array)) for array in cache]
+        gates, R, constants, states, ends = arrays
         (B, T, H), S = dy.shape, len(self.state._fields)
         NH, N = len(R) if R.ndim == 3 else 1, gates.shape[1] if gates.ndim == 4 else 1
         D, U = H // max(1, NH), B * H // max(1, N)
         check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
         check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
-        check_residual("units", units, (N, self.units, U), dy.dtype)
+        check_residual("constants", constants, (N, self.constants, U), dy.dtype)
         check_residual("states", states, (T + 1, N, S, U), dy.dtype)
         check_residual("ends", ends, (B,), np.dtype(int))
         steps = ends.tolist()
@@ -224,21 +224,22 @@ class Recurrence:
         self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
     ) -> None:
         """Run all parts backward, as the loop of :func:`backward_loop` does."""
-        gates, R, units, states, ends = cache
+        gates, R, constants, states, ends = cache
         (T, N, G, U), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
         RT, ending = np.ascontiguousarray(R.swapaxes(1, 2)), set(ends.tolist())
         dpre = dgates.reshape(T, NH, G * D, B)[:, :, -rows:]
         columns, last = (array.reshape(NH, S, D, B) for array in (d, dlast))
         gates, states = (array.transpose(2, 0, 1, 3) for array in (gates, states))
-        before, after, units = states[1:, :-1], states[1:, 1:], units.swapaxes(0, 1)
+        before, after, constants = states[1:, :-1], states[1:, 1:], constants.swapaxes(0, 1)
         d, dgates = d.swapaxes(0, 1), dgates.swapaxes(1, 2)
-        for part in reversed(spread(T, T * N * U // BLOCK)):
-            factors = self.derivatives(gates[:, part], before[:, part], after[:, part], units)
-            for t in reversed(range(part.start, part.stop)):
+        for steps in reversed(spread(T, T * N * U // BLOCK)):
+            memories = before[:, steps], after[:, steps]
+            factors = self.derivatives(gates[:, steps], *memories, constants)
+            for t in reversed(range(steps.start, steps.stop)):
                 if t + 1 in ending:
                     columns[..., t + 1 == ends] = last[..., t + 1 == ends]
                 d[0] += dy[t]  # [rec.2]
-                gradients = self.step_backward(d, [array[t - part.start] for array in factors])
+                gradients = self.step_backward(d, [array[t - steps.start] for array in factors])
                 for array, new in zip([*dgates[t], *d[1:]], gradients, strict=True):
                     array[...] = new
                 np.matmul(RT, dpre[t], out=columns[:, 0])  # [rec.3]
@@ -260,7 +261,7 @@ class Recurrence:
 
     def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
         """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
-        check_cache(cache, self.cache)
+        check_cache(cache, ScanCache)
         if [np.ndim(array) for array in cache] != [4, 3, 3, 4, 1]:
             raise CacheError("cache: expected the arrays that this forward returned; got others")
         B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
@@ -270,14 +271,3 @@ class Recurrence:
         dstate = zero if dstate is None else check_like("dstate", dstate, zero)
         dWx, dstate0, grads = self.backward(dy, cache, dstate)
         return dWx, grads["R"], dstate0
-
-
-def oriented(R: Array, r: int, backward: bool) -> Array:
-    """Return R or Rᵀ in C-order, as the argument M of ``loops.product``.
-
-    The product is R h, or Rᵀ δ if ``backward``; h and δ have r columns. For a small product, M is
-    the transpose of the matrix, because ``product`` then computes Mᵀ x.
-    """
-    small = R[0].size * r <= SMALL
-    transposed = not small if backward else small
-    return np.ascontiguousarray(R.swapaxes(1, 2)) if transposed else R

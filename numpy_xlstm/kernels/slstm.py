@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import KINDS, log_gate, underflows
+from numpy_xlstm.cells.gates import GATE_KINDS, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
@@ -34,9 +34,9 @@ def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
 
 
 @pointwise
-def step(gates: Any, memory: Any, units: Any) -> Any:
+def step(gates: Any, memory: Any, constants: Any) -> Any:
     """Return h, c, n and m after a step."""
-    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (exponential,) = gates, memory, units
+    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (exponential,) = gates, memory, constants
     A = exponent(f_pre, m, exponential)
     m = maximum(A, i_pre)  # [stab.5]
     i, f = exp(i_pre - m), exp(A - m)  # [stab.6] [stab.7]
@@ -46,7 +46,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the factors of :func:`step_backward`.
 
     These are the derivatives of h with respect to c, n and õ, those of the memory with respect to
@@ -54,7 +54,7 @@ def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     constant 1, and its derivative is 0. So only the derivative through the other one is needed.
     """
     (i_pre, f_pre, z_pre, o_pre), (c_prev, n_prev, m_prev), (c, n, m) = gates, before, after
-    (exponential,) = units
+    (exponential,) = constants
     A = exponent(f_pre, m_prev, exponential)
     past = A.real >= i_pre.real
     i, f = exp(i_pre - m), exp(A - m)
@@ -80,13 +80,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.10]
 
 
-class sLSTMScanCache(scan.ScanCache):
-    """Residuals of an sLSTM over a sequence."""
-
-
-CELL = scan.Recurrence(
-    step, derivatives, step_backward, sLSTMState, sLSTMScanCache, gates=4, units=1
-)
+CELL = scan.Recurrence(step, derivatives, step_backward, sLSTMState, gates=4, constants=1)
 backward = CELL.backward
 
 
@@ -96,19 +90,19 @@ def forward(
     state: sLSTMState,
     lengths: Array | None,
     forget_gate: str,
-) -> tuple[Array, sLSTMState, sLSTMScanCache]:
+) -> tuple[Array, sLSTMState, scan.ScanCache]:
     """Run :meth:`scan.Recurrence.forward` from a state that may have n = 0 with any m."""
     if lengths is not None:
         Wx[lengths == 0] = 0  # padding could overflow in the next line
-    start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
+    start = state._replace(m=first_m(Wx, params["R"], state, forget_gate))
     y, after, cache = CELL.forward(Wx, params, start, lengths, [forget_gate == "exp"])
     if lengths is not None:
         after.m[lengths == 0] = state.m[lengths == 0]
     return y, after, cache
 
 
-def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
-    """Apply :func:`without_empty` to the m of the first step, and return it.
+def first_m(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
+    """Return the m before the first step, from :func:`without_empty`.
 
     At later steps no unit is empty: the first step makes n > 0, and later n ≥ min(1, n₋).
     """
@@ -161,7 +155,7 @@ def slstm_recurrent(
     *,
     lengths: Array | None = None,
     forget_gate: str = "sigmoid",
-) -> tuple[Array, sLSTMState, sLSTMScanCache]:
+) -> tuple[Array, sLSTMState, scan.ScanCache]:
     """Run an sLSTM over a sequence of pre-activations W x + b.
 
     ::
@@ -197,14 +191,14 @@ def slstm_recurrent(
     >>> np.allclose(y, slstm(x)[0], rtol=1e-14)
     True
     """
-    check_choice("forget_gate", forget_gate, KINDS)
+    check_choice("forget_gate", forget_gate, GATE_KINDS)
     Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
     return forward(Wx, {"R": R}, state, lengths, forget_gate)
 
 
 @own_error_state
 def slstm_recurrent_backward(
-    dy: Array, cache: sLSTMScanCache, dstate: Any = None
+    dy: Array, cache: scan.ScanCache, dstate: Any = None
 ) -> tuple[Array, Array, sLSTMState]:
     """Compute the vector-Jacobian product of :func:`slstm_recurrent`.
 

@@ -79,9 +79,9 @@ class Stacked(Recurrent[S]):
         self.suffixes = [suffix for pair in pairs for suffix in pair]
         self.parts = {"layers": [f"*{suffix}" for suffix in self.suffixes]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.between = check_dropout(dropout)
+        self.dropout_between = check_dropout(dropout)
         self.batch_first = check_bool("batch_first", batch_first)
-        self.dropout = max([self.between, *(layer.dropout for layer in self.layers)])
+        self.dropout = max([self.dropout_between, *(layer.dropout for layer in self.layers)])
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
 
     @property
@@ -105,7 +105,7 @@ class Stacked(Recurrent[S]):
         after: list[Any] = []
         cache = StackedCache([], [], options.lengths)
         for level, directions in enumerate(self.directions):
-            x, factors = drop(x, self.between, options.rng if level else None)
+            x, factors = drop(x, self.dropout_between, options.rng if level else None)
             cache.factors.append(factors)
             ys = []
             for turn in _turns(options.lengths)[:directions]:
@@ -127,8 +127,8 @@ class Stacked(Recurrent[S]):
             for turn in reversed(_turns(cache.lengths)[:directions]):
                 n -= 1
                 layer, kept = self.layers[n], cache.kept[n]
-                dy, part = np.split(dy, [-layer.out_features], axis=-1)
-                dx, before[n], grads[n] = layer.compute_backward(turn(part), kept, dstate[n])
+                dy, own = np.split(dy, [-layer.out_features], axis=-1)
+                dx, before[n], grads[n] = layer.compute_backward(turn(own), kept, dstate[n])
                 dxs.append(turn(dx))
             dy = drop_backward(sum(dxs[1:], dxs[0]), factors)
         return dy, tuple(before), self.named_grads(layers=grads)

@@ -237,7 +237,7 @@ def normed(norm: Norm) -> Map:
 
 def convolution(conv: CausalConv1d) -> Step:
     """Return the decode step of a causal convolution, whose state is its last inputs."""
-    taps, bias = conv.taps.copy(), conv.params["conv.bias"].copy()
+    taps, bias = conv.taps, conv.params.get("conv.bias", np.zeros(1, conv.dtype)).copy()
 
     def step(x: Array, state: Array) -> tuple[Array, Array]:
         seen = np.concatenate((state, x[:, None]), axis=1)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
-from numpy_xlstm.kernels import silu
 from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -149,20 +148,25 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         (q, k, v), (i, f) = np.split(qkv, 3, axis=-1), np.split(pre, 2, axis=-1)
         h, memory_state, memory = forms.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        y, *gated = silu.gate(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
-        y, down = self.proj_down.compute(y)  # [mblock.7]
+        read = normed + self.params["learnable_skip"] * a  # [mblock.6]
+        gate, gate_cache = SILU.forward(z)
+        y, down = self.proj_down.compute(read * gate)  # [mblock.7]
         y, dropped = drop(y, self.dropout, options.rng)
-        kept = up, conv, active, (q_cache, k_cache, v_cache), gates, memory, norm, gated
-        return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
+        projections, gated = (q_cache, k_cache, v_cache), (read, gate_cache)
+        kept = up, conv, active, projections, gates, memory, norm, gated, down, dropped
+        return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept)
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Compute the backward without checks."""
-        q_cache, k_cache, v_cache = cache.projections
+        (q_cache, k_cache, v_cache), (read, gate_cache) = cache.projections, cache.gated
+        (a, _), (gate, _), skip = cache.active, gate_cache, self.params["learnable_skip"]
         dy = drop_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz, dread, dskip = silu.gate_backward(dgated, cache.active[0], *cache.gated)  # [mblock.8]
+        dz = SILU.backward(dgated * read, gate_cache)  # [mblock.8]
+        dread = dgated * gate  # [mblock.9]
+        dskip = np.einsum("btd,btd->d", dread, a)  # [mblock.10]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = forms.backward(dh, cache.memory, dstate.mlstm)
         dpre = np.concatenate((di, df), axis=-1)
@@ -172,10 +176,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)
         from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
         from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
-        skip = self.params["learnable_skip"]
-        dconvolved = silu.gate_backward_active(
-            dread, skip, from_q, from_k, *cache.active
-        )  # [mblock.13]
+        da = dread * skip + from_q + from_k
+        dconvolved = SILU.backward(da, cache.active)  # [mblock.13]
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
         from_v += from_conv  # [mblock.14]
         dboth = np.concatenate((from_v, dz), axis=-1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import gradcheck, mLSTM, mLSTMCell, sLSTMCell
-from numpy_xlstm.cells.gates import KINDS, Kind
+from numpy_xlstm.cells.gates import GATE_KINDS, Kind
 from numpy_xlstm.numerics import Array
 
 
@@ -19,7 +19,7 @@ DECAY = Kind(lambda pre: -np.log1p(np.exp(pre)), softplus_slope, (-6, -3))
 @pytest.mark.parametrize("wrong", [False, True])
 def test_a_kind_is_added_by_one_entry(wrong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = DECAY._replace(slope=np.ones_like) if wrong else DECAY
-    monkeypatch.setitem(KINDS, "decay", kind)
+    monkeypatch.setitem(GATE_KINDS, "decay", kind)
     rng = np.random.default_rng(0)
     slstm = sLSTMCell(3, 4, 2, forget_gate="decay", rng=rng)
     mlstm = mLSTMCell(3, 4, num_heads=2, forget_gate="decay", rng=rng)

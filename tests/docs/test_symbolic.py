@@ -30,7 +30,7 @@ from numpy_xlstm.cells import (
     sLSTMCell,
     sLSTMState,
 )
-from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope
+from numpy_xlstm.cells.gates import GATE_KINDS, log_gate, log_gate_slope
 from numpy_xlstm.numerics import Array
 from tests.variants import spoiled
 
@@ -135,10 +135,10 @@ def _on_symbols(function: Callable[..., Any]) -> Callable[..., Any]:
     return FunctionType(function.__code__, {**function.__globals__, **SYMBOLIC})
 
 
-sigmoid_kind = KINDS["sigmoid"]._replace(
+sigmoid_kind = GATE_KINDS["sigmoid"]._replace(
     log=SYMBOLIC["log_sigmoid"], slope=SYMBOLIC["log_sigmoid_slope"]
 )
-SYMBOLIC["KINDS"] = KINDS | {"sigmoid": sigmoid_kind}
+SYMBOLIC["GATE_KINDS"] = GATE_KINDS | {"sigmoid": sigmoid_kind}
 SYMBOLIC |= {f.__name__: _on_symbols(f) for f in (log_gate, log_gate_slope)}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import gradcheck, mLSTM, mlstm_parallel, sLSTM
-from numpy_xlstm.cells.gates import KINDS
+from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance import SUBJECTS
 from numpy_xlstm.suite import cases
 
@@ -34,7 +34,7 @@ def test_the_suite_covers_every_variant() -> None:
         "torch.GRU",
         "torch.RNN",
     }
-    for forget in KINDS:
+    for forget in GATE_KINDS:
         for name in ("slstm.step", "slstm.sequence", "mlstm.step", "mlstmsig.chunkwise"):
             assert f"{name}/{forget}" in cases()
 

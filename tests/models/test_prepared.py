@@ -10,7 +10,9 @@ import pytest
 
 from numpy_xlstm.kernels import norms, silu, slstm
 from numpy_xlstm.kernels.mlstm import step as mlstm_step
+from numpy_xlstm.layers import CausalConv1d
 from numpy_xlstm.models.blocks import mLSTMBlock, sLSTMBlock
+from numpy_xlstm.models.decode import prepared
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.numerics import Array
@@ -35,9 +37,9 @@ STEPS = 6
 
 def by_steps(model: Any, tokens: Array, state: Any) -> dict[str, Array]:
     """Return the logits of all steps, and the state after them."""
-    prepared, logits = model.prepared(), []
+    decoder, logits = model.prepared(), []
     for column in tokens.T:
-        last, state = prepared.step(column, state)
+        last, state = decoder.step(column, state)
         logits.append(last)
     return flat(state, {"logits": np.stack(logits, axis=1)})
 
@@ -107,6 +109,15 @@ def test_a_subclass_with_its_own_compute_is_asked(kind: type) -> None:
     assert np.abs(expected["logits"] - by_the_model(model, tokens, state)["logits"]).max() > 1e-3
 
 
+def test_a_convolution_without_a_bias() -> None:
+    layer = sLSTMLayer(slstm_block(embedding_dim=4).slstm, rng=0)
+    layer.conv1d = CausalConv1d(4, 3, bias=False, rng=0)
+    x, state = np.random.default_rng(4).standard_normal((2, 4)), layer.init_state(2)
+    y, after, _ = layer.compute(x[:, None], state)
+    got, got_after = prepared(layer)(x, state)
+    assert_close(flat(got_after, {"y": got}), flat(after, {"y": y[:, 0]}), 1e-12)
+
+
 @NAMES
 def test_float32(name: str) -> None:
     model, tokens = subject(name, dtype=np.float32), draw_tokens(STEPS, rows=2)
@@ -144,16 +155,16 @@ def test_neither_the_state_nor_the_weights_are_changed_or_watched(name: str) -> 
     state = random_state(model.init_state(2), np.random.default_rng(3))
     before, params = {k: a.copy() for k, a in flat(state).items()}, dict(model.params)
     kept = {key: array.copy() for key, array in params.items()}
-    prepared = model.prepared()
-    first, after = prepared.step(tokens, state)
+    decoder = model.prepared()
+    first, after = decoder.step(tokens, state)
     assert_same(flat(state), before)
     assert_same(params, kept)
     assert not any(
         np.shares_memory(a, b) for a, b in zip(flat(after).values(), before.values(), strict=True)
     )
-    again, _ = prepared.step(tokens, state)
+    again, _ = decoder.step(tokens, state)
     np.testing.assert_array_equal(again, first)
     for array in params.values():
         array += 0.5
-    np.testing.assert_array_equal(prepared.step(tokens, state)[0], first)
+    np.testing.assert_array_equal(decoder.step(tokens, state)[0], first)
     assert np.abs(model.prepared().step(tokens, state)[0] - first).max() > 1e-3

@@ -91,12 +91,6 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
 PAIRS: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "norm": (lambda x: norms.normalise(x, 1e-3, True), norms.normalise_backward, (True,)),
     "silu": (silu.forward, silu.backward, ()),
-    "gate": (lambda x: (x, *silu.gate(x, x, x[0, 0], x)[1:]), silu.gate_backward, ()),
-    "active": (
-        lambda x: (x, x),
-        lambda dy, a, s: silu.gate_backward_active(dy, dy[0, 0], dy, dy, a, s),
-        (),
-    ),
     "conv": (
         lambda x: (np.concatenate([x[:, :1], x], axis=1), x[0, :2]),
         conv.correlate_backward,

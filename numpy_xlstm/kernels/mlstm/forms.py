@@ -16,7 +16,7 @@ N = B·NH, the first. The logs are at least float64, because an absolute error o
 error of e^x. The cache has a method for the backward. It gets q/den instead of q, and as dnum the
 cotangent of h = num/den. ::
 
-    dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
+    dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q_by_den, dC)
 
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
@@ -46,7 +46,7 @@ NARROW = 2**14
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
-"""Gradients of q, k, v, i, f and of the state before the first step."""
+"""Gradients of q, k, v, ĩ, f̃ and of the state before the first step."""
 
 
 class Cache(NamedTuple):
@@ -54,8 +54,8 @@ class Cache(NamedTuple):
 
     h: Array
     q: Array
-    i: Array
-    f: Array
+    i_pre: Array
+    f_pre: Array
     options: tuple[Any, ...]  # eps, forget_gate and input_gate
     live: Array | None  # False in padding, (N, T); None if there is none
     qn: Any  # (N, T); like ms and past, None with a sigmoid input gate
@@ -68,8 +68,8 @@ def forward(
     q: Array,
     k: Array,
     v: Array,
-    i: Array,
-    f: Array,
+    i_pre: Array,
+    f_pre: Array,
     state: mLSTMState,
     *,
     form: str = "auto",
@@ -79,26 +79,26 @@ def forward(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run an mLSTM over q, k, v (B, T, NH·n) and i, f (B, T, NH); h has the shape of v.
+    """Run an mLSTM over q, k, v (B, T, NH·n) and ĩ, f̃ (B, T, NH); h has the shape of v.
 
     The other arguments are as in :func:`mlstm_chunkwise`.
     """
-    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
-    i, f = i.swapaxes(1, 2), f.swapaxes(1, 2)
+    q, k, v = (split_heads(array, i_pre.shape[-1]) for array in (q, k, v))
+    pre = i_pre.swapaxes(1, 2), f_pre.swapaxes(1, 2)
     T, DK, DV = *q.shape[2:], v.shape[-1]
     if form == "auto":
         short = T < 2 or (T == 2 and DK * DV <= NARROW)
         form = "recurrent" if short else "chunkwise"
     options = eps, forget_gate, input_gate
-    h, state, cache = run(form, (q, k, v, i, f), state, lengths, options, chunk_size)
+    h, state, cache = run(form, (q, k, v, *pre), state, lengths, options, chunk_size)
     return join_heads(h), state, cache
 
 
 def backward(dh: Array, cache: Cache, dstate: mLSTMState) -> Gradients:
-    """Return the gradients of q, k, v, i, f and of the first state, in their shapes."""
-    dq, dk, dv, di, df, dstate0 = run_backward(split_heads(dh, cache.q.shape[1]), cache, dstate)
-    dq, dk, dv = (join_heads(array) for array in (dq, dk, dv))
-    return dq, dk, dv, di.swapaxes(1, 2), df.swapaxes(1, 2), dstate0
+    """Return the gradients of q, k, v, ĩ, f̃ and of the first state, in their shapes."""
+    *dqkv, di_pre, df_pre, dstate0 = run_backward(split_heads(dh, cache.q.shape[1]), cache, dstate)
+    dq, dk, dv = (join_heads(array) for array in dqkv)
+    return dq, dk, dv, di_pre.swapaxes(1, 2), df_pre.swapaxes(1, 2), dstate0
 
 
 def run(
@@ -109,16 +109,17 @@ def run(
     options: tuple[Any, ...],
     chunk_size: int = CHUNK_SIZE,
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run an mLSTM over q, k, v (B, NH, T, n) and i, f (B, NH, T) in a form."""
-    q, k, v, i, f = arrays
+    """Run an mLSTM over q, k, v (B, NH, T, n) and ĩ, f̃ (B, NH, T) in a form."""
+    q, k, v, i_pre, f_pre = arrays
     _, NH, T, DK = k.shape
-    C, n, m = each_part(joined, state)
+    C, n, m = of_each(joined, state)
     k = np.multiply(k, 1 / root(DK, k), order="C")  # [mlstm.3]
     v = v if n is None else with_column(v, 1)
-    q, k, v, i, f = (joined(array) for array in (q, k, v, i, f))
+    q, k, v, i_pre, f_pre = (joined(array) for array in (q, k, v, i_pre, f_pre))
     eps, forget_gate, input_gate = options
-    wide = np.result_type(i, np.float64)
-    log_i, log_f = log_gate(i, input_gate).astype(wide), log_gate(f, forget_gate).astype(wide)
+    wide = np.result_type(i_pre, np.float64)
+    log_i = log_gate(i_pre, input_gate).astype(wide)
+    log_f = log_gate(f_pre, forget_gate).astype(wide)
     live: Any = None
     qn: Any = None
     ms: Any = None
@@ -127,59 +128,61 @@ def run(
         live = np.repeat(~padding(lengths, T), NH, axis=0)
         log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
+    logs = [log_i, log_f]
     if n is not None:
         C = with_column(C, n)
-        log_i, log_f, ms, past = stabilise(log_i, log_f, m)
+        *logs, ms, past = stabilise(log_i, log_f, m)
         ms = ms.astype(q.dtype)
     size = 0 if form == "parallel" else chunk_size
     compute = steps if form == "recurrent" else partial(chunks, chunk_size=size)
-    h, C_after, cache = compute(q, k, v, log_i, log_f, C)
-    after = mLSTMState(C_after, None, None)
-    if n is not None:
-        qn = h[..., -1].copy()
-        h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
+    num, C_after, kept = compute(q, k, v, *logs, C)
+    if n is None:
+        h, after = num, mLSTMState(C_after, None, None)
+    else:
+        qn = num[..., -1].copy()
+        h = num[..., :-1] / denominator_and_slopes(qn, ms, eps)[0][..., None]  # [mlstm.13]
         m = (ms[:, -1] if T else m).copy()
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
     if live is not None:
         h = np.where(live[..., None], h, 0)
-    h, (q, _, _, i, f) = separate(h, NH), arrays
-    after = each_part(partial(separate, NH=NH), after)
-    return h, after, Cache(h, q, i, f, options, live, qn, ms, past, cache)
+    h, (q, _, _, i_pre, f_pre) = separate(h, NH), arrays
+    after = of_each(partial(separate, NH=NH), after)
+    return h, after, Cache(h, q, i_pre, f_pre, options, live, qn, ms, past, kept)
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Compute gradients in the form of the forward."""
     check_residuals(cache, dh)
     *arrays, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
-    NH, (h, q, i, f) = dh.shape[1], (joined(array) for array in arrays)
-    dh, dstate0 = joined(dh), each_part(joined, dstate)
+    NH, (h, q, i_pre, f_pre) = dh.shape[1], (joined(array) for array in arrays)
+    dh, dlast = joined(dh), of_each(joined, dstate)
     if live is not None:
         dh, q = (np.where(live[..., None], array, 0) for array in (dh, q))
     if ms is None:
-        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dstate0.C)
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dlast.C)
         dstate0 = mLSTMState(dC, None, None)
     else:
-        den, sign, floor = denominator(qn, ms, eps)
+        den, sign, floor = denominator_and_slopes(qn, ms, eps)
         S = dot(dh, h)[..., 0]  # [mlstm.18]
-        dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
-        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, with_column(*dstate0[:2]))
+        dnum, q_by_den = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
+        dq, dk, dv, *dlogs, dC = form.backward(dnum, q_by_den, with_column(*dlast[:2]))
         dq /= den[..., None]
-        dlog_i, dlog_f, dm = through_stabiliser(past, dlog_i, dlog_f, floor * S, dstate0.m)
+        dlog_i, dlog_f, dm = through_stabiliser(past, *dlogs, floor * S, dlast.m)
         dv, dstate0 = dv[..., :-1], mLSTMState(dC[..., :-1], dC[..., -1], dm)
     dk *= 1 / root(dk.shape[-1], dk)
-    di, df = dlog_i * log_gate_slope(i, input_gate), dlog_f * log_gate_slope(f, forget_gate)
+    di_pre = dlog_i * log_gate_slope(i_pre, input_gate)
+    df_pre = dlog_f * log_gate_slope(f_pre, forget_gate)
     if live is not None:
-        di, df = np.where(live, di, 0), np.where(live, df, 0)
-    apart = partial(separate, NH=NH)
-    dq, dk, dv, di, df = map(apart, (dq, dk, dv, di, df))
-    return dq, dk, dv, di, df, each_part(apart, dstate0)
+        di_pre, df_pre = np.where(live, di_pre, 0), np.where(live, df_pre, 0)
+    gradients = (separate(array, NH) for array in (dq, dk, dv, di_pre, df_pre))
+    return *gradients, of_each(partial(separate, NH=NH), dstate0)  # type: ignore[return-value]
 
 
 def check_residuals(cache: Cache, dh: Array) -> None:
     """Raise :class:`CacheError` unless all residuals fit the cotangent of h."""
     (B, NH, T, DV), dtype, DK = dh.shape, dh.dtype, np.shape(cache.q)[-1:]
     N, form = B * NH, cache.form
-    shapes = {"h": dh.shape, "q": (B, NH, T, *DK), "i": (B, NH, T), "f": (B, NH, T)}
+    shapes = {"h": dh.shape, "q": (B, NH, T, *DK), "i_pre": (B, NH, T), "f_pre": (B, NH, T)}
     for name, shape in shapes.items():
         check_residual(name, getattr(cache, name), shape, dtype)
     stabilised = cache.options[2] == "exp"
@@ -205,12 +208,12 @@ def separate(array: Array, NH: int) -> Array:
     return array.reshape(len(array) // NH, NH, *array.shape[1:])
 
 
-def each_part(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
+def of_each(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
     """Return a state with a function applied to C, n and m; n and m may be None."""
-    return mLSTMState._make(None if part is None else change(part) for part in state)
+    return mLSTMState._make(None if array is None else change(array) for array in state)
 
 
-def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
+def denominator_and_slopes(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     """Return max(|q·n|, e^−m) + eps, the sign of q·n or 0, and e^−m / denominator or 0.
 
     Where e^−m is the larger of the two, the sign is 0. Elsewhere, and where e^−m is clipped, the

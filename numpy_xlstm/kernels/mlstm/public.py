@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import KINDS
+from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, ChunkwiseCache
@@ -261,8 +261,8 @@ def checked_run(
     """Validate the arguments and run a form."""
     q, k, v, i, f = arrays
     check_eps(options[0])
-    check_choice("forget_gate", options[1], KINDS)
-    check_choice("input_gate", options[2], KINDS)
+    check_choice("forget_gate", options[1], GATE_KINDS)
+    check_choice("input_gate", options[2], GATE_KINDS)
     B, NH, T, DK = check_array("q", q, ("batch", "heads", "time", "DK")).shape
     check_array("k", k, (B, NH, T, DK), q.dtype)
     check_array("v", v, (B, NH, T, "DV"), q.dtype)
