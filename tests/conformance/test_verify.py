@@ -37,38 +37,36 @@ def changed(change: Callable[[Arrays], Any]) -> list[tuple[str, str]]:
     return [(row.tensor, row.note) for row in compare(CASE, results) if not row.passed]
 
 
-def test_nothing_is_wrong_with_the_truth() -> None:
-    assert changed(lambda results: None) == []
+KIND = "expected float32 (3, 7, 5); got "
 
 
-def test_a_result_that_is_missing() -> None:
-    assert changed(lambda results: results.pop("dx")) == [
-        ("dx", "expected float32 (3, 7, 5); got none")
-    ]
-
-
-def test_a_result_too_many() -> None:
-    assert changed(lambda results: results.update(dz=results["dx"])) == [
-        ("dz", "expected no tensor of this name")
-    ]
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda results: None, []),
+        (lambda results: results.pop("dx"), [("dx", f"{KIND}none")]),
+        (
+            lambda results: results.update(dz=results["dx"]),
+            [("dz", "expected no tensor of this name")],
+        ),
+        (
+            lambda results: results.update(dx=results["dx"].astype(np.float64)),
+            [("dx", f"{KIND}float64 (3, 7, 5)")],
+        ),
+        (
+            lambda results: results.update(dx=results["dx"][:, :6]),
+            [("dx", f"{KIND}float32 (3, 6, 5)")],
+        ),
+        (lambda results: results.update(dx=results["dx"].tolist()), [("dx", f"{KIND}list")]),
+    ],
+)
+def test_a_result_of_another_kind(change: Any, rows: list[tuple[str, str]]) -> None:
+    assert changed(change) == rows
 
 
 def test_a_number_of_numpy_is_an_array_without_axes() -> None:
     case = cases("layer.cross-entropy", "float32")[0]
     assert verify([case], lambda case: {**case.results(), "y": case.expected["y"][()]}).passed
-
-
-@pytest.mark.parametrize(
-    ("other", "got"),
-    [
-        (lambda a: a.astype(np.float64), "float64 (3, 7, 5)"),
-        (lambda a: a[:, :6], "float32 (3, 6, 5)"),
-        (lambda a: a.tolist(), "list"),
-    ],
-)
-def test_a_result_of_another_kind(other: Callable[[Any], Any], got: str) -> None:
-    found = changed(lambda results: results.update(dx=other(results["dx"])))
-    assert found == [("dx", f"expected float32 (3, 7, 5); got {got}")]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -182,8 +180,9 @@ def narrow(case: Case) -> Arrays:
 
 @pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "mlstm.sequence"])
 def test_float32_in_float64_is_named(subject: str) -> None:
-    line = f"{subject}: {SEVEN_DIGITS}"
-    assert verify(cases(subject), narrow).diagnosis == [line]
+    pairs = enumerate(cases(subject))  # each case in float64 and float32
+    chosen = [case for n, case in pairs if subject.endswith("step") or n // 2 % 3 == 0]
+    assert verify(chosen, narrow).diagnosis == [f"{subject}: {SEVEN_DIGITS}"]
 
 
 def test_what_else_is_wrong_is_not_taken_for_float32() -> None:
@@ -222,7 +221,7 @@ def test_results_with_the_header_of_the_inputs(tmp_path: Path) -> None:
 
 def test_a_port_that_raises() -> None:
     def port(case: Case) -> Arrays:
-        if case is CASES[0]:
+        if case.id == CASES[0].id:
             raise ZeroDivisionError("of\nmine")
         return case.expected
 
@@ -233,7 +232,7 @@ def test_a_port_that_raises() -> None:
 
 @pytest.mark.parametrize("answer", [None, 3, {1: 2}, [CASE.expected]])
 def test_a_port_that_returns_no_results(answer: Any) -> None:
-    report = verify(CASES[:2], lambda case: case.expected if case is CASES[1] else answer)
+    report = verify(CASES[:2], lambda case: case.expected if case.id == CASES[1].id else answer)
     assert [v.passed for v in report.verdicts] == [False, True]
     assert (
         report.verdicts[0]
