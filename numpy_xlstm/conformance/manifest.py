@@ -13,7 +13,6 @@ import numpy as np
 from numpy_xlstm._version import __version__
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.flags import FLAGS
-from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 
@@ -25,27 +24,37 @@ PACKAGE = "numpy_xlstm."
 
 def manifest(described: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Return the manifest of cases that :func:`describe` has described."""
-    flags = {flag for each in described for flag in each["flags"]}
-    said = {
+    flags = {flag for entry in described for flag in entry["flags"]}
+    content = {
         "version": VERSION,
         "made_by": f"numpy-xlstm {__version__}",
         "seed": seed,
         "flags": {name: flag._asdict() for name, flag in FLAGS.items() if name in flags},
         "cases": list(described),
     }
-    return {"sha256": digest(said), **said}
+    return {"sha256": digest(content), **content}
 
 
-def digest(said: Mapping[str, Any]) -> str:
+def digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a manifest without this entry; it detects accidental changes."""
-    rest = {name: value for name, value in said.items() if name != "sha256"}
+    rest = {name: value for name, value in content.items() if name != "sha256"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of a case in the manifest; ``files`` contain its tensors."""
-    tags = equations(case.subject.specification)
-    return {**facts(case), "equations": tags, "files": files, **tensors(case)}
+    results = {}
+    for name, array in case.expected.items():
+        bound = case.bounds[name].astype(float)
+        least, most = float(bound.min(initial=np.inf)), float(bound.max(initial=0))
+        results[name] = tensor(case, name, array) | {"bound": [min(least, most), most]}
+    return {
+        **facts(case),
+        "equations": equations(case.subject.specification),
+        "files": files,
+        "inputs": {name: tensor(case, name, array) for name, array in case.inputs.items()},
+        "results": results,
+    }
 
 
 def facts(case: Case) -> dict[str, Any]:
@@ -57,20 +66,6 @@ def facts(case: Case) -> dict[str, Any]:
         "options": dict(case.options),
         "flags": list(case.flags),
     }
-
-
-def tensors(case: Case) -> dict[str, Any]:
-    """Return the descriptions of all tensors of a case, and the bounds of the results."""
-    results = {}
-    forms = [{n: a.shape for n, a in each.items()} for each in (case.expected, case.bounds)]
-    if forms[0] != forms[1]:
-        raise ShapeError("bounds: expected the names and shapes of the results; got others")
-    for name, array in case.expected.items():
-        bound = case.bounds[name].astype(float)
-        least, most = float(bound.min(initial=np.inf)), float(bound.max(initial=0))
-        results[name] = tensor(case, name, array) | {"bound": [min(least, most), most]}
-    inputs = {name: tensor(case, name, array) for name, array in case.inputs.items()}
-    return {"inputs": inputs, "results": results}
 
 
 def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:

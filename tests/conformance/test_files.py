@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,34 +49,78 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_a_byte_that_is_another(folder: Path) -> None:
-    path = folder / "results" / f"{CASES[1].id}.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-5] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=f"{CASES[1].id}.*got another"):
+@pytest.mark.parametrize(
+    ("kind", "damage", "got"),
+    [
+        ("results", lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], "another"),
+        ("bounds", lambda data: None, "none"),
+    ],
+)
+def test_a_damaged_or_missing_file(
+    folder: Path, kind: str, damage: Callable[[bytes], bytes | None], got: str
+) -> None:
+    path = folder / kind / f"{CASES[1].id}.safetensors"
+    data = damage(path.read_bytes())
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=f"{CASES[1].id}.*got {got}"):
         read_vectors(folder)
 
 
-def test_a_file_that_is_missing(folder: Path) -> None:
-    (folder / "bounds" / f"{CASES[0].id}.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=f"{CASES[0].id}.*got none"):
-        read_vectors(folder)
+def first(manifest: Any) -> Any:
+    return manifest["cases"][0]
 
 
-def _change(folder: Path, key: str, value: Any) -> None:
+def path_of_inputs(path: str) -> Callable[[Any], Any]:
+    return lambda manifest: first(manifest)["files"]["inputs"].update(path=path)
+
+
+NOT_CASES: list[Any] = [None, [1], [{}], "x", [{"id": "x", "files": {"inputs": {"path": "y"}}}]]
+OTHER_IDS: list[Any] = ["../gone", "/gone", "", "a/b", "a\n", 3]
+OTHER_PATHS = ["inputs/../inputs/{}", "inputs/x.safetensors", "/inputs/{}"]
+NONE_LISTED, TWO_LISTED = (
+    f"expected one entry in the manifest; got {count}" for count in ("none", "2")
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest["cases"].pop(0), NONE_LISTED),
+        (lambda manifest: manifest["cases"].append(manifest["cases"][1]), TWO_LISTED),
+        (lambda manifest: manifest["cases"].insert(0, manifest["cases"][1]), TWO_LISTED),
+        (
+            lambda manifest: manifest.update(version="2019.01"),
+            r"expected vectors of version .*; got '2019.01'",
+        ),
+        (
+            lambda manifest: first(manifest).update(subject="hlstm.step"),
+            r"expected the subject of this case; got 'hlstm\.step'",
+        ),
+        *(
+            (lambda manifest, cases=cases: manifest.update(cases=cases), "a complete manifest")
+            for cases in NOT_CASES
+        ),
+        *(
+            (lambda manifest, name=name: first(manifest).update(id=name), "a complete manifest")
+            for name in OTHER_IDS
+        ),
+        *(
+            (path_of_inputs(path.format(f"{CASES[0].id}.safetensors")), "the path of a file in in")
+            for path in OTHER_PATHS
+        ),
+    ],
+)
+def test_a_manifest_with_a_matching_checksum_is_refused(
+    folder: Path, change: Callable[[Any], Any], message: str
+) -> None:
     path = folder / "manifest.json"
-    said = json.loads(path.read_text("utf-8"))
-    said[key] = value
-    said["sha256"] = digest(said)
-    path.write_text(json.dumps(said), "utf-8")
-
-
-@pytest.mark.parametrize(("kept", "got"), [([1], "none"), ([0, 1, 1], "2"), ([1, 0, 1], "2")])
-def test_a_case_that_is_dropped_or_there_twice(folder: Path, kept: list[int], got: str) -> None:
-    said = json.loads((folder / "manifest.json").read_text("utf-8"))
-    _change(folder, "cases", [said["cases"][n] for n in kept])
-    with pytest.raises(CheckpointError, match=f"expected one entry in the manifest; got {got}"):
+    manifest = json.loads(path.read_text("utf-8"))
+    change(manifest)
+    manifest["sha256"] = digest(manifest)
+    path.write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(CheckpointError, match=message):
         read_vectors(folder)
 
 
@@ -85,51 +130,6 @@ def test_a_manifest_that_is_edited(folder: Path, key: str) -> None:
     said = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(said | {key: 1}), "utf-8")
     with pytest.raises(CheckpointError, match="unchanged manifest; got one that does not match"):
-        read_vectors(folder)
-
-
-def test_another_version(folder: Path) -> None:
-    _change(folder, "version", "2019.01")
-    with pytest.raises(CheckpointError, match=r"expected vectors of version .*; got '2019.01'"):
-        read_vectors(folder)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [None, [1], [{}], "cases", [{"id": "x", "files": {"inputs": {"path": "manifest.json"}}}]],
-)
-def test_a_manifest_that_says_something_else(folder: Path, found: Any) -> None:
-    _change(folder, "cases", found)
-    with pytest.raises(CheckpointError, match="expected a complete manifest"):
-        read_vectors(folder)
-
-
-def test_a_subject_that_is_not_known(folder: Path) -> None:
-    said = json.loads((folder / "manifest.json").read_text("utf-8"))
-    said["cases"][0]["subject"] = "hlstm.step"
-    _change(folder, "cases", said["cases"])
-    with pytest.raises(CheckpointError, match=r"hlstm\.step"):
-        read_vectors(folder)
-
-
-@pytest.mark.parametrize("name", ["../gone", "/gone", "", "a/b", "a\n", 3])
-def test_an_id_that_leads_out_of_the_folder(folder: Path, name: Any) -> None:
-    said = json.loads((folder / "manifest.json").read_text("utf-8"))
-    said["cases"][0]["id"] = name
-    _change(folder, "cases", said["cases"])
-    with pytest.raises(CheckpointError, match="expected a complete manifest"):
-        read_vectors(folder)
-
-
-@pytest.mark.parametrize("path", ["{}/../inputs/{}", "{}/x.safetensors", "/{}/{}"])
-def test_a_path_that_is_not_of_the_case(folder: Path, path: str) -> None:
-    said = json.loads((folder / "manifest.json").read_text("utf-8"))
-    files = said["cases"][0]["files"]
-    source = folder / files["inputs"]["path"]
-    shutil.copy(source, folder / "inputs" / "x.safetensors")
-    files["inputs"]["path"] = path.format("inputs", source.name)
-    _change(folder, "cases", said["cases"])
-    with pytest.raises(CheckpointError, match="expected the path of a file in inputs/"):
         read_vectors(folder)
 
 
