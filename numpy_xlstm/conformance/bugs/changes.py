@@ -183,44 +183,24 @@ def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
     whole = statement.value
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
         holes = [_parsed(f"MORE({ast.unparse(part)})"), _parsed(f"0 * ({ast.unparse(part)})")]
-        for n, other in enumerate([*holes, *_variants(part, names)]):
-            if isinstance(whole, ast.Tuple):
-                new: Any = ast.Tuple([other if e is part else e for e in whole.elts], ast.Load())
-            else:
-                new = other
-            statement.value = new
-            yield n == 0 and not isinstance(statement, ast.Expr), ast.unparse(statement)
-            statement.value = whole
+        variants = [*({id(part): hole} for hole in holes), *_variants(part, names)]
+        for n, replaced in enumerate(variants):
+            effect = n == 0 and not isinstance(statement, ast.Expr)
+            yield effect, ast.unparse(deepcopy(statement, replaced))
 
 
-def _variants(part: Any, names: set[str]) -> Iterator[Any]:
-    """Yield an expression with each small change."""
+def _variants(part: Any, names: set[str]) -> Iterator[dict[int, Any]]:
+    """Yield the replaced nodes of each small change, as the second argument of ``deepcopy``."""
     used = [n for n in ast.walk(part) if isinstance(n, ast.Name) and n.id in names]
     for a, b in combinations(sorted({node.id for node in used}), 2):
         if _alike(a, b):
-            before = [node.id for node in used]
-            for node in used:
-                node.id = {a: b, b: a}.get(node.id, node.id)
-            yield deepcopy(part)
-            for node, name in zip(used, before, strict=True):
-                node.id = name
-    yield from _others(part, names)
-    for parent in list(ast.walk(part)):
-        for field, child in list(ast.iter_fields(parent)):
-            children = child if isinstance(child, list) else [child]
-            for n, each in enumerate(children):
-                if isinstance(each, ast.expr) and field != "func":
-                    for other in _others(each, names):
-                        _put(parent, field, child, n, other)
-                        yield deepcopy(part)
-                    _put(parent, field, child, n, each)
-
-
-def _put(parent: Any, field: str, child: Any, n: int, other: Any) -> None:
-    if isinstance(child, list):
-        child[n] = other
-    else:
-        setattr(parent, field, other)
+            swapped = {a: b, b: a}
+            yield {id(node): ast.Name(swapped[node.id]) for node in used if node.id in swapped}
+    nodes = [node for node in ast.walk(part) if isinstance(node, ast.expr)]
+    functions = [node.func for node in nodes if isinstance(node, ast.Call)]
+    for node in nodes:
+        if node not in functions:
+            yield from ({id(node): other} for other in _others(node, names))
 
 
 def _others(node: Any, names: set[str]) -> Iterator[Any]:
