@@ -1,13 +1,11 @@
-"""The sLSTM in C passes the kit, each changed copy fails, and no file makes it crash."""
+"""The sLSTM and the mLSTM in C pass the kit, each changed copy fails, and no file crashes them."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,15 @@ import pytest
 from numpy_xlstm import conformance, gradcheck
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.files import header, write_tensors
-from tests.ports.compiled import SANITISED, SOURCES, STRICT, build, example, verified
-from tests.ports.compiled import cases as compiled_cases
+from tests.ports.compiled import SANITISED, SOURCES, STRICT, build, cases, example, verified
 
-cases = partial(compiled_cases, "slstm")
+FAMILIES = {"slstm": 40, "mlstm": 60}
+"""Families of the ports, and numbers of cases that are exceeded in one dtype."""
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("c"), "slstm_port", "libslstm.so")
+    return build(tmp_path_factory.mktemp("c"), "slstm_port", "mlstm_port", "libslstm.so")
 
 
 @pytest.fixture(scope="module")
@@ -33,92 +31,120 @@ def sanitised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("c"), "slstm_port", "read_set", flags=SANITISED)
 
 
-def test_it_passes_in_float64(compiled: Path, tmp_path: Path) -> None:
-    report = verified(compiled / "slstm_port", cases("float64"), tmp_path)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_passes_in_float64(family: str, compiled: Path, tmp_path: Path) -> None:
+    report = verified(compiled / f"{family}_port", cases(family, "float64"), tmp_path)
     assert report.passed, report
-    assert len(report.verdicts) > 40
+    assert len(report.verdicts) > FAMILIES[family]
 
 
-def test_it_passes_in_float32(compiled: Path, tmp_path: Path, seed_of_cases: int) -> None:
-    report = verified(compiled / "slstm_port", cases("float32", seed_of_cases), tmp_path)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_passes_in_float32(
+    family: str, compiled: Path, tmp_path: Path, seed_of_cases: int
+) -> None:
+    chosen = cases(family, "float32", seed_of_cases)
+    report = verified(compiled / f"{family}_port", chosen, tmp_path)
     assert report.passed, report
 
 
-@pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of vectors, including other subjects."""
-    folder = tmp_path_factory.mktemp("vectors")
-    chosen = [*cases()[::5], *conformance.cases("lstm.step"), *conformance.cases("gru.step")[:3]]
-    assert len(list(conformance.write_vectors(folder, chosen))) == len(chosen)
-    return folder
+def read_set(sanitised: Path, vectors: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sanitised / "read_set", vectors], capture_output=True, text=True)
 
 
-def test_no_sanitizer_complains(sanitised: Path, vectors: Path) -> None:
-    done = subprocess.run([sanitised / "read_set", vectors], capture_output=True, text=True)
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)])
+def test_no_sanitizer_complains(step: int, sanitised: Path, tmp_path: Path) -> None:
+    own = cases("slstm")[::step] + (cases("mlstm") if step == 1 else [])
+    others = conformance.cases("lstm.step") + conformance.cases("gru.step")[:3]
+    assert len(list(conformance.write_vectors(tmp_path, own + others))) == len(own + others)
+    done = read_set(sanitised, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    read = len(json.loads((vectors / "manifest.json").read_text("utf-8"))["cases"])
-    run = len(cases()[::5])
+    read, run = len(own + others), len(own)
     assert done.stdout == f"{read} cases read, {run} of {run} of the sLSTM and the mLSTM passed\n"
 
 
-@pytest.mark.parametrize("family", ["slstm", "mlstm"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_fast_mathematics_passes(family: str, tmp_path: Path, seed_of_cases: int) -> None:
     program = build(tmp_path, f"{family}_port", flags=f"{STRICT} -ffast-math") / f"{family}_port"
-    names = [f"{family}.{each}" for each in ("step", "sequence")]
-    chosen = [case for each in names for case in conformance.cases(each, seed=seed_of_cases)]
-    few = chosen if seed_of_cases else chosen[::3]
-    report = verified(program, few, tmp_path)
+    chosen = cases(family, seed=seed_of_cases)
+    report = verified(program, chosen if seed_of_cases else chosen[::3], tmp_path)
     assert report.passed, report
 
 
 def test_the_set_that_comes_with_the_package_is_read(sanitised: Path) -> None:
-    if not conformance.SMALL.exists():
-        pytest.skip("no small set yet")
-    done = subprocess.run(
-        [sanitised / "read_set", conformance.SMALL], capture_output=True, text=True
-    )
+    done = read_set(sanitised, conformance.SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cases read" in done.stdout
 
 
 def test_what_is_off_by_two_bounds_fails(sanitised: Path, tmp_path: Path) -> None:
-    case = cases("float64")[0]
-    found = case.content()
-    off = found.expected | {"dx": found.expected["dx"] + 2 * found.bounds["dx"]}
-    wrong = replace(case, content=lambda: found._replace(expected=off))
+    case = cases("slstm", "float64")[0]
+    content = case.content()
+    off = content.expected | {"dx": content.expected["dx"] + 2 * content.bounds["dx"]}
+    wrong = replace(case, content=lambda: content._replace(expected=off))
     assert len(list(conformance.write_vectors(tmp_path, [wrong]))) == 1
-    done = subprocess.run([sanitised / "read_set", tmp_path], capture_output=True, text=True)
+    done = read_set(sanitised, tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith(f"{case.id}: dx is off by ")
 
 
 OF_ROWS = "size_t length = lengths ? (size_t)lengths[b] : T;\n        for (size_t t = 0,"
+KEYS = "if (map == MAP_K)\n            sum /= sqrt((REAL)p->DK);\n        made[a] = sum + p->b"
 WRONG = {
-    "gates f and z exchanged": [
-        (
-            "f_pre = u->pre[GATE_F], z_pre = u->pre[GATE_Z], o",
-            "f_pre = u->pre[2], z_pre = u->pre[1], o",
-        )
-    ],
-    "R transposed": [
-        ("sum += R[j] *", "sum += 0 * R[j] + p->R[((head * 4 + gate) * DH + j) * DH + d] *")
-    ],
-    "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
-    "m is a constant": [
-        ("*ds_m - u->f * df", "u->i * di"),
-        ("*ds_m - u->i * di", "u->f * df"),
-    ],
-    "the normaliser is a constant": [("*ds_n - dh * u->o / u->n * (u->c / u->n)", "*ds_n")],
-    "ties go to i": [("u->A >= i_pre", "u->A > i_pre")],
-    "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
-    "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
+    "slstm": {
+        "gates f and z exchanged": [
+            (
+                "f_pre = u->pre[GATE_F], z_pre = u->pre[GATE_Z], o",
+                "f_pre = u->pre[2], z_pre = u->pre[1], o",
+            )
+        ],
+        "R transposed": [
+            ("sum += R[j] *", "sum += 0 * R[j] + p->R[((head * 4 + gate) * DH + j) * DH + d] *")
+        ],
+        "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
+        "m is a constant": [
+            ("*ds_m - u->f * df", "u->i * di"),
+            ("*ds_m - u->i * di", "u->f * df"),
+        ],
+        "the normaliser is a constant": [("*ds_n - dh * u->o / u->n * (u->c / u->n)", "*ds_n")],
+        "ties go to i": [("u->A >= i_pre", "u->A > i_pre")],
+        "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
+        "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
+    },
+    "mlstm": {
+        "k is not divided": [("sum /= sqrt((REAL)p->DK)", "sum /= 1")],
+        "q is divided too": [(KEYS, KEYS.replace("map == MAP_K", "map <= MAP_K"))],
+        "the gradient of W_k is not divided": [
+            ("? dmade[a] / sqrt((REAL)p->DK) :", "? dmade[a] :")
+        ],
+        "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
+        "a floor of 1": [("denominator(p, qn, exp(-clip(m)));", "denominator(p, qn, 1);")],
+        "no eps": [(" + p->eps;", " + 0 * p->eps;")],
+        "a floor that overflows": [
+            ("return fmin(fmax(m, -most), most)", "return most < 0 ? most : m"),
+        ],
+        "m is a constant": [("*ds.m - f * df;", "0 * f;"), ("*ds.m - i * di :", "0 * i :")],
+        "the floor is a constant": [("*ds.m += S * (floor_ / den);", "(void)S;")],
+        "ties go to i": [("int past = A >= log_i;", "int past = A > log_i;")],
+        "kinks go to the floor": [("fabs(qn) >= floor_", "fabs(qn) > floor_")],
+        "n is not read by the query's gradient": [("dq / den + dqn * u.n[a]", "dq / den")],
+        "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
+        "exp is a sigmoid": [("return p->exp_forget ? x", "return p->exp_forget < 0 ? x")],
+        "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
+    },
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_copy_fails(name: str, compiled: Path, tmp_path: Path) -> None:
-    folder = build(tmp_path, "slstm_port", changes=WRONG[name], like=compiled)
-    report = verified(folder / "slstm_port", cases("float32"), tmp_path)
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        *(("slstm", name) for name in WRONG["slstm"]),
+        *(pytest.param("mlstm", name, marks=pytest.mark.long) for name in WRONG["mlstm"]),
+    ],
+)
+def test_a_wrong_copy_fails(family: str, name: str, compiled: Path, tmp_path: Path) -> None:
+    changes, program = WRONG[family][name], f"{family}_port"
+    folder = build(tmp_path, program, changes=changes, changed=f"{family}.c", like=compiled)
+    report = verified(folder / program, cases(family, "float32"), tmp_path)
     assert not report.passed
     assert any(verdict.passed for verdict in report.verdicts)
 
@@ -128,14 +154,13 @@ def run(program: Path, file: Path, out: Path) -> "subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_damaged_file_makes_it_crash(
-    sanitised: Path, vectors: Path, tmp_path: Path, seed: int
-) -> None:
+def test_no_damaged_file_makes_it_crash(sanitised: Path, tmp_path: Path, seed: int) -> None:
     """Truncated files, and headers with changed bytes, are rejected or read."""
     rng = np.random.default_rng(seed)
-    whole = next((vectors / "inputs").glob("slstm.*")).read_bytes()
+    case, refused, file, out = cases("slstm")[0], 0, tmp_path / "in", tmp_path / "out"
+    write_tensors(file, case.inputs, header(case))
+    whole = file.read_bytes()
     end = 8 + int.from_bytes(whole[:8], "little")
-    refused, file, out = 0, tmp_path / "in", tmp_path / "out"
     for n in range(20):
         damaged = bytearray(whole[: rng.integers(len(whole)) if n % 4 == 0 else None])
         for at in rng.integers(min(end, len(damaged)) or 1, size=n % 4):
@@ -149,27 +174,55 @@ def test_no_damaged_file_makes_it_crash(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("family", "change", "message"),
     [
-        ({"x": None}, "x: expected a tensor of F32 or F64"),
-        ({"params.R": None}, "params.R: expected a tensor of F64 with 3 axes"),
-        ({"dy": np.zeros((3, 7, 5))}, "dy: expected 8 numbers along axis 2; got 5"),
+        ("slstm", {"x": None}, "x: expected a tensor of F32 or F64"),
+        ("slstm", {"params.R": None}, "params.R: expected a tensor of F64 with 3 axes"),
+        ("slstm", {"dy": np.zeros((3, 7, 5))}, "dy: expected 8 numbers along axis 2; got 5"),
         (
+            "slstm",
             {"state.c": np.zeros((3, 8), np.float32)},
             "state.c: expected a tensor of F64 with 2 axes",
         ),
-        ({"lengths": np.array([1, 8, 3])}, "lengths: expected 0 to 7; got 8"),
-        ({"forget_gate": "tanh"}, "forget_gate: expected sigmoid or exp; got tanh"),
+        ("slstm", {"lengths": np.array([1, 8, 3])}, "lengths: expected 0 to 7; got 8"),
+        ("slstm", {"forget_gate": "tanh"}, "forget_gate: expected sigmoid or exp; got tanh"),
+        ("mlstm", {"x": None}, "x: expected a tensor of F32 or F64"),
+        ("mlstm", {"params.W_v": None}, "params.W_v: expected a tensor of F64 with 2 axes"),
+        (
+            "mlstm",
+            {"params.b_k": np.zeros(7)},
+            "params.b_k: expected 8 numbers along axis 0; got 7",
+        ),
+        (
+            "mlstm",
+            {"params.W_i": np.zeros((5, 5))},
+            "params.W_i: expected heads that divide 8 and 12; got 5",
+        ),
+        (
+            "mlstm",
+            {"params.W_q": np.zeros((0, 5))},
+            "params.W_q, params.W_v: expected keys and values; got none",
+        ),
+        ("mlstm", {"dy": np.zeros((3, 7, 5))}, "dy: expected 12 numbers along axis 2; got 5"),
+        (
+            "mlstm",
+            {"state.C": np.zeros((3, 2, 6, 4))},
+            "state.C: expected 4 numbers along axis 2; got 6",
+        ),
+        ("mlstm", {"lengths": np.array([1, 8, 3])}, "lengths: expected 0 to 7; got 8"),
+        ("mlstm", {"forget_gate": "tanh"}, "forget_gate: expected sigmoid or exp; got tanh"),
+        ("mlstm", {"eps": "small"}, "eps: expected a number; got small"),
     ],
 )
 def test_wrong_inputs_are_named(
-    compiled: Path, tmp_path: Path, change: dict[str, Any], message: str
+    family: str, compiled: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    case = next(c for c in cases("float64") if c.id == "slstm.sequence.exp.ordinary.float64")
+    name = f"{family}.sequence.exp.ordinary.float64"
+    case = next(case for case in cases(family, "float64") if case.id == name)
     inputs = {n: a for n, a in (case.inputs | change).items() if isinstance(a, np.ndarray)}
     known = header(case) | {n: a for n, a in change.items() if isinstance(a, str)}
     write_tensors(tmp_path / "in.safetensors", inputs, known)
-    done = run(compiled / "slstm_port", tmp_path / "in.safetensors", tmp_path / "out")
+    done = run(compiled / f"{family}_port", tmp_path / "in.safetensors", tmp_path / "out")
     assert (done.returncode, done.stderr) == (2, f"{message}\n")
     assert not (tmp_path / "out").exists()
 
@@ -199,8 +252,9 @@ def test_the_commands_of_the_page_run(tmp_path: Path, trials: int) -> None:
     assert "gradcheck passed" in done.stdout
 
 
-def test_files_that_cannot_be_read_or_written(compiled: Path, tmp_path: Path) -> None:
-    program = compiled / "slstm_port"
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_that_cannot_be_read_or_written(family: str, compiled: Path, tmp_path: Path) -> None:
+    program = compiled / f"{family}_port"
     assert run(program, tmp_path / "none", tmp_path / "out").returncode == 2
     assert "expected a file that can be read" in run(program, tmp_path / "none", tmp_path).stderr
     assert subprocess.run([program], capture_output=True).returncode == 2

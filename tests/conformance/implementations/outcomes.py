@@ -8,14 +8,13 @@ from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.verify import Verdict, verdict
-from tests.conformance.implementations import jax_reference, onnx_operators, packages, torch_layers
+from tests.conformance.implementations import onnx_operators, packages, torch_layers
 from tests.conformance.implementations.offers import Implementation
 
 ALL = [
     *torch_layers.IMPLEMENTATIONS,
     *packages.IMPLEMENTATIONS,
     *onnx_operators.IMPLEMENTATIONS,
-    *jax_reference.IMPLEMENTATIONS,
 ]
 SEEDS = range(3)
 """Seeds of the cases; a case is passed if it passes with all of them."""
