@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from numpy_xlstm.conformance import Case, cases
 from numpy_xlstm.conformance.diagnosis import Diagnosis
-from numpy_xlstm.conformance.subjects import Arrays
+from tests.conformance.implementations.tensors import Tensors, autograd
 from tests.conformance.known import PAGE, page
 
 SITUATIONS = "ordinary", "zero-state", "above-a-chunk", "one-row"
@@ -19,36 +18,28 @@ def test_the_tables_are_those_of_the_mistakes() -> None:
 
 
 def test_all_mistakes_of_a_peers_backward_are_told_apart() -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+    pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
     theirs: Any = pytest.importorskip(
         "mlstm_kernels.torch.chunkwise.native.fwbw",
         reason="mlstm_kernels (the extra 'peers') is not installed",
         exc_type=ImportError,
     )
 
-    def port(case: Case) -> Arrays:
+    def forward(case: Case, given: Tensors) -> Tensors:
         """Their chunkwise form with its own backward, in one chunk."""
-        inputs = {name: torch.tensor(a, requires_grad=True) for name, a in case.inputs.items()}
         h, (C, n, m) = theirs.mlstm_chunkwise__native_custbw(
-            *(inputs[name] for name in "qkvif"),
-            *(inputs[f"state.{name}"] for name in "Cnm"),
+            *(given[name] for name in "qkvif"),
+            *(given[f"state.{name}"] for name in "Cnm"),
             return_last_states=True,
             eps=case.options["eps"],
             chunk_size=case.inputs["q"].shape[2],
         )
-        results = {"y": h, "final.C": C, "final.n": n, "final.m": m.reshape(m.shape[:2])}
-        cotangents = ("dy", "dstate.C", "dstate.n", "dstate.m")
-        pairs = zip(cotangents, results.values(), strict=True)
-        sum((inputs[name].detach() * a).sum() for name, a in pairs).backward()
-        found = {name: a.detach().numpy() for name, a in results.items()}
-        for name, a in inputs.items():
-            place = name.replace("state.", "dstate0.") if "." in name else f"d{name}"
-            found[place] = np.zeros(a.shape) if a.grad is None else a.grad.numpy()
-        return {name: found[name] for name in case.expected}
+        return {"y": h, "final.C": C, "final.n": n, "final.m": m.reshape(m.shape[:2])}
 
+    port = autograd(forward)
     wanted = [f"mlstm.chunkwise.sigmoid.{name}.float64" for name in SITUATIONS]
     failed = [(case, port(case)) for case in cases("mlstm.chunkwise") if case.id in wanted]
-    names = {each.bug.name for each in Diagnosis().findings(failed)}
+    names = {finding.bug.name for finding in Diagnosis().findings(failed)}
     assert names == {
         "scale-on-queries",
         "normaliser-constant",

@@ -1,6 +1,7 @@
 """Ports that are programs: how they end, and why a command cannot be run."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -60,29 +61,27 @@ def test_a_program_of_no_format(tmp_path: Path) -> None:
     assert note.startswith("the program cannot be run: ")
 
 
-def test_why_a_program_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "port").touch()
-    monkeypatch.chdir(tmp_path)
-    for program, why in (
-        ("port", "'port', which is not on the PATH; did you mean ./port?"),
-        ("./port", "'./port', which is not marked as executable"),
-        ("./prot", "'./prot', no such file"),
-    ):
-        with pytest.raises(OptionError) as caught:
-            from_command(f"{program} {{in}} {{out}}", tmp_path, 1)
-        assert str(caught.value).endswith(f"got {why}")
-
-
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        (
+            "port {in} {out}",
+            "expected a program that can be run; got 'port', which is not on the PATH; "
+            "did you mean ./port?",
+        ),
+        ("./port {in} {out}", "got './port', which is not marked as executable"),
+        ("./prot {in} {out}", "got './prot', no such file"),
         ("port {in}", "--run: expected a command with {out}; got 'port {in}'"),
-        ("no-such-program {in} {out}", "expected a program that can be run; got 'no-such-program'"),
-        ("port '{in} {out}", "--run: expected a command; got"),
+        ("no-such-program {in} {out}", "got 'no-such-program', which is not on the PATH"),
+        ("port '{in} {out}", "--run: expected a command; got "),
     ],
 )
-def test_a_command_that_is_none(tmp_path: Path, command: str, message: str) -> None:
-    with pytest.raises(OptionError, match=message.replace("{", r"\{")):
+def test_a_command_that_cannot_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, message: str
+) -> None:
+    (tmp_path / "port").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=re.escape(message)):
         from_command(command, tmp_path, 1)
 
 
@@ -101,7 +100,7 @@ shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), out)
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no sessions")
 @pytest.mark.parametrize(
-    ("rest", "seconds", "note"), [(600, 5, "stopped at the time limit of 5 s"), (0, 600, "")]
+    ("rest", "seconds", "note"), [(600, 3, "stopped at the time limit of 3 s"), (0, 600, "")]
 )
 def test_a_child_in_another_session_is_not_waited_for(
     tmp_path: Path, rest: int, seconds: float, note: str

@@ -21,13 +21,13 @@ from numpy_xlstm import (
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, tree_map
+from numpy_xlstm.trees import tree_map
 from tests.cells import test_starting_values as starting_values
 from tests.golden.test_golden import CASES, test_values_states_and_gradients
-from tests.samples import random_state
+from tests.samples import draw_like, random_state
+from tests.variants import assert_close
 
 KINDS = ("sigmoid", "exp")
-TOLERANCE = 1e-9
 
 
 def layers(rng: np.random.Generator) -> list[Any]:
@@ -57,31 +57,23 @@ def states(layer: Any, rng: np.random.Generator, B: int) -> list[Any]:
     return [*found, found[1]._replace(m=found[1].m + 300), found[1]._replace(m=found[1].m - 300)]
 
 
-def compare(name: str, got: Any, expected: Any) -> None:
+def same(got: Any, expected: Any) -> None:
     """Fail unless two trees are the same, relative to the largest entry of each array."""
-    for (where, a), (_, b) in zip(leaves(name, got), leaves(name, expected), strict=True):
-        assert a.shape == b.shape, where
-        same = np.isneginf(a) & np.isneginf(b)
-        distance = np.abs(np.where(same, 0, a) - np.where(same, 0, b)).max(initial=0)
-        scale = np.abs(np.where(same, 0, b)).max(initial=0)
-        assert distance <= TOLERANCE * scale + 1e-11, f"{where}: {distance} of {scale}"
+    assert_close(got, expected, 1e-9, 1e-11)
 
 
 def tie(layer: Any, x: Array, state: Any, lengths: Any, rng: np.random.Generator) -> None:
     """Check that a layer equals its unrolled cell."""
     y, last, cache = layer.forward(x, state, lengths=lengths)
     ys, state_of_cell, steps = unroll(layer.cell, x, state, lengths=lengths)
-    compare("forward", (y, last), (ys, state_of_cell))
-    compare("evaluation", layer(x, state, lengths=lengths), (ys, state_of_cell))
-    dy, dstate = (
-        rng.standard_normal(y.shape),
-        tree_map(lambda a: rng.standard_normal(a.shape), last),
-    )
+    same((y, last), (ys, state_of_cell))
+    same(layer(x, state, lengths=lengths), (ys, state_of_cell))
+    dy, dstate = draw_like(y, rng), draw_like(last, rng)
     for dlast in (dstate, None):
         dx, dstate0, grads = layer.backward(dy, cache, dlast)
         expected = unroll_backward(layer.cell, dy, steps, dlast)
-        compare("backward", (dx, dstate0), expected[:2])
-        compare("grads", tuple(grads.values()), tuple(expected[2][name] for name in grads))
+        same((dx, dstate0), expected[:2])
+        same(tuple(grads.values()), tuple(expected[2][name] for name in grads))
 
 
 def check(target: Any, *inputs: Any) -> None:
