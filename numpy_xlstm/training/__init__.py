@@ -32,7 +32,6 @@ from numpy_xlstm.training.text import TextSplit as TextSplit
 from numpy_xlstm.training.text import bigram_entropy as bigram_entropy
 from numpy_xlstm.training.text import consecutive_windows as consecutive_windows
 from numpy_xlstm.training.text import default_text as default_text
-from numpy_xlstm.training.text import parallel_rows as parallel_rows
 from numpy_xlstm.training.text import random_windows as random_windows
 from numpy_xlstm.training.text import read_text as read_text
 from numpy_xlstm.training.text import split_text as split_text

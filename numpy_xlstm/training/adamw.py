@@ -149,7 +149,11 @@ class AdamW:
             if not all(on_threads(Block.is_harmless, blocks)):
                 self._check_numbers(grads, scale)
                 for block in blocks:
-                    self._check_finite(block, lr)
+                    tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
+                    tried.update()
+                    if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
+                        reason = f"{block.name}: expected finite numbers after the update"
+                        raise diverged(self, reason, lr)
             on_threads(Block.update, blocks)
         self.t += 1
 
@@ -173,13 +177,6 @@ class AdamW:
                 )
         for name, p in self.params.items():
             check_array(name, p, p.shape)
-
-    def _check_finite(self, block: Block, lr: float) -> None:
-        """Raise an error unless a trial step on copies gives finite numbers."""
-        tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
-        tried.update()
-        if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
-            raise diverged(self, f"{block.name}: expected finite numbers after the update", lr)
 
     def _blocks(self, grads: Mapping[str, Array], lr: float, scale: float) -> Iterator[Block]:
         """Split all arrays into blocks, with the factors of the next step."""

@@ -1,7 +1,6 @@
 """The training loop, its budget, validation, and training on a text."""
 
 import math
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -96,7 +95,6 @@ def train(
     *,
     schedule: Schedule = constant,
     carry: bool = False,
-    clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
     """Train until the budget or the batches are used up, and yield a report after every step.
@@ -120,8 +118,6 @@ def train(
     carry : bool
         Whether a batch that is not fresh starts from the final state of the previous batch, rather
         than from the empty state: truncated back-propagation through time.
-    clock : Callable[[], float]
-        Seconds from any origin. All ranks use that of rank 0.
     **options
         ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
 
@@ -135,7 +131,6 @@ def train(
     check_kind("budget", budget, Budget)
     check_callable("schedule", schedule)
     check_bool("carry", carry)
-    check_callable("clock", clock)
     check_step_options(state.model, **options)
     try:
         batches = iter(batches)
@@ -147,8 +142,7 @@ def train(
     facts = budget, carry, optimizer.options, numbers, state.step, state.rng.bit_generator.state
     parameters = {**state.model.params, **optimizer.state_dict()}
     ranks.check_same(comm, options=facts, parameters=parameters)
-    clock = ranks.common_clock(clock, comm)
-    return _steps(state, batches, budget, schedule, carry, clock, options)
+    return _steps(state, batches, budget, schedule, carry, options)
 
 
 def _steps(
@@ -157,16 +151,16 @@ def _steps(
     budget: Budget,
     schedule: Schedule,
     carry: bool,
-    clock: ranks.Clock,
     options: StepOptions,
 ) -> Iterator[Progress]:
     """Take the steps of :func:`train`."""
     if budget.fraction(state.step, state.elapsed) >= 1:
         return
-    start, before_batch = clock() - state.elapsed, state.rng.bit_generator.state
+    comm, before_batch = options.get("comm"), state.rng.bit_generator.state
+    start = ranks.seconds(comm) - state.elapsed
     for batch in batches:
         check_kind("batch", batch, Batch)
-        began = clock()
+        began = ranks.seconds(comm)
         lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
         before = state.carried if carry and not batch.fresh else None
         known: Any = {"lr": lr, "state": before, "rng": state.rng}
@@ -175,13 +169,13 @@ def _steps(
         except DivergenceError:
             state.rng.bit_generator.state = before_batch  # undo the draws of the step
             raise
-        now = clock()
+        now = ranks.seconds(comm)
         after = result.state if carry else None
         state.advance(batch.targets.size, now - began, now - start, after)
         fraction = budget.fraction(state.step, state.elapsed)
         counts = state.tokens, state.elapsed, state.busy
         yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
-        if budget.fraction(state.step, clock() - start) >= 1:
+        if budget.fraction(state.step, ranks.seconds(comm) - start) >= 1:
             return
         before_batch = state.rng.bit_generator.state
 
@@ -267,7 +261,6 @@ def learn(
     carry: bool = False,
     schedule: Schedule = constant,
     validate_every: int | None = None,
-    clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
     """Train a model on windows of a text with :func:`train`, and validate it.
@@ -277,7 +270,7 @@ def learn(
 
     Parameters
     ----------
-    state, budget, schedule, clock, **options
+    state, budget, schedule, **options
         As in :func:`train`.
     split : TextSplit
         The text.
@@ -303,7 +296,7 @@ def learn(
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:
         batches = text.random_windows(split.train_ids, batch_size, window, state.rng)
-    steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
+    steps = train(state, batches, budget, schedule=schedule, carry=carry, **options)
     tokens_per_character = len(split.train_ids) / len(split.train)
 
     def reports() -> Iterator[Progress]:

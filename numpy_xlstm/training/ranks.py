@@ -9,9 +9,8 @@ process.
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]
 SECONDS_TO_READ = 0.5
 """Time that a launcher may need to forward the last line of a rank before all ranks end."""
 
-Clock = Callable[[], float]
 Comm = Any
 """A communicator of ``mpi4py``, which is an optional dependency."""
 
@@ -111,16 +109,10 @@ def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
         raise OptionError(f"accumulate: expected at most {rows} parts, one per row; got {parts}")
 
 
-def common_clock(clock: Clock, comm: Comm | None) -> Clock:
-    """Return a clock that gives the time of rank 0 on all ranks, and never goes back."""
-    latest = -inf
-
-    def now() -> float:
-        nonlocal latest
-        latest = max(latest, clock() if comm is None else float(comm.bcast(clock())))
-        return latest
-
-    return now
+def seconds(comm: Comm | None) -> float:
+    """Return the time of rank 0 on all ranks, in seconds from any origin."""
+    here = time.perf_counter()
+    return here if comm is None else float(comm.bcast(here))
 
 
 def check_same(comm: Comm | None, **facts: Any) -> None:

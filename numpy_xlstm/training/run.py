@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -18,7 +17,7 @@ from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_l
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
+from numpy_xlstm.numerics import check_has, check_kind, check_positive, checked_path
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.lock import HOLDER, LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
@@ -31,6 +30,9 @@ LOG, EARLIER = "log.jsonl", "checkpoint.npz"
 
 REPLACED = CHECKPOINT, BEST, PICTURE, RESULT, CURVE
 """Files that are written anew, each through a temporary file."""
+
+SAVE_SECONDS = 60.0
+"""Largest time between two checkpoints."""
 
 MAX_LINE = 10_000
 """Largest size of a line of the log in bytes."""
@@ -56,10 +58,8 @@ class Run:
         Tokenizer of the model, which is stored with it.
     notes : dict[str, Any]
         Additional JSON values, such as the options of the training.
-    save_every, save_seconds : int, float
-        Largest number of steps, if given, and of seconds between two checkpoints.
-    clock : Callable[[], float]
-        Seconds from any origin.
+    save_every : int, optional
+        Largest number of steps between two checkpoints, which are also at most a minute apart.
     comm : mpi4py.MPI.Comm, optional
         Ranks that train together: all call the same methods, and rank 0 alone writes.
     """
@@ -69,8 +69,6 @@ class Run:
     tokenizer: Tokenizer | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     save_every: int | None = None
-    save_seconds: float = 60.0
-    clock: ranks.Clock = time.monotonic
     comm: ranks.Comm | None = None
     lock: DirectoryLock | None = field(default=None, repr=False)
 
@@ -81,11 +79,9 @@ class Run:
             check_has("tokenizer", self.tokenizer, "encode", "decode")
         if self.save_every is not None:
             check_positive("save_every", self.save_every)
-        check_interval("save_seconds", self.save_seconds)
         self.directory = checked_path("directory", self.directory)
         self.checkpoint, self.best, self.log = (self.directory / n for n in (CHECKPOINT, BEST, LOG))
-        self.clock = ranks.common_clock(self.clock, self.comm)
-        self._saved = self.state.step, self.clock()
+        self._saved = self.state.step, ranks.seconds(self.comm)
 
     @classmethod
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
@@ -147,7 +143,7 @@ class Run:
                 self.save_best()
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
-        if by_steps or self.clock() - seconds >= self.save_seconds:
+        if by_steps or ranks.seconds(self.comm) - seconds >= SAVE_SECONDS:
             self.save()
 
     def _writes(self) -> bool:
@@ -180,7 +176,7 @@ class Run:
                 os.fsync(file.fileno())
                 facts["log_size"] = file.seek(0, os.SEEK_END)
         self.state.save(self.checkpoint, comm=self.comm, **facts)
-        self._saved = self.state.step, self.clock()
+        self._saved = self.state.step, ranks.seconds(self.comm)
 
 
 def read_log(path: str | Path) -> Iterator[dict[str, Any]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from numpy_xlstm.disk import read_regular
-from numpy_xlstm.errors import OptionError, ShapeError, TextError
+from numpy_xlstm.errors import ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
 from numpy_xlstm.layers.embedding import IndexArray, check_sequence
-from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole, is_number
+from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole
 from numpy_xlstm.training.step import Batch
 
 MAX_TEXT = 2**31
@@ -73,10 +73,8 @@ class TextSplit:
         return self.tokenizer.encode(self.validation)
 
 
-def split_text(
-    text: str, window: int, tokenizer: Tokenizer | None = None, *, validation_fraction: float = 0.1
-) -> TextSplit:
-    """Split off the last tenth of a text, or another fraction of its characters, for validation.
+def split_text(text: str, window: int, tokenizer: Tokenizer | None = None) -> TextSplit:
+    """Split off the last tenth of a text for validation.
 
     Each part must contain more tokens than ``window``, the number of steps of a batch. Without a
     tokenizer, the tokens are the characters of the training part.
@@ -91,11 +89,7 @@ def split_text(
     check_positive("window", window)
     if tokenizer is not None:
         check_has("tokenizer", tokenizer, "encode", "decode")
-    if not is_number(validation_fraction) or not 0 <= validation_fraction <= 1:
-        raise OptionError(
-            f"validation_fraction: expected a number from 0 to 1; got {validation_fraction!r}"
-        )
-    cut = len(text) - int(len(text) * validation_fraction)
+    cut = len(text) - int(len(text) * 0.1)
     if tokenizer is None:
         tokenizer = CharacterTokenizer.of(text[:cut])
     split = TextSplit(text[:cut], text[cut:], tokenizer)
@@ -181,18 +175,11 @@ def consecutive_windows(
 
 
 def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
-    """Split a sequence into rows of contiguous text that are read in parallel.
+    """Split ids (N,), N ≥ 2, into rows of contiguous text: inputs and targets of shape (B, T).
 
-    Ids of shape (N,), with N ≥ 2, give inputs and targets of shape (B, T). Every id except the
-    first of each row is a target exactly once. Row lengths differ by at most one; shorter rows end
-    with the target −1, which means no prediction. There are fewer rows than ``rows`` if
-    otherwise a row would have no target.
-
-    Examples
-    --------
-    >>> inputs, targets = parallel_rows(np.arange(7), 2)
-    >>> inputs.tolist(), targets.tolist()
-    ([[0, 1, 2], [4, 5, 6]], [[1, 2, 3], [5, 6, -1]])
+    Every id except the first of each row is a target exactly once. Row lengths differ by at most
+    one; shorter rows end with the target −1, which means no prediction. There are fewer rows than
+    ``rows`` if otherwise a row would have no target.
     """
     check_sequence("ids", ids)
     check_positive("rows", rows)

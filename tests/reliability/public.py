@@ -133,10 +133,9 @@ def trainers() -> dict[str, Make]:
 def texts() -> dict[str, Make]:
     """Return the calls that divide and measure a text."""
     return {
-        **entry(training.split_text, text=TEXT, window=3, tokenizer=None, validation_fraction=0.2),
+        **entry(training.split_text, text=TEXT, window=3, tokenizer=None),
         **entry(training.random_windows, ids=IDS, batch_size=2, window=3, rng=RNG),
         **entry(training.consecutive_windows, ids=IDS, batch_size=2, window=3, start=1),
-        **entry(training.parallel_rows, ids=IDS, rows=2),
         **entry(training.unigram_entropy, text="abca"),
         **entry(training.bigram_entropy, text="abca"),
     }

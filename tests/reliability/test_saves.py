@@ -13,7 +13,7 @@ from numpy_xlstm import LSTM, AdamW, load_checkpoint, save_checkpoint
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import Batch, Budget, TrainingState, ranks, split_text
+from numpy_xlstm.training import Budget, TrainingState, split_text
 from numpy_xlstm.training import loop as loops
 from tests.cli.test_resume import CELL, SMALL, TEXT
 from tests.reliability.loads import begun
@@ -90,18 +90,6 @@ def test_options_beyond_float32_make_no_folder(
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     assert option.split()[0] in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_clock_that_goes_back(tmp_path: Path) -> None:
-    times = iter(range(1000, 0, -1))
-    now = ranks.common_clock(lambda: float(next(times)), None)
-    assert [now() for _ in range(3)] == [1000.0] * 3
-    state, batch = begun(), Batch(np.ones((2, 3), int), np.ones((2, 3), int))
-    clock = lambda: float(next(times))  # noqa: E731
-    for _ in loops.train(state, [batch] * 3, Budget(steps=3), clock=clock):
-        pass
-    assert state.elapsed == state.busy == 0
-    state.save(tmp_path / "state.safetensors")
 
 
 def test_the_hint_of_a_diverging_run_goes_on(

@@ -27,24 +27,6 @@ def test_the_norm_ends_at_the_limit_and_the_direction_stays(
     np.testing.assert_allclose(result, joined * min(1, limit / (norm + 1e-6)), rtol=1e-14)
 
 
-@pytest.mark.parametrize("limit", [1e-7, 1e-3, 0.5, 1.0, 1 + 5e-7, 1 + 2e-6, 2.0, float("inf")])
-@pytest.mark.parametrize("norm", [1e-8, 1e-6, 1.0, 1e3])
-def test_torch_clips_by_the_same_number(norm: float, limit: float) -> None:
-    """Between limits of 1 and 1 + 1e-6, a norm of 1 is below the limit and is clipped."""
-    torch = pytest.importorskip("torch")
-    grads = draw(4)
-    grads = {name: g * (norm / global_norm(grads)) for name, g in grads.items()}
-    theirs = {name: torch.nn.Parameter(torch.zeros(g.shape).double()) for name, g in grads.items()}
-    for name, parameter in theirs.items():
-        parameter.grad = torch.tensor(grads[name])
-    expected = float(torch.nn.utils.clip_grad_norm_(theirs.values(), limit))
-    clipped, found = clip_grad_norm(grads, limit)
-    assert found == pytest.approx(expected, rel=1e-15)
-    for name, parameter in theirs.items():
-        np.testing.assert_allclose(clipped[name], parameter.grad.numpy(), rtol=1e-15)
-        assert (clipped[name] is grads[name]) == (limit >= norm + 1e-6)
-
-
 @pytest.mark.parametrize("limit", [1e-3, np.inf])
 def test_gradients_are_not_modified(limit: float) -> None:
     grads = draw(1)
@@ -52,7 +34,7 @@ def test_gradients_are_not_modified(limit: float) -> None:
     assert clipped is not grads
     for name, grad in draw(1).items():
         np.testing.assert_array_equal(grads[name], grad)
-        assert np.array_equal(clipped[name], grad) == (limit == np.inf)
+        assert (clipped[name] is grads[name]) == (limit == np.inf)
 
 
 def test_nothing_to_clip() -> None:

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ from numpy_xlstm.models import (
     xLSTMLargeConfig,
     xLSTMLMModel,
 )
-from numpy_xlstm.training import AdamW, TrainingState, decay_rule, train_step
+from numpy_xlstm.training import AdamW, decay_rule
 from tests.models.build import lm_config
-from tests.training.build import draw_batches
 
 
 def xlstm(**options: Any) -> xLSTMLMModel:
@@ -53,31 +51,6 @@ def test_all_matrices_decay_but_these(model: Any, others: set[str]) -> None:
     matrices = {name for name, array in model.params.items() if array.ndim >= 2}
     assert others < matrices
     assert {name for name in model.params if decays(name, model.params[name])} == matrices - others
-
-
-@pytest.mark.parametrize(
-    ("rule", "build"), [("default", xlstm), ("of the model", xlstm), ("by hand", cell)]
-)
-def test_a_resumed_training_decays_as_before(rule: str, build: Any, tmp_path: Path) -> None:
-    """After two steps, two more are the same whether the training is resumed or not."""
-    model = build()
-    rules: dict[str, Any] = {
-        "of the model": decay_rule(model),
-        "by hand": lambda name, _: "b" in name,
-    }
-    options: Any = {} if rule == "default" else {"decays": rules[rule]}
-    optimizer = AdamW(model.params, weight_decay=0.5, **options)
-    state, batch = TrainingState(model, optimizer, np.random.default_rng(0)), next(draw_batches())
-    for _ in range(2):
-        train_step(model, optimizer, batch)
-    state.save(tmp_path / "a.safetensors")
-    resumed, _ = TrainingState.load(tmp_path / "a.safetensors")
-    assert resumed.optimizer.options == optimizer.options
-    for _ in range(2):
-        train_step(model, optimizer, batch)
-        train_step(resumed.model, resumed.optimizer, batch)
-    for name, array in model.params.items():
-        assert resumed.model.params[name].tobytes() == array.tobytes()
 
 
 def test_decays_that_are_set_later_are_checked() -> None:

@@ -15,6 +15,7 @@ from numpy_xlstm.training import (
     TrainingState,
     default_text,
     learn,
+    ranks,
     split_text,
     unigram_entropy,
     validation_bits,
@@ -97,13 +98,17 @@ def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry:
     ],
 )
 def test_validations_come_every_so_many_steps_or_after_each_twentieth(
-    budget: Budget, validate_every: int | None, expected: list[int]
+    budget: Budget,
+    validate_every: int | None,
+    expected: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Step n ends after 3 n − 1 seconds, because the clock is read three times in a step."""
     split = split_text("the cat sat on the mat. " * 20, window=4)
     model, ticks = build("lstm", split.tokenizer.size), iter(range(10_000))
     state = TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(0))
-    options: Any = {"validate_every": validate_every, "clock": lambda: float(next(ticks))}
+    monkeypatch.setattr(ranks, "seconds", lambda comm: float(next(ticks)))
+    options: Any = {"validate_every": validate_every}
     records = list(islice(learn(state, split, budget, batch_size=2, window=4, **options), 30))
     validations = [(r.step, r.validation) for r in records if r.validation is not None]
     assert state.validations == validations

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+import itertools
 from typing import Any
 
 import numpy as np
@@ -6,18 +6,15 @@ import pytest
 
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Batch, Budget, Progress, train, warmup_cosine
+from numpy_xlstm.training import AdamW, Batch, Budget, Progress, ranks, train, warmup_cosine
 from tests.training.build import V, draw_batches, small_model, started, watched
 
 
-def ticking(seconds: float = 1.0) -> Callable[[], float]:
-    now = [100.0]
-
-    def clock() -> float:
-        now[0] += seconds
-        return now[0]
-
-    return clock
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each reading of the clock take a second."""
+    times = itertools.count(100.0)
+    monkeypatch.setattr(ranks, "seconds", lambda comm: next(times))
 
 
 def run(budget: Budget, model: LanguageModel | None = None, **options: Any) -> list[Progress]:
@@ -32,9 +29,10 @@ def test_it_stops_after_the_steps() -> None:
     assert history[2].fraction == pytest.approx(3 / 7)
 
 
+@pytest.mark.usefixtures("ticking")
 def test_it_stops_after_the_time() -> None:
     # readings: the start, then for each step its beginning, its end and one before the next
-    history = run(Budget(seconds=10), clock=ticking())
+    history = run(Budget(seconds=10))
     assert [p.elapsed for p in history] == [2, 5, 8, 11]
     assert [p.busy for p in history] == [1, 2, 3, 4]
     assert [p.fraction for p in history] == [0.2, 0.5, 0.8, 1.0]
@@ -43,16 +41,20 @@ def test_it_stops_after_the_time() -> None:
     assert history[-1].seconds_left == 0.0
 
 
+@pytest.mark.usefixtures("ticking")
 @pytest.mark.parametrize(
     ("budget", "steps"), [(Budget(steps=3, seconds=1000), 3), (Budget(steps=1000, seconds=5), 2)]
 )
 def test_whichever_comes_first(budget: Budget, steps: int) -> None:
-    assert len(run(budget, clock=ticking())) == steps
+    assert len(run(budget)) == steps
 
 
-def test_what_the_caller_does_between_steps_takes_time_too() -> None:
+def test_what_the_caller_does_between_steps_takes_time_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [0.0]
-    records = train(started(), draw_batches(), Budget(seconds=10), clock=lambda: now[0])
+    monkeypatch.setattr(ranks, "seconds", lambda comm: now[0])
+    records = train(started(), draw_batches(), Budget(seconds=10))
     for _ in range(3):
         next(records)
         now[0] += 4
@@ -64,21 +66,23 @@ def test_it_stops_when_the_batches_end() -> None:
     assert len(list(train(started(), batches, Budget(steps=9)))) == 4
 
 
+@pytest.mark.usefixtures("ticking")
 def test_the_learning_rate_follows_the_schedule() -> None:
     schedule = warmup_cosine(warmup=0.4, final=0.1)
     rates = [p.lr for p in run(Budget(steps=5), schedule=schedule)]
     assert rates == pytest.approx([0.01 * schedule(k / 5) for k in range(1, 6)])
-    timed = [p.lr for p in run(Budget(seconds=10), schedule=schedule, clock=ticking())]
+    timed = [p.lr for p in run(Budget(seconds=10), schedule=schedule)]
     assert timed == pytest.approx([0.01 * schedule(t / 10) for t in (1, 4, 7, 10)])
 
 
+@pytest.mark.usefixtures("ticking")
 def test_it_goes_on_where_the_state_stands() -> None:
     whole, state = run(Budget(steps=7)), started()
     batches = draw_batches()
-    records = train(state, batches, Budget(steps=7), clock=ticking())
+    records = train(state, batches, Budget(steps=7))
     parts = [next(records) for _ in range(3)]
     assert (state.step, state.elapsed, state.busy) == (3, 8.0, 3.0)
-    parts += train(state, batches, Budget(steps=7), clock=ticking())
+    parts += train(state, batches, Budget(steps=7))
     assert [p.step for p in parts] == [1, 2, 3, 4, 5, 6, 7]
     assert [(p.loss, p.grad_norm, p.tokens) for p in parts] == [
         (p.loss, p.grad_norm, p.tokens) for p in whole

@@ -30,7 +30,9 @@ def go_on(state: TrainingState, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_stored_training_goes_on_bit_for_bit(cell: str, tmp_path: Path) -> None:
-    path, whole, state = tmp_path / "state.safetensors", start(cell), start(cell)
+    """The decay rule, another than the default, is restored too."""
+    path = tmp_path / "state.safetensors"
+    whole, state = (start(cell, decays=lambda name, _: "b" in name) for _ in range(2))
     expected, losses = go_on(whole, 24), []
     for steps in (4, 5, 11, 24):
         losses += go_on(state, steps)
@@ -41,6 +43,7 @@ def test_a_stored_training_goes_on_bit_for_bit(cell: str, tmp_path: Path) -> Non
     assert (state.step, state.tokens) == (24, whole.tokens)
     assert state.validations == [(4, 1 / 4), (5, 1 / 5), (11, 1 / 11), (24, 1 / 24)]
     assert state.optimizer.t == 24
+    assert state.optimizer.options == whole.optimizer.options
     for name, array in whole.model.params.items():
         assert state.model.params[name].tobytes() == array.tobytes()
         assert state.optimizer.m[name].tobytes() == whole.optimizer.m[name].tobytes()

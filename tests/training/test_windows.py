@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.training import consecutive_windows, parallel_rows, random_windows
+from numpy_xlstm.training import consecutive_windows, random_windows
+from numpy_xlstm.training.text import parallel_rows
 
 
 def test_windows_are_contiguous_and_reach_both_ends() -> None:
