@@ -1,23 +1,18 @@
-"""Reading, checking and writing configurations: plain dataclasses, JSON and YAML."""
+"""Configurations: dataclasses whose values are checked by the types of their fields."""
 
 import dataclasses
 import functools
 import inspect
-import json
-import os
 import types
 import typing
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from numpy_xlstm.disk import read_regular, write_text
-from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml, yaml_package
-from numpy_xlstm.errors import CheckpointError, OptionError, printable
-from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.numerics import check_positive, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,58 +98,6 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values, the input of :meth:`from_dict`."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a configuration from a file, which is YAML if it ends in .yaml or .yml, else JSON.
-
-        Raises
-        ------
-        OptionError, CheckpointError, MissingExtraError, OSError
-            If the file does not contain such a configuration, is not a regular file of at most
-            25 MB, needs a package that is not installed, or cannot be read.
-        """
-        return cls.from_dict(read_values(path))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the configuration to a file, in the format given by the suffix of its name.
-
-        Raises
-        ------
-        OptionError, CheckpointError, MissingExtraError, OSError
-            If the suffix is not .json, .yaml or .yml, the path is not that of a regular file, YAML
-            needs a package that is not installed, or the file cannot be written.
-        """
-        path = checked_path("config", path)
-        if not is_yaml(path) and path.suffix.lower() != ".json":
-            raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
-        write_text(path, as_text(path, self.to_dict()))
-
-
-def is_yaml(path: Path) -> bool:
-    """Return whether the name of a file is that of a YAML file."""
-    return path.suffix.lower() in (".yaml", ".yml")
-
-
-def read_values(path: str | os.PathLike[str]) -> Any:
-    """Read the values in a YAML or JSON file, or raise the errors of :meth:`Config.load`."""
-    path = checked_path("config", path)
-    name, parse = ("YAML", parse_yaml) if is_yaml(path) else ("JSON", parse_json)
-    text = read_regular("config", path, MAX_BYTES)
-    try:
-        return parse(text)
-    except ValueError as error:
-        detail = printable(" ".join(str(error).split()))[:200]
-        raise CheckpointError(
-            f"{path.name}: expected {name}; got something else ({detail})"
-        ) from None
-
-
-def as_text(path: Path, values: Any) -> str:
-    """Return values as the content of a YAML or JSON file."""
-    if is_yaml(path):
-        return str(yaml_package().safe_dump(values, sort_keys=False))
-    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:

@@ -1,10 +1,13 @@
-"""Parsing of untrusted JSON and YAML, with limits on size, depth and number of values."""
+"""JSON and YAML: reading of untrusted files, with limits on size, depth and number of values."""
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.disk import read_regular
+from numpy_xlstm.errors import CheckpointError, MissingExtraError
+from numpy_xlstm.numerics import checked_path
 
 MAX_BYTES, MAX_WIDE, MAX_YAML = 25_000_000, 10_000_000, 100_000
 """Largest sizes in bytes of a JSON text (sufficient for a header with a tokenizer), of one with
@@ -21,6 +24,30 @@ MAX_DEPTH, MAX_WHOLE = 32, 2**256
 MAX_DIGITS = 400
 """Largest number of characters of a whole number in a YAML text, for example with 256 binary
 digits. Numbers in base 60, such as 1:20:30, take quadratic time."""
+
+
+def read_values(path: str | Path) -> Any:
+    """Read the values in a file, which is YAML if its name ends in .yaml or .yml, else JSON."""
+    path = checked_path("config", path)
+    name, parse = ("YAML", parse_yaml) if _is_yaml(path) else ("JSON", parse_json)
+    text = read_regular("config", path, MAX_BYTES)
+    try:
+        return parse(text)
+    except ValueError as error:
+        detail = " ".join(str(error).split())[:200]
+        message = f"{path.name}: expected {name}; got something else ({detail})"
+        raise CheckpointError(message) from None
+
+
+def as_text(path: Path, values: Any) -> str:
+    """Return values as the content of a YAML or JSON file."""
+    if _is_yaml(path):
+        return str(_yaml_package().safe_dump(values, sort_keys=False))
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")
 
 
 def parse_json(text: bytes) -> Any:
@@ -46,7 +73,7 @@ def parse_json(text: bytes) -> Any:
     return value
 
 
-def yaml_package() -> Any:
+def _yaml_package() -> Any:
     """Return PyYAML, or raise :class:`MissingExtraError`."""
     try:
         import yaml
@@ -63,7 +90,7 @@ def parse_yaml(text: bytes) -> Any:
     References to anchors are refused, because a few lines with them can represent any number of
     values.
     """
-    yaml = yaml_package()
+    yaml = _yaml_package()
 
     class Plain(yaml.SafeLoader):  # type: ignore[misc, name-defined]
         depth = 0

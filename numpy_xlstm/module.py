@@ -20,7 +20,6 @@ from numpy_xlstm.numerics import (
     checked_dtype,
     plain_array,
 )
-from numpy_xlstm.outline import outline
 from numpy_xlstm.torch_habits import explained
 
 Grads = dict[str, Array]
@@ -304,3 +303,20 @@ def some(names: Collection[str]) -> str:
     """Return the first few names, and the number of further names."""
     first, rest = sorted(map(str, names))[:6], len(names) - 6
     return str(first) + (f" and {rest} more" if rest > 0 else "")
+
+
+def outline(title: str, params: Mapping[str, Any], indent: str = "") -> str:
+    """Return a text with arrays, or objects with shape and dtype, as a tree of dotted names."""
+    lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
+    branches: dict[str, dict[str, Any]] = {}
+    for name, array in params.items():
+        head, _, rest = name.partition(".")
+        branches.setdefault(head, {})[rest] = array
+    for head, below in branches.items():
+        last = head == next(reversed(branches))
+        if "" in below:
+            drawn = f"{head}  {below[''].shape} {below[''].dtype}  {below[''].size:,}"
+        else:
+            drawn = outline(head, below, indent + ("   " if last else "│  "))
+        lines.append(f"{indent}{'└─ ' if last else '├─ '}{drawn}")
+    return "\n".join(lines)

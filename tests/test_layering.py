@@ -11,7 +11,6 @@ ORDER = (
     "documents",
     "config",
     "trees",
-    "outline",
     "module",
     "validation",
     "gradcheck",

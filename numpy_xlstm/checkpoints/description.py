@@ -60,11 +60,6 @@ class Pretrained:
     extra : dict
         Arrays of a checkpoint of this package other than the parameters.
 
-    Raises
-    ------
-    CheckpointError, NonFiniteError, OSError
-        From :meth:`load`, if an array is damaged, contains NaN or infinity, or cannot be read.
-
     Examples
     --------
     >>> import tempfile

@@ -42,14 +42,6 @@ def write_arrays(
         Names of arrays of floats and the dtypes to which they are rounded: "float16", "bfloat16"
         (which needs the extra ``cli``), "float32" or "float64".
 
-    Raises
-    ------
-    CheckpointError
-        If the suffix is unknown, a name is reserved, or the format does not support an array or the
-        metadata.
-    OSError
-        If the file cannot be written.
-
     Examples
     --------
     >>> import tempfile
@@ -77,13 +69,6 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     ----------
     path : str or Path
         The file.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged or too large, has another format, or has no metadata of this package.
-    OSError
-        If there is no such file, or it cannot be read.
     """
     path = checked_path("path", path)
     tensors = open_tensors(path)

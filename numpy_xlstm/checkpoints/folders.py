@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, open_tensors
-from numpy_xlstm.config import read_values
+from numpy_xlstm.documents import read_values
 from numpy_xlstm.errors import CheckpointError
 
 CONFIGS = "config.json", "config.yaml", "config.yml"

@@ -88,12 +88,6 @@ def save_checkpoint(
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
         Dtype to which the parameters are rounded; not rounded if omitted.
 
-    Raises
-    ------
-    CheckpointError
-        If the kind of the model is unknown, or something cannot be stored. After any error an
-        existing file is unchanged.
-
     Examples
     --------
     >>> import tempfile
@@ -146,16 +140,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     -------
     Checkpoint
         Model, tokenizer, training values and other arrays.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged or has another format or version, the kind of the model is unknown,
-        or the parameters do not fit the configuration.
-    MissingExtraError
-        If bfloat16 or the tokenizer needs a package that is not installed.
-    OSError
-        If there is no such file, or it cannot be read.
 
     Examples
     --------

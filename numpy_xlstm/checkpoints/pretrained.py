@@ -88,16 +88,6 @@ def from_pretrained(
         :class:`xLSTMLarge`, :class:`xLSTMLMModel`, :class:`xLSTMBlockStack`, or another model that
         was saved. ``model.special_tokens`` contains the special tokens of the configuration.
 
-    Raises
-    ------
-    CheckpointError
-        If anything is missing, superfluous, damaged or contradictory, or the model is not of this
-        kind. The message contains the file, the array or field, and what was expected and found.
-    MissingExtraError
-        If a file in YAML or bfloat16 needs a package that is not installed.
-    OSError
-        If there is no such file, or it cannot be read.
-
     Examples
     --------
     >>> import tempfile
@@ -129,11 +119,6 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     -------
     Pretrained
         Names, shapes, dtypes and configuration. :meth:`Pretrained.load` reads the numbers.
-
-    Raises
-    ------
-    CheckpointError, MissingExtraError, OSError
-        As in :func:`from_pretrained`.
 
     Examples
     --------

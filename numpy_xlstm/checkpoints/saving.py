@@ -63,16 +63,6 @@ def save_pretrained(
     step : bool
         For the format "onnx": whether the graph takes exactly one step, without loops.
 
-    Raises
-    ------
-    CheckpointError
-        If the format does not support the model, the dtype cannot hold its numbers, or the path
-        exists and is not an empty folder. Then nothing is written.
-    MissingExtraError
-        If ONNX, YAML or bfloat16 needs a package that is not installed.
-    OSError
-        If the path cannot be written.
-
     Examples
     --------
     >>> import tempfile

@@ -112,13 +112,6 @@ class Stored(NamedTuple):
             Dtype of the result; by default the stored one.
         mapped : bool
             Whether the result is a private view of the file, if it is stored in this dtype.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged.
-        MissingExtraError
-            If the array is bfloat16 and the package ``ml_dtypes`` is not installed.
         """
         stored, crc = numpy_dtype(self.dtype), 0
         wanted = stored if dtype is None else np.dtype(dtype)
@@ -151,16 +144,7 @@ class Tensors(NamedTuple):
 
 
 def open_tensors(path: Path) -> Tensors:
-    """Read the header of a file.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another format, such as a pickle, a pointer of Git LFS or a web page, or its
-        header contradicts itself, its checksum or the size of the file.
-    OSError
-        If there is no such file, or it cannot be read.
-    """
+    """Read the header of a file, or raise an error that names its other format, if known."""
     file = OpenFile(path)
     begin = file.raw.read(512)
     file.raw.seek(8)

@@ -8,8 +8,8 @@ from numpy_xlstm.checkpoints.description import Saving
 from numpy_xlstm.checkpoints.folders import INDEX, TOKENIZER, WHOLE
 from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
-from numpy_xlstm.config import as_text
 from numpy_xlstm.disk import new_folder, replacing, write_text
+from numpy_xlstm.documents import as_text
 from numpy_xlstm.generation import HuggingFaceTokenizer
 from numpy_xlstm.numerics import Array, check_array, check_choice
 

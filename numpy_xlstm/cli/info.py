@@ -7,7 +7,7 @@ from typing import Any
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.cli.arguments import add_checkpoint
 from numpy_xlstm.errors import MissingExtraError
-from numpy_xlstm.outline import outline
+from numpy_xlstm.module import outline
 
 DESCRIPTION = """\
 Show the parameters of a checkpoint as a tree, with shapes and sizes, and other information about

@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm import models
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
-from numpy_xlstm.config import read_values
+from numpy_xlstm.documents import read_values
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.training.step import check_step_options

@@ -14,10 +14,9 @@ import pytest
 
 from numpy_xlstm import LSTM, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
-from numpy_xlstm.disk import new_folder, replacing
+from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.errors import CheckpointError
 from tests.checkpoints.build import large
-from tests.models.build import large_config
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other locks and permissions")
 
@@ -172,7 +171,7 @@ def test_a_folder_that_cannot_be_read_can_be_written_to(
 WRITERS: dict[str, Callable[[Path, int], None]] = {
     "arrays": lambda path, number: write_arrays(path, {"x": np.full(3, number)}, {}),
     "checkpoint": lambda path, number: save_checkpoint(path, LSTM(number, 4)),
-    "config": lambda path, number: large_config(vocab_size=number).save(path),
+    "text": lambda path, number: write_text(path, str(number)),
 }
 
 
@@ -180,7 +179,7 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
 def test_a_failure_leaves_the_old_file_and_no_other(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / ("a.json" if kind == "config" else "a.safetensors")
+    path = tmp_path / "a.safetensors"
     WRITERS[kind](path, 3)
     before = path.read_bytes()
 

@@ -34,12 +34,6 @@ def to_onnx(model: Any, *, dtype: str | None = None, step: bool = False) -> Any:
     The options are those of :func:`~numpy_xlstm.save_pretrained`. Parameters in float16 and
     bfloat16 are computed in float32.
 
-    Raises
-    ------
-    CheckpointError, MissingExtraError
-        If a part of the model has no graph, a parameter is not finite after rounding to ``dtype``,
-        or the package ``onnx`` is not installed.
-
     Examples
     --------
     >>> import pytest
