@@ -301,12 +301,11 @@ class Recurrent(Checked, Generic[S]):
         """Return the hint of an error about the shape of x: the default of ``batch_first``."""
         if not self.batch_first or "batch_first" not in vars(self):  # it is no option
             return ""
-        return "batch_first=True is the default here; for time-first x pass batch_first=False"
+        return "; batch_first=True is the default here; for time-first x pass batch_first=False"
 
     def _batch_hint(self) -> str:
         """Return the hint of an error about a batch that is not the one of x."""
-        order = f"x is read as ({', '.join(self.axes)}, …)"
-        return "; ".join(filter(None, (order, Recurrent._input_hint(self))))
+        return f"; x is read as ({', '.join(self.axes)}, …)" + Recurrent._input_hint(self)
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""

@@ -223,8 +223,7 @@ class RNNBase(Stacked[S]):
 
     def _input_hint(self) -> str:
         """Return the hint of an error about the shape of x."""
-        hint = f"(time, {self.in_features}) without a batch; {super()._input_hint()}"
-        return hint.removesuffix("; ")
+        return f"; (time, {self.in_features}) without a batch{super()._input_hint()}"
 
     @property
     def _batch_axis(self) -> int:

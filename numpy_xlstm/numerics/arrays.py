@@ -61,7 +61,7 @@ def check_array(
 
     An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size. Without a dtype,
     any supported dtype is valid. ``allow_minus_inf`` allows −inf, as in m of an empty state.
-    ``hint()`` is added to the message about a wrong shape.
+    ``hint()``, such as "; pass …", is added to the message about a wrong shape.
     """
     array = check_form(name, value, shape, dtype, hint)
     finite = np.isfinite(array)
@@ -92,15 +92,9 @@ def check_form(
         fits = fits and (wanted == size or isinstance(wanted, str))
     if not fits:
         expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-        message = f"{name}: expected shape {expected}; got {value.shape}"
-        raise ShapeError(with_hint(message, hint))
+        raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}{hint()}")
     array: Array = value
     return array
-
-
-def with_hint(message: str, hint: Callable[[], str]) -> str:
-    """Return a message with the hint, if it is not empty."""
-    return "; ".join(filter(None, (message, hint())))
 
 
 def check_plain(name: str, value: Any) -> None:
@@ -237,7 +231,7 @@ def check_divides(name: str, value: Any, of: str, size: int) -> int:
 
 def check_whole(name: str, value: Any, least: int = 0) -> int:
     """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if not is_whole(value) or value < least:
         raise OptionError(f"{name}: expected a whole number, at least {least}; got {value!r}")
     return int(value)
 
@@ -326,8 +320,9 @@ def check_lengths(lengths: Any, B: int, T: int, hint: Callable[[], str] = str) -
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):
-        message = f"lengths: expected shape ({B},), one per batch row; got {array.shape}"
-        raise ShapeError(with_hint(message, hint))
+        raise ShapeError(
+            f"lengths: expected shape ({B},), one per batch row; got {array.shape}{hint()}"
+        )
     if array.dtype.kind not in "iu":
         raise DTypeError(f"lengths: expected integers; got {array.dtype}")
     if array.min() < 0 or array.max() > T:
