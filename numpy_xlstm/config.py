@@ -125,7 +125,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _alternatives(hint: Any) -> list[Any]:
     """Return the types and single values that a type, a union or a Literal allows."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Literal):
-        return [kind for each in typing.get_args(hint) for kind in _alternatives(each)]
+        return [kind for inner in typing.get_args(hint) for kind in _alternatives(inner)]
     return [None if hint is type(None) else hint]
 
 
@@ -146,8 +146,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
     elif isinstance(value, list):
         inner = typing.get_args(hint)
         entries = inner * len(value) if typing.get_origin(hint) is list else inner
-        for n, (entry, each) in enumerate(zip(value, entries, strict=bool(inner))):
-            _check(f"{name}[{n}]", entry, each)
+        for n, (entry, inner_hint) in enumerate(zip(value, entries, strict=bool(inner))):
+            _check(f"{name}[{n}]", entry, inner_hint)
 
 
 def _text(hint: Any) -> str:

@@ -191,8 +191,8 @@ class Module:
             part = getattr(self, attribute)
             several = part if isinstance(part, list) else [part]
             clones = [
-                each.over({name: params[joined] for name, joined in names.items()})
-                for names, each in zip(self._names[attribute], several, strict=True)
+                module.over({name: params[joined] for name, joined in names.items()})
+                for names, module in zip(self._names[attribute], several, strict=True)
             ]
             new = clones if isinstance(part, list) else clones[0]
             object.__setattr__(clone, attribute, new)
@@ -224,9 +224,9 @@ class Module:
             Arrays with the names and shapes of ``params``, as in PyTorch's ``state_dict()``.
         """
         params = self.params
-        found = like_parameters(params, arrays)
+        converted = like_parameters(params, arrays)
         check_writable(params)
-        for name, array in found.items():
+        for name, array in converted.items():
             params[name][...] = array
 
     def named_grads(self, **parts: Any) -> Grads:
@@ -239,8 +239,8 @@ class Module:
         grads: Grads = {}
         for attribute, part in parts.items():
             several = part if isinstance(part, list) else [part]
-            for names, each in zip(self._names[attribute], several, strict=True):
-                grads |= {names[name]: array for name, array in each.items()}
+            for names, gradients in zip(self._names[attribute], several, strict=True):
+                grads |= {names[name]: array for name, array in gradients.items()}
         return grads
 
 
@@ -283,14 +283,14 @@ def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> d
     """Return arrays converted to the dtypes of the parameters, or raise an error."""
     if not isinstance(arrays, Mapping):
         raise ShapeError(f"state_dict: expected a mapping of arrays; got {type(arrays).__name__}")
-    found = {name: plain_array(name, array) for name, array in arrays.items()}
-    check_same_parameters(params, found, "state_dict")
-    for name, array in found.items():
+    converted = {name: plain_array(name, array) for name, array in arrays.items()}
+    check_same_parameters(params, converted, "state_dict")
+    for name, array in converted.items():
         if array.dtype.kind != "f":
             raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
-        found[name] = array.astype(params[name].dtype)
-        check_array(name, found[name], params[name].shape)
-    return found
+        converted[name] = array.astype(params[name].dtype)
+        check_array(name, converted[name], params[name].shape)
+    return converted
 
 
 def _joined(prefix: str, name: str) -> str:

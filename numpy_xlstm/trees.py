@@ -47,7 +47,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     >>> tree_map(lambda a, b: a[:1] + b, (np.array([1, 2]), None), (np.array([10]), None))
     (array([11]), None)
     """
-    arrays = [[array for _, array in leaves("array", each)] for each in (tree, *others)]
+    arrays = [[array for _, array in leaves("array", other)] for other in (tree, *others)]
     return rebuild(tree, itertools.starmap(function, zip(*arrays, strict=True)))
 
 

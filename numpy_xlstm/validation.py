@@ -93,12 +93,11 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     check_cache(cache, cell.Cache)
     like = cell.init_state(len(cache.x))
     sizes = [(a.shape, a.dtype) for _, a in leaves("", like)]
-    before = getattr(cache, "state", like)
-    found = [(a.shape, a.dtype) for _, a in leaves("", before)]
-    if cache.x.shape[1] != cell.input_size or sizes != found:
+    got = [(a.shape, a.dtype) for _, a in leaves("", getattr(cache, "state", like))]
+    if cache.x.shape[1] != cell.input_size or sizes != got:
         raise CacheError(
             f"cache: expected one made by a {type(cell).__name__} with input_size "
-            f"{cell.input_size} and a state of {sizes}; got one with {cache.x.shape[1]} and {found}"
+            f"{cell.input_size} and a state of {sizes}; got one with {cache.x.shape[1]} and {got}"
         )
     check_array("dh", dh, (len(cache.x), output_size(cell)), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))

@@ -7,19 +7,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from numpy_xlstm import mLSTM
-from numpy_xlstm.conformance.bugs.copies import Copy, source
 from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import draw_like, random_state
-
-
-def spoiled(cell: Any, right: str, wrong: str) -> Any:
-    """Return a cell with one changed expression, from a private copy of its module."""
-    text = source(cell.__module__)
-    assert text.count(right) == 1
-    return Copy({cell.__module__: text.replace(right, wrong)}).of(cell)
 
 
 @dataclass(frozen=True)

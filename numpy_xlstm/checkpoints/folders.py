@@ -90,11 +90,11 @@ def _merged(folder: Path, files: list[str]) -> dict[str, Stored]:
     for file in files:
         if not (folder / file).exists():
             raise CheckpointError(f"{folder.name}: expected the file {file} too; got none")
-        found = open_tensors(folder / file).arrays
-        if twice := arrays.keys() & found.keys():
+        added = open_tensors(folder / file).arrays
+        if twice := arrays.keys() & added.keys():
             name = min(twice)
             raise CheckpointError(
                 f"{file}: expected each array once; got {name!r}, also in {arrays[name].path.name}"
             )
-        arrays |= found
+        arrays |= added
     return arrays

@@ -71,8 +71,8 @@ def matched(
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(f"{where}: expected {missing[0]!r}{more} too; got none")
     if unknown := [name for name in arrays if name not in params]:
-        found = arrays[unknown[0]]
-        raise CheckpointError(f"{found.path.name}: expected no {found.name!r}; got one")
+        other = arrays[unknown[0]]
+        raise CheckpointError(f"{other.path.name}: expected no {other.name!r}; got one")
     sources = {}
     for name, ours in params.items():
         stored = arrays[name]

@@ -103,8 +103,8 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
     if len(header) > MAX_ARRAYS:
         raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(header):,}")
     entries, places = {}, []
-    for name, found in header.items():
-        entry, end = _entry(name, found)
+    for name, fields in header.items():
+        entry, end = _entry(name, fields)
         entries[name] = entry
         places.append((entry.start, end, name))
     position = 0
@@ -130,11 +130,11 @@ def _checksums(text: bytes, digits: str, count: int) -> list[int]:
     return [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
 
 
-def _entry(name: str, found: Any) -> tuple[Entry, int]:
+def _entry(name: str, fields: Any) -> tuple[Entry, int]:
     """Check the entry of an array; return it and the offset of the end of its bytes."""
-    if not isinstance(found, dict) or found.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(found)[:80]}")
-    dtype, shape, offsets = found["dtype"], found["shape"], found["data_offsets"]
+    if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(fields)[:80]}")
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"{name}: expected a dtype among {', '.join(DTYPES)}; got {dtype!s:.40}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):

@@ -100,7 +100,7 @@ def check_saving(
     if not path.absolute().parent.is_dir():
         raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
     if not form.suffix and path.suffix.lower() in OTHER_FILES:
-        files = " or ".join(sorted({each.suffix for each in FORMATS.values() if each.suffix}))
+        files = " or ".join(sorted({known.suffix for known in FORMATS.values() if known.suffix}))
         raise CheckpointError(
             f"path: expected the name of a folder, or of a file that ends in {files}; "
             f"got {path.name}"
@@ -121,13 +121,13 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
     if wanted is not None:
         form = FORMATS[check_choice("format", wanted, FORMATS)]
     else:
-        suffixes = {each.suffix for each in FORMATS.values()}
+        suffixes = {form.suffix for form in FORMATS.values()}
         suffix = path.suffix if path.suffix in suffixes else ""
-        named = (each for each in FORMATS.values() if each.suffix == suffix)
-        fitting = (each for each in named if isinstance(model, each.models))
+        named = (form for form in FORMATS.values() if form.suffix == suffix)
+        fitting = (form for form in named if isinstance(model, form.models))
         form = next(fitting, FORMATS["safetensors"])
     if not isinstance(model, form.models):
-        kinds = ", ".join(sorted(each.__name__ for each in form.models))
+        kinds = ", ".join(sorted(kind.__name__ for kind in form.models))
         raise CheckpointError(
             f"model: expected one of {kinds} for the format {form.name!r}; "
             f"got {type(model).__name__}"

@@ -39,20 +39,20 @@ def _recognises(content: Content) -> bool:
 
 def _read(content: Content) -> Pretrained:
     """Open the arrays of exactly one such layer."""
-    found = content.tensors
-    prefix = next(name for name in found.arrays if name.endswith(FIRST)).removesuffix(FIRST)
-    if other := next((name for name in found.arrays if not name.startswith(prefix)), None):
-        stored = found.arrays[other]
+    tensors = content.tensors
+    prefix = next(name for name in tensors.arrays if name.endswith(FIRST)).removesuffix(FIRST)
+    if other := next((name for name in tensors.arrays if not name.startswith(prefix)), None):
+        stored = tensors.arrays[other]
         raise CheckpointError(
             f"{stored.path.name}: expected one layer {prefix + '…'!r}; got {other!r} too"
         )
-    arrays = {name.removeprefix(prefix): stored for name, stored in found.arrays.items()}
+    arrays = {name.removeprefix(prefix): stored for name, stored in tensors.arrays.items()}
     kind, options = _described(arrays)
     check_size(f"{arrays[FIRST].path.name}: ", options, arrays)
-    options["batch_first"] = found.metadata.get("batch_first", "true") == "true"
-    options["dropout"] = _dropout(found.metadata.get("dropout", "0"))
+    options["batch_first"] = tensors.metadata.get("batch_first", "true") == "true"
+    options["dropout"] = _dropout(tensors.metadata.get("dropout", "0"))
     if kind is RNN:
-        options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")
+        options["nonlinearity"] = tensors.metadata.get("nonlinearity", "tanh")
     with building(str(arrays[FIRST])):
         layer = kind(**options, rng=meta_initialisation(arrays))
     sources = matched(layer.params, arrays)

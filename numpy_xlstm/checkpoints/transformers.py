@@ -71,11 +71,11 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
         raise OptionError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
     given = {name: v for name, v in values.items() if not name.startswith("_")}
     for ours, theirs in (("embedding_dim", "hidden_size"), ("num_blocks", "num_hidden_layers")):
-        found = {name: given[name] for name in (ours, theirs) if given.get(name) is not None}
-        if len(set(map(str, found.values()))) > 1:
-            raise OptionError(f"expected one number for {ours} and {theirs}; got {found}")
+        sizes = {name: given[name] for name in (ours, theirs) if given.get(name) is not None}
+        if len(set(map(str, sizes.values()))) > 1:
+            raise OptionError(f"expected one number for {ours} and {theirs}; got {sizes}")
         given.pop(theirs, None)
-        given[ours] = next(iter(found.values()), DEFAULTS[theirs])
+        given[ours] = next(iter(sizes.values()), DEFAULTS[theirs])
     for name, expected in {**SAME, "cell_norm_eps": given.get("norm_eps", 1e-6)}.items():
         if name in given and given.pop(name) != expected:
             raise OptionError(f"{name}: expected {expected}; got {values[name]!r}")

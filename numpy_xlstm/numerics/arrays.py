@@ -284,24 +284,24 @@ def check_has(name: str, value: Any, *methods: str) -> None:
 
 def existing_file(name: str, path: str | os.PathLike[str]) -> Path:
     """Return the path, or raise an :class:`OSError` if there is no file."""
-    found = checked_path(name, path)
-    if found.is_dir():
+    file = checked_path(name, path)
+    if file.is_dir():
         raise IsADirectoryError(f"{name}: expected a file; {path} is a directory")
-    if not found.exists():
+    if not file.exists():
         raise FileNotFoundError(f"{name}: expected a file; {path} does not exist")
-    return found
+    return file
 
 
 def checked_path(name: str, path: Any) -> Path:
     """Return a path, or raise :class:`OptionError` if the system does not allow it."""
     try:
-        found = Path(path)
-        usable = b"\0" not in os.fsencode(found)
+        checked = Path(path)
+        usable = b"\0" not in os.fsencode(checked)
     except (TypeError, ValueError):  # another type, or text that cannot be encoded
         usable = False
     if not usable:
         raise OptionError(f"{name}: expected a path, as a string or a Path; got {path!r:.80}")
-    return found
+    return checked
 
 
 def check_callable(name: str, value: Any) -> None:

@@ -70,8 +70,8 @@ def _container() -> Iterator[float]:
     except OSError:
         lines = []
     own = [line.split(":", 2)[2].lstrip("/") for line in lines if line.count(":") >= 2]
-    folders = {CGROUPS / root / inside for root in ("", "memory") for inside in ("", *own)}
-    for folder in {above for each in folders for above in (each, *each.parents)}:
+    groups = {CGROUPS / root / inside for root in ("", "memory") for inside in ("", *own)}
+    for folder in {folder for group in groups for folder in (group, *group.parents)}:
         for name in ("memory.max", "memory.limit_in_bytes"):
             try:
                 yield float((folder / name).read_text())

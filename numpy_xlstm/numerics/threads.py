@@ -198,11 +198,11 @@ def blas_library() -> Any:
     import scipy.linalg.cython_blas  # noqa: F401  load the library before it is searched
 
     blas = ThreadpoolController().select(user_api="blas")
-    found = [library["filepath"] for library in blas.info()]
-    if len(found) > 1:
-        ours = "numpy", "scipy"
-        found = [path for path in found if Path(path).parent.name.startswith(ours)]
-    return blas.select(filepath=found) if found else None
+    paths = [library["filepath"] for library in blas.info()]
+    if len(paths) > 1:
+        folders = "numpy", "scipy"
+        paths = [path for path in paths if Path(path).parent.name.startswith(folders)]
+    return blas.select(filepath=paths) if paths else None
 
 
 def limit_blas(count: int) -> None:

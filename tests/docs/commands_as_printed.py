@@ -16,7 +16,7 @@ from numpy_xlstm import LanguageModel, save_pretrained, sLSTM
 from numpy_xlstm.conformance import SMALL
 
 ROOT = Path(__file__).parents[2]
-PYTHONS = [name for name in ("python3.11", "python3.13") if shutil.which(name)] or ["python3"]
+PYTHON = next((name for name in ("python3.13", "python3.11") if shutil.which(name)), "python3")
 PAGES = ("command-line", "training", "run-anywhere", "gradcheck", "conformance")
 PROGRAMS = ("numpy-xlstm", "mpiexec", "pip", "python3")
 LONG = re.compile(r"--minutes [\d.]+|(?<=numpy-xlstm train)(?!.*--(minutes|steps|resume))")
@@ -63,15 +63,15 @@ def run(command: str, folder: Path, home: Path) -> None:
     assert done.returncode == 0, f"{folder.name}: {command}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.fixture(scope="module", params=PYTHONS)
-def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with an environment, in which all commands of README have run."""
-    folder = tmp_path_factory.mktemp(request.param) / "README.md"
+    folder = tmp_path_factory.mktemp(PYTHON) / "README.md"
     subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
     printed = commands("README.md")
     assert len(printed) > 5
     for command in printed:
-        run(command.replace("python3 -m venv", f"{request.param} -m venv"), folder, folder)
+        run(command.replace("python3 -m venv", f"{PYTHON} -m venv"), folder, folder)
     return folder
 
 

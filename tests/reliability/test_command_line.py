@@ -26,17 +26,6 @@ Record = Any
 pytest.importorskip("yaml")
 
 
-@pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a text and its run of two steps."""
-    folder = tmp_path_factory.mktemp("training")
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    options = [*SMALL, *CELL, "--steps", "2", "--sample-length", "3"]
-    command = ["train", str(folder / "text.txt"), *options, "--out", str(folder / "run")]
-    assert ask(silent, command).code == 0
-    return folder
-
-
 LARGE: list[tuple[str, Any]] = [
     *[("batch_size", 10**6), ("sample_length", 10**9), ("window", 10**6), ("accumulate", 10**9)],
     *[("validate_every", 10**30), ("minutes", 1e308), ("temperature", 1e-320)],

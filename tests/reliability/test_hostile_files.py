@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.errors import CheckpointError
-from tests.checkpoints import build
 from tests.checkpoints.hostile import Row, change, rows
-from tests.cli.test_resume import CELL, SMALL, TEXT
 from tests.reliability import hostile
-from tests.reliability.children import ask, silent
+from tests.reliability.children import ask
 from tests.reliability.loads import KINDS, Found, digest, look, model_of, place, save
 
 Record = Any
@@ -30,52 +28,29 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """Characters that could control a terminal."""
 
 
-@pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an honest training, to be copied."""
-    folder = tmp_path_factory.mktemp("training")
-    write(RUN, folder)
-    return folder
-
-
-def write(kind: str, folder: Path) -> None:
-    """Write the original model or training."""
-    if kind != RUN:
-        save(kind, folder, 1)
-        return
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    out = folder / "model"
-    options = [*SMALL, *CELL, "--tbptt", "--steps", "2", "--out", str(out)]
-    assert ask(silent, ["train", str(folder / "text.txt"), *options]).code == 0
-
-
 @pytest.fixture(scope="module", params=[*KINDS, RUN])
 def honest(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, training: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, str]:
     """A kind, its folder, and the digest of its numbers."""
-    kind, folder = request.param, tmp_path_factory.mktemp("honest")
-    write(kind, folder)
+    kind = request.param
     if kind == RUN:
-        return kind, folder, digest(load_checkpoint(path_of(kind, folder)).model)
+        return kind, training, digest(load_checkpoint(path_of(kind, training)).model)
+    folder = tmp_path_factory.mktemp("honest")
+    save(kind, folder, 1)
     return kind, folder, digest(model_of(kind, 1))
 
 
 def path_of(kind: str, folder: Path) -> Path:
-    return folder / "model" / "checkpoint.safetensors" if kind == RUN else place(kind, folder)
+    return folder / RUN / "checkpoint.safetensors" if kind == RUN else place(kind, folder)
 
 
 def examine(kind: str, folder: Path) -> Found:
-    """Load the content of a folder; resume it if it is a training."""
+    """Load the content of a folder in a separate process; resume it if it is a training."""
     path = path_of(kind, folder)
     commands = [["info", str(path)]]
     if kind == RUN:
         commands.append(["train", "--resume", str(path.parent), "--steps", "3"])
-    return examined(path, *commands)
-
-
-def examined(path: Path, *commands: list[str]) -> Found:
-    """Load it in a separate process."""
     answer = ask(look, path, *commands)
     assert answer.code == 0, answer  # neither a crash nor a hang
     found: Found = answer.said
@@ -148,30 +123,6 @@ def test_files_that_hypothesis_draws(
     record_property("hostile files of hypothesis", tried)
 
 
-CASES = [(kind, row, pattern) for row in rows() for kind, pattern in row.cases()]
-
-
-@pytest.mark.long
-def test_files_of_the_table(tmp_path: Path, trials: int, record_property: Record) -> None:
-    """The changes of ``tests/checkpoints/hostile.txt``, drawn from other seeds; a third a trial."""
-    for trial in range(trials):
-        for n, (kind, row, pattern) in [*enumerate(CASES)][trial % 3 :: 3]:
-            folder, seed = tmp_path / f"{n}-{trial}", n + 10 + trial
-            folder.mkdir()
-            path = build.write(kind, folder)
-            sizes = [file.stat().st_size for file in files_of(folder)]
-            change(path, row, pattern, seed)
-            by_path = row.view == "path"
-            if not by_path:
-                sizes += [file.stat().st_size for file in files_of(folder)]
-            found = examined(path, ["info", str(path)])
-            check(found, sum(sizes), None, path_level=by_path)
-            assert found.error, (kind, row.name, seed)
-            assert not list(tmp_path.rglob("hacked"))
-            shutil.rmtree(folder)
-            record_property("hostile files of the table", 1)
-
-
 PATHS = [row for row in rows() if row.view == "path" and "*.safetensors" in row.scopes]
 
 
@@ -183,7 +134,7 @@ def test_paths_in_a_training_directory(
     name: str, row: Row, training: Path, tmp_path: Path, record_property: Record
 ) -> None:
     shutil.copytree(training, tmp_path, dirs_exist_ok=True)
-    size = (tmp_path / "model" / name).stat().st_size
-    change(tmp_path / "model", row, name, 0)
+    size = (tmp_path / RUN / name).stat().st_size
+    change(tmp_path / RUN, row, name, 0)
     check(examine(RUN, tmp_path), size, None, path_level=True)
     record_property("paths in a training directory", 1)

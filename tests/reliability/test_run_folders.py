@@ -13,7 +13,6 @@ import pytest
 
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.training import Run
-from tests.cli.test_resume import CELL, SMALL, TEXT
 from tests.reliability.children import ask, silent
 from tests.reliability.loads import begun, in_a_fork
 
@@ -44,18 +43,6 @@ def through_another(file: Path, target: Path) -> None:
 LINKS: list[Link] = [symbolic, relative, through_another]
 
 
-@pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a text, its run, and files of somebody else."""
-    folder = tmp_path_factory.mktemp("training")
-    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
-    options = [*SMALL, *CELL, "--steps", "2", "--sample-length", "0", "--validate-every", "1"]
-    command = ["train", str(folder / "text.txt"), *options, "--out", str(folder / "run")]
-    assert ask(silent, command).code == 0
-    (folder / "run" / "loss.svg").touch()
-    return folder
-
-
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {p.name: (p.read_bytes(), p.stat().st_mode) for p in folder.iterdir() if p.is_file()}
 
@@ -67,6 +54,7 @@ def test_links_in_a_run_folder(
     for n in range(13 * trials):
         folder, others = tmp_path / f"{n}", tmp_path / f"{n}-others"
         shutil.copytree(training, folder)
+        (folder / "run" / "loss.svg").touch()
         others.mkdir()
         names = rng.permutation(FILES)[: rng.integers(1, 3)]
         for name in map(str, names):
