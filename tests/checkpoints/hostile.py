@@ -24,12 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
-from tests.checkpoints.build import (
-    read_config,
-    read_safetensors,
-    write_config,
-    write_safetensors,
-)
+from tests.checkpoints.build import read_config, read_safetensors, write_config, write_safetensors
 
 Names = dict[str, Any]
 FILES = {

@@ -5,18 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_pretrained,
-    load_checkpoint,
-)
+from numpy_xlstm import from_pretrained, load_checkpoint
 from numpy_xlstm.checkpoints import read_arrays, save_checkpoint
 from numpy_xlstm.errors import CheckpointError
-from tests.checkpoints.build import (
-    lstm,
-    read_safetensors,
-    write,
-    write_safetensors,
-)
+from tests.checkpoints.build import lstm, read_safetensors, write, write_safetensors
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "shards", "torch"])

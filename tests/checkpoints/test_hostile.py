@@ -23,12 +23,7 @@ from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, printable
 from numpy_xlstm.training import TrainingState
-from tests.checkpoints.build import (
-    large,
-    lstm,
-    paper,
-    write_safetensors,
-)
+from tests.checkpoints.build import large, lstm, paper, write_safetensors
 
 MODELS: dict[str, Any] = {"lstm": lstm, "paper": paper, "large": large}
 

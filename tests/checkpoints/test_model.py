@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import GRU, LSTM, RNN, mLSTM, sLSTM
-from numpy_xlstm.checkpoints import (
-    KINDS,
-    Kind,
-    load_checkpoint,
-    read_arrays,
-    save_checkpoint,
-)
+from numpy_xlstm.checkpoints import KINDS, Kind, load_checkpoint, read_arrays, save_checkpoint
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer

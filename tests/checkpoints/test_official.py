@@ -16,17 +16,8 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.checkpoints.transformers import from_transformers
 from numpy_xlstm.errors import CheckpointError, ShapeError
-from tests.checkpoints.build import (
-    large,
-    paper,
-)
-from tests.models.build import (
-    assert_same,
-    flat,
-    large_config,
-    lm_config,
-    make,
-)
+from tests.checkpoints.build import large, paper
+from tests.models.build import assert_same, flat, large_config, lm_config, make
 from tests.samples import random_state
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")

@@ -7,21 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import (
-    mLSTM,
-    sLSTM,
-)
+from numpy_xlstm import mLSTM, sLSTM
 from numpy_xlstm.checkpoints.onnx import to_onnx
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.checkpoints.onnx_run import Session, beside, in_pieces, inputs, models
-from tests.models.build import (
-    CONFIGS,
-    build,
-    draw_tokens,
-    fill,
-)
+from tests.models.build import CONFIGS, build, draw_tokens, fill
 from tests.samples import random_state, times
 
 PIECES = 1, 5, 0, 64, 1, 100

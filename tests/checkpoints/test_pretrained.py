@@ -19,20 +19,8 @@ from numpy_xlstm import (
 from numpy_xlstm.checkpoints import FORMATS
 from numpy_xlstm.checkpoints.writing import write_parts
 from numpy_xlstm.errors import CheckpointError, DTypeError
-from tests.checkpoints.build import (
-    large,
-    lstm,
-    paper,
-    place,
-    read_safetensors,
-    stack,
-)
-from tests.models.build import (
-    assert_same,
-    large_config,
-    lm_config,
-    make,
-)
+from tests.checkpoints.build import large, lstm, paper, place, read_safetensors, stack
+from tests.models.build import assert_same, large_config, lm_config, make
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")

@@ -16,10 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.kernels.functions import (
-    compiled,
-    kernel,
-)
+from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array
 
 with_numba = pytest.mark.skipif(
