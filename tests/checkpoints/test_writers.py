@@ -1,11 +1,10 @@
-"""Files and folders with several writers, with links, and with errors while they are written.
+"""Files and folders with readers, with links, and with permissions.
 
 ``tests/reliability`` has writers in several processes, and failures of every system call.
 """
 
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from numpy_xlstm import LSTM, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
-from numpy_xlstm.disk import new_folder, replacing, write_text
+from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import CheckpointError
 from tests.checkpoints.build import large
 
@@ -23,18 +22,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other locks a
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_of_two_savers_the_last_wins_and_both_succeed(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    with replacing(path) as first:
-        first.write(b"first " * 1000)
-        with replacing(path) as second:
-            second.write(b"second")
-        assert path.read_bytes() == b"second"
-        first.write(b"end")
-    assert path.read_bytes() == b"first " * 1000 + b"end"
-    assert names(tmp_path) == ["a.safetensors"]
 
 
 @posix
@@ -117,20 +104,6 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.safetensors", "b.safetensors"]
 
 
-def save_two_folders(path: Path) -> None:
-    with new_folder(path) as first:
-        (first / "x").write_text("first")
-        with new_folder(path) as second:
-            (second / "x").write_text("second")
-
-
-def test_of_two_who_save_a_folder_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"path: expected a new path or an empty folder; "):
-        save_two_folders(tmp_path / "model")
-    assert (tmp_path / "model" / "x").read_text() == "second"
-    assert names(tmp_path) == ["model"]
-
-
 @pytest.mark.parametrize("kind", ["working folder", "mount point"])
 def test_a_folder_that_cannot_be_replaced_stays(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,29 +139,3 @@ def test_a_folder_that_cannot_be_read_can_be_written_to(
     monkeypatch.undo()
     assert read_arrays(tmp_path / "a.safetensors") == ({}, {"step": 7})
     assert names(tmp_path) == ["a.safetensors"]
-
-
-WRITERS: dict[str, Callable[[Path, int], None]] = {
-    "arrays": lambda path, number: write_arrays(path, {"x": np.full(3, number)}, {}),
-    "checkpoint": lambda path, number: save_checkpoint(path, LSTM(number, 4)),
-    "text": lambda path, number: write_text(path, str(number)),
-}
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_a_failure_leaves_the_old_file_and_no_other(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.safetensors"
-    WRITERS[kind](path, 3)
-    before = path.read_bytes()
-
-    def fail(*args: object) -> None:
-        assert len([*tmp_path.glob("a.*.partial")]) == 1
-        raise OSError("no space left")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="no space left"):
-        WRITERS[kind](path, 5)
-    assert path.read_bytes() == before
-    assert names(tmp_path) == [path.name]
