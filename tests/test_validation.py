@@ -17,15 +17,20 @@ from numpy_xlstm.training import Batch, TrainingState, train_step
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 
+def subject(name: str) -> tuple[Any, tuple[Any, ...]]:
+    """Return a cell, layer, model or pair of the catalogue, and its arguments."""
+    return suite.cases()[name](np.random.default_rng(0), np.float64)
+
+
 @functools.cache
 def made(name: str) -> tuple[Any, Any, Any]:
     """Return a cell, layer or model of the catalogue, an input, and the state after it."""
-    module, (x, *state) = suite.cases()[name](np.random.default_rng(0), np.float64)
-    return module, x, module.forward(x, *state)[1] if hasattr(module, "init_state") else None
+    module, (x, *state) = subject(name)
+    return module, x, module.forward(x, *state)[1]
 
 
-RECURRENT = [name for name in suite.cases() if made(name)[2] is not None]
-MODELS = [name for name in RECURRENT if isinstance(made(name)[0], LanguageModel)]
+RECURRENT = [name for name in suite.cases() if hasattr(subject(name)[0], "init_state")]
+MODELS = [name for name in RECURRENT if isinstance(subject(name)[0], LanguageModel)]
 
 
 def plain(tree: Any) -> Any:
