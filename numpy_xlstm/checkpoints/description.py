@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.folders import read_config
-from numpy_xlstm.checkpoints.loading import OnProgress, Source, check_same, read_all
+from numpy_xlstm.checkpoints.folders import CONFIGS, read_mapping
+from numpy_xlstm.checkpoints.loading import OnProgress, Source, read_all
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
@@ -43,8 +43,6 @@ class Pretrained:
         The shape-only model. ``print`` shows its names and shapes.
     sources : dict
         Source of each parameter.
-    dtype : str
-        Dtype of the loaded model: that of the file, or float32 if that is narrower.
     special_tokens : SpecialTokens
         Special tokens of the configuration.
     tokenizer : dict, Path or None
@@ -75,7 +73,6 @@ class Pretrained:
     format: str
     model: Any
     sources: Mapping[str, Source]
-    dtype: str
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     tokenizer: Mapping[str, Any] | Path | None = None
     training: Mapping[str, Any] | None = None
@@ -92,11 +89,20 @@ class Pretrained:
         """Arrays in the files, with dtype and shape, by the names of the parameters."""
         return {name: source.stored for name, source in self.sources.items()}
 
+    @property
+    def dtype(self) -> str:
+        """Dtype of the loaded model: that of the file, or float32 if that is narrower."""
+        dtypes = {stored.dtype for stored in self.stored.values()}
+        return "float64" if "float64" in dtypes else "float32"
+
     def load_tokenizer(self) -> Tokenizer | None:
         """Return the tokenizer that the checkpoint has or names; None if there is none."""
         if isinstance(self.tokenizer, Path):
             return HuggingFaceTokenizer.from_file(self.tokenizer)
-        return described_tokenizer(self.tokenizer)
+        try:
+            return None if self.tokenizer is None else tokenizer_from_dict(self.tokenizer)
+        except OptionError as error:
+            raise CheckpointError(str(error)) from error
 
     def load(
         self,
@@ -116,16 +122,13 @@ class Pretrained:
             params[name] = np.zeros(shape, to) if equal is None else params[equal].copy()
         model = self.model.over({name: params[name] for name in self.model.params})
         if self.tied is not None:
-            check_same(self.tied, model.embedding.params["weight"])
+            embedding = model.embedding.params["weight"]
+            if not np.array_equal(self.tied.read(embedding.dtype, mapped=True), embedding):
+                raise CheckpointError(
+                    f"{self.tied}: expected the numbers of the embedding, to which it is tied; "
+                    "got others"
+                )
         return model
-
-
-def described_tokenizer(description: Mapping[str, Any] | None) -> Tokenizer | None:
-    """Return the tokenizer that a checkpoint describes, or raise :class:`CheckpointError`."""
-    try:
-        return None if description is None else tokenizer_from_dict(description)
-    except OptionError as error:
-        raise CheckpointError(str(error)) from error
 
 
 @dataclass
@@ -145,7 +148,9 @@ class Content:
     @cached_property
     def config(self) -> tuple[Path, dict[str, Any]] | None:
         """Path and values of the configuration in the folder, if there is one."""
-        return read_config(self.folder)
+        paths = (self.folder / name for name in CONFIGS)
+        path = next((path for path in paths if path.exists()), None)
+        return None if path is None else (path, read_mapping(path))
 
     @property
     def values(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, MAX_ARRAYS, write_safetensors
+from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, write_safetensors
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Tensors, check_memory, open_tensors
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import parse_json
@@ -97,8 +97,6 @@ def _check_arrays(arrays: Mapping[str, Any], dtypes: Mapping[str, str]) -> None:
     """
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
         raise CheckpointError(f"arrays: expected a mapping of arrays; got {arrays!r:.80}")
-    if len(arrays) >= MAX_ARRAYS:
-        raise CheckpointError(f"arrays: expected fewer than {MAX_ARRAYS:,}; got {len(arrays):,}")
     if unknown := [name for name in dtypes if name not in arrays]:
         raise CheckpointError(f"dtypes: expected names of arrays; got {unknown[0]!r:.80}")
     for name, array in arrays.items():

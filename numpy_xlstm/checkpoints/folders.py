@@ -21,12 +21,6 @@ MAX_FILE_NAME = 255
 """Largest size of a file name in bytes on most systems."""
 
 
-def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the path and the values of the configuration of a folder; None if there is none."""
-    path = next((folder / name for name in CONFIGS if (folder / name).exists()), None)
-    return None if path is None else (path, read_mapping(path))
-
-
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return the mapping in a JSON or YAML file."""
     values = read_values(path)

@@ -94,11 +94,6 @@ def matched(
     return sources
 
 
-def widest(arrays: Mapping[str, Stored]) -> str:
-    """Return the narrowest dtype to compute in that represents all stored numbers."""
-    return "float64" if any(stored.dtype == "float64" for stored in arrays.values()) else "float32"
-
-
 def read_all(
     sources: Mapping[str, Source],
     dtype: npt.DTypeLike,
@@ -116,14 +111,6 @@ def read_all(
         if progress is not None:
             progress(done, total)
     return params
-
-
-def check_same(stored: Stored, array: Array) -> None:
-    """Raise :class:`CheckpointError` unless the stored numbers equal those of an array."""
-    if not np.array_equal(stored.read(array.dtype, mapped=True), array):
-        raise CheckpointError(
-            f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
-        )
 
 
 @contextmanager

@@ -28,9 +28,6 @@ from numpy_xlstm.numerics import (
 PREFIX = "model."
 """Prefix of the names of the parameters, and of no other array."""
 
-COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
-"""Dtype of the computation for parameters that are stored in a narrower dtype."""
-
 
 class Checkpoint(NamedTuple):
     """Content of a checkpoint.
@@ -179,13 +176,11 @@ def open_checkpoint(content: Content) -> Pretrained:
     with building("config"):
         check_size("config.", metadata["config"], stored)
         model = kind.build(metadata["config"], meta_initialisation(stored))
-    kept = metadata["dtype"]
     return Pretrained(
         path,
         SAFETENSORS.name,
         model,
-        matched(model.params, stored, dtypes=(kept,)),
-        COMPUTED_IN.get(kept, kept),
+        matched(model.params, stored, dtypes=(metadata["dtype"],)),
         SpecialTokens.checked(*(metadata.get("special_tokens") or SpecialTokens())),
         metadata["tokenizer"],
         metadata["training"],

@@ -13,7 +13,6 @@ from numpy_xlstm.checkpoints.loading import (
     check_size,
     matched,
     meta_initialisation,
-    widest,
 )
 from numpy_xlstm.checkpoints.tensors import Stored
 from numpy_xlstm.errors import CheckpointError
@@ -62,14 +61,12 @@ def open_official(
     sources = matched(expected, arrays, content.layout)
     if content.layout is None:
         _check_layout(file, config, sources)
-    dtype = widest({name: source.stored for name, source in sources.items()})
     tokenizer = content.folder / TOKENIZER
     return Pretrained(
         content.path,
         form.name,
         model,
         sources,
-        dtype,
         tokens,
         tokenizer if tokenizer.exists() else None,
         tied=tied,

@@ -14,7 +14,6 @@ from numpy_xlstm.checkpoints.loading import (
     check_size,
     matched,
     meta_initialisation,
-    widest,
 )
 from numpy_xlstm.checkpoints.tensors import Stored
 from numpy_xlstm.checkpoints.writing import stored_dtype, write_parts
@@ -56,7 +55,7 @@ def _read(content: Content) -> Pretrained:
     with building(str(arrays[FIRST])):
         layer = kind(**options, rng=meta_initialisation(arrays))
     sources = matched(layer.params, arrays)
-    return Pretrained(content.path, TORCH.name, layer, sources, widest(arrays))
+    return Pretrained(content.path, TORCH.name, layer, sources)
 
 
 def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from numpy_xlstm import GRU, from_pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import FORMATS, Format, Pretrained
 from numpy_xlstm.checkpoints.description import Content, Saving
-from numpy_xlstm.checkpoints.loading import matched, widest
+from numpy_xlstm.checkpoints.loading import matched
 from numpy_xlstm.checkpoints.writing import write_parts
 from numpy_xlstm.cli import main
 
@@ -21,8 +21,7 @@ def read(content: Content) -> Pretrained:
     (rows, D), H = arrays["weight_ih_l0"].shape, arrays["weight_hh_l0"].shape[1]
     assert rows == 3 * H
     model = GRU(D, H)
-    sources = matched(model.params, arrays)
-    return Pretrained(content.path, "slashes", model, sources, widest(arrays))
+    return Pretrained(content.path, "slashes", model, matched(model.params, arrays))
 
 
 def write(model: Any, path: Path, options: Saving) -> None:

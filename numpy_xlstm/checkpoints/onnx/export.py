@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
-from numpy_xlstm.checkpoints.model import COMPUTED_IN, SAFETENSORS
+from numpy_xlstm.checkpoints.model import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
@@ -79,7 +79,8 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
         ) from error
     check_has("model", model, "init_state", "compute")
     stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)
-    proto = graph_of(model, np.dtype(COMPUTED_IN.get(stored, stored)), NUMBERS[stored], step=step)
+    computed = np.dtype("float64" if stored == "float64" else "float32")
+    proto = graph_of(model, computed, NUMBERS[stored], step=step)
     tensors, kept = [], []
     for name, array in model.params.items():
         check_array(name, array, array.shape)
