@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, open_tensors
+from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, Tensors, open_tensors
 from numpy_xlstm.documents import read_values
 from numpy_xlstm.errors import CheckpointError
 
@@ -29,19 +29,19 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return values
 
 
-def find_arrays(folder: Path) -> dict[str, Stored]:
-    """Find the arrays in the files of a folder by reading their headers."""
+def find_tensors(folder: Path) -> Tensors:
+    """Read the headers of the files of a folder."""
     if (folder / WHOLE).exists():
-        return open_tensors(folder / WHOLE).arrays
+        return open_tensors(folder / WHOLE)
     if (folder / INDEX).exists():
-        return _indexed(folder, read_mapping(folder / INDEX))
+        return Tensors(_indexed(folder, read_mapping(folder / INDEX)))
     counts = [int(m[1]) for path in folder.iterdir() if (m := SHARD.fullmatch(path.name))]
     if counts:
         names = [f"model_{n}.safetensors" for n in range(max(counts) + 1)]
-        return _merged(folder, names)
+        return Tensors(_merged(folder, names))
     files = [p for p in folder.iterdir() if p.suffix == ".safetensors"]
     if len(files) == 1:
-        return open_tensors(files[0]).arrays
+        return open_tensors(files[0])
     if not files and any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
         raise CheckpointError(
             f"{folder.name}: expected a safetensors file; got files of PyTorch's own format. "

@@ -6,10 +6,10 @@ from typing import Any, TypeVar, overload
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.description import MAPPED, Content, Pretrained
-from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays
+from numpy_xlstm.checkpoints.folders import CONFIGS, find_tensors
 from numpy_xlstm.checkpoints.formats import FORMATS
 from numpy_xlstm.checkpoints.loading import OnProgress
-from numpy_xlstm.checkpoints.tensors import Tensors, open_tensors
+from numpy_xlstm.checkpoints.tensors import open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
@@ -135,23 +135,15 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
         check_choice("layout", layout, LAYOUTS)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
-    content = Content(path, _tensors(path), layout)
-    if path.is_dir() and content.config is None:
-        files = {stored.path for stored in content.tensors.arrays.values()}
-        if len(files) != 1:
-            raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)}; got none")
-        path = files.pop()
-        content = Content(path, _tensors(path), layout)
+    tensors = find_tensors(path) if path.is_dir() else open_tensors(path)
+    content = Content(path, tensors, layout)
     for form in FORMATS.values():
         if form.recognises(content):
             return form.read(content)
     if content.config is None:
-        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} next to it; got none")
+        where = "in it" if path.is_dir() else "next to it"
+        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} {where}; got none")
     raise CheckpointError(
         f"{content.config[0].name}: expected the fields of an xLSTM, with mlstm_block or "
         f"slstm_block, or with embedding_dim and num_heads; got {sorted(content.values)[:8]}"
     )
-
-
-def _tensors(path: Path) -> Tensors:
-    return Tensors(find_arrays(path)) if path.is_dir() else open_tensors(path)

@@ -32,8 +32,7 @@ DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 
 def _recognises(content: Content) -> bool:
     """Return whether a file has the arrays of such a layer, possibly with a common prefix."""
-    names = content.tensors.arrays
-    return content.path.is_file() and any(name.rpartition(".")[2] == FIRST for name in names)
+    return any(name.rpartition(".")[2] == FIRST for name in content.tensors.arrays)
 
 
 def _read(content: Content) -> Pretrained:
