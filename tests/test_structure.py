@@ -1,12 +1,14 @@
 """No file of the package imports itself through others."""
 
 import ast
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 
 
+@functools.cache
 def imports(root: Path) -> dict[str, set[str]]:
     """Return the files that each file of a package imports, also in functions and for types."""
     files = {_name(root, path): path for path in root.rglob("*.py")}

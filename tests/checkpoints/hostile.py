@@ -58,11 +58,6 @@ class Row(NamedTuple):
                     yield kind, patterns[0]
                 yield from ((kind, pattern) for pattern in patterns if scope == pattern)
 
-    @property
-    def drawn(self) -> bool:
-        """Whether the change depends on the random generator."""
-        return re.search(r"(?<!\.)\b(one|pick|rng|name)\b", self.code) is not None
-
 
 def rows() -> Iterator[Row]:
     """Yield the rows of the table."""

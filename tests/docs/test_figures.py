@@ -81,6 +81,7 @@ def test_the_plots_of_the_changes() -> None:
     assert abs(parallel - recurrent).max() < 1e-12
 
 
+@pytest.mark.long
 def test_how_far_a_gradient_reaches() -> None:
     plots = pytest.importorskip("docs.figures.plots", reason="needs the extra cli")
     norms = {name: float(found[-1]) for name, found in plots.gradient_norms().items()}

@@ -21,16 +21,29 @@ def test_there_are_tutorials() -> None:
     assert expected <= {page.stem for page in TUTORIALS}
 
 
-@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
-def test_a_notebook_is_valid_and_runs(page: Path) -> None:
+def code_of(page: Path) -> list[str]:
+    """Return the code of a valid notebook."""
     notebook = to_notebook(page)
     nbformat.validate(notebook)
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_notebook_is_valid_and_can_be_compiled(page: Path) -> None:
+    code = code_of(page)
     assert len(code) >= 3
+    for source in code:
+        compile(source, page.stem, "exec")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_notebook_runs(page: Path) -> None:
+    """The examples of its page run without ``--long`` too."""
     names: dict[str, Any] = {}
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            for number, source in enumerate(code):
+            for number, source in enumerate(code_of(page)):
                 exec(compile(source, f"{page.stem}[{number}]", "exec"), names)
     except (ModuleNotFoundError, FileNotFoundError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else error.filename

@@ -31,6 +31,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mixed", "large-single"])
 def test_javascript(name: str, package: Path) -> None:
     pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")

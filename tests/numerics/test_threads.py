@@ -317,7 +317,7 @@ while interrupts < NUMBER:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals and fork")
 @pytest.mark.parametrize(
     ("program", "number", "printed"),
-    [(FORKS, 20, ""), (END_OF_MAIN, 3, "computed\ncomputed\n"), (INTERRUPTS, 100, "")],
+    [(FORKS, 8, ""), (END_OF_MAIN, 3, "computed\ncomputed\n"), (INTERRUPTS, 40, "")],
     ids=["forks", "end of main", "interrupts"],
 )
 def test_no_hang(program: str, number: int, printed: str, trials: int) -> None:

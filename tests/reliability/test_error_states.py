@@ -19,11 +19,11 @@ from tests.reliability.loads import PACKAGE
 
 Record = Any
 THREADS = 8
-SCALES: dict[Any, tuple[float, ...]] = {
-    np.float64: (1.0, 1e-200, 1e-307, 300.0),
-    np.float32: (1.0, 1e-25, 1e-37, 80.0),
-}
-"""Factors of the arrays of a call, with which numbers underflow and gates saturate."""
+SCALES: list[tuple[Any, float]] = [
+    *((np.float64, factor) for factor in (1.0, 1e-200, 1e-307, 300.0)),
+    *((np.float32, factor) for factor in (1.0, 1e-25, 1e-37, 80.0)),
+]
+"""Dtypes, and factors of the arrays of a call, with which numbers underflow and gates saturate."""
 
 
 def parts(tree: Any) -> Iterator[bytes]:
@@ -76,30 +76,25 @@ def scaled(call: Call, scale: float) -> dict[str, Any]:
 CALLS = public.calls()
 
 
-@pytest.fixture(params=[np.float64, np.float32])
-def dtype(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-def test_under_every_error_state(dtype: Any, trials: int, record_property: Record) -> None:
-    """Each call at one of the scales a trial: at all of them in four."""
+def test_under_every_error_state(trials: int, record_property: Record) -> None:
+    """Each call in one dtype at one of the scales a trial: at all of them in eight."""
     differ, count, rng = [], 0, np.random.default_rng(0)
     for name, make in CALLS.items():
-        for scale in rng.permutation(SCALES[dtype])[:trials]:
+        for dtype, scale in (SCALES[n] for n in rng.permutation(len(SCALES))[:trials]):
             if "exp-sigmoid" in name and scale > 1:
                 continue  # without a normaliser, the memory overflows
-            found = set()
+            results = set()
             for state in ("ignore", "warn", "raise"):
                 call = make(dtype)
                 changed = scaled(call, scale)
                 with np.errstate(all=state):
                     try:
-                        found.add(bits(call, **changed))
+                        results.add(bits(call, **changed))
                     except (FloatingPointError, Warning) as error:
-                        found.add(f"{name} times {scale}, {state}: {error!r}")
+                        results.add(f"{name} times {scale}, {state}: {error!r}")
                 count += 1
-            if len(found) > 1:
-                differ.append(f"{name} times {scale}: {sorted(found)}")
+            if len(results) > 1:
+                differ.append(f"{name} times {scale}: {sorted(results)}")
     assert not differ, "\n".join(differ)
     record_property("calls under error states", count)
 
@@ -141,6 +136,7 @@ def at_once(work: Callable[[], str]) -> set[str]:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_on_eight_threads(dtype: Any, trials: int, record_property: Record) -> None:
     """Where a call changes nothing, all with the same arguments; else each with its own.
 

@@ -73,7 +73,7 @@ def test_calls_of_a_training_fail(tmp_path: Path, trials: int, record_property: 
     assert ask(silent, arguments("sLSTM", tmp_path, "whole", SHORT)).code == 0
     command, parts = arguments("sLSTM", tmp_path, "parts", SHORT), tmp_path / "parts"
     rng = np.random.default_rng(0)
-    for call in rng.integers(1, 400, 5 * trials):
+    for call in rng.integers(1, 400, 3 * trials):
         shutil.rmtree(parts, ignore_errors=True)
         error = ERRORS[call % len(ERRORS)]
         code, seen, errors = ask(failing_training, command, int(call), error).said
@@ -82,7 +82,7 @@ def test_calls_of_a_training_fail(tmp_path: Path, trials: int, record_property: 
             assert errors.splitlines()[-1].startswith("numpy-xlstm: error: ")
         finish(command)
         assert_same(parts, tmp_path / "whole")
-    record_property("writes that fail in a training", 5 * trials)
+    record_property("writes that fail in a training", 3 * trials)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -79,7 +79,7 @@ def test_ranks_that_differ(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    chosen = [*range(len(OTHERS))] * trials if trials > 1 else rng.permutation(len(OTHERS))[:3]
+    chosen = [*range(len(OTHERS))] * trials if trials > 1 else rng.permutation(len(OTHERS))[:2]
     for other in (OTHERS[int(n)] for n in chosen):
         for rank in range(2):
             more, width = ("x" * rank * (other == "text"), 8 + 8 * rank)
