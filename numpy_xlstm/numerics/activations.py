@@ -60,34 +60,25 @@ def log_sigmoid_slope(x: Array) -> Array:
     return sigmoid(-x)
 
 
-def maximum(a: Array, b: Array, out: Array | None = None) -> Array:
+def maximum(a: Array, b: Array) -> Array:
     """Return the larger of ``a`` and ``b`` by their real parts; ``a`` where they tie."""
-    return _either(np.maximum, np.greater_equal, a, b, out)
+    if a.dtype.kind == "c":
+        return np.where(a.real >= b.real, a, b)
+    larger: Array = np.maximum(a, b)
+    return larger
 
 
-def minimum(a: Array, b: Array, out: Array | None = None) -> Array:
+def minimum(a: Array, b: Array) -> Array:
     """Return the smaller of ``a`` and ``b`` by their real parts; ``b`` where they tie."""
-    return _either(np.minimum, np.less, a, b, out)
+    if a.dtype.kind == "c":
+        return np.where(a.real < b.real, a, b)
+    smaller: Array = np.minimum(a, b)
+    return smaller
 
 
-def _either(of_real: Any, takes_a: Any, a: Array, b: Array, out: Array | None) -> Array:
-    """Apply ``of_real`` to real arrays; for complex ones, take ``a`` where ``takes_a`` is true.
-
-    ``takes_a`` compares the real parts.
-    """
-    if a.dtype.kind != "c":
-        chosen: Array = of_real(a, b, out=out)
-    else:
-        chosen = np.where(takes_a(a.real, b.real), a, b)
-        if out is not None:
-            out[...] = chosen
-    return chosen
-
-
-def exp_minus(x: Array, out: Array | None = None) -> Array:
+def exp_minus(x: Array) -> Array:
     """Return e^−x, clipped to a finite number where it would overflow."""
-    # * −1, because np.negative in NumPy 2.4 is wrong in place for some strides
-    y: Array = np.multiply(maximum(x, lowest(x.dtype), out), -1, out=out)
+    y: Array = -maximum(x, lowest(x.dtype))
     return np.exp(y, out=y)
 
 

@@ -80,24 +80,22 @@ def check_linear(reader: Callable[[int], Callable[[], Any]], n: int) -> None:
     assert processor_time(reader(8 * n), 24 * least) < 24 * least
 
 
-@pytest.mark.parametrize("name", JSON)
-def test_json(name: str) -> None:
-    def reader(n: int) -> Callable[[], Any]:
-        text = JSON[name](n)
-        return lambda: parse_json(text)
-
-    check_linear(reader, 4000)
-
-
-@pytest.mark.parametrize("name", YAML)
-def test_yaml(name: str) -> None:
-    pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
+@pytest.mark.parametrize(
+    ("parse", "write"),
+    [
+        *(pytest.param(parse_json, write, id=f"JSON-{name}") for name, write in JSON.items()),
+        *(pytest.param(parse_yaml, write, id=f"YAML-{name}") for name, write in YAML.items()),
+    ],
+)
+def test_texts(parse: Callable[[bytes], Any], write: Write) -> None:
+    if parse is parse_yaml:
+        pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
     def reader(n: int) -> Callable[[], Any]:
-        text = YAML[name](n)
-        return lambda: parse_yaml(text)
+        text = write(n)
+        return lambda: parse(text)
 
-    check_linear(reader, 300)
+    check_linear(reader, 300 if parse is parse_yaml else 4000)
 
 
 def arrays(n: int, name: str = "a{}") -> dict[str, Any]:
