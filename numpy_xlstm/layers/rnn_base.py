@@ -239,7 +239,7 @@ class RNNBase(Stacked[S]):
         """Check a state without a batch axis, and return it with one of length 1."""
         if state is None:
             return None
-        state = check_like(name, state, _row(self.init_state(1)), lambda: "x has no batch")
+        state = check_like(name, state, _row(self.init_state(1)), lambda: "; x has no batch")
         return tree_map(lambda a: a[:, None], state)
 
 

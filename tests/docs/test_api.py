@@ -133,8 +133,8 @@ def test_what_is_left_out_is_found() -> None:
 
         if x.ndim != 1:
             raise errors.ShapeError(f"x: expected shape (N,); got {x.shape}")
-        raise errors.CheckpointError(f"x: expected {eps}")
+        raise errors.TextError(f"x: expected {eps}")
 
-    assert missing(forward) == ["example", "error CheckpointError", "eps", "shape of x"]
+    assert missing(forward) == ["example", "error TextError", "eps", "shape of x"]
     forward.__doc__ = ""
-    assert missing(forward) == ["summary", "example", "error CheckpointError", "x", "eps"]
+    assert missing(forward) == ["summary", "example", "error TextError", "x", "eps"]
