@@ -60,22 +60,17 @@ def _number(
 
 def places(text: str) -> list[int] | str:
     """Parse block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` is unchanged."""
-    if text in ("all", "none"):
-        return "all" if text == "all" else []
-    try:
-        return sorted({whole(0)(number) for number in text.split(",")})
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"expected block numbers such as 1,3, or all, or none; got {text!r}"
-        ) from None
+    return text if text == "all" else sorted({*ids(text, "all, or none")})
 
 
-def ids(text: str) -> list[int]:
-    """Parse token ids: ``"3,1"`` is [3, 1], and ``"none"`` is []."""
+def ids(text: str, words: str = "none") -> list[int]:
+    """Parse ids: ``"3,1"`` is [3, 1], and ``"none"`` is []. ``words`` are for the error."""
     try:
         return [] if text == "none" else [whole(0)(number) for number in text.split(",")]
     except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"expected ids such as 5,0,2; got {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers such as 5,0,2, or {words}; got {text!r}"
+        ) from None
 
 
 size, natural = whole(1, 10**6), whole(1)

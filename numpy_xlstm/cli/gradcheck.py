@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any
 
 import numpy as np
@@ -117,17 +116,12 @@ def _report(seed: int, dtype: str, options: dict[str, Any], case: suite.Case | s
 def _table(
     names: Collection[str], methods: Sequence[str], dtype: str
 ) -> Callable[[str, Report], str]:
-    """Print the head of the table, and return a function that makes a line.
-
-    On a narrow terminal, the numbers of a case are below its name.
-    """
+    """Print the head of the table, and return a function that makes a line."""
     width = max(map(len, names))
-    if width + 11 * len(methods) + len("  undecided") > get_terminal_size().columns:
-        width = 0
 
     def joined(name: str, cells: Iterable[str], status: str) -> str:
         numbers = " ".join(f"{cell:>10}" for cell in cells)
-        return f"{name:{width}} {numbers}  {status}" if width else f"{name}\n{numbers}  {status}"
+        return f"{name:{width}} {numbers}  {status}"
 
     def line(name: str, report: Report) -> str:
         tried = {row.method for row in report.rows}

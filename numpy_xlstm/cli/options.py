@@ -59,11 +59,11 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "hidden_size": (size, {"cell": 256}, "width of the cell"),
         "embedding_size": (size, {"cell": 64}, "width of a token"),
         "forget_gate": (
-            GATE_KINDS,
+            tuple(GATE_KINDS),
             {"slstm": "sigmoid", "mlstm": "sigmoid"},
             "for sLSTM and mLSTM",
         ),
-        "input_gate": (GATE_KINDS, {"mlstm": "exp"}, "for mLSTM"),
+        "input_gate": (tuple(GATE_KINDS), {"mlstm": "exp"}, "for mLSTM"),
         "heads": (
             natural,
             HEADS,

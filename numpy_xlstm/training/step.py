@@ -29,8 +29,6 @@ from numpy_xlstm.training.regression import squared_error, squared_error_backwar
 from numpy_xlstm.trees import join_states, leaves, rows_of
 from numpy_xlstm.validation import check_like
 
-NOT_FINITE = "loss: expected a finite one on every rank"
-
 
 class Batch(NamedTuple):
     """Inputs of a model, and the target of each step.
@@ -170,7 +168,8 @@ def _gradient_over_ranks(
     comm: ranks.Comm | None, model: Recurrent, *given: Any
 ) -> tuple[float, dict[str, Array], Any]:
     """Sum :func:`_gradient` over all ranks. A non-finite one on any rank is an error on all."""
-    loss, grads, after, reason = math.nan, dict[str, Array](), None, NonFiniteError(NOT_FINITE)
+    loss, grads, after = math.nan, dict[str, Array](), None
+    reason = NonFiniteError("loss: expected a finite one on every rank")
     try:
         loss, grads, after = _gradient(model, *given)
         check_like("state", after, after)  # the next batch may start from it

@@ -94,13 +94,3 @@ def test_a_bar_fits_a_narrow_terminal(
     assert any("━" in line and line.rstrip().endswith("left") for line in lines)
     assert "…" not in err
     assert "\nstep 5 " not in err
-
-
-def test_the_table_of_gradcheck_fits_a_narrow_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    assert main(["gradcheck", "torch.LSTM/bidirectional/lengths", "--method", "adjoint"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "torch.LSTM/bidirectional/lengths" in lines
-    assert max(map(len, lines)) <= 40
