@@ -219,46 +219,38 @@ def _exponential(draft: Draft) -> bool:
     return draft.options.get("forget_gate") == "exp"
 
 
-def _of(*families: str, variant: str = "", stacks: bool = False) -> Fits:
-    """Return whether a subject is of these families and, if it is given, of this variant."""
+def _fits(
+    *families: str, variant: str = "", option: str = "", steps: bool = False, stacks: bool = False
+) -> Fits:
+    """Return a function that requires the given families, variant, option and axis of steps.
+
+    Without ``stacks``, a stack fits no situation.
+    """
 
     def fits(subject: Subject, name: str) -> bool:
-        known = subject.family in families and variant in ("", name)
-        return known and (stacks or _one_layer(subject, name))
+        return (
+            (not families or subject.family in families)
+            and variant in ("", name)
+            and (not option or option in subject.variants[name])
+            and (subject.steps or not steps)
+            and (stacks or not subject.name.endswith(".stack"))
+        )
 
     return fits
 
 
-def _one_layer(subject: Subject, variant: str) -> bool:
-    return not subject.name.endswith(".stack")
-
-
-def _steps(subject: Subject, variant: str) -> bool:
-    return subject.steps
-
-
-def _one_layer_steps(subject: Subject, variant: str) -> bool:
-    return subject.steps and _one_layer(subject, variant)
+ONE_LAYER, STEPS, CHUNKWISE = _fits(), _fits(steps=True), _fits(option="chunk_size")
+STABILISED, NORMALISED, MEMORY = _fits("slstm", "mlstm"), _fits("slstm"), _fits("mlstm")
+MATRIX, TIES = _fits("mlstm", "mlstmsig"), _fits("slstm", "mlstm", variant="exp", stacks=True)
 
 
 def _gated(subject: Subject, variant: str) -> bool:
-    return subject.family != "elman" and _one_layer(subject, variant)
+    return subject.family != "elman" and ONE_LAYER(subject, variant)
 
 
 def _bounded(subject: Subject, variant: str) -> bool:
     return _gated(subject, variant) and (subject.family, variant) != ("mlstmsig", "exp")
 
-
-def _with_heads(subject: Subject, variant: str) -> bool:
-    return "num_heads" in subject.variants[variant] and _one_layer(subject, variant)
-
-
-def _chunkwise(subject: Subject, variant: str) -> bool:
-    return subject.name.endswith(".chunkwise")
-
-
-STABILISED, NORMALISED, MEMORY = _of("slstm", "mlstm"), _of("slstm"), _of("mlstm")
-MATRIX, TIES = _of("mlstm", "mlstmsig"), _of("slstm", "mlstm", variant="exp", stacks=True)
 
 SITUATIONS = (
     Situation("ordinary"),
@@ -270,18 +262,20 @@ SITUATIONS = (
     Situation("large", large, _bounded, ("large-pre-activations",)),
     Situation("far-memory", far_memory, STABILISED, ("far-memory",)),
     Situation("square-memory", fits=MATRIX, flags=("square-memory",), options={"qk_dim": 12}),
-    Situation("one-row", fits=_one_layer, flags=("one-row",), B=1),
-    Situation("one-head", fits=_with_heads, flags=("one-head",), options={"num_heads": 1}),
-    Situation("one-step", fits=_one_layer_steps, flags=("one-step",), T=1),
-    Situation("no-step", fits=_one_layer_steps, flags=("no-step",), T=0),
-    Situation("no-step-no-state", no_state, _one_layer_steps, ("no-step", "empty-state"), T=0),
-    Situation("lengths", lengths, _steps, ("padding",)),
-    Situation("below-a-chunk", fits=_chunkwise, flags=("chunks",), T=CHUNK - 1),
-    Situation("a-chunk", fits=_chunkwise, flags=("chunks",), T=CHUNK),
-    Situation("above-a-chunk", fits=_chunkwise, flags=("chunks",), T=CHUNK + 1),
+    Situation("one-row", fits=ONE_LAYER, flags=("one-row",), B=1),
+    Situation(
+        "one-head", fits=_fits(option="num_heads"), flags=("one-head",), options={"num_heads": 1}
+    ),
+    Situation("one-step", fits=STEPS, flags=("one-step",), T=1),
+    Situation("no-step", fits=STEPS, flags=("no-step",), T=0),
+    Situation("no-step-no-state", no_state, STEPS, ("no-step", "empty-state"), T=0),
+    Situation("lengths", lengths, _fits(steps=True, stacks=True), ("padding",)),
+    Situation("below-a-chunk", fits=CHUNKWISE, flags=("chunks",), T=CHUNK - 1),
+    Situation("a-chunk", fits=CHUNKWISE, flags=("chunks",), T=CHUNK),
+    Situation("above-a-chunk", fits=CHUNKWISE, flags=("chunks",), T=CHUNK + 1),
     Situation(
         "two-chunks",
-        fits=_chunkwise,
+        fits=CHUNKWISE,
         flags=("chunks", "square-memory"),
         T=2 * CHUNK,
         options={"qk_dim": 12},
@@ -299,5 +293,5 @@ SITUATIONS = (
     Situation("tie", tie, TIES, ("tie",)),
     Situation("near-tie", near_tie, TIES, ("near-tie",), T=1),
     Situation("kink", kink, MEMORY, ("kink",)),
-    Situation("kink", relu_kink, _of("elman", variant="relu"), ("kink",)),
+    Situation("kink", relu_kink, _fits("elman", variant="relu"), ("kink",)),
 )

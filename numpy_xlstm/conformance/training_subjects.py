@@ -78,16 +78,12 @@ def _unmade(specification: Any, options: Options) -> Any:
     return specification
 
 
-def _training() -> list[Subject]:
-    names = {"W": "unit input", "R": "head unit input", "b": "unit"}
-    only: Any = {"situations": ("ordinary",)}
-    norms = {"clipped": {"max_norm": 1.5}, "unclipped": {"max_norm": 64.0}}
-    warmup = {"": {"warmup": 0.125, "final": 0.25}}
-    return [
-        Steps("training.adamw", AdamW, _unmade, {"": ADAMW}, names, **only),
-        Clipping("training.clipping", clip_grad_norm, _unmade, norms, names, **only),
-        Schedule("training.schedule", warmup_cosine, _unmade, warmup, {}, **only),
-    ]
-
-
-TRAINING = _training()
+NAMES = {"W": "unit input", "R": "head unit input", "b": "unit"}
+ORDINARY: Any = {"situations": ("ordinary",)}
+NORMS = {"clipped": {"max_norm": 1.5}, "unclipped": {"max_norm": 64.0}}
+WARMUP = {"": {"warmup": 0.125, "final": 0.25}}
+TRAINING = [
+    Steps("training.adamw", AdamW, _unmade, {"": ADAMW}, NAMES, **ORDINARY),
+    Clipping("training.clipping", clip_grad_norm, _unmade, NORMS, NAMES, **ORDINARY),
+    Schedule("training.schedule", warmup_cosine, _unmade, WARMUP, {}, **ORDINARY),
+]

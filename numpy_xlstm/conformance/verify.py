@@ -75,7 +75,6 @@ class Report:
 
     verdicts: tuple[Verdict, ...]
     unmatched: tuple[str, ...] = ()
-    """Unmatched files: files of results whose name is not that of a case."""
 
     @property
     def passed(self) -> bool:
