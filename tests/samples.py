@@ -32,3 +32,17 @@ def random_state(empty: Any, rng: np.random.Generator) -> Any:
         return np.abs(drawn) + a.dtype.type(0.1) if positive else drawn
 
     return rebuild(empty, iter([value(name, a) for name, a in leaves("", empty)]))
+
+
+def is_normal(deviation: float, array: Array) -> bool:
+    """Return whether mean 0 and the deviation are met, each within five standard errors."""
+    centred = abs(array.mean()) < 5 * deviation / np.sqrt(array.size)
+    return bool(centred and abs(array.std() / deviation - 1) < 5 / np.sqrt(2 * array.size))
+
+
+def is_uniform(limit: float, array: Array) -> bool:
+    """Return whether numbers are in ±limit, with the mean and the spread of uniform ones."""
+    spread = array.std() * np.sqrt(3) / limit
+    centred = abs(array.mean()) < 5 * limit / np.sqrt(3 * array.size)
+    inside = np.abs(array).max() <= limit
+    return bool(inside and centred and abs(spread - 1) < 1.5 / np.sqrt(array.size))

@@ -43,7 +43,7 @@ def gate_axes(gates: str = "ifzo") -> dict[str, str]:
 def axes_of_heads(axes: Mapping[str, str]) -> Any:
     """Return a property that fills the ``num_heads`` of a cell into these axes."""
     return property(
-        lambda cell: {name: each.format(num_heads=cell.num_heads) for name, each in axes.items()}
+        lambda cell: {n: pattern.format(num_heads=cell.num_heads) for n, pattern in axes.items()}
     )
 
 

@@ -115,9 +115,9 @@ def unroll_backward(
         row = cache.live[:, t]
         dy = _where(row, dys[:, t], 0)
         dnow = tree_map(lambda d, row=row: _where(row, d, 0), dstate)
-        dxs[:, t], dbefore, found = cell.backward(dy, cache.steps[t], dnow)
+        dxs[:, t], dbefore, step_grads = cell.backward(dy, cache.steps[t], dnow)
         dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
-        grads = {name: grads[name] + found[name] for name in grads}
+        grads = {name: grads[name] + step_grads[name] for name in grads}
     return dxs, dstate, grads
 
 

@@ -44,15 +44,16 @@ class WeakLiterals(FunctionPass):  # type: ignore[misc]
         """Narrow each literal operand that the narrow type represents exactly."""
         blocks = [block for _, block in sorted(state.func_ir.blocks.items())]
         kinds = "binop", "inplace_binop"
-        operations = [found for b in blocks for kind in kinds for found in b.find_exprs(kind)]
-        operands = {var.name for found in operations for var in (found.lhs, found.rhs)}
-        assignments = [found for block in blocks for found in block.find_insts(ir.Assign)]
-        for found in reversed(assignments):
-            if found.target.is_temp and found.target.name in operands:
-                if isinstance(found.value, ir.Var):  # ``2 * (a if c else b)`` copies the 2
-                    operands.add(found.value.name)
+        operations = [e for block in blocks for kind in kinds for e in block.find_exprs(kind)]
+        operands = {var.name for e in operations for var in (e.lhs, e.rhs)}
+        assignments = [a for block in blocks for a in block.find_insts(ir.Assign)]
+        for assignment in reversed(assignments):
+            target, value = assignment.target, assignment.value
+            if target.is_temp and target.name in operands:
+                if isinstance(value, ir.Var):  # ``2 * (a if c else b)`` copies the 2
+                    operands.add(value.name)
                 else:
-                    narrow(found.value)
+                    narrow(value)
         return True
 
 

@@ -86,12 +86,6 @@ def total(a: Any, b: Any, n: Any, lanes: Any) -> Any:
             lanes[j] += a[at] if b is None else a[at] * b[at]
     for j in range(whole, a.shape[1]):
         lanes[j - whole] += a[n, j] if b is None else a[n, j] * b[n, j]
-    return folded(lanes)
-
-
-@kernel
-def folded(lanes: Any) -> Any:
-    """Return the sum of the lanes."""
     quarter = LANES // 4
     for j in range(quarter):
         lanes[j] += lanes[j + quarter] + (lanes[j + 2 * quarter] + lanes[j + 3 * quarter])

@@ -90,6 +90,17 @@ def check_residual(name: str, array: Any, shape: tuple[int, ...], dtype: Any) ->
         raise CacheError(f"cache: expected {name} of shape {shape} and {dtype}; got {got}")
 
 
+def split_heads(x: Array, NH: int) -> Array:
+    """Return a view of x (..., B, NH·n) as (..., NH, B, n)."""
+    return x.reshape(*x.shape[:-1], NH, x.shape[-1] // NH).swapaxes(-3, -2)
+
+
+def join_heads(x: Array) -> Array:
+    """Return x (..., NH, B, n) as (..., B, NH·n); the inverse of :func:`split_heads`."""
+    *lead, NH, B, n = x.shape
+    return x.swapaxes(-3, -2).reshape(*lead, B, NH * n)
+
+
 def padding(lengths: Array, T: int) -> Array:
     """Return a mask of padding, (B, T)."""
     behind: Array = np.arange(T) >= lengths[:, None]

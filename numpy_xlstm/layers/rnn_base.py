@@ -125,8 +125,8 @@ class RNNBase(Stacked[S]):
             cell = self.make_cell(width, dtype=dtype, rng=draws)
             return TorchSequence(cell, bias, draws)
 
-        made = levels(make, input_size, num_layers, bidirectional, draws)
-        super().__init__(made, dropout=dropout, batch_first=batch_first)
+        layers = levels(make, input_size, num_layers, bidirectional, draws)
+        super().__init__(layers, dropout=dropout, batch_first=batch_first)
         self._widths = [array.shape[1] for array in self.layers[0].init_state(1)]
 
     def make_cell(self, width: int, **options: Any) -> Any:

@@ -87,7 +87,7 @@ class Stacked(Recurrent[S]):
     @property
     def tensor_axes(self) -> Mapping[str, Any]:
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
-        return self.named_grads(layers=[getattr(each, "tensor_axes", {}) for each in self.layers])
+        return self.named_grads(layers=[getattr(layer, "tensor_axes", {}) for layer in self.layers])
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state, with one entry for each layer and direction."""
@@ -227,15 +227,7 @@ def _turns(lengths: Array | None) -> tuple[Callable[[Array], Array], Callable[[A
 
 
 def reverse_steps(array: Array, lengths: Array | None = None) -> Array:
-    """Reverse the steps of each row of (B, T, ·) within its length; padding stays in place.
-
-    Examples
-    --------
-    >>> x = np.array([[[1], [2], [3]], [[4], [5], [0]]])
-    >>> reverse_steps(x, np.array([3, 2]))[..., 0]
-    array([[3, 2, 1],
-           [5, 4, 0]])
-    """
+    """Reverse the steps of each row of (B, T, ·) within its length; padding stays in place."""
     if lengths is None:
         return array[:, ::-1]
     steps, ends = np.arange(array.shape[1]), lengths[:, None]

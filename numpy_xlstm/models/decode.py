@@ -15,13 +15,13 @@ import numpy as np
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels import silu
-from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.kernels.slstm import slstm_step
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.activations import apply_cap
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
+from numpy_xlstm.layers.linear import join_blocks
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer

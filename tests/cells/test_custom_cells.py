@@ -15,6 +15,7 @@ from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
 from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, exactly, normal, plain_step
+from tests.samples import times
 from tests.variants import assert_close
 
 custom_cells = pytest.mark.parametrize("custom", CUSTOM_CELLS)
@@ -55,6 +56,7 @@ def test_gradients_of_a_step(custom: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+@times(0.5)
 @given(custom=st.sampled_from(list(CUSTOM_CELLS)), size=sizes, seed=seeds, padded=st.booleans())
 def test_gradients_of_a_sequence(
     custom: str, dtype: Any, size: tuple[int, int, int, int], seed: int, padded: bool

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck, mLSTMCell, sLSTM
+from tests.samples import times
 from tests.variants import VARIANTS, Sizes, Variant, make, sizes, variants
 
 
@@ -21,6 +22,7 @@ def test_complex_step_and_adjoint_agree_to_1e_12(variant: Variant, s: Sizes, ste
     assert {row.tolerance for row in report.rows if row.method == "complex"} == {1e-12}
 
 
+@times(0.4)
 @given(variant=variants, s=sizes, step=st.booleans())
 def test_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool) -> None:
     case = make(variant, s, step=step)
@@ -31,6 +33,7 @@ def test_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool) -> No
     assert {row.tolerance for row in report.rows} == {1e-7}
 
 
+@times(0.6)
 @given(variant=variants, s=sizes, step=st.booleans())
 def test_float32_gradients_agree_with_float64_references(
     variant: Variant, s: Sizes, step: bool

@@ -1,4 +1,4 @@
-"""Properties of every cell for all shapes and numbers."""
+"""Properties of every cell for all shapes, lengths and numbers."""
 
 from typing import Any
 
@@ -21,6 +21,12 @@ from tests.variants import (
     sizes,
     variants,
 )
+
+
+def _row(tree: Any, row: int) -> Any:
+    if tree is None:
+        return None
+    return type(tree)(*(None if a is None else a[row : row + 1] for a in tree))
 
 
 def _plus(a: dict[str, Array], b: dict[str, Array]) -> dict[str, Array]:
@@ -46,6 +52,30 @@ def test_two_calls_equal_one(variant: Variant, s: Sizes, cut: int) -> None:
     assert_close(parts, expected, 1e-12, 1e-13 * largest(expected))
 
 
+@given(variants, sizes, st.integers(0, 2**32 - 1))
+def test_each_row_is_as_if_it_were_alone(variant: Variant, s: Sizes, seed: int) -> None:
+    case = make(variant, s)
+    lengths = np.random.default_rng(seed).integers(0, s.T + 1, s.B)
+    dy, dstate = case.cotangents()
+    y, last, cache = case.layer.forward(case.x, case.state, lengths=lengths)
+    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
+    total = {name: np.zeros_like(grad) for name, grad in grads.items()}
+    for row, length in enumerate(lengths):
+        cut = np.s_[row : row + 1, :length]
+        y_row, last_row, cache_row = case.layer.forward(case.x[cut], _row(case.state, row))
+        dx_row, dstate0_row, grads_row = case.layer.backward(dy[cut], cache_row, _row(dstate, row))
+        assert_close(y[cut], y_row, 1e-12, 1e-14)
+        assert_close(_row(last, row), last_row, 1e-12, 1e-14)
+        assert_close(dx[cut], dx_row, 1e-11, 1e-12)
+        assert_close(_row(dstate0, row), dstate0_row, 1e-11, 1e-12)
+        assert not y[row, length:].any()
+        assert not dx[row, length:].any()
+        for name, grad in grads_row.items():
+            total[name] += grad
+    scale = max(float(np.abs(grad).max()) for grad in total.values())
+    assert_close(tuple(grads.values()), tuple(total.values()), 1e-11, 1e-12 * (1 + scale))
+
+
 bounded = variants.filter(lambda v: v.options != {"forget_gate": "exp", "input_gate": "sigmoid"})
 """Exclude the variant whose C is unbounded and can overflow."""
 
@@ -60,13 +90,10 @@ def test_a_row_does_not_know_its_neighbours(variant: Variant, s: Sizes) -> None:
     y, last, cache = case.layer.forward(x, state)
     dx, dstate0, _ = case.layer.backward(dy, cache, dstate)
 
-    def first(tree: Any) -> Any:
-        return None if tree is None else type(tree)(*(None if a is None else a[:1] for a in tree))
-
-    y1, last1, cache1 = case.layer.forward(x[:1], first(state))
-    dx1, dstate01, _ = case.layer.backward(dy[:1], cache1, first(dstate))
-    assert_close((y1, last1), (y[:1], first(last)), 1e-13, 1e-15)
-    expected = (dx[:1], first(dstate0))
+    y1, last1, cache1 = case.layer.forward(x[:1], _row(state, 0))
+    dx1, dstate01, _ = case.layer.backward(dy[:1], cache1, _row(dstate, 0))
+    assert_close((y1, last1), (y[:1], _row(last, 0)), 1e-13, 1e-15)
+    expected = (dx[:1], _row(dstate0, 0))
     assert_close((dx1, dstate01), expected, 1e-12, 1e-13 * largest(expected))
 
 

@@ -5,21 +5,15 @@ import numpy as np
 from numpy_xlstm import GRU, LSTM, RNN, LSTMCell, gate_rows, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells import ElmanCell, GRUCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.numerics import Array
+from tests.samples import is_normal, is_uniform
 
 D, H, NH = 60, 400, 4
 
 
 def uniform(array: Array, limit: float) -> bool:
-    """Return whether numbers are uniform in (−limit, limit)."""
-    even = abs(array.std() - limit / np.sqrt(3)) < 0.05 * limit and abs(array.mean()) < 0.1 * limit
-    lowest, highest = array.min() / limit, array.max() / limit
-    return bool(even and -1 <= lowest < -0.97 and 0.97 < highest <= 1)
-
-
-def normal(array: Array, std: float) -> bool:
-    """Return whether numbers have mean 0 and this deviation, some beyond two deviations."""
-    inside = abs(array.mean()) < 0.1 * std and abs(array.std() - std) < 0.05 * std
-    return bool(inside and np.abs(array).max() > 2.5 * std)
+    """Return whether numbers are uniform in (−limit, limit), up to both ends."""
+    ends = array.min() < -0.97 * limit and array.max() > 0.97 * limit
+    return bool(ends) and is_uniform(limit, array)
 
 
 def test_uniform_cells() -> None:
@@ -43,7 +37,7 @@ def test_lstm_gru_and_rnn() -> None:
 def test_slstm() -> None:
     for forget_gate in ("sigmoid", "exp"):
         cell = sLSTMCell(D, H, NH, forget_gate=forget_gate, rng=np.random.default_rng(0))
-        assert normal(cell.params["W"], np.sqrt(2 / (5 * D)))
+        assert is_normal(np.sqrt(2 / (5 * D)), cell.params["W"])
         assert uniform(cell.params["R"], (H // NH) ** -0.5)
         one_head = np.linspace(3, 6, H // NH) * (forget_gate == "sigmoid")
         b_f = gate_rows(cell.params["b"], "f")
@@ -56,7 +50,7 @@ def test_mlstm() -> None:
         rng = np.random.default_rng(0)
         params = mLSTMCell(D, 400, 200, forget_gate=forget_gate, rng=rng).params
         for gate in "qkvo":
-            assert normal(params[f"W_{gate}"], np.sqrt(2 / (5 * D))), gate
+            assert is_normal(np.sqrt(2 / (5 * D)), params[f"W_{gate}"]), gate
             assert not params[f"b_{gate}"].any(), gate
         assert not params["W_i"].any()
         assert not params["W_f"].any()

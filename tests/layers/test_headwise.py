@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.layers import HeadwiseLinear, Linear
+from numpy_xlstm.layers.linear import join_blocks
 from numpy_xlstm.numerics import Array
 from tests.layers.points import arrays, filled, leading, seeds
+from tests.samples import is_normal
 from tests.variants import assert_close
 
 sizes = st.integers(1, 3)
@@ -77,8 +78,7 @@ def test_narrow_blocks_are_joined(NH: int, D: int, out: int, joined: int, rows: 
 def test_initial_values_are_small_and_repeatable() -> None:
     layer = HeadwiseLinear(400, 2, bias=True, rng=np.random.default_rng(3))
     weight = layer.params["weight"]
-    assert abs(weight.std() * (5 * 200 / 2) ** 0.5 - 1) < 0.02
-    assert abs(weight.mean()) < 1e-3
+    assert is_normal((2 / (5 * 200)) ** 0.5, weight)
     assert not layer.params["bias"].any()
     again = HeadwiseLinear(400, 2, rng=np.random.default_rng(3))
     np.testing.assert_array_equal(again.params["weight"], weight)

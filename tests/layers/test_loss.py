@@ -90,50 +90,36 @@ def test_a_shift_of_all_logits_changes_nothing(shift: float, seed: int) -> None:
     np.testing.assert_allclose(dlogits.sum(axis=-1), 0, atol=1e-16)
 
 
-def test_ignored_positions_do_not_count() -> None:
+MASK = [[True, False, True, True], [False, False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "masked"),
+    [(-100, None), (0, None), (None, 10**6), (-1, 2)],
+    ids=["ignored", "ignored class within the range", "masked", "masked and ignored"],
+)
+def test_positions_that_do_not_count(ignored: int | None, masked: int | None) -> None:
+    """Loss and gradient are those of the other positions alone; masked ones may have any target."""
     logits, targets = problem((2, 4, 5), seed=3)
-    counted = np.array([[True, False, True, True], [False, False, True, False]])
-    loss, cache = softmax_cross_entropy(logits, np.where(counted, targets, -100), ignore_index=-100)
+    targets = np.maximum(targets, 1)
+    counted, mask, options = np.ones((2, 4), bool), np.array(MASK), dict[str, Any]()
+    if ignored is not None:
+        counted[0, 3] = counted[1, 1] = False
+        targets[~counted], options["ignore_index"] = ignored, ignored
+    if masked is not None:
+        targets[~mask], options["mask"] = masked, mask.copy()
+        counted &= mask
+    loss, cache = softmax_cross_entropy(logits, targets, **options)
     alone, alone_cache = softmax_cross_entropy(logits[counted], targets[counted])
     np.testing.assert_allclose(loss, alone, rtol=1e-15)
+    assert cache.counted.tolist() == counted.tolist()
+    assert_gradient(logits, targets, **options)
+    if masked is not None:
+        options["mask"][:] = True  # the cache has its own
     dlogits = softmax_cross_entropy_backward(0.3, cache)
     assert not dlogits[~counted].any()
-    np.testing.assert_allclose(
-        dlogits[counted], softmax_cross_entropy_backward(0.3, alone_cache), rtol=1e-14
-    )
-
-
-def test_an_ignored_class_within_the_range() -> None:
-    logits, targets = problem((6, 4), seed=4)
-    targets[2:4] = 0
-    loss, _ = softmax_cross_entropy(logits, targets, ignore_index=0)
-    alone, _ = softmax_cross_entropy(logits[targets != 0], targets[targets != 0])
-    np.testing.assert_allclose(loss, alone, rtol=1e-15)
-
-
-def test_masked_positions_do_not_count_whatever_their_target_is() -> None:
-    logits, targets = problem((2, 4, 5), seed=3)
-    mask = np.array([[True, False, True, True], [False, False, True, False]])
-    loss, cache = softmax_cross_entropy(logits, np.where(mask, targets, 10**6), mask=mask)
-    alone, alone_cache = softmax_cross_entropy(logits[mask], targets[mask])
-    np.testing.assert_allclose(loss, alone, rtol=1e-15)
-    mask[:] = True  # the cache has its own
-    dlogits = softmax_cross_entropy_backward(0.3, cache)
-    assert np.count_nonzero(dlogits.any(axis=-1)) == 4
-    np.testing.assert_allclose(
-        dlogits[dlogits.any(axis=-1)], softmax_cross_entropy_backward(0.3, alone_cache), rtol=1e-14
-    )
-
-
-def test_a_mask_and_an_ignored_class_together() -> None:
-    logits, targets = problem((6, 4), seed=4)
-    targets[:] = [0, 1, -1, 2, -1, 3]
-    mask = np.array([True, False, True, True, False, True])
-    loss, cache = softmax_cross_entropy(logits, targets, ignore_index=-1, mask=mask)
-    alone, _ = softmax_cross_entropy(logits[[0, 3, 5]], np.array([0, 2, 3]))
-    np.testing.assert_allclose(loss, alone, rtol=1e-15)
-    assert cache.counted.tolist() == [True, False, False, True, False, True]
-    assert_gradient(logits, targets, ignore_index=-1, mask=mask)
+    expected = softmax_cross_entropy_backward(0.3, alone_cache)
+    np.testing.assert_allclose(dlogits[counted], expected, rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])

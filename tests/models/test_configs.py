@@ -96,13 +96,6 @@ def test_widths(dim: int, factor: float, up: bool, multiple: int, width: int) ->
         assert config.proj_up_dim(dim) == width
 
 
-def test_widths_of_large() -> None:
-    config = xLSTMLargeConfig(embedding_dim=4096, num_heads=8, num_blocks=32, vocab_size=50304)
-    assert (config.qk_dim, config.v_dim, config.ffn_dim) == (2048, 4096, 10944)
-    small = xLSTMLargeConfig(**LARGE)
-    assert (small.qk_dim, small.v_dim, small.ffn_dim) == (4, 8, 64)
-
-
 # Compared with the official ones
 
 OFFICIAL: dict[Any, str] = {

@@ -11,6 +11,7 @@ import pytest
 from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig, xLSTMLMModel, xLSTMLMModelConfig
 from numpy_xlstm.numerics import Array
 from tests.models.build import large_config, lm_config, mlstm_block, slstm_block
+from tests.samples import is_normal, is_uniform
 
 D, NUM_BLOCKS = 64, 4
 CELL = "xlstm_block_stack.blocks.{}.xlstm.slstm_cell._bias_"
@@ -29,20 +30,6 @@ def constant(value: float, array: Array) -> bool:
     return bool((array == value).all())
 
 
-def normal(deviation: float, array: Array) -> bool:
-    """Return whether mean 0 and the deviation are met, each within five standard errors."""
-    centred = abs(array.mean()) < 5 * deviation / np.sqrt(array.size)
-    return bool(centred and abs(array.std() / deviation - 1) < 5 / np.sqrt(2 * array.size))
-
-
-def uniform(limit: float, array: Array) -> bool:
-    """Return whether numbers are in ±limit, with the mean and the spread of uniform ones."""
-    spread = array.std() * np.sqrt(3) / limit
-    centred = abs(array.mean()) < 5 * limit / np.sqrt(3 * array.size)
-    inside = np.abs(array).max() <= limit
-    return bool(inside and centred and abs(spread - 1) < 1.5 / np.sqrt(array.size))
-
-
 def by_maps(array: Array) -> bool:
     """Return whether q, k, v and the output gate, fused in one matrix, have small init each."""
     return all(small(part) for part in np.split(array, [D // 2, D, 2 * D]))
@@ -55,8 +42,8 @@ def power_law(array: Array) -> bool:
     return bool(ends) and not np.concatenate((i, z, o)).any()
 
 
-small = partial(normal, np.sqrt(2 / (5 * D)))
-wang = partial(normal, 2 / (NUM_BLOCKS * np.sqrt(D)))  # of maps into the residual stream
+small = partial(is_normal, np.sqrt(2 / (5 * D)))
+wang = partial(is_normal, 2 / (NUM_BLOCKS * np.sqrt(D)))  # of maps into the residual stream
 zero, one = partial(constant, 0), partial(constant, 1)
 
 PAPER: dict[str, Callable[[Array], bool]] = {
@@ -68,8 +55,8 @@ PAPER: dict[str, Callable[[Array], bool]] = {
     r"(xlstm\.(proj_up|[qkv]_proj)|ffn\.proj_up|proj_down)\.bias": zero,
     r"mlstm_cell\.[if]gate\.weight|_recurrent_kernel_": zero,
     r"mlstm_cell\.fgate\.bias": partial(equal, [3, 4, 5, 6]),
-    r"mlstm_cell\.igate\.bias": partial(normal, 0.1),
-    r"conv1d\.conv\.(weight|bias)": partial(uniform, 0.5),  # 1/√K
+    r"mlstm_cell\.igate\.bias": partial(is_normal, 0.1),
+    r"conv1d\.conv\.(weight|bias)": partial(is_uniform, 0.5),  # 1/√K
     r"_bias_": power_law,
 }
 GATES = [-10] * 4 + [3, 4, 5, 6]
@@ -120,7 +107,7 @@ def test_many_heads_of_an_mlstm() -> None:
     block = mlstm_block(num_heads=96, proj_factor=1.0)
     params = fresh(lm_config(embedding_dim=96, mlstm_block=block))
     cell = "xlstm_block_stack.blocks.0.xlstm.mlstm_cell"
-    assert normal(0.1, params[f"{cell}.igate.bias"])
+    assert is_normal(0.1, params[f"{cell}.igate.bias"])
     np.testing.assert_allclose(params[f"{cell}.fgate.bias"], np.linspace(3, 6, 96))
 
 
@@ -143,11 +130,11 @@ def test_other_starts_of_the_bias(kind: str) -> None:
     i, f, z, o = params[CELL.format(1)].reshape(4, 4, 16)
     rest = np.concatenate((i, z, o))
     if kind == "standard":
-        assert uniform(1 / 8, np.concatenate((rest, f)))
+        assert is_uniform(1 / 8, np.concatenate((rest, f)))
     else:
         assert not rest.any()
         expected = np.linspace(3, 6, 16) if kind == "small_init" else np.zeros(16)
         np.testing.assert_allclose(f, np.tile(expected, (4, 1)))
     kernel = params[CELL.format(1).replace("_bias_", "_recurrent_kernel_")]
     assert kernel.shape == (4, 64, 16)
-    assert uniform(1 / 8, kernel)
+    assert is_uniform(1 / 8, kernel)

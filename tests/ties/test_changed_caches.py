@@ -14,6 +14,8 @@ from numpy_xlstm.trees import leaves, put_together
 from tests.ties.test_padding import LENGTHS, subjects
 
 SUBJECTS = subjects(np.float64)
+NAMES = [name for name in SUBJECTS if "exp sigmoid" not in name and "exp exp" not in name]
+"""Of mLSTM those with a sigmoid forget gate: no residual depends on the kind of this gate."""
 
 
 def places(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
@@ -62,7 +64,7 @@ def outcome(backward: Any, dy: Array, cache: Any) -> list[Array] | None:
 
 
 @pytest.mark.parametrize("padded", [True, False])
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
     name: str, padded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

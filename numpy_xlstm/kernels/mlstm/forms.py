@@ -31,10 +31,16 @@ from numpy_xlstm.cells.gates import log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.kernels.functions import kernel, maximum, where
-from numpy_xlstm.kernels.headwise import join_heads, split_heads
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
 from numpy_xlstm.kernels.mlstm.recurrent import steps
-from numpy_xlstm.kernels.parts import check_residual, for_loops, over_heads, padding
+from numpy_xlstm.kernels.parts import (
+    check_residual,
+    for_loops,
+    join_heads,
+    over_heads,
+    padding,
+    split_heads,
+)
 from numpy_xlstm.numerics import Array, dot
 from numpy_xlstm.numerics.activations import clip, modulus
 
