@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.gates import empty_state
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.kernels.loops import backward_loop, forward_loop, oriented
@@ -253,8 +254,7 @@ class Recurrence:
             raise ShapeError(f"R: expected shape (NH, 4·DH, DH); got {R.shape}")
         B, T, _ = check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype).shape
         check_batch("Wx", Wx)
-        start = {name: -np.inf if name == "m" else 0 for name in self.state._fields}
-        empty = self.state(*(np.full((B, NH * DH), number, R.dtype) for number in start.values()))
+        empty = empty_state(self.state, B, NH * DH, R.dtype)
         state = empty if state is None else check_like("state", state, empty)
         lengths = None if lengths is None else check_lengths(lengths, B, T)
         return Wx.copy(), state, lengths
@@ -267,7 +267,7 @@ class Recurrence:
         B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
         dy = np.where(padding(cache.ends, T)[..., None], 0, dy)
-        zero = self.state(*(np.zeros((B, NH * D), dy.dtype) for _ in self.state._fields))
+        zero = self.state(*np.zeros((len(self.state._fields), B, NH * D), dy.dtype))
         dstate = zero if dstate is None else check_like("dstate", dstate, zero)
         dWx, dstate0, grads = self.backward(dy, cache, dstate)
         return dWx, grads["R"], dstate0

@@ -134,14 +134,14 @@ def run(
         live = np.repeat(~padding(lengths, T), NH, axis=0)
         log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
-    logs = [log_i, log_f]
+    log_iprime, log_fprime = log_i, log_f
     if n is not None:
         C = with_column(C, n)
-        *logs, ms, past = stabilise(log_i, log_f, m)
+        log_iprime, log_fprime, ms, past = stabilise(log_i, log_f, m)
         ms = ms.astype(q.dtype)
     size = 0 if form == "parallel" else chunk_size
     compute = steps if form == "recurrent" else partial(chunks, chunk_size=size)
-    num, C_after, kept = compute(q, k, v, *logs, C)
+    num, C_after, kept = compute(q, k, v, log_iprime, log_fprime, C)
     if n is None:
         h, after = num, mLSTMState(C_after, None, None)
     else:
@@ -171,17 +171,19 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
         den, sign, floor = denominator_and_slopes(qn, ms, eps)
         S = dot(dh, h)[..., 0]  # [mlstm.18]
         dnum, q_by_den = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
-        dq, dk, dv, *dlogs, dC = form.backward(dnum, q_by_den, with_column(*dlast[:2]))
+        dC_last = with_column(*dlast[:2])
+        dq, dk, dv, dlog_iprime, dlog_fprime, dC = form.backward(dnum, q_by_den, dC_last)
         dq /= den[..., None]
-        dlog_i, dlog_f, dm = through_stabiliser(past, *dlogs, floor * S, dlast.m)
+        dlog_i, dlog_f, dm = through_stabiliser(past, dlog_iprime, dlog_fprime, floor * S, dlast.m)
         dv, dstate0 = dv[..., :-1], mLSTMState(dC[..., :-1], dC[..., -1], dm)
     dk *= 1 / root(dk.shape[-1], dk)
     di_pre = dlog_i * log_gate_slope(i_pre, input_gate)
     df_pre = dlog_f * log_gate_slope(f_pre, forget_gate)
     if live is not None:
         di_pre, df_pre = np.where(live, di_pre, 0), np.where(live, df_pre, 0)
-    gradients = (separate(array, NH) for array in (dq, dk, dv, di_pre, df_pre))
-    return *gradients, of_each(partial(separate, NH=NH), dstate0)  # type: ignore[return-value]
+    apart = partial(separate, NH=NH)
+    dq, dk, dv, di_pre, df_pre = map(apart, (dq, dk, dv, di_pre, df_pre))
+    return dq, dk, dv, di_pre, df_pre, of_each(apart, dstate0)
 
 
 def check_residuals(cache: Cache, dh: Array) -> None:
