@@ -18,3 +18,4 @@ from numpy_xlstm.generation.tokenizers import CharacterTokenizer as CharacterTok
 from numpy_xlstm.generation.tokenizers import HuggingFaceTokenizer as HuggingFaceTokenizer
 from numpy_xlstm.generation.tokenizers import Tokenizer as Tokenizer
 from numpy_xlstm.generation.tokenizers import tokenizer_from_dict as tokenizer_from_dict
+from numpy_xlstm.trees import join_states as join_states

@@ -63,6 +63,7 @@ def generators() -> dict[str, Make]:
         **entry(generation.StopFilter, stop=["a"]),
         **entry(generation.StreamDecoder, tokenizer=tokenizer, stop=["a"]),
         **entry(generation.check_prompt, prompt="ab", tokenizer=tokenizer),
+        **entry(generation.join_states, states=[(logits, None), (logits, None)]),
         **entry(generation.tokenizer_from_dict, d={"kind": "byte"}),
         **entry(nx.CharacterTokenizer, symbols="abc"),
         **entry(nx.CharacterTokenizer.of, text="abc"),
