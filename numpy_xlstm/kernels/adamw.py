@@ -34,8 +34,7 @@ def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
         m += g
     v *= beta2
     v += rest2 * (g * g)  # [adam.3]
-    step = rate * (m / (np.sqrt(v) / root + eps))
-    p -= step  # [adam.4]
+    p -= rate * (m / (np.sqrt(v) / root + eps))  # [adam.4]
     return p, m, v
 
 
