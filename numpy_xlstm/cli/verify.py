@@ -3,9 +3,10 @@
 import argparse
 import signal
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import check_writable, real
@@ -21,7 +22,11 @@ DESCRIPTION = """\
 Check a port against cases of the conformance kit: those in a folder written by 'numpy-xlstm
 vectors', or the small set in the package. Give a folder with the port's results, a file
 ID.safetensors for each case; or, with --run, a program that is run once for each case and
-writes them. The exit code is 0 only if all results are right."""
+writes them. The exit code is 0 only if all results are right, and 3 if only gradients are missing,
+in a case all of them; with --forward, gradients are not checked, and the exit code is then 0."""
+
+NO_GRADIENTS = 3
+"""Exit code if nothing is wrong, but gradients are missing that were not waived."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="ID",
         help="one case, by its name in the report; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--forward",
+        action="store_true",
+        help="check the forward alone: gradients need not be there, and are ignored if they are",
     )
     for option, what in (("--skip", "are not run"), ("--expect-fail", "must fail")):
         parser.add_argument(
@@ -82,7 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.json.write_text(report.to_json(), encoding="utf-8")
     if arguments.junit is not None:
         arguments.junit.write_text(report.to_junit(), encoding="utf-8")
-    return 0 if report.passed else 1
+    if report.passed:
+        return 0
+    return NO_GRADIENTS if report.outcome == "forward only" else 1
 
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
@@ -124,23 +136,22 @@ def _names(subjects: Iterable[Subject]) -> list[str]:
 
 
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:
-    excused = {"skip": arguments.skip, "expect_fail": arguments.expect_fail}
+    check = partial(
+        conformance.verify,
+        cases,
+        skip=arguments.skip,
+        expect_fail=arguments.expect_fail,
+        forward=arguments.forward,
+    )
     if arguments.results is not None:
         folder = arguments.results
         if not folder.is_dir():
             got = "is a file" if folder.exists() else "does not exist"
             raise OptionError(f"results: expected a folder; {folder} {got}")
-        report = conformance.verify(cases, conformance.from_folder(folder), **excused)
-        return Report(report.verdicts, unmatched(folder, every))
+        return replace(check(conformance.from_folder(folder)), unmatched=unmatched(folder, every))
     # so that SIGTERM raises KeyboardInterrupt, which also ends the program of --run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
-
-        def counted(case: Case) -> Mapping[str, Any]:
-            results = port(case)
-            count()
-            return results
-
         with count_display(len(cases)) as count:
-            return conformance.verify(cases, counted, **excused)
+            return check(port, progress=lambda verdict: count())

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from numpy_xlstm.conformance.subjects import Arrays, Subject
+from numpy_xlstm.conformance.subjects import Arrays, Subject, part
+from numpy_xlstm.trees import leaves
 
 
 def frozen(arrays: Arrays) -> Arrays:
@@ -57,6 +58,15 @@ class CaseData:
     def inputs(self) -> Arrays:
         """Parameters, x, initial state and cotangents by name; the arrays are read-only."""
         return self._tensors.inputs
+
+    @property
+    def given(self) -> Arrays:
+        """The inputs, with the empty state if there is a state but none is given."""
+        if not part(self.inputs, "dstate") or part(self.inputs, "state"):
+            return self.inputs
+        state = self.subject.module(self.options).init_state(len(self.inputs["dy"]))
+        empty = {name: array.astype(self.dtype) for name, array in leaves("state", state)}
+        return {**empty, **self.inputs}
 
     @property
     def expected(self) -> Arrays:

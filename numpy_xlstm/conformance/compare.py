@@ -65,6 +65,16 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
     """
     if not isinstance(results, Mapping):
         raise ShapeError(f"results: expected a mapping of arrays; got {type(results).__name__}")
+    for name, array in results.items():
+        if hasattr(array, "__array__") and not isinstance(array, np.ndarray | np.generic):
+            got = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
+            how = (
+                "result.detach().cpu().numpy()"
+                if hasattr(array, "detach")
+                else "np.asarray(result)"
+            )
+            note = f"expected NumPy arrays; got {got}: return {how}"
+            return [Row(case.id, name, np.inf, note)]
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
     return rows + [

@@ -7,9 +7,8 @@ import numpy as np
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import is_gradient
-from numpy_xlstm.conformance.subjects import part
+from numpy_xlstm.conformance.subjects import cotangent_of
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves
 
 STEP = 1e-20
 """Step of a complex derivative."""
@@ -21,10 +20,7 @@ def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Ar
     The derivative of the forward in a random direction of an input, by a complex step, is the
     product of the gradient with this direction.
     """
-    given = case.inputs
-    if name.startswith("dstate0") and not part(given, "state"):
-        state = case.subject.module(case.options).init_state(len(gradient))
-        given = given | {n: a.astype(case.dtype) for n, a in leaves("state", state)}
+    given = case.given if name.startswith("dstate0") else case.inputs
     varied = name.replace("grads.", "params.").replace("dstate0", "state")
     varied = varied if varied in given else name.removeprefix("d")
     if varied not in given:
@@ -35,18 +31,14 @@ def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Ar
     inputs = wide | {varied: wide[varied] + 1j * STEP * direction}
     moved = SimpleNamespace(subject=case.subject, options=case.options, inputs=inputs)
     outputs = {n: a for n, a in results(moved, *made).items() if not is_gradient(n)}
-    if not outputs or not {_cotangent(n) for n in outputs} <= case.inputs.keys():
+    if not outputs or not {cotangent_of(n) for n in outputs} <= case.inputs.keys():
         return False  # such as clipping, whose results have no cotangents
     with np.errstate(all="ignore"):
-        slope = sum((a.imag / STEP * case.inputs[_cotangent(n)]).sum() for n, a in outputs.items())
+        slope = sum(
+            (a.imag / STEP * case.inputs[cotangent_of(n)]).sum() for n, a in outputs.items()
+        )
         terms = gradient * direction
         rounding = 64 * np.finfo(case.dtype).eps * np.abs(terms)
         allowed = 4 * case.bounds[name] * np.abs(direction) + rounding
         # a forward that overflows has no derivative that the gradient could contradict
         return not np.isfinite(slope) or bool(abs(terms.sum() - slope) <= allowed.sum())
-
-
-def _cotangent(name: str) -> str:
-    """Return the name of the cotangent of a result."""
-    first, *rest = name.split(".")
-    return "dy" if name == "y" else ".".join(["dstate" if first == "final" else first, *rest])

@@ -226,7 +226,7 @@ def tolerances(case: CaseData, results: Mapping[str, Array]) -> dict[str, Array]
 
 def blank(array: Any) -> bool:
     """Return whether all entries are 0 or NaN, or there are several, all the same number."""
-    if np.asarray(array).dtype.kind != "f":
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         return True
     numbers = np.nan_to_num(array).ravel()
     return not numbers.any() or (numbers.size > 1 and bool((numbers == numbers[0]).all()))

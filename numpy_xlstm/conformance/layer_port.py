@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
-from numpy_xlstm.conformance.subjects import Arrays, part, positional
+from numpy_xlstm.conformance.subjects import Arrays, cotangent_of, gradient_of, part, positional
 from numpy_xlstm.conformance.verify import Port, PortError, copied
 from numpy_xlstm.gradcheck.target import checked_target, over
 from numpy_xlstm.trees import leaves, rebuild
@@ -44,13 +44,56 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
     def port(case: Case) -> Arrays:
         layer = checked_target(make(case))
         params = part(case.inputs, "params")
-        return _results(case.inputs, over(layer, params) if params else layer)
+        return _results(case, over(layer, params) if params else layer)
 
     return port
 
 
-def _results(inputs: Arrays, layer: Any) -> Arrays:
-    """Return the names and arrays of all results."""
+def from_forward(wrap: Callable[..., Any], forward: Callable[..., Mapping[str, Any]]) -> Port:
+    """Make a port from a forward in PyTorch or JAX, whose backward is that of the framework.
+
+    Parameters
+    ----------
+    wrap : callable
+        :func:`numpy_xlstm.gradcheck.from_torch` or ``from_jax``.
+    forward : Callable[[Case, dict], Mapping]
+        Function of a case and its inputs as tensors of the framework, without cotangents. It
+        returns y and the final states as tensors, under the names of the kit. If the case has no
+        state, the empty state is among the inputs.
+
+    Returns
+    -------
+    callable
+        Port for :func:`verify`.
+
+    Examples
+    --------
+    .. code-block:: python
+
+        def forward(case, given):
+            h = torch.tanh(given["x"] @ given["params.W"].T + given["params.b"])
+            return {"y": h}
+
+        port = conformance.from_forward(from_torch, forward)
+    """
+
+    def port(case: Case) -> Arrays:
+        given = {n: a for n, a in case.given.items() if not n.startswith(("dy", "dstate"))}
+        layer = wrap(lambda inputs: dict(forward(case, inputs)))
+        y, cache = layer.forward(given)
+        if case.expected.keys() <= y.keys():
+            return dict(y)
+        cotangents = {name: case.inputs[cotangent_of(name)] for name in y}
+        gradients, _ = layer.backward(cotangents, cache)
+        given_back = {gradient_of(n): a for n, a in gradients.items() if a is not None}
+        return {**y, **given_back}
+
+    return port
+
+
+def _results(case: Case, layer: Any) -> Arrays:
+    """Return the names and arrays of all results; of the forward alone if no gradient is asked."""
+    inputs = case.inputs
     names = positional(inputs)
     given, dfinal = [inputs[name] for name in names], part(inputs, "dstate")
     if dfinal:
@@ -58,6 +101,8 @@ def _results(inputs: Arrays, layer: Any) -> Arrays:
     more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
     y, *final, cache = layer.forward(*given, **more)
     results = copied({"y": y, **_named("final", dfinal, final)})
+    if case.expected.keys() <= results.keys():
+        return results
     dstate = [rebuild(tree, iter(dfinal.values())) for tree in final]
     found = layer.backward(inputs["dy"], cache, *dstate)
     parts = list(found) if isinstance(found, tuple) else [found]

@@ -172,6 +172,18 @@ def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
     return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
 
+def gradient_of(name: str) -> str:
+    """Return the name of the gradient of an input."""
+    if name.startswith("params."):
+        return f"grads.{name.removeprefix('params.')}"
+    return f"dstate0{name.removeprefix('state')}" if name.startswith("state") else f"d{name}"
+
+
+def cotangent_of(name: str) -> str:
+    """Return the name of the cotangent of a result of the forward."""
+    return "dy" if name == "y" else f"dstate{name.removeprefix('final')}"
+
+
 def input_size(module: Any) -> int:
     """Return the width of x of a cell or a layer."""
     return int(getattr(module, "in_features", 0) or module.input_size)

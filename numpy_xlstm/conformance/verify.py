@@ -2,11 +2,12 @@
 
 import json
 import math
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,11 @@ Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""
 
 UNMATCHED = "expected the id of a case as the name of the file; got another name"
-SKIPPED, EXPECTED = "skipped", "failed as expected"
+SKIPPED, EXPECTED, FORWARD_ONLY = "skipped", "failed as expected", "forward only"
+NO_GRADIENTS = (
+    "forward only: nothing is wrong, but there are cases without any gradient; to check the "
+    "forward alone, use --forward, or forward=True in Python"
+)
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
 
@@ -46,7 +51,9 @@ class Verdict:
     results: Mapping[str, Any] | None = None
     """Results of the port; None if there are none to compare."""
     excused: str = ""
-    """SKIPPED or EXPECTED, for a case without rows."""
+    """SKIPPED or EXPECTED, for a case without rows; FORWARD_ONLY if gradients are not compared."""
+    seconds: float = 0.0
+    """Time that the port took."""
 
     @property
     def passed(self) -> bool:
@@ -64,6 +71,8 @@ class Report:
         Outcome of each case.
     unmatched : tuple[str, ...]
         Unmatched files: files of results whose name is not that of a case.
+    forward : bool
+        Whether only the forward was to be checked.
 
     Examples
     --------
@@ -75,12 +84,25 @@ class Report:
 
     verdicts: tuple[Verdict, ...]
     unmatched: tuple[str, ...] = ()
+    forward: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """``"passed"``, ``"forward only"`` or ``"failed"``.
+
+        A report is not failed if cases were run, all passed or are excused, and there are no
+        unmatched files. It is then forward only if the gradients of a case were not compared.
+        """
+        run = any(v.excused != SKIPPED for v in self.verdicts)
+        if not run or self.unmatched or not all(v.passed for v in self.verdicts):
+            return "failed"
+        partly = any(v.excused == FORWARD_ONLY for v in self.verdicts)
+        return FORWARD_ONLY if partly else "passed"
 
     @property
     def passed(self) -> bool:
-        """Whether cases were run, all passed or are excused, and there are no unmatched files."""
-        run = any(v.excused != SKIPPED for v in self.verdicts)
-        return run and all(v.passed for v in self.verdicts) and not self.unmatched
+        """Whether the outcome is passed, or forward only as was asked."""
+        return self.outcome == "passed" or (self.forward and self.outcome == FORWARD_ONLY)
 
     @cached_property
     def diagnosis(self) -> list[str]:
@@ -105,14 +127,17 @@ class Report:
         yield from (f"{printable(name)}: {UNMATCHED}" for name in self.unmatched)
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
             every = [v for v in self.verdicts if v.case.subject.name == name]
-            of = [v for v in every if not v.excused]
-            wrong = {v.case.dtype for v in of if not v.passed}
-            right = {v.case.dtype for v in of} - wrong
-            said = [f"including all {right.pop()} cases"] if right and wrong else []
+            compared = [v for v in every if v.excused in ("", FORWARD_ONLY)]
+            wrong = {v.case.dtype for v in compared if not v.passed}
+            right = {v.case.dtype for v in compared} - wrong
+            passed = f"{sum(v.passed for v in compared)} of {len(compared)} cases passed"
+            counts = [f"{name}: {passed}"]
+            counts += [f"including all {right.pop()} cases"] if right and wrong else []
             excuses = Counter(v.excused for v in every if v.excused)
-            said += [f"{count} {excuse}" for excuse, count in sorted(excuses.items())]
-            passed = f"{sum(v.passed for v in of)} of {len(of)} cases passed"
-            yield ", ".join([f"{name}: {passed}", *said])
+            counts += [f"{count} {excuse}" for excuse, count in sorted(excuses.items())]
+            yield ", ".join(counts)
+        if self.outcome == FORWARD_ONLY and not self.forward:
+            yield NO_GRADIENTS
         yield from self.diagnosis
 
     def _short(self) -> list[Row]:
@@ -134,20 +159,21 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; ratios that are not finite become strings."""
-        found = []
+        cases = []
         for v in self.verdicts:
             rows = [asdict(row) | {"passed": row.passed} for row in v.rows]
             for row in rows:
                 row["ratio"] = row["ratio"] if math.isfinite(row["ratio"]) else str(row["ratio"])
             about: dict[str, Any] = {"id": v.case.id, "subject": v.case.subject.name}
             about |= {"flags": list(v.case.flags), "passed": v.passed, "excused": v.excused}
-            found.append(about | {"rows": rows})
+            cases.append(about | {"seconds": v.seconds, "rows": rows})
         return {
             "version": VERSION,
             "passed": self.passed,
+            "outcome": self.outcome,
             "diagnosis": self.diagnosis,
             "unmatched": list(self.unmatched),
-            "cases": found,
+            "cases": cases,
         }
 
     def to_json(self) -> str:
@@ -156,13 +182,11 @@ class Report:
 
     def to_junit(self) -> str:
         """Return the report as JUnit XML, with a test for each case."""
-        failures = sum(not v.passed for v in self.verdicts) + len(self.unmatched)
-        tests = len(self.verdicts) + len(self.unmatched)
         suite = ET.Element("testsuite", name="numpy-xlstm conformance")
-        suite.attrib |= {"tests": str(tests), "failures": str(failures)}
         for v in self.verdicts:
             test = ET.SubElement(suite, "testcase", classname=v.case.subject.name, name=v.case.id)
-            if v.excused:
+            test.set("time", f"{v.seconds:.3f}")
+            if v.excused and v.passed and not (self.forward and v.excused == FORWARD_ONLY):
                 ET.SubElement(test, "skipped", message=v.excused)
             failed = [row for row in v.rows if not row.passed]
             if failed:
@@ -171,6 +195,13 @@ class Report:
         for name in map(printable, self.unmatched):
             test = ET.SubElement(suite, "testcase", classname="unmatched", name=name)
             ET.SubElement(test, "failure", message=UNMATCHED)
+        counts = {
+            "tests": "testcase",
+            "failures": "testcase/failure",
+            "skipped": "testcase/skipped",
+        }
+        suite.attrib |= {name: str(len(suite.findall(path))) for name, path in counts.items()}
+        suite.set("time", f"{sum(v.seconds for v in self.verdicts):.3f}")
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -180,6 +211,8 @@ def verify(
     *,
     skip: Collection[str] = (),
     expect_fail: Collection[str] = (),
+    forward: bool = False,
+    progress: Callable[[Verdict], object] = lambda verdict: None,
 ) -> Report:
     """Run a port on cases, and report its errors; an exception is a row of the report.
 
@@ -194,6 +227,12 @@ def verify(
     skip, expect_fail : collection of str
         Names of cases that are not run, and of cases that must fail: a flag (``"padding"``), an
         option (``"forget_gate=exp"``), a subject, a family or an id.
+    forward : bool
+        Whether to check the forward alone. The port need not return gradients, and any that it
+        returns are ignored. Without this, a case in which the port returns no gradient at all is
+        checked in the same way, but the report does not pass: its outcome is "forward only".
+    progress : Callable[[Verdict], object]
+        Function that is called with the verdict on each case as soon as there is one.
 
     Returns
     -------
@@ -209,51 +248,47 @@ def verify(
     True
     """
     known = sorted({tag for case in cases for tag in case.tags})
-    for kind, names in (("skip", skip), ("expect_fail", expect_fail)):
-        for name in names:
+    names = [name for name in known if name not in {case.id for case in cases}]
+    for kind, wanted in (("skip", skip), ("expect_fail", expect_fail)):
+        for name in wanted:
             if name not in known:
                 got = f"{name!r}{did_you_mean(name, known)}"
-                asked = "a flag, an option such as forget_gate=exp, a subject, a family or an id"
-                raise OptionError(f"{kind}: expected {asked} of these cases; got {got}")
-    found = []
+                raise OptionError(f"{kind}: expected an id or one of {', '.join(names)}; got {got}")
+    verdicts = []
     for case in cases:
-        if case.tags & {*skip}:
-            found.append(Verdict(case, excused=SKIPPED))
-            continue
-        each = verdict(case, port)
-        if case.tags & {*expect_fail} and not each.excused:
-            passed = Row(case.id, "", math.inf, "expected this case to fail; it passes")
-            each = Verdict(case, (passed,)) if each.passed else Verdict(case, excused=EXPECTED)
-        found.append(each)
-    return Report(tuple(found))
+        skipped = Verdict(case, excused=SKIPPED)
+        outcome = skipped if case.tags & {*skip} else verdict(case, port, forward=forward)
+        if case.tags & {*expect_fail} and outcome.excused != SKIPPED:
+            row = Row(case.id, "", math.inf, "expected this case to fail; it passes")
+            failed = Verdict(case, excused=EXPECTED, seconds=outcome.seconds)
+            outcome = replace(failed, rows=(row,), excused="") if outcome.passed else failed
+        verdicts.append(outcome)
+        progress(outcome)
+    return Report(tuple(verdicts), forward=forward)
 
 
-def verdict(case: Case, port: Port) -> Verdict:
+def verdict(case: Case, port: Port, *, forward: bool = False) -> Verdict:
     """Run a port on one case, with its own copies of the inputs."""
-    given = case.inputs
-    own = replace(case, content=lambda: Content(copied(given), case.expected, case.bounds))
+    given, gradients = case.inputs, case.expected.keys() - case.forward.expected.keys()
+    own = case.forward if forward else case
+    own = replace(own, content=partial(Content, copied(given), own.expected, own.bounds))
     for array in own.inputs.values():
         array.flags.writeable = True
+    start = time.perf_counter()
     results, note = _called(port, own)
-    if written := _written(own, given):
-        note = (
-            "expected the port to leave its inputs as they are; it writes into "
-            f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
-        )
+    seconds = time.perf_counter() - start
     if note is None:
-        return Verdict(case, excused=SKIPPED)
-    kinds = {a.dtype.name for a in (results or {}).values() if isinstance(a, np.ndarray)}
-    if not note and kinds and kinds <= {*PRECISIONS} - {case.dtype}:
-        note = (
-            f"expected {case.dtype}; got {kinds.pop()} in all results: compute in the dtype of the "
-            "case, or select the cases of the other dtype (--dtype)"
-        )
-    if note:
-        return Verdict(case, (Row(case.id, "", math.inf, note),))
-    return Verdict(case, tuple(compare(case, results or {})), results)
+        return Verdict(case, excused=SKIPPED, seconds=seconds)
+    if note := _written(own, given) or note or _other_dtype(case, results):
+        return Verdict(case, (Row(case.id, "", math.inf, note),), seconds=seconds)
+    if not gradients or not (forward or gradients.isdisjoint(results)):
+        return Verdict(case, tuple(compare(case, results)), results, seconds=seconds)
+    outputs = {name: array for name, array in results.items() if name not in gradients}
+    rows = tuple(compare(case.forward, outputs))
+    return Verdict(case.forward, rows, outputs, FORWARD_ONLY, seconds)
 
 
-def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str | None]:
+def _called(port: Port, case: Case) -> tuple[Mapping[str, Any], str | None]:
     """Return copies of the results, and a note.
 
     The note is empty if there are results, the error if there are none, and None if the port skips
@@ -265,16 +300,33 @@ def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str | Non
             raise PortError(f"expected a mapping of results; got {results!r:.80}")
         return copied(results), ""
     except UnsupportedError:
-        return None, None
+        return {}, None
     except (Exception, SystemExit) as error:  # whatever a port raises, run the other cases
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
-        return None, " ".join(note.split())
+        return {}, " ".join(note.split())
 
 
-def _written(case: Case, given: Mapping[str, Array]) -> list[str]:
-    """Return the names of the inputs that have changed."""
+def _written(case: Case, given: Mapping[str, Array]) -> str:
+    """Describe the inputs into which the port has written; empty if there are none."""
     now = {name: np.asarray(case.inputs.get(name)) for name in given}
-    return [name for name, array in given.items() if now[name].tobytes() != array.tobytes()]
+    written = [name for name, array in given.items() if now[name].tobytes() != array.tobytes()]
+    if not written:
+        return ""
+    return (
+        "expected the port to leave its inputs as they are; it writes into "
+        f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
+    )
+
+
+def _other_dtype(case: Case, results: Mapping[str, Any]) -> str:
+    """Describe the dtype that all results have in place of that of the case, or return ""."""
+    kinds = {array.dtype.name for array in results.values() if isinstance(array, np.ndarray)}
+    if not kinds or not kinds <= {*PRECISIONS} - {case.dtype}:
+        return ""
+    return (
+        f"expected {case.dtype}; got {kinds.pop()} in all results: compute in the dtype of the "
+        "case, or select the cases of the other dtype (--dtype)"
+    )
 
 
 def copied(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Wrong results are rows of the report, and all other cases are run."""
 
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,8 +26,9 @@ from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import SEVEN_DIGITS
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.conformance.verify import NO_GRADIENTS
 from numpy_xlstm.errors import OptionError, ShapeError
-from tests.conformance.shared import cases
+from tests.conformance.shared import cases, mistake
 from tests.conformance.small_set import CASE, CASES, write
 
 
@@ -294,8 +296,9 @@ def test_what_a_port_does_not_have_is_skipped() -> None:
         "failed as expected",
     }
     suite = ET.fromstring(report.to_junit())
-    said = [each.get("message") for each in suite.iter("skipped")]
-    assert sorted(map(str, said)) == ["failed as expected", "skipped"]
+    messages = [skipped.get("message") for skipped in suite.iter("skipped")]
+    assert sorted(map(str, messages)) == ["failed as expected", "skipped"]
+    assert (suite.get("tests"), suite.get("skipped")) == (str(len(SLSTM)), "2")
 
 
 def test_what_must_fail_and_passes_is_a_failure() -> None:
@@ -307,8 +310,138 @@ def test_what_must_fail_and_passes_is_a_failure() -> None:
 
 def test_a_report_of_skipped_cases_alone_is_no_success() -> None:
     assert not verify(SLSTM, Case.results, skip=["slstm"]).passed
-    with pytest.raises(OptionError, match=r"skip: expected a flag, .*; got 'paddin'; did you mean"):
+    names = "an id or one of .*, num_heads=1, .*, tie, .*"
+    with pytest.raises(OptionError, match=f"skip: expected {names}; got 'paddin'; did you mean"):
         verify(SLSTM, Case.results, skip=["paddin"])
+
+
+def forward_alone(case: Case) -> Arrays:
+    """A port without a backward."""
+    return {n: a for n, a in case.results().items() if n == "y" or n.startswith("final")}
+
+
+@pytest.mark.parametrize("subject", ["slstm.sequence", "layer.causal-conv1d", "layer.linear"])
+def test_a_port_of_the_forward_alone_has_an_outcome_of_its_own(subject: str) -> None:
+    chosen, n = cases(subject), len(cases(subject))
+    count = f"{subject}: {n} of {n} cases passed, {n} forward only"
+    report = verify(chosen, forward_alone)
+    assert (report.outcome, report.passed) == ("forward only", False)
+    assert str(report) == f"{count}\n{NO_GRADIENTS}"
+    asked = verify(chosen, forward_alone, forward=True)
+    assert (asked.outcome, asked.passed, str(asked)) == ("forward only", True, count)
+    assert report.to_dict()["outcome"] == "forward only"
+    skipped = [ET.fromstring(r.to_junit()).get("skipped") for r in (report, asked)]
+    assert skipped == [str(n), "0"]
+
+
+def test_gradients_are_not_compared_if_the_forward_is_asked_for() -> None:
+    def wrong_backward(case: Case) -> Arrays:
+        return case.results() | {"dx": np.full_like(case.inputs["x"], np.nan)}
+
+    chosen = cases("lstm.step")
+    assert verify(chosen, wrong_backward, forward=True).passed
+    assert not verify(chosen, wrong_backward).passed
+    chosen[0].forward.check(forward_alone(chosen[0]))
+    with pytest.raises(AssertionError, match=r"dx +inf +expected float64 \(3, 5\); got none"):
+        chosen[0].check(forward_alone(chosen[0]))
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("normaliser-clamped", "slstm.step"),
+        ("floor-of-1", "mlstm.step"),
+        ("gates-in-order-ifoz", "lstm.step"),
+    ],
+)
+def test_a_mistake_of_a_forward_without_gradients_is_named(
+    name: str, subject: str, forward: bool
+) -> None:
+    bug = mistake(name, subject)
+
+    def port(case: Case) -> Arrays:
+        return {n: a for n, a in results(case, bug).items() if n == "y" or n.startswith("final")}
+
+    report = verify(cases(subject), port, forward=forward)
+    assert report.outcome == "failed"
+    assert not {row.tensor for v in report.verdicts for row in v.rows} & {"dx", "grads.W"}
+    (line,) = report.diagnosis
+    assert f"({name})" in line
+
+
+@pytest.mark.parametrize("missing", ["dx", "dstate0.c", "grads.b"])
+def test_one_missing_gradient_is_a_failure(missing: str) -> None:
+    def port(case: Case) -> Arrays:
+        return {n: a for n, a in case.results().items() if n != missing}
+
+    report = verify(cases("lstm.step"), port)
+    assert report.outcome == "failed"
+    assert {row.tensor for v in report.verdicts for row in v.rows if not row.passed} == {missing}
+
+
+def test_one_missing_output_is_a_failure_of_the_forward() -> None:
+    report = verify(cases("lstm.step"), lambda case: {"y": case.results()["y"]}, forward=True)
+    assert report.outcome == "failed"
+    wrong = {row.tensor for v in report.verdicts for row in v.rows if not row.passed}
+    assert wrong == {"final.h", "final.c"}
+
+
+def test_a_port_with_gradients_in_some_cases_does_not_pass() -> None:
+    chosen = cases("lstm.step")
+    some = {case.id for case in chosen[::2]}
+    report = verify(chosen, lambda c: c.results() if c.id in some else forward_alone(c))
+    assert report.outcome == "forward only"
+    assert "lstm.step: 10 of 10 cases passed, 5 forward only" in str(report)
+
+
+def test_a_forward_that_is_right_is_no_failure_as_expected() -> None:
+    report = verify(cases("slstm.step"), forward_alone, forward=True, expect_fail=["tie"])
+    notes = {row.note for v in report.verdicts for row in v.rows if not row.passed}
+    assert (report.outcome, notes) == ("failed", {"expected this case to fail; it passes"})
+
+
+def test_what_has_no_gradients_is_not_forward_only() -> None:
+    chosen = cases("training.clipping")
+    assert verify(chosen, Case.results).outcome == "passed"
+    assert verify(chosen, Case.results, forward=True).outcome == "passed"
+
+
+def test_progress_and_times_are_those_of_each_case() -> None:
+    def slow(case: Case) -> Arrays:
+        time.sleep(0.01)
+        return case.results()
+
+    shown: list[str] = []
+    chosen = cases("slstm.step")
+    report = verify(chosen, slow, skip=["tie"], progress=lambda v: shown.append(v.case.id))
+    assert shown == [case.id for case in chosen]
+    assert {v.seconds >= 0.01 for v in report.verdicts if not v.excused} == {True}
+    suite = ET.fromstring(report.to_junit())
+    tests = {str(test.get("name")): float(str(test.get("time"))) for test in suite.iter("testcase")}
+    assert {name for name, seconds in tests.items() if seconds} == {
+        v.case.id for v in report.verdicts if not v.excused
+    }
+    assert float(str(suite.get("time"))) == pytest.approx(sum(tests.values()), abs=0.02)
+
+
+class Tensor:
+    """An array of another library."""
+
+    def __array__(self) -> Any:
+        raise NotImplementedError
+
+
+def test_an_array_of_another_library_is_one_hint() -> None:
+    def port(case: Case) -> dict[str, Any]:
+        return dict.fromkeys(case.expected, Tensor())
+
+    (row,) = verify(cases("lstm.step")[:1], port).verdicts[0].rows
+    assert row.note == "expected NumPy arrays; got tests.Tensor: return np.asarray(result)"
+    torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+    case = cases("lstm.step")[0]
+    with pytest.raises(AssertionError, match=r"got torch\.Tensor: return result\.detach\(\)\."):
+        case.check({**case.results(), "y": torch.tensor(case.expected["y"])})
 
 
 def test_float32_results_of_float64_cases_are_said_to_be_that() -> None:

@@ -67,6 +67,24 @@ def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"expected {CASES[1].id}.safetensors" in capsys.readouterr().out
 
 
+def test_the_forward_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def without_gradients(results: dict[str, Any]) -> None:
+        for name in [n for n in results if n != "y" and not n.startswith("final")]:
+            del results[name]
+
+    write(tmp_path, CASE, without_gradients)
+    one = ["verify", str(tmp_path), "--case", CASE.id]
+    assert main(one) == 3
+    assert "cases passed, 1 forward only\nforward only: nothing is wrong" in capsys.readouterr().out
+    assert main([*one, "--forward"]) == 0
+    assert capsys.readouterr().out == f"{counted(CASE)}, 1 forward only\n"
+    write(tmp_path, CASE, lambda results: results.pop("dx"))
+    assert main(one) == 1
+    assert main([*one, "--forward"]) == 0
+    write(tmp_path, CASE, lambda results: results.update(y=-results["y"]))
+    assert main([*one, "--forward"]) == 1
+
+
 def test_which_case_a_program_is_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,6 @@ from numpy_xlstm.conformance.bugs.maps import (
     axes_of,
     both_twice,
     exchanged,
-    gradient_of,
     interleaved,
     multiplied,
     patterns_of,
@@ -31,6 +30,7 @@ from numpy_xlstm.conformance.bugs.maps import (
     with_results,
 )
 from numpy_xlstm.conformance.case_data import CaseData
+from numpy_xlstm.conformance.subjects import gradient_of
 
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "

@@ -8,6 +8,7 @@ import numpy as np
 
 from numpy_xlstm.conformance.bugs.bug import Around, Arrays, Options, Run
 from numpy_xlstm.conformance.case_data import CaseData
+from numpy_xlstm.conformance.subjects import gradient_of
 from numpy_xlstm.numerics import Array
 
 AXIS = re.compile(r"\([^)]*\)|\S+")
@@ -36,13 +37,6 @@ def with_results(change: Callable[[Arrays, Arrays], Arrays]) -> Around:
         return results | change(results, inputs)
 
     return around
-
-
-def gradient_of(name: str) -> str:
-    """Return the name of the gradient of an input."""
-    if name.startswith("params."):
-        return f"grads.{name.removeprefix('params.')}"
-    return f"dstate0{name.removeprefix('state')}" if name.startswith("state") else f"d{name}"
 
 
 def scaled(names: Iterable[str], factor: float) -> Around:
