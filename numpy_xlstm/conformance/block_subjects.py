@@ -1,6 +1,5 @@
 """Subjects for blocks and small models; their options are flat versions of the configurations."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -67,9 +66,19 @@ def slstm_config(options: Options) -> models.sLSTMBlockConfig:
     )
 
 
-def configured(config: Callable[[Options], Any]) -> Callable[[Any, Options], Any]:
-    """Return a function that makes a block or a model from a configuration of these options."""
-    return lambda specification, options: specification(config(options), rng=RNG)
+def mlstm_block(specification: Any, options: Options) -> Any:
+    """Make an mLSTM block."""
+    return specification(mlstm_config(options), rng=RNG)
+
+
+def slstm_block(specification: Any, options: Options) -> Any:
+    """Make an sLSTM block."""
+    return specification(slstm_config(options), rng=RNG)
+
+
+def large(specification: Any, options: Options) -> Any:
+    """Make a block or a model of xLSTM Large."""
+    return specification(models.xLSTMLargeConfig(**options), rng=RNG)
 
 
 def paper_model(specification: Any, options: Options) -> Any:
@@ -106,7 +115,6 @@ def _models() -> list[Subject]:
     cell = {"vocab_size": V, "embedding_size": 5, "hidden_size": 6}
     slstm = {**cell, "num_heads": NH}
     memory = {**slstm, "qk_dim": 4, "eps": 2.0**-20}
-    large = configured(lambda options: models.xLSTMLargeConfig(**options))
     recurrent_models: list[tuple[str, Any, Any, dict[str, Options]]] = [
         ("lstm", (models.LanguageModel, layers.LSTM), cell_model, {"": cell}),
         ("slstm", (models.LanguageModel, layers.sLSTM), cell_model, {"": slstm}),
@@ -125,8 +133,8 @@ def _models() -> list[Subject]:
         ),
     ]
     blocks: list[tuple[str, Any, Any, Options]] = [
-        ("mlstm", models.mLSTMBlock, configured(mlstm_config), MLSTM),
-        ("slstm", models.sLSTMBlock, configured(slstm_config), SLSTM),
+        ("mlstm", models.mLSTMBlock, mlstm_block, MLSTM),
+        ("slstm", models.sLSTMBlock, slstm_block, SLSTM),
         ("xlstm-large", models.xLSTMLargeBlock, large, {**LARGE, "vocab_size": V, "num_blocks": 1}),
     ]
     found = [Subject(f"block.{n}", s, m, {"": o}, AXES) for n, s, m, o in blocks]

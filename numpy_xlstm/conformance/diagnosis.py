@@ -18,7 +18,15 @@ from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import ChangedLines
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import MOST_NAMES, SEVEN_DIGITS, Wrong, clues, seven_digits
+from numpy_xlstm.conformance.contrast import (
+    MOST_NAMES,
+    SEVEN_DIGITS,
+    SUMMED,
+    Wrong,
+    clues,
+    seven_digits,
+    summed,
+)
 from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank
 from numpy_xlstm.conformance.flags import EDGES
 
@@ -115,12 +123,16 @@ class Search:
         self.lines: list[str] = []
         self.made: Made = ()
         wrong = [self.port.wrong(checked, ()) for checked in self.port.failed]
-        self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
+        self.cause = ""
+        if wrong and seven_digits(wrong, [case for case, _ in passed]):
+            self.cause = SEVEN_DIGITS
+        elif wrong and summed(wrong, self.port.failed + passed):
+            self.cause = SUMMED
         nothing = len(self.port.failed) > len(passed) and all(
             blank(array) for _, got in self.port.failed for array in got.values()
         )
         self.searched = diagnosis.runs.left_known > 0
-        if self.narrow or nothing or not wrong:
+        if self.cause or nothing or not wrong:
             return
         self.bugs = self._candidates(diagnosis.known)
         again = {bug.name for bug in diagnosis.known}
@@ -226,8 +238,8 @@ class Search:
 
     def sentences(self) -> list[str]:
         """Return the diagnosis as lines of text."""
-        if self.narrow:
-            return [f"{self.subject}: {SEVEN_DIGITS}"]
+        if self.cause:
+            return [f"{self.subject}: {self.cause}"]
         sentences = [str(finding) for finding in self.findings()]
         wrong = [self.port.wrong(checked, self.made) for checked in self.port.failed]
         fitting = {n for checked in self.port.failed for n in self.port.fitting(self.made, checked)}
@@ -273,7 +285,8 @@ class Search:
             head += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
         ids = {case.case.id for case in wrong}
         others = [case for case, _ in self.port.failed + self.port.passed if case.id not in ids]
-        more = clues(wrong, others)
+        right = all(self.port.wrong(each, ()).right_forward for each in self.port.failed)
+        more = clues(wrong, others, right_forward=right)
         if self.lines:
             more += [
                 "the wrong numbers depend on each of these lines; a mistake may be in one of them",

@@ -8,6 +8,7 @@ import pytest
 from numpy_xlstm import GRUCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations_backward
 from numpy_xlstm.conformance import Case, verify
+from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Wrong, error
@@ -217,6 +218,54 @@ def test_small_numbers_are_not_taken_for_others_in_another_order() -> None:
     assert error(wrong, "y").endswith("18 of 18 entries")
 
 
+def test_rounded_numbers_are_not_taken_for_others_in_another_order() -> None:
+    case = cases("gru.step", "float64")[0]
+    expected = {n: 1 + 2e-5 * np.arange(a.size).reshape(a.shape) for n, a in case.expected.items()}
+    wrong = Wrong(case, {"y": expected["y"][::-1]}, expected, {"y": np.ones((3, 6), bool)})
+    assert error(wrong, "y").endswith("18 of 18 entries")
+    far = {n: a * 100 for n, a in expected.items()}
+    far["y"][0] += 1
+    wrong = Wrong(case, {"y": far["y"][::-1]}, far, {"y": np.ones((3, 6), bool)})
+    assert error(wrong, "y").endswith("the expected numbers in another order")
+
+
+def test_a_float32_port_of_float64_cases_alone_is_recognised() -> None:
+    def port(case: Case) -> Arrays:
+        return in_dtype(in_dtype(case.results(), "float32"), "float64")
+
+    (line,) = verify(cases("gru.step", "float64"), port).diagnosis
+    assert "right to only about seven digits" in line
+
+
+@pytest.mark.parametrize("dtype", ["float64", None])
+def test_gradients_that_are_summed_over_calls_are_recognised(dtype: str | None) -> None:
+    sums: dict[Any, Any] = {}
+
+    def port(case: Case) -> Arrays:
+        found = case.results()
+        for name in [name for name in found if name.startswith("grads.")]:
+            key = name, found[name].shape, case.dtype
+            sums[key] = found[name] = found[name] + sums.get(key, 0)
+        return found
+
+    (line,) = verify(cases("gru.step", dtype), port).diagnosis
+    assert "set them to 0 before each backward" in line
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ("slstm.sequence", "lengths-one-more"),
+        ("mlstm.sequence", "lengths-one-less"),
+        ("block.mlstm", "norm-over-all-heads"),
+    ],
+)
+def test_mistakes_in_what_surrounds_a_cell_are_named(subject: str, name: str) -> None:
+    bug = mistake(name, subject)
+    report = verify(cases(subject, "float64"), lambda case: results(case, bug))
+    assert f"({name})" in report.diagnosis[0]
+
+
 def test_a_line_that_a_mistake_has_changed_is_not_changed_again() -> None:
     clamped = mistake("normaliser-clamped", "slstm.step")
     changes = Changes((sLSTMCell,), (clamped,))
@@ -293,3 +342,5 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
     text = "\n".join(verify(cases("slstm.step", "float64"), port).diagnosis)
     (line,) = [line for line in text.splitlines() if "of this wrong forward" in line] or [""]
     assert "dx" not in line
+    assert "dx is wrong" in text
+    assert "the forward is right" not in text

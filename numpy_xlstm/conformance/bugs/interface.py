@@ -92,9 +92,6 @@ def _options(case: CaseData) -> Mistakes:
         for value in OPTIONS[option]:
             what = f"a port with {option} = {value}, whatever the option says"
             yield f"{option}-always-{value}", what, with_options(**{option: value})
-    if "head_dim" in options:
-        whole = with_options(num_heads=1, head_dim=options["num_heads"] * options["head_dim"])
-        yield "norm-over-all-heads", "a norm over the whole width, not over each head", whole
     if "beta1" in options:
         betas = with_options(beta1=options["beta2"], beta2=options["beta1"])
         yield "adam-betas-swapped", "an AdamW whose β₁ and β₂ have changed places", betas
@@ -192,6 +189,15 @@ def _states(case: CaseData) -> Mistakes:
         yield "no-state-with-m-0", what, zeros
     what = "a port that computes padding like any other step"
     yield "lengths-ignored", what, with_inputs(lambda _: {"lengths": None})
+    for word, shift in (("more", 1), ("less", -1)):
+        what = f"a port whose mask of padding is off by one: each row has one step {word}"
+        yield f"lengths-one-{word}", what, with_inputs(partial(_lengthened, shift))
+
+
+def _lengthened(shift: int, inputs: Arrays) -> Arrays:
+    """Change the lengths; the longest row has all steps, and cannot have one more."""
+    lengths = inputs.get("lengths")
+    return {} if lengths is None else {"lengths": np.clip(lengths + shift, 0, lengths.max())}
 
 
 def _keys(case: CaseData) -> Mistakes:
