@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
-from numpy_xlstm.numerics import Array, check_form
+from numpy_xlstm.kernels.functions import compiled, kernel, pointwise, summation
+from numpy_xlstm.numerics import Array
 
 
 class Factors(NamedTuple):
@@ -46,9 +46,7 @@ def loop(p: Any, g: Any, m: Any, v: Any, scale: Any, factors: Any) -> None:
 
 
 def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> None:
-    """Update p, m and v in place for the gradient ``g * scale``."""
-    for name, array in (("g", g), ("m", m), ("v", v)):
-        check_form(name, array, p.shape, p.dtype)
+    """Update p, m and v in place for the gradient ``g * scale``, all of one shape and dtype."""
     if not compiled(p.dtype):
         updated(p, g if scale == 1 else g * scale, m, v, factors)
         return
@@ -58,3 +56,25 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
     for array, new in ((p, p_row), (m, m_row), (v, v_row)):
         if not array.flags.c_contiguous:
             array[...] = new.reshape(array.shape)
+
+
+@summation
+def squares(p: Any, g: Any, m: Any, v: Any) -> Any:
+    """Return the sums of squares of four arrays of one size, which are read at the same time."""
+    P, G, M, V = 0 * p[0], 0 * p[0], 0 * p[0], 0 * p[0]
+    for i in range(p.size):
+        P += p[i] * p[i]
+        G += g[i] * g[i]
+        M += m[i] * m[i]
+        V += v[i] * v[i]
+    return P, G, M, V
+
+
+def norms(*arrays: Array) -> Array:
+    """Return a bound on the absolute values of each of four arrays of one shape, if not 0.
+
+    Entries whose squares underflow are ignored.
+    """
+    rows = [array.ravel("K") for array in arrays]
+    ours = compiled(rows[0].dtype) and rows[0].size
+    return np.sqrt(squares(*rows) if ours else [np.dot(row, row) for row in rows])

@@ -76,28 +76,34 @@ class Compiler(CompilerBase):  # type: ignore[misc]
         return [passes]
 
 
-OPTIONS: dict[str, Any] = {
+KERNEL: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
     "fastmath": {"contract"},  # allow a b + c with one rounding; keep the order of operations
     "pipeline_class": Compiler,
 }
-INLINE = OPTIONS | {"forceinline": True}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "kernel": KERNEL,
+    "inlined": KERNEL | {"forceinline": True},
+    "summation": KERNEL | {"fastmath": {"contract", "reassoc", "nsz"}},  # sums in any order
+}
+"""Options of numba for each decorator of ``functions.py``."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-inline: Decorator = numba.njit(**INLINE)
+inline: Decorator = numba.njit(**OPTIONS["inlined"])
 """Decorator for a function that compiled functions call."""
 
-implements: Callable[..., Decorator] = partial(overload, jit_options=INLINE, strict=False)
+implements: Callable[..., Decorator] = partial(
+    overload, jit_options=OPTIONS["inlined"], strict=False
+)
 """Decorator for a function that takes argument types and returns the function to compile for
 them."""
 
 
-def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bool) -> None:
+def register(name: Callable[..., Any], function: Callable[..., Any], options: str) -> None:
     """Compile ``function`` where a kernel calls ``name``."""
-    options = INLINE if inlined else OPTIONS
-    overload(name, jit_options=options, strict=False)(lambda *args: function)
+    overload(name, jit_options=OPTIONS[options], strict=False)(lambda *args: function)
 
 
 class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
@@ -135,9 +141,9 @@ class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
         return content + self.hash(content)
 
 
-def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
+def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]:
     """Return numba's dispatcher of a kernel, with a cache on disk."""
-    compiled = numba.njit(function, **OPTIONS)
+    compiled = numba.njit(function, **OPTIONS[options])
     compile_now = compiled.compile
 
     def compile_once(signature: Any) -> Any:

@@ -20,8 +20,8 @@ from numpy_xlstm.numerics import activations
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_marked: list[tuple[Callable[..., Any], Callable[..., Any], bool]] = []
-"""Functions to register with numba: name in kernels, function to compile, whether inlined."""
+_marked: list[tuple[Callable[..., Any], Callable[..., Any], str]] = []
+"""Functions to register with numba: name in kernels, function to compile, name of options."""
 
 _registering = Lock()
 
@@ -30,12 +30,24 @@ COMPILED_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 def pointwise(function: Function) -> Function:
     """Mark a function of numbers, which compiled kernels inline."""
-    _marked.append((function, function, True))
+    _marked.append((function, function, "inlined"))
     return function
 
 
 def kernel(function: Function) -> Function:
     """Compile a loop over float32 or float64 arrays at its first call."""
+    return _kernel(function, "kernel")
+
+
+def summation(function: Function) -> Function:
+    """Do the same as :func:`kernel` for a loop whose sums may be computed in any order.
+
+    The order is the processor's: an instruction adds to several partial sums.
+    """
+    return _kernel(function, "summation")
+
+
+def _kernel(function: Function, options: str) -> Function:
     dispatcher: Callable[..., Any] | None = None
 
     @wraps(function)
@@ -43,10 +55,10 @@ def kernel(function: Function) -> Function:
         nonlocal dispatcher
         if dispatcher is None:
             with _registering:
-                dispatcher = _dispatcher(function)
+                dispatcher = _dispatcher(function, options)
         return dispatcher(*args)
 
-    _marked.append((run, function, False))
+    _marked.append((run, function, options))
     return run  # type: ignore[return-value]
 
 
@@ -54,7 +66,7 @@ def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:
     """Mark loops that compiled kernels run instead of ``name``, a function of arrays."""
 
     def mark(function: Function) -> Function:
-        _marked.append((name, function, False))
+        _marked.append((name, function, "kernel"))
         return function
 
     return mark
@@ -83,7 +95,7 @@ def compiles() -> bool:
 
 
 @cache
-def _dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
+def _dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]:
     """Return numba's dispatcher of a kernel, or the kernel itself if nothing is compiled."""
     if not compiled():
         return function
@@ -94,7 +106,7 @@ def _dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
         compiler.implements(globals()[name])(implementation)
     while _marked:
         compiler.register(*_marked.pop())
-    return compiler.dispatcher(function)
+    return compiler.dispatcher(function, options)
 
 
 def exp(x: Any) -> Any:

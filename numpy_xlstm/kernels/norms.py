@@ -1,21 +1,15 @@
 """Normalisation of rows to mean 0 and variance 1, or to mean square 1.
 
-Derived in ``docs/derivations/blocks.md``.
-
-A compiled kernel reads a row from memory once. It sums in :data:`LANES` partial sums, so that one
-instruction adds to all of them.
+Derived in ``docs/derivations/blocks.md``. A compiled kernel reads a row from memory once.
 """
 
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.functions import compiled, kernel, summation
 from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import Array, dot
-
-LANES = 16
-"""Count of float32 numbers in a 512-bit register."""
 
 
 def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
@@ -53,12 +47,11 @@ def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) ->
 @kernel
 def loop(x: Any, normed: Any, scale: Any, centred: Any, width: Any, eps: Any) -> None:
     """Normalise each row; ``eps`` is ε times the width."""
-    lanes = np.empty(LANES, x.dtype)
     for n in range(len(x)):
-        mean = total(x, None, n, lanes) / width if centred else 0 * width
+        mean = total(x[n]) / width if centred else 0 * width
         for j in range(x.shape[1]):
             normed[n, j] = x[n, j] - mean  # [norm.1]
-        r = np.sqrt(width / (total(normed, normed, n, lanes) + eps))  # [norm.2]
+        r = np.sqrt(width / (total_product(normed[n], normed[n]) + eps))  # [norm.2]
         scale[n] = r
         for j in range(x.shape[1]):
             normed[n, j] *= r  # [norm.3]
@@ -67,26 +60,26 @@ def loop(x: Any, normed: Any, scale: Any, centred: Any, width: Any, eps: Any) ->
 @kernel
 def loop_backward(dy: Any, normed: Any, dx: Any, scale: Any, centred: Any, width: Any) -> None:
     """Compute the gradient of each row  [norm.6]."""
-    lanes = np.empty(LANES, dy.dtype)
     for n in range(len(dy)):
-        along = total(dy, normed, n, lanes) / width
-        mean = total(dy, None, n, lanes) / width if centred else 0 * width
+        along = total_product(dy[n], normed[n]) / width
+        mean = total(dy[n]) / width if centred else 0 * width
         for j in range(dy.shape[1]):
             dx[n, j] = (dy[n, j] - normed[n, j] * along - mean) * scale[n]
 
 
-@kernel
-def total(a: Any, b: Any, n: Any, lanes: Any) -> Any:
-    """Return Σ a b over row n, or Σ a if b is None."""
-    lanes[:] = 0
-    whole = a.shape[1] - a.shape[1] % LANES
-    for start in range(0, whole, LANES):
-        for j in range(LANES):
-            at = n, start + j
-            lanes[j] += a[at] if b is None else a[at] * b[at]
-    for j in range(whole, a.shape[1]):
-        lanes[j - whole] += a[n, j] if b is None else a[n, j] * b[n, j]
-    quarter = LANES // 4
-    for j in range(quarter):
-        lanes[j] += lanes[j + quarter] + (lanes[j + 2 * quarter] + lanes[j + 3 * quarter])
-    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+@summation
+def total(a: Any) -> Any:
+    """Return Σ a."""
+    total = 0 * a[0]
+    for j in range(a.size):
+        total += a[j]
+    return total
+
+
+@summation
+def total_product(a: Any, b: Any) -> Any:
+    """Return Σ a b."""
+    total = 0 * a[0]
+    for j in range(a.size):
+        total += a[j] * b[j]
+    return total

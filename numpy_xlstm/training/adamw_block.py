@@ -39,16 +39,10 @@ class Block(NamedTuple):
 
     def is_harmless(self) -> bool:
         """Return whether a simple bound proves finite results, as in every ordinary step."""
-        (P, G, M, V), by = map(_norm, self[1:5]), self.factors
+        (P, G, M, V), by = adamw.norms(*self[1:5]).tolist(), self.factors
         G *= self.scale
         bound = abs(by.shrink) * P + (1 + by.rate) * (G + M) / by.eps + V + G * G
         return bound < float(np.finfo(self.p.dtype).max) / 2
-
-
-def _norm(array: Array) -> float:
-    """Return a bound on the absolute values of entries whose squares do not underflow."""
-    flat = array.ravel("K")
-    return float(np.sqrt(np.dot(flat, flat)))
 
 
 def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
@@ -61,8 +55,11 @@ def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list
 
 def cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
     """Split arrays of one shape by rows into parts of about ``most`` numbers."""
-    arrays = tuple(np.atleast_1d(array) for array in arrays)
-    total, size = len(arrays[0]), arrays[0].size
-    rows = max(1, most * total // max(1, size))
+    size = arrays[0].size
+    if size <= most:
+        yield arrays
+        return
+    total = len(arrays[0])
+    rows = max(1, most * total // size)
     for start in range(0, total, rows):
         yield tuple(array[start : start + rows] for array in arrays)

@@ -30,12 +30,19 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     5e+300
     """
     check_floats(grads)
-    from scipy.linalg.blas import dnrm2  # here, since it takes long to import
-
     flat = (grad.ravel("K") for grad in grads.values())
     blocks = (g[n : n + BLOCK] for g in flat for n in range(0, g.size, BLOCK))
-    norms = (dnrm2(block.astype(np.float64, copy=False)) for block in blocks)
-    return math.hypot(*norms)  # [clip.1]
+    return math.hypot(*map(_norm, blocks))  # [clip.1]
+
+
+def _norm(block: Array) -> float:
+    wide = block.astype(np.float64, copy=False)
+    if block.dtype.itemsize < 8:  # float64 holds the squares of all narrower numbers
+        return math.sqrt(np.dot(wide, wide))
+    from scipy.linalg.blas import dnrm2  # here, since it takes long to import
+
+    norm: float = dnrm2(wide)
+    return norm
 
 
 @own_error_state

@@ -50,7 +50,7 @@ if "--changed" in sys.argv:
     from numpy_xlstm.kernels import compiler
     compiler.source_hash = lambda module: b"other"
 print(outer(np.zeros(3, np.float32)), functions.compiled(), functions.compiled(np.longdouble))
-found = functions._dispatcher(outer.__wrapped__)
+found = functions._dispatcher(outer.__wrapped__, "kernel")
 stats = getattr(found, "stats", [None])
 print([sum(counts.values()) for counts in stats[1:]], "numba" in sys.modules)
 """
@@ -93,7 +93,7 @@ def misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]
     monkeypatch.setattr(compiler.CheckedFiles, "_data_path", lambda *args: path)
 
     def run() -> int:
-        x, dispatcher = np.array([1.0, 2.0]), compiler.dispatcher(unwrap(_double))
+        x, dispatcher = np.array([1.0, 2.0]), compiler.dispatcher(unwrap(_double), "kernel")
         dispatcher(x)
         assert x.tolist() == [2, 4]
         return sum(dispatcher.stats.cache_misses.values())
