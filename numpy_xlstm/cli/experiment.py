@@ -31,7 +31,6 @@ from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.trials import Curriculum
-from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
 from numpy_xlstm.training.run import CURVE, RESULT
 
@@ -89,7 +88,6 @@ def run(args: argparse.Namespace) -> int:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:32}{experiment.minutes:4g} min  {experiment.shows}")
         return 0
-    keep_freed_memory()
     comm = ranks.world()
     given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
     given = {name: value for name, value in given.items() if value is not None}

@@ -29,7 +29,6 @@ from numpy_xlstm.generation import (
     stream,
 )
 from numpy_xlstm.models.layouts import LAYOUTS
-from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
 Continue a text, or ids, with the model of a checkpoint. The prompt and its continuation are written
@@ -77,7 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate, and return 0."""
-    keep_freed_memory()
     pretrained = open_language_model(args.checkpoint, args.from_layout)
     tokenizer = None if args.ids is not None else _tokenizer(args, pretrained)
     try:

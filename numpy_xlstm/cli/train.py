@@ -23,7 +23,6 @@ from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
 from numpy_xlstm.generation.tokenizers import REPLACEMENT
 from numpy_xlstm.models import BlockStack
-from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 from numpy_xlstm.training.run import PICTURE
 
@@ -76,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 130 after Ctrl-C."""
     given = {name: value for name, value in vars(args).items() if name in command.NAMES}
-    keep_freed_memory()
     comm = ranks.world()
     with display.silent_unless(ranks.writes(comm)):
         return _run(given, comm)

@@ -11,6 +11,7 @@ from numpy_xlstm.generation.config import GenerationConfig, config_of
 from numpy_xlstm.generation.sampling import draw
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.numerics import Array, check_batch, check_callable, generator_or_new
+from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.trees import join_states
 
 TokenModel = Callable[..., tuple[Array, Any]]
@@ -110,6 +111,7 @@ def new_tokens(
     banned = list(config.ids("suppress_tokens"))
 
     def steps() -> Iterator[Ids]:
+        keep_freed_memory()
         outputs = [model(ids, None) for ids in prompts]
         logits = np.concatenate([logits[:, -1] for logits, _ in outputs])
         state = join_states([state for _, state in outputs])

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from functools import cache
 
 KEPT = 2**29
 """Number of free bytes at the end of the heap that are kept."""
@@ -18,8 +19,9 @@ SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""
 
 
+@cache
 def keep_freed_memory() -> None:
-    """Make the allocator of Linux keep freed memory.
+    """Make the allocator of Linux keep freed memory, from the first call on.
 
     A forward frees many arrays that the next one needs again. By default glibc returns most of them
     to the system, and allocating them again can take longer than the computation. Nothing is
