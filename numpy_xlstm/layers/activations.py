@@ -13,7 +13,7 @@ import numpy as np
 from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.kernels import silu as kernel
 from numpy_xlstm.numerics import Array, check_above_zero, is_number, tanh_slope
-from numpy_xlstm.numerics.activations import clip, maximum, sigmoid, sigmoid_slope
+from numpy_xlstm.numerics.activations import clip, maximum, sigmoid, sigmoid_and_slope
 from numpy_xlstm.validation import checked_backward, checked_forward
 
 SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
@@ -271,7 +271,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_tanh": Activation(unwrap(gelu_tanh), unwrap(gelu_tanh_backward)),
     "relu": Activation(_relu, lambda dy, y: dy * (y.real > 0)),
     "relu^2": Activation(_squared_relu, lambda dy, y: dy * (2 * y)),
-    "sigmoid": Activation(lambda x: (sigmoid(x), x), lambda dy, x: dy * sigmoid_slope(x)),
+    "sigmoid": Activation(sigmoid_and_slope, np.multiply),
     "swish": Activation(unwrap(silu), unwrap(silu_backward)),
     "selu": Activation(
         _selu, lambda dy, kept: dy * np.where(kept[0], SCALE, kept[1] + SCALE * ALPHA)

@@ -3,7 +3,8 @@
 Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivations/blocks.md``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import gcd
 from typing import Any
 
@@ -89,15 +90,23 @@ class Linear(Layer):
 
     def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
-        params = self.params
-        y = matmul(x.reshape(-1, self.in_features), params["weight"].T)  # [linear.1]
-        if "bias" in params:
-            y += params["bias"]
-        return y.reshape(*x.shape[:-1], self.out_features), x
+        return linear(x, [self.params]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
         return linear_backward(dy, cache, self.params)
+
+
+def linear(x: Array, maps: Sequence[Mapping[str, Array]]) -> Array:
+    """Return the outputs of linear maps with these parameters, side by side."""
+    rows, stops = x.reshape(-1, x.shape[-1]), [0]
+    stops += np.cumsum([len(params["weight"]) for params in maps]).tolist()
+    y = np.empty((len(rows), stops[-1]), x.dtype)
+    for params, (start, stop) in zip(maps, pairwise(stops), strict=True):
+        matmul(rows, params["weight"].T, out=y[:, start:stop])  # [linear.1]
+        if "bias" in params:
+            y[:, start:stop] += params["bias"]
+    return y.reshape(*x.shape[:-1], stops[-1])
 
 
 def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[Array, Grads]:
@@ -145,8 +154,7 @@ class LinearGroup(Layer):
 
     def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
-        y = np.concatenate([linear.compute(x)[0] for linear in self.linears], axis=-1)
-        return y, x
+        return linear(x, [part.params for part in self.linears]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks, as one joined map, which is faster."""

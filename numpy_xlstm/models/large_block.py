@@ -93,7 +93,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         maps, qkvo = self.qkvo.compute(x)  # [large.1]
         stops = np.cumsum([config.qk_dim, config.qk_dim, config.v_dim])
         q, k, v, o_pre = np.split(maps, stops, axis=-1)
-        q, o_pre = q.copy(), o_pre.copy()  # the cache keeps these two, and not all maps
+        q = q.copy()  # the cache keeps it, and not all maps
         pre, gates = self.gates.compute(x)
         capped = None
         if config.gate_soft_cap is not None:

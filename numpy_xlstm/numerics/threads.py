@@ -108,14 +108,14 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
         return [results[n] for n in range(len(parts))]
 
 
-def matmul(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return a @ b, with the rows or matrices of ``a`` on several threads if it is large.
 
     Within the work of :func:`parallel_map` on several parts, one product is faster.
     """
     if _in_a_thread.get() or a.size * b.shape[-1] < WORTH_THREADS:
-        return a @ b
-    out = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+        return np.matmul(a, b, out=out)
+    out = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype) if out is None else out
     parallel_map(lambda part: np.matmul(a[part], b, out=out[part]), spread(len(a), BLOCKS))
     return out
 
