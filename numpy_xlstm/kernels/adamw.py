@@ -1,5 +1,6 @@
 """A step of AdamW, derived in ``docs/derivations/layers.md``."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +62,7 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
 @summation
 def squares(p: Any, g: Any, m: Any, v: Any) -> Any:
     """Return the sums of squares of four arrays of one size, which are read at the same time."""
-    P, G, M, V = 0 * p[0], 0 * p[0], 0 * p[0], 0 * p[0]
+    P = G = M = V = p.dtype.type(0)
     for i in range(p.size):
         P += p[i] * p[i]
         G += g[i] * g[i]
@@ -71,10 +72,30 @@ def squares(p: Any, g: Any, m: Any, v: Any) -> Any:
 
 
 def norms(*arrays: Array) -> Array:
-    """Return a bound on the absolute values of each of four arrays of one shape, if not 0.
+    """Return the norms of four arrays of one shape, which bound their numbers.
 
-    Entries whose squares underflow are ignored.
+    Numbers whose squares underflow are ignored.
     """
     rows = [array.ravel("K") for array in arrays]
-    ours = compiled(rows[0].dtype) and rows[0].size
-    return np.sqrt(squares(*rows) if ours else [np.dot(row, row) for row in rows])
+    if compiled(rows[0].dtype):
+        return np.sqrt(squares(*rows))
+    return np.sqrt([np.dot(row, row) for row in rows])
+
+
+@summation
+def wide_square(g: Any) -> Any:
+    """Return the sum of squares of float32 numbers in float64, which holds them all."""
+    total = np.float64(0)
+    for i in range(g.size):
+        total += np.float64(g[i]) * np.float64(g[i])
+    return total
+
+
+def norm(array: Array) -> float:
+    """Return the norm of an array (N,) in float64, without overflow or underflow."""
+    if array.dtype == np.float32 and compiled(np.float32):
+        return math.sqrt(wide_square(array))
+    from scipy.linalg.blas import dnrm2  # here, since it takes long to import
+
+    wide: float = dnrm2(array.astype(np.float64, copy=False))
+    return wide

@@ -70,7 +70,7 @@ def loop_backward(dy: Any, normed: Any, dx: Any, scale: Any, centred: Any, width
 @summation
 def total(a: Any) -> Any:
     """Return Σ a."""
-    total = 0 * a[0]
+    total = a.dtype.type(0)
     for j in range(a.size):
         total += a[j]
     return total
@@ -79,7 +79,7 @@ def total(a: Any) -> Any:
 @summation
 def total_product(a: Any, b: Any) -> Any:
     """Return Σ a b."""
-    total = 0 * a[0]
+    total = a.dtype.type(0)
     for j in range(a.size):
         total += a[j] * b[j]
     return total

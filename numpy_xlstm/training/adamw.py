@@ -159,10 +159,10 @@ class AdamW:
 
     def _check(self, grads: Mapping[str, Array]) -> None:
         """Raise an error unless gradients and parameters fit the moments, and can be updated."""
-        for title, arrays in (("params", self.params), ("grads", grads)):
+        for title, arrays in (("params", self.params), ("grads", grads), ("v", self.v)):
             check_same_parameters(self.m, arrays, title)
             for name, moment in self.m.items():
-                label = name if arrays is self.params else f"grads[{name!r}]"
+                label = name if arrays is self.params else f"{title}[{name!r}]"
                 check_form(label, arrays[name], moment.shape, moment.dtype)
         check_writable(self.params)
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
+from numpy_xlstm.kernels.adamw import norm
 from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error_state
 
 CLIP_EPS = 1e-6
 """Number added to the norm, as in PyTorch."""
 
 BLOCK = 2**15
-"""Count of numbers that are converted to float64 at a time."""
+"""Count of numbers whose squares are added at a time."""
 
 TINY = float(np.finfo(np.float32).tiny)
 """Smallest normal float32; smaller ones have fewer digits."""
@@ -32,17 +33,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     check_floats(grads)
     flat = (grad.ravel("K") for grad in grads.values())
     blocks = (g[n : n + BLOCK] for g in flat for n in range(0, g.size, BLOCK))
-    return math.hypot(*map(_norm, blocks))  # [clip.1]
-
-
-def _norm(block: Array) -> float:
-    wide = block.astype(np.float64, copy=False)
-    if block.dtype.itemsize < 8:  # float64 holds the squares of all narrower numbers
-        return math.sqrt(np.dot(wide, wide))
-    from scipy.linalg.blas import dnrm2  # here, since it takes long to import
-
-    norm: float = dnrm2(wide)
-    return norm
+    return math.hypot(*map(norm, blocks))  # [clip.1]
 
 
 @own_error_state
