@@ -13,13 +13,13 @@ import numpy.typing as npt
 from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.numerics import (
     Array,
-    check_array,
     check_form,
     check_separate,
     check_writable,
     checked_dtype,
     plain_array,
 )
+from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
 from numpy_xlstm.torch_habits import explained
 
 Grads = dict[str, Array]
@@ -150,10 +150,18 @@ class Module:
 
     @cached_property
     def dtype(self) -> np.dtype[Any] | None:
-        """Dtype of the parameters, which inputs must share; None without parameters."""
+        """Dtype of the parameters, which inputs must share; None without parameters.
+
+        It is float32 if matrices are stored in 16 bits, as ``from_pretrained`` can load them.
+        """
         for array in self.params.values():
-            return array.dtype
+            return np.dtype(np.float32) if is_narrow(array) else array.dtype
         return None
+
+    @cached_property
+    def is_narrow(self) -> bool:
+        """Whether matrices are stored in 16 bits, so that there is no backward."""
+        return any(map(is_narrow, self.params.values()))
 
     @property
     def num_parameters(self) -> int:
@@ -169,11 +177,14 @@ class Module:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same module with other arrays (not copied) of the same names and shapes."""
+        """Return the same module with other arrays (not copied) of the same names and shapes.
+
+        They have one dtype, except that a matrix that is stored in 16 bits may keep that dtype.
+        """
         check_same_parameters(self.params, params)
         for name, array in params.items():
-            check_array(name, array, array.shape)
-        if len(dtypes := {array.dtype for array in params.values()}) > 1:
+            check_parameter(name, array, self.params[name])
+        if len(dtypes := {array.dtype for array in params.values() if not is_narrow(array)}) > 1:
             raise DTypeError(
                 f"params: expected arrays of one dtype; got {sorted(map(str, dtypes))}"
             )
@@ -184,7 +195,7 @@ class Module:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
         own = {name: params[name] for name in self.params}
         clone = copy.copy(self)
-        for name in ("dtype", "_made_by"):
+        for name in ("dtype", "is_narrow", "_made_by"):
             vars(clone).pop(name, None)
         vars(clone).update(params=Parameters(own), _own={name: own[name] for name in self._own})
         for attribute in self.parts:
@@ -216,7 +227,7 @@ class Module:
         return {name: array.copy() for name, array in self.params.items()}
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
-        """Copy arrays into the parameters; after an error, no parameter is changed.
+        """Copy arrays, converted to its dtype, into each parameter; after an error change none.
 
         Parameters
         ----------
@@ -286,10 +297,10 @@ def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> d
     converted = {name: plain_array(name, array) for name, array in arrays.items()}
     check_same_parameters(params, converted, "state_dict")
     for name, array in converted.items():
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" and array.dtype != params[name].dtype:
             raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
         converted[name] = array.astype(params[name].dtype)
-        check_array(name, converted[name], params[name].shape)
+        check_parameter(name, converted[name], params[name])
     return converted
 
 

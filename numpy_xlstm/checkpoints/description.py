@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,24 @@ import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.folders import CONFIGS, read_mapping
 from numpy_xlstm.checkpoints.loading import OnProgress, Source, read_all
+from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
+from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models import LanguageModel, SpecialTokens
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
-from numpy_xlstm.numerics import check_bool, check_callable, checked_dtype
+from numpy_xlstm.numerics import Array, check_bool, check_callable, check_choice, checked_dtype
+from numpy_xlstm.numerics.narrow import EXPONENTS
 
 MAPPED = os.name == "posix"
 """Default of ``mapped``: whether parameters are mapped from their file into memory."""
+
+WEIGHTS = "widened", "stored"
+"""Whether matrices with 16 bits are converted to the dtype of the model, or kept."""
+
+NARROWER = " (with weights='stored', or --weights stored, matrices stay in 16 bits)"
+"""What an error about memory says if it helps."""
 
 COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
 """Dtypes of a loaded model. Its ``astype`` makes copies with other dtypes."""
@@ -95,6 +104,21 @@ class Pretrained:
         dtypes = {stored.dtype for stored in self.stored.values()}
         return "float64" if "float64" in dtypes else "float32"
 
+    def dtypes(self, to: npt.DTypeLike, weights: str) -> dict[str, np.dtype[Any]]:
+        """Return the dtype of each parameter in a model of dtype ``to``."""
+        dtypes = dict.fromkeys(self.sources, np.dtype(to))
+        if weights == "stored" and np.dtype(to) == np.float32:
+            kept = {id(array) for array in matrices(self.model)}
+            for name, stored in self.stored.items():
+                if id(self.model.params[name]) in kept and stored.dtype in EXPONENTS:
+                    dtypes[name] = numpy_dtype(stored.dtype)
+        return dtypes
+
+    def num_bytes(self, weights: str) -> int:
+        """Return the size of the parameters in the model's dtype."""
+        dtypes = self.dtypes(self.dtype, weights)
+        return sum(stored.size * dtypes[name].itemsize for name, stored in self.stored.items())
+
     def load_tokenizer(self) -> Tokenizer | None:
         """Return the tokenizer that the checkpoint has or names; None if there is none."""
         if isinstance(self.tokenizer, Path):
@@ -110,13 +134,23 @@ class Pretrained:
         *,
         mapped: bool = MAPPED,
         progress: OnProgress | None = None,
+        weights: str = "widened",
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
         check_bool("mapped", mapped)
+        check_choice("weights", weights, WEIGHTS)
         if progress is not None:
             check_callable("progress", progress)
         to = checked_dtype(self.dtype if dtype is None else dtype, COMPUTED)
-        params = read_all(self.sources, to, mapped=mapped, progress=progress)
+        if weights == "stored" and to != np.float32:
+            raise OptionError(
+                f"weights: expected 'widened' for a model in {to}; got 'stored' "
+                "(dtype='float32' allows it)"
+            )
+        dtypes = self.dtypes(to, weights)
+        narrower = any(array.itemsize == 2 for array in self.dtypes(to, "stored").values())
+        hint = NARROWER if narrower and weights == "widened" else ""
+        params = read_all(self.sources, dtypes, mapped=mapped, progress=progress, hint=hint)
         for name, equal in self.derived.items():
             shape = self.model.params[name].shape
             params[name] = np.zeros(shape, to) if equal is None else params[equal].copy()
@@ -129,6 +163,16 @@ class Pretrained:
                     "got others"
                 )
         return model
+
+
+def matrices(module: Any) -> Iterator[Array]:
+    """Yield the matrices of all linear maps and embeddings in a module."""
+    if isinstance(module, Linear | Embedding):
+        yield module.params["weight"]
+    for attribute in module.parts:
+        part = getattr(module, attribute)
+        for each in part if isinstance(part, list) else [part]:
+            yield from matrices(each)
 
 
 @dataclass

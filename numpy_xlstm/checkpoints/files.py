@@ -72,7 +72,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     path = checked_path("path", path)
     tensors = open_tensors(path)
-    check_memory(path.name, tensors.arrays.values())
+    check_memory(path.name, sum(array.nbytes for array in tensors.arrays.values()))
     metadata = own_metadata(path, tensors)
     return {name: stored.read() for name, stored in tensors.arrays.items()}, metadata
 

@@ -19,6 +19,7 @@ from numpy_xlstm.models.layouts import (
     kernel_to_vanilla,
 )
 from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
 
 SIZES = frozenset(
     """
@@ -47,7 +48,9 @@ class Source(NamedTuple):
     def read(self, dtype: npt.DTypeLike, mapped: bool) -> Array:
         """Read the array, convert its layout, and refuse numbers that are not finite."""
         array = self.stored.read(dtype, mapped=mapped)
-        if array.size and not np.isfinite((array.min(), array.max())).all():
+        if is_narrow(array):
+            check_parameter(str(self.stored), array, array)
+        elif array.size and not np.isfinite((array.min(), array.max())).all():
             check_array(str(self.stored), array, array.shape)
         if self.num_heads:
             return bias_to_vanilla(array, self.order, self.num_heads)
@@ -96,17 +99,19 @@ def matched(
 
 def read_all(
     sources: Mapping[str, Source],
-    dtype: npt.DTypeLike,
+    dtypes: Mapping[str, np.dtype[Any]],
     *,
     mapped: bool = False,
     progress: OnProgress | None = None,
+    hint: str = "",
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time, to save memory."""
     stored = {name: source.stored for name, source in sources.items()}
-    check_memory("parameters", (s for s in stored.values() if not mapped or s.dtype != dtype))
+    copied = [name for name in sources if not (mapped and stored[name].fits_map(dtypes[name]))]
+    check_memory("parameters", sum(stored[n].size * dtypes[n].itemsize for n in copied), hint)
     total, done, params = sum(array.nbytes for array in stored.values()), 0, {}
     for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
-        params[name] = sources[name].read(dtype, mapped)
+        params[name] = sources[name].read(dtypes[name], mapped)
         done += sources[name].stored.nbytes
         if progress is not None:
             progress(done, total)

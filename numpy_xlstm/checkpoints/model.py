@@ -10,20 +10,20 @@ from numpy_xlstm.checkpoints.files import as_json, own_metadata, write_arrays
 from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import building, check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import FORMAT, CheckpointMetadata
-from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS
+from numpy_xlstm.checkpoints.safetensors import CHECKSUM
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, check_memory, open_tensors
+from numpy_xlstm.checkpoints.writing import stored_dtype, stored_dtypes
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import SpecialTokens
 from numpy_xlstm.numerics import (
     Array,
-    check_array,
-    check_choice,
     check_has,
     check_kind,
     checked_path,
 )
+from numpy_xlstm.numerics.narrow import EXPONENTS
 
 PREFIX = "model."
 """Prefix of the names of the parameters, and of no other array."""
@@ -110,7 +110,7 @@ def save_checkpoint(
         "format": FORMAT,
         "kind": kind,
         "config": kind_of(kind).describe(model),
-        "dtype": str(model.dtype) if dtype is None else check_choice("dtype", dtype, FLOATS),
+        "dtype": stored_dtype(model, dtype),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training),
     }
@@ -118,10 +118,8 @@ def save_checkpoint(
     if tokens != SpecialTokens():
         metadata["special_tokens"] = list(tokens)
     CheckpointMetadata.read("", json.loads(as_json(metadata)))
-    for name, array in model.params.items():
-        check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
-    dtypes = dict.fromkeys(parameters, str(metadata["dtype"]))
+    dtypes = stored_dtypes(parameters, dtype)
     write_arrays(path, parameters | dict(arrays), metadata, dtypes)
 
 
@@ -152,7 +150,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = checked_path("path", path)
     tensors = open_tensors(path)
-    check_memory(path.name, tensors.arrays.values())
+    check_memory(path.name, sum(array.nbytes for array in tensors.arrays.values()))
     opened = open_checkpoint(Content(path, tensors))
     arrays = {name: stored.read() for name, stored in opened.extra.items()}
     training = dict(opened.training or {})
@@ -172,7 +170,8 @@ def open_checkpoint(content: Content) -> Pretrained:
     CheckpointMetadata.read("", metadata)
     extra = dict(tensors.arrays)
     stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
-    kind = kind_of(metadata["kind"])
+    kind, dtype = kind_of(metadata["kind"]), metadata["dtype"]
+    dtypes = (dtype, "float32") if dtype in EXPONENTS else (dtype,)
     with building("config"):
         check_size("config.", metadata["config"], stored)
         model = kind.build(metadata["config"], meta_initialisation(stored))
@@ -180,7 +179,7 @@ def open_checkpoint(content: Content) -> Pretrained:
         path,
         SAFETENSORS.name,
         model,
-        matched(model.params, stored, dtypes=(metadata["dtype"],)),
+        matched(model.params, stored, dtypes=dtypes),
         SpecialTokens.checked(*(metadata.get("special_tokens") or SpecialTokens())),
         metadata["tokenizer"],
         metadata["training"],

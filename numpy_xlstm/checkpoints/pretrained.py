@@ -29,6 +29,7 @@ def from_pretrained(
     layout: str | None = None,
     mapped: bool = MAPPED,
     progress: OnProgress | None = None,
+    weights: str = "widened",
 ) -> LanguageModel[tuple[Any, ...]]: ...
 @overload
 def from_pretrained(
@@ -39,6 +40,7 @@ def from_pretrained(
     layout: str | None = None,
     mapped: bool = MAPPED,
     progress: OnProgress | None = None,
+    weights: str = "widened",
 ) -> M: ...
 def from_pretrained(
     path: str | Path,
@@ -48,6 +50,7 @@ def from_pretrained(
     layout: str | None = None,
     mapped: bool = MAPPED,
     progress: OnProgress | None = None,
+    weights: str = "widened",
 ) -> Any:
     """Load a model from a checkpoint of this or of an official package.
 
@@ -81,6 +84,10 @@ def from_pretrained(
         mapped file cannot be replaced.
     progress : callable, optional
         Function that is called after each array with the number of bytes read and the total.
+    weights : {"widened", "stored"}
+        With "stored", matrices of linear maps and embeddings that the file has in bfloat16 or
+        float16 stay as they are, mapped from the file, and products widen their numbers. The model
+        computes in float32. It has no backward; saving it writes the same matrices.
 
     Returns
     -------
@@ -104,7 +111,7 @@ def from_pretrained(
     if kind is not None and not isinstance(opened.model, kind):
         expected, got = f"a model of class {kind.__name__}", type(opened.model).__name__
         raise CheckpointError(f"{Path(path).name}: expected {expected}; got {got}")
-    return opened.load(dtype, mapped=mapped, progress=progress)
+    return opened.load(dtype, mapped=mapped, progress=progress, weights=weights)
 
 
 def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:

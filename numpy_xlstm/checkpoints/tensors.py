@@ -8,11 +8,11 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import finalize
 
 import numpy as np
@@ -99,6 +99,11 @@ class Stored(NamedTuple):
         """Size in bytes."""
         return self.size * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
 
+    def fits_map(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether a map of the file can be an array of this dtype."""
+        same = numpy_dtype(self.dtype) == dtype
+        return same and self.size > 0 and self.start % dtype.itemsize == 0
+
     def __str__(self) -> str:
         """Return the names of the file and of the array."""
         return f"{self.path.name}: {self.name}"
@@ -115,7 +120,7 @@ class Stored(NamedTuple):
         """
         stored, crc = numpy_dtype(self.dtype), 0
         wanted = stored if dtype is None else np.dtype(dtype)
-        if mapped and wanted == stored and self.size and self.start % wanted.itemsize == 0:
+        if mapped and self.fits_map(wanted):
             flat = np.frombuffer(self.file.map, wanted, self.size, self.start)
             crc = 0 if self.crc is None else zlib.crc32(flat.view(np.uint8).data)
         else:
@@ -162,12 +167,11 @@ def open_tensors(path: Path) -> Tensors:
     return Tensors(arrays, metadata)
 
 
-def check_memory(name: str, arrays: Iterable[Stored]) -> None:
-    """Refuse arrays that are larger than the memory, before they are read."""
-    most, total = memory_limit(), sum(stored.nbytes for stored in arrays)
-    if total > most:
+def check_memory(name: str, needed: int, hint: str = "") -> None:
+    """Refuse arrays that need more bytes than there are, before they are read."""
+    if needed > (most := memory_limit()):
         expected = f"expected arrays of at most {most:,.0f} bytes (the available memory)"
-        raise CheckpointError(f"{name}: {expected}; got {total:,} bytes")
+        raise CheckpointError(f"{name}: {expected}; got {needed:,} bytes{hint}")
 
 
 def _damaged(path: Path, detail: str, begin: bytes = b"{" * 9) -> CheckpointError:

@@ -99,7 +99,8 @@ def _write(layer: Any, path: Path, options: Saving) -> None:
     dtype = stored_dtype(layer, options.dtype)
     values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
     metadata = {name: str(value).lower() for name, value in values.items()}
-    write_parts({path: layer.params}, dtype, options.progress, metadata)
+    dtypes = dict.fromkeys(layer.params, dtype)
+    write_parts({path: layer.params}, dtypes, options.progress, metadata)
 
 
 TORCH = Format("torch", (LSTM, GRU, RNN), _recognises, _read, _write, ".safetensors")

@@ -153,7 +153,7 @@ def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:
         raise CheckpointError(
             f"{OUTPUT_BIAS}: expected 0, because transformers has none; got other numbers"
         )
-    write_folder(path, "config.json", config, to_transformers_names(arrays), dtype, options)
+    write_folder(path, "config.json", config, to_transformers_names(arrays), options)
 
 
 TRANSFORMERS = Format(

@@ -98,18 +98,19 @@ def _large_config(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialT
 
 
 def _write_paper(model: Any, path: Path, options: Saving) -> None:
-    dtype = stored_dtype(model, options.dtype)
+    stored_dtype(model, options.dtype)
     arrays = in_layout(dict(model.params), options.layout)
     if model.shared is not None:
         arrays[model.shared[0]] = arrays[model.shared[1]]
     fields = paper_fields(model.config, options.layout)
-    write_folder(path, "config.yaml", fields, arrays, dtype, options)
+    write_folder(path, "config.yaml", fields, arrays, options)
 
 
 def _write_large(model: xLSTMLarge, path: Path, options: Saving) -> None:
-    dtype, single = stored_dtype(model, options.dtype), with_weight_mode(model, "single")
+    stored_dtype(model, options.dtype)
+    single = with_weight_mode(model, "single")
     fields, names = large_fields(single.config), "model_{2}.safetensors"
-    write_folder(path, "config.yaml", fields, single.params, dtype, options, names)
+    write_folder(path, "config.yaml", fields, single.params, options, names)
 
 
 XLSTM: Format = Format(

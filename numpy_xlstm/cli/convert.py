@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{form.name} does not support the {kind}, which is omitted", file=sys.stderr)
         tokenizer = None
     with bytes_display("reading") as progress:
-        model = pretrained.load(progress=progress)
+        weights = "stored" if pretrained.dtype == "float32" else "widened"
+        model = pretrained.load(progress=progress, weights=weights)
     with bytes_display("writing") as progress:
         save_pretrained(
             model,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints import Pretrained
+from numpy_xlstm.checkpoints.description import WEIGHTS
 from numpy_xlstm.cli.arguments import (
     TEMPERATURE,
     add_checkpoint,
@@ -72,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias, if it is ambiguous"
     )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default="widened",
+        help="whether matrices in 16 bits are widened or stay as they are (default: widened)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             ) from error
         raise
     with bytes_display("reading") as progress:
-        model = pretrained.load(progress=progress)
+        model = pretrained.load(progress=progress, weights=args.weights)
     begun, pieces = _continued(model, tokenizer, args)
     try:
         print(shown(begun), end="", flush=True)

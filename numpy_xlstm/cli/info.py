@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
+from numpy_xlstm.checkpoints.description import WEIGHTS
 from numpy_xlstm.cli.arguments import add_checkpoint
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.module import outline
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         "files": _files(pretrained),
         "dtype": ", ".join(sorted({stored.dtype for stored in pretrained.stored.values()})),
         "parameters": f"{sum(stored.size for stored in pretrained.stored.values()):,}",
+        "memory": _memory(pretrained),
         **_training(pretrained.training or {}, type(pretrained.model).__name__),
         "special": _special(pretrained),
         "tokenizer": _tokenizer(pretrained),
@@ -44,6 +46,13 @@ def _files(pretrained: Pretrained) -> str:
     paths = {stored.path for stored in pretrained.stored.values()}
     size = sum(path.stat().st_size for path in paths)
     return f"{len(paths)}, {size:,} bytes"
+
+
+def _memory(pretrained: Pretrained) -> str:
+    """Return the size of the parameters in memory, also if matrices stay in 16 bits."""
+    widened, stored = (pretrained.num_bytes(weights) for weights in WEIGHTS)
+    narrower = f"; {stored:,} with --weights stored" if stored < widened else ""
+    return f"{widened:,} bytes{narrower}"
 
 
 def _training(training: Mapping[str, Any], kind: str) -> dict[str, str]:

@@ -210,7 +210,7 @@ def _read_case(folder: Path, entry: Any, known: Mapping[str, Case]) -> Case:
 def read_tensors(path: Path) -> tuple[Arrays, Mapping[str, str]]:
     """Read the tensors and the metadata of a file."""
     tensors = open_tensors(path)
-    check_memory(path.name, tensors.arrays.values())
+    check_memory(path.name, sum(array.nbytes for array in tensors.arrays.values()))
     arrays = {name: stored.read() for name, stored in tensors.arrays.items()}
     return arrays, tensors.metadata
 

@@ -86,6 +86,11 @@ class Checked(Module):
 
     def check_backward(self, dy: Any, cache: Any) -> None:
         """Raise an error unless this layer made the cache, and dy has the shape of the outputs."""
+        if self.is_narrow:
+            raise DTypeError(
+                "backward: expected parameters in float32 or float64; got matrices in 16 bits "
+                "(load without weights='stored', or use model.astype('float32'))"
+            )
         check_cache(cache, LayerCache)
         own, others = self.made_by, cache.made_by
         if own != others:

@@ -75,7 +75,8 @@ class Embedding(Layer):
 
     def compute(self, tokens: IndexArray) -> tuple[Array, IndexArray]:
         """Compute the forward without checks."""
-        return self.params["weight"][tokens], tokens  # [embedding.1]
+        y = self.params["weight"][tokens]  # [embedding.1]
+        return y.astype(self.dtype, copy=False), tokens
 
     def compute_backward(  # type: ignore[override]
         self, dy: Array, tokens: IndexArray

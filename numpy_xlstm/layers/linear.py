@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.parts import split_heads
+from numpy_xlstm.kernels.products import times
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -90,20 +91,20 @@ class Linear(Layer):
 
     def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
-        return linear(x, [self.params]), x
+        return linear_forward(x, [self.params]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
         return linear_backward(dy, cache, self.params)
 
 
-def linear(x: Array, maps: Sequence[Mapping[str, Array]]) -> Array:
+def linear_forward(x: Array, maps: Sequence[Mapping[str, Array]]) -> Array:
     """Return the outputs of linear maps with these parameters, side by side."""
     rows, stops = x.reshape(-1, x.shape[-1]), [0]
     stops += np.cumsum([len(params["weight"]) for params in maps]).tolist()
     y = np.empty((len(rows), stops[-1]), x.dtype)
     for params, (start, stop) in zip(maps, pairwise(stops), strict=True):
-        matmul(rows, params["weight"].T, out=y[:, start:stop])  # [linear.1]
+        times(rows, params["weight"], out=y[:, start:stop])  # [linear.1]
         if "bias" in params:
             y[:, start:stop] += params["bias"]
     return y.reshape(*x.shape[:-1], stops[-1])
@@ -154,7 +155,7 @@ class LinearGroup(Layer):
 
     def compute(self, x: Array) -> tuple[Array, Array]:
         """Compute the forward without checks."""
-        return linear(x, [part.params for part in self.linears]), x
+        return linear_forward(x, [part.params for part in self.linears]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks, as one joined map, which is faster."""

@@ -21,7 +21,7 @@ from numpy_xlstm.kernels.slstm import slstm_step
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.activations import apply_cap
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
-from numpy_xlstm.layers.linear import join_blocks
+from numpy_xlstm.layers.linear import join_blocks, linear_forward
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
@@ -30,18 +30,22 @@ from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLST
 from numpy_xlstm.numerics import Array, check_batch, own_error_state, sigmoid
 from numpy_xlstm.validation import checked_state
 
+JOINED = 2**20
+"""Largest size in bytes of matrices that are joined to one, which saves calls."""
+
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
 
 
 class PreparedModel:
-    """A language model prepared for decode steps, with copies of its weights.
+    """A language model prepared for decode steps.
 
-    Later changes to the parameters of the model have no effect.
+    Small matrices are copied and large ones are not, so the parameters of the model must not change
+    while it is in use.
     """
 
     def __init__(self, model: Any) -> None:
-        self._table = model.embedding.params["weight"].copy()
+        self._embedding = model.embedding
         self._body, self._head, self._cap = prepared(model.body), affine(model.head), model.cap
         self.init_state = model.init_state
 
@@ -50,7 +54,7 @@ class PreparedModel:
 
         They equal ``model(tokens[:, None], state)`` up to rounding. The given state is not changed.
         """
-        check_indices("tokens", tokens, len(self._table))
+        check_indices("tokens", tokens, self._embedding.num_embeddings)
         if tokens.ndim != 1:
             raise ShapeError(f"tokens: expected shape (B,); got {tokens.shape}")
         check_batch("tokens", tokens)
@@ -59,7 +63,7 @@ class PreparedModel:
     @own_error_state
     def compute(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """Do the same as :meth:`step` without checks."""
-        h, state = self._body(self._table[tokens], state)
+        h, state = self._body(self._embedding.compute(tokens)[0], state)
         logits = self._head(h)
         return logits if self._cap is None else apply_cap(logits, self._cap)[0], state
 
@@ -192,9 +196,15 @@ def _(layer: sLSTMLayer) -> Step:
 
 
 def affine(*maps: Linear) -> Map:
-    """Join several maps of one x into a function that returns the concatenated outputs."""
-    W = np.concatenate([linear.params["weight"] for linear in maps]).T.copy()
-    b = np.concatenate([bias_of(linear) for linear in maps])
+    """Join several maps of one x into a function that returns the concatenated outputs.
+
+    Large matrices are used as they are, and small ones are joined to one.
+    """
+    stored = [linear.params for linear in maps]
+    if sum(params["weight"].nbytes for params in stored) > JOINED:
+        return lambda x: linear_forward(x, stored)
+    W = np.concatenate([part.params["weight"] for part in maps]).T.astype(maps[0].dtype, "C")
+    b = np.concatenate([bias_of(part) for part in maps])
     return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)
 
 

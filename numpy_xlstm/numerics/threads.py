@@ -109,14 +109,19 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """Return a @ b, with the rows or matrices of ``a`` on several threads if it is large.
+    """Return a @ b on several threads if it is large.
 
-    Within the work of :func:`parallel_map` on several parts, one product is faster.
+    The rows of ``a``, or its matrices, are divided between them, or the columns of ``b`` if there
+    are more. Within the work of :func:`parallel_map` on several parts, one product is faster.
     """
     if _in_a_thread.get() or a.size * b.shape[-1] < WORTH_THREADS:
         return np.matmul(a, b, out=out)
     out = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype) if out is None else out
-    parallel_map(lambda part: np.matmul(a[part], b, out=out[part]), spread(len(a), BLOCKS))
+    if a.ndim == 2 and len(a) < b.shape[1]:
+        parts = spread(b.shape[1], BLOCKS)
+        parallel_map(lambda part: np.matmul(a, b[:, part], out=out[:, part]), parts)
+    else:
+        parallel_map(lambda part: np.matmul(a[part], b, out=out[part]), spread(len(a), BLOCKS))
     return out
 
 

@@ -26,7 +26,7 @@ def read(content: Content) -> Pretrained:
 
 def write(model: Any, path: Path, options: Saving) -> None:
     arrays = {PREFIX + name: array for name, array in model.params.items()}
-    write_parts({path: arrays}, model.dtype.name, None)
+    write_parts({path: arrays}, dict.fromkeys(arrays, model.dtype.name), None)
 
 
 SLASHES = Format(

@@ -111,7 +111,8 @@ def test_our_file_in_a_folder_and_plain_arrays_beside_a_configuration(tmp_path: 
     assert_same(dict(from_pretrained(tmp_path / "ours").params), dict(model.params))
     save_pretrained(model, tmp_path / "theirs")
     (tmp_path / "theirs" / "model.safetensors").unlink()
-    write_parts({tmp_path / "theirs" / "weights.safetensors": model.params}, "float32", None)
+    dtypes = dict.fromkeys(model.params, "float32")
+    write_parts({tmp_path / "theirs" / "weights.safetensors": model.params}, dtypes, None)
     assert_same(dict(from_pretrained(tmp_path / "theirs").params), dict(model.params))
 
 

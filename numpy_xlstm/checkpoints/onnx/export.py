@@ -12,7 +12,8 @@ from numpy_xlstm.checkpoints.model import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
-from numpy_xlstm.numerics import Array, check_array, check_choice, check_has
+from numpy_xlstm.numerics import Array, check_choice, check_has
+from numpy_xlstm.numerics.narrow import check_parameter
 
 NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
 """ONNX's numbers of the dtypes of parameters."""
@@ -83,7 +84,7 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
     proto = graph_of(model, computed, NUMBERS[stored], step=step)
     tensors, kept = [], []
     for name, array in model.params.items():
-        check_array(name, array, array.shape)
+        check_parameter(name, array, array)
         kept.append(np.ascontiguousarray(narrowed(name, array, numpy_dtype(stored))))
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
     constants = list(proto.graph.initializer)

@@ -120,7 +120,7 @@ class Graph:
         if id(value) in self.parameters:
             return self.parameters[id(value)][0]
         array = np.asarray(value)
-        array = array.astype(self.dtype) if array.dtype.kind == "f" else array
+        array = array.astype(self.dtype) if array.dtype.kind in "fV" else array
         key = array.dtype.str, array.shape, array.tobytes()
         return Tensor(self, self.constants.setdefault(key, f"{CONSTANT}{len(self.constants)}"))
 
