@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, kernel, pointwise, summation
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_form
 
 
 class Factors(NamedTuple):
@@ -47,7 +47,9 @@ def loop(p: Any, g: Any, m: Any, v: Any, scale: Any, factors: Any) -> None:
 
 
 def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> None:
-    """Update p, m and v in place for the gradient ``g * scale``, all of one shape and dtype."""
+    """Update p, m and v in place for the gradient ``g * scale``."""
+    for name, array in (("g", g), ("m", m), ("v", v)):
+        check_form(name, array, p.shape, p.dtype)
     if not compiled(p.dtype):
         updated(p, g if scale == 1 else g * scale, m, v, factors)
         return

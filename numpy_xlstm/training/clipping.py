@@ -33,7 +33,8 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     check_floats(grads)
     flat = (grad.ravel("K") for grad in grads.values())
     blocks = (g[n : n + BLOCK] for g in flat for n in range(0, g.size, BLOCK))
-    return math.hypot(*map(norm, blocks))  # [clip.1]
+    norms = (norm(block) for block in blocks)
+    return math.hypot(*norms)  # [clip.1]
 
 
 @own_error_state

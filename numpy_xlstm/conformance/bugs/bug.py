@@ -118,11 +118,32 @@ NOT_COMPILED = Bug(
 
 @lru_cache(maxsize=128)
 def planted(*bugs: Bug) -> Copy:
-    """Return a private copy of the package with these seeded mistakes, as :class:`Bug` shows.
+    """Return a private copy of the package with these seeded mistakes.
 
-    Code that no mistake affects is shared with the package. A ``ValueError`` is raised if the lines
-    to change do not occur exactly once in the modules of their places, for example because two
-    mistakes change the same line.
+    Parameters
+    ----------
+    *bugs : Bug
+        The mistakes.
+
+    Returns
+    -------
+    Copy
+        Copy whose ``of`` returns the copy of a class or function.
+
+    Raises
+    ------
+    ValueError
+        If the lines to change do not occur exactly once in the modules of their places, for
+        example because two mistakes change the same line.
+
+    Examples
+    --------
+    See :class:`Bug`. Code that no mistake affects is shared with the package.
+
+    >>> from numpy_xlstm import LSTMCell
+    >>> from numpy_xlstm.conformance.bugs import planted
+    >>> planted().of(LSTMCell) is LSTMCell
+    True
     """
     in_kernels = any(place.__module__.startswith(KERNELS) for bug in bugs for place in bug.places)
     return Copy(texts(*bugs, kernels=in_kernels))
