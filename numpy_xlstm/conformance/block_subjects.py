@@ -4,10 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from numpy_xlstm import layers, models
+from numpy_xlstm.cells.mlstm import EPS
 from numpy_xlstm.conformance.subjects import RNG, Options, Subject
 
 NH, V, T_CHUNK = 2, 11, 3
+CONSTANTS = {"norm_eps": 1e-5, "residual_weight": True, "mlstm_eps": EPS}
+"""Constants of the blocks of the xLSTM paper, which a port must know; no configuration has them."""
 MLSTM: dict[str, Any] = {
+    **CONSTANTS,
     "embedding_dim": 8,
     "num_heads": NH,
     "conv1d_kernel_size": 3,
@@ -16,11 +20,13 @@ MLSTM: dict[str, Any] = {
     "round_proj_up_to_multiple_of": 4,
 }
 SLSTM: dict[str, Any] = {
+    **CONSTANTS,
     "embedding_dim": 8,
     "num_heads": NH,
     "conv1d_kernel_size": 3,
     "ffn_proj_factor": 1.3,
     "ffn_round_proj_up_to_multiple_of": 2,
+    "ffn_act_fn": "gelu",
 }
 LARGE: dict[str, Any] = {
     "embedding_dim": 8,
@@ -29,6 +35,10 @@ LARGE: dict[str, Any] = {
     "ffn_proj_factor": 1.3,
     "ffn_round_up_to_multiple_of": 4,
     "use_bias": True,
+    "norm_eps": 1e-6,
+    "eps": EPS,
+    "gate_soft_cap": 15.0,
+    "output_logit_soft_cap": 30.0,
 }
 
 AXES = {
@@ -52,15 +62,20 @@ TOKENS = {
 }
 
 
+def chosen(options: Options) -> Options:
+    """Return the options that a configuration has."""
+    return {name: value for name, value in options.items() if name not in CONSTANTS}
+
+
 def mlstm_config(options: Options) -> models.mLSTMBlockConfig:
     """Return the configuration of an mLSTM block."""
-    return models.mLSTMBlockConfig(models.mLSTMLayerConfig(**options))
+    return models.mLSTMBlockConfig(models.mLSTMLayerConfig(**chosen(options)))
 
 
 def slstm_config(options: Options) -> models.sLSTMBlockConfig:
     """Return the configuration of an sLSTM block with its feed-forward layer."""
     feed = {n.removeprefix("ffn_"): v for n, v in options.items() if n.startswith("ffn_")}
-    layer = {n: v for n, v in options.items() if not n.startswith("ffn_")}
+    layer = {n: v for n, v in chosen(options).items() if not n.startswith("ffn_")}
     return models.sLSTMBlockConfig(
         models.sLSTMLayerConfig(**layer), models.FeedForwardConfig(**feed)
     )

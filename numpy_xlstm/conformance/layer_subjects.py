@@ -69,6 +69,7 @@ class Loss(Subject):
 
 NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
 HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
+ONE_PLUS, FACTOR = {"residual_weight": True}, {"residual_weight": False}
 FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
 FUNCTIONS: dict[str, Any] = {
     "silu": (layers.silu, layers.silu_backward),
@@ -87,10 +88,10 @@ KINDS_OF_LAYERS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] 
         {},
     ),
     "causal-conv1d": (layers.CausalConv1d, drawn, {"": {"feature_dim": D, "kernel_size": 4}}, CONV),
-    "layer-norm": (layers.LayerNorm, plain, {"": NORM}, {}),
-    "rms-norm": (layers.RMSNorm, plain, {"": NORM}, {}),
-    "multi-head-layer-norm": (layers.MultiHeadLayerNorm, plain, {"": HEADS}, BY_HEAD),
-    "multi-head-rms-norm": (layers.MultiHeadRMSNorm, plain, {"": HEADS}, BY_HEAD),
+    "layer-norm": (layers.LayerNorm, plain, {"": NORM | ONE_PLUS}, {}),
+    "rms-norm": (layers.RMSNorm, plain, {"": NORM | FACTOR}, {}),
+    "multi-head-layer-norm": (layers.MultiHeadLayerNorm, plain, {"": HEADS | ONE_PLUS}, BY_HEAD),
+    "multi-head-rms-norm": (layers.MultiHeadRMSNorm, plain, {"": HEADS | FACTOR}, BY_HEAD),
     "gated-feed-forward": (
         layers.GatedFeedForward,
         drawn,

@@ -6,7 +6,7 @@ import numpy as np
 
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, part
 from numpy_xlstm.training.adamw import AdamW
-from numpy_xlstm.training.clipping import clip_grad_norm
+from numpy_xlstm.training.clipping import CLIP_EPS, clip_grad_norm
 from numpy_xlstm.training.schedules import warmup_cosine
 
 SHAPES = {"W": (3, 5), "b": (4,), "R": (2, 3, 2)}
@@ -80,7 +80,8 @@ def _unmade(specification: Any, options: Options) -> Any:
 
 NAMES = {"W": "unit input", "R": "head unit input", "b": "unit"}
 ORDINARY: Any = {"situations": ("ordinary",)}
-NORMS = {"clipped": {"max_norm": 1.5}, "unclipped": {"max_norm": 64.0}}
+LIMITS = {"clipped": 1.5, "unclipped": 64.0}
+NORMS = {n: {"max_norm": most, "eps": CLIP_EPS} for n, most in LIMITS.items()}
 WARMUP = {"": {"warmup": 0.125, "final": 0.25}}
 TRAINING = [
     Steps("training.adamw", AdamW, _unmade, {"": ADAMW}, NAMES, **ORDINARY),

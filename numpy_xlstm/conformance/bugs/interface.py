@@ -47,6 +47,8 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "nonlinearity": ("tanh", "relu"),
     "weight_decay": (0.0,),
     "final": (0.0,),
+    "gate_soft_cap": (None,),
+    "output_logit_soft_cap": (None,),
 }
 """Values that a port may use, whatever the option says."""
 SCALES: dict[str, tuple[str, Callable[[float, float, int], tuple[float, float]]]] = {
