@@ -79,9 +79,9 @@ def norms(*arrays: Array) -> Array:
     Numbers whose squares underflow are ignored.
     """
     rows = [array.ravel("K") for array in arrays]
-    if compiled(rows[0].dtype):
-        return np.sqrt(squares(*rows))
-    return np.sqrt([np.dot(row, row) for row in rows])
+    fast = compiled(rows[0].dtype)
+    norms: Array = np.sqrt(squares(*rows) if fast else [np.dot(row, row) for row in rows])
+    return norms
 
 
 @summation
