@@ -25,7 +25,7 @@ ID.safetensors for each case; or, with --run, a program that is run once for eac
 writes them. The exit code is 0 only if all results are right, and 3 if only gradients are missing,
 in a case all of them; with --forward, gradients are not checked, and the exit code is then 0."""
 
-NO_GRADIENTS = 3
+FORWARD_ALONE_IS_RIGHT = 3
 """Exit code if nothing is wrong, but gradients are missing that were not waived."""
 
 
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.junit.write_text(report.to_junit(), encoding="utf-8")
     if report.passed:
         return 0
-    return NO_GRADIENTS if report.outcome == "forward only" else 1
+    return FORWARD_ALONE_IS_RIGHT if report.outcome == "forward only" else 1
 
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:

@@ -83,6 +83,6 @@ class CaseData:
         array = self.inputs[name] if name in self.inputs else self.expected[name]
         return self.subject.pattern(name, array.ndim).format(**self.options)
 
-    def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
+    def results(self, specification: Any = None) -> Arrays:
         """Compute the results for these inputs, by default with the specification itself."""
-        return (subject or self.subject).run(self.options, self.inputs, specification)
+        return self.subject.run(self.options, self.inputs, specification)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, part
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.numerics import Array
 
 OPEN = 1000.0
@@ -30,8 +30,7 @@ class GivenGates(Subject):
         """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         arrays = super().blank(options, B, T)
         given = {"Wx": arrays["x"], "R": _with_heads(arrays["params.R"])}
-        states = part_with_prefix(arrays, "state"), part_with_prefix(arrays, "dstate")
-        return {**given, **states[0], "dy": arrays["dy"], **states[1]}
+        return given | _kept(arrays, "state", "dy", "dstate")
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
@@ -68,8 +67,8 @@ class GivenMemory(Subject):
         arrays = super().blank(options, B, T)
         given = {name: np.zeros((B, NH, T, widths[name] // NH)) for name in ("q", "k", "v")}
         given |= {name: np.zeros((B, NH, T)) for name in ("i", "f")}
-        given |= part_with_prefix(arrays, "state")
-        return {**given, "dy": np.zeros_like(given["v"]), **part_with_prefix(arrays, "dstate")}
+        given |= _kept(arrays, "state", "dy", "dstate")
+        return given | {"dy": np.zeros_like(given["v"])}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
@@ -84,13 +83,13 @@ class GivenMemory(Subject):
         NH = options["num_heads"]
         gradients = dict(zip(widths, np.split(results["dx"], ends, axis=-1), strict=True))
         apart = {f"d{name}": _apart(d, NH, inputs[name].ndim) for name, d in gradients.items()}
-        states = part_with_prefix(results, "final"), part_with_prefix(results, "dstate0")
-        return {"y": _apart(results["y"], NH, 4), **states[0], **apart, **states[1]}
+        y = _apart(results["y"], NH, 4)
+        return {"y": y, **_kept(results, "final"), **apart, **_kept(results, "dstate0")}
 
 
-def part_with_prefix(arrays: Arrays, prefix: str) -> Arrays:
-    """Return the arrays whose names start with ``prefix`` and a dot."""
-    return {f"{prefix}.{name}": array for name, array in part(arrays, prefix).items()}
+def _kept(arrays: Arrays, *kinds: str) -> Arrays:
+    """Return the arrays whose names before the dot are ``kinds``."""
+    return {name: array for name, array in arrays.items() if name.split(".")[0] in kinds}
 
 
 def _widths(options: Options) -> dict[str, int]:

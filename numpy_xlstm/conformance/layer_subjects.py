@@ -71,11 +71,13 @@ NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
 HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
 ONE_PLUS, FACTOR = {"residual_weight": True}, {"residual_weight": False}
 FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
-FUNCTIONS: dict[str, Any] = {
-    "silu": (layers.silu, layers.silu_backward),
-    "gelu": (layers.gelu, layers.gelu_backward),
-    "gelu-tanh": (layers.gelu_tanh, layers.gelu_tanh_backward),
+FUNCTIONS: dict[str, tuple[Any, Options]] = {
+    "silu": ((layers.silu, layers.silu_backward), {}),
+    "gelu": ((layers.gelu, layers.gelu_backward), {}),
+    "gelu-tanh": ((layers.gelu_tanh, layers.gelu_tanh_backward), {}),
+    "soft-cap": ((layers.soft_cap, layers.soft_cap_backward), {"cap": 1.5}),
 }
+"""Pairs of functions, and their options."""
 BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
 CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
 
@@ -98,16 +100,14 @@ KINDS_OF_LAYERS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] 
         {act: {**FEED, "act_fn": act} for act in ("gelu", "swish")},
         {},
     ),
-    **{name: (pair, function, {"": {"width": D}}, {}) for name, pair in FUNCTIONS.items()},
-    "soft-cap": (
-        (layers.soft_cap, layers.soft_cap_backward),
-        function,
-        {"": {"width": D, "cap": 1.5}},
-        {},
-    ),
+    **{
+        name: (pair, function, {"": {"width": D, **options}}, {})
+        for name, (pair, options) in FUNCTIONS.items()
+    },
 }
 """Specification, function that makes it, variants and axes of each layer."""
 
+TOKEN_AXES = {"weight": "token unit", "x": "row step"}
 EMBEDDING = {"num_embeddings": V, "embedding_dim": D}
 CROSS_ENTROPY = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward
 ORDINARY = ("ordinary",)
@@ -126,22 +126,15 @@ def _layers() -> list[Subject]:
         )
         for name, (specification, make, variants, axes) in KINDS_OF_LAYERS.items()
     ]
-    token: Any = {"situations": ORDINARY}
-    embedding = {"weight": "token unit", "x": "row step"}
-    found.append(
-        Subject(
-            "layer.embedding",
-            layers.Embedding,
-            drawn,
-            {"": EMBEDDING},
-            embedding,
-            tokens="num_embeddings",
-            **token,
-        )
-    )
+    embedding = Subject("layer.embedding", layers.Embedding, drawn, {"": EMBEDDING}, TOKEN_AXES)
+    embedding = replace(embedding, tokens="num_embeddings", situations=ORDINARY)
     axes = {"x": "row step token", "targets": "row step", "y": ""}
     loss = Loss("layer.cross-entropy", CROSS_ENTROPY, function, {"": {"vocab_size": V}}, axes)
-    return [*found, replace(loss, tokens="vocab_size", situations=("ordinary", "ignored"))]
+    return [
+        *found,
+        embedding,
+        replace(loss, tokens="vocab_size", situations=("ordinary", "ignored")),
+    ]
 
 
 STATELESS = _layers()

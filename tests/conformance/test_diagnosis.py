@@ -75,7 +75,8 @@ def test_a_mistake_that_a_case_contradicts_is_not_named() -> None:
     assert "no known mistake gives these numbers" in text
     assert "it fails in every case with eps = 0.75, and in no other" in text
     assert "each of these cases has the flag eps: eps is 0, or so large" in text
-    assert "        den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps" in text
+    line = "den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps"
+    assert f"a mistake may be in one of them\n        {line}\n" in text
 
 
 def test_what_a_mistake_does_not_explain_is_said() -> None:
