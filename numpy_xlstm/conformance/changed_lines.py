@@ -100,6 +100,8 @@ class ChangedLines:
         """
         lines, options = [], self._options()
         for numbers in changes.lines():
+            if wrong[0].forward and changes.all[numbers[0]].function.endswith("backward"):
+                continue  # no line of a backward changes a result of the forward
             likely = 0.0
             for case in wrong:
                 if self.runs.left <= 0:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy_xlstm.conformance.bounds import distance, scales
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.changes import Changes
+from numpy_xlstm.conformance.bugs.maps import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable, is_gradient
 from numpy_xlstm.conformance.derivative import is_derivative
@@ -47,14 +48,24 @@ class Runs:
             return case.expected, case.bounds
         key = (case.id, *made)
         if key not in self.known:
-            self.left_known -= 1
             numbers = {
                 name: array
-                for name, array in results(case, *made).items()
+                for name, array in self._run(made, case).items()
                 if name in case.expected and array.shape == case.expected[name].shape
             }
             self.known[key] = numbers, tolerances(case, numbers)
         return self.known[key]
+
+    def _run(self, made: Made, case: CaseData) -> Mapping[str, Array]:
+        """Return the results with these mistakes; a last one that changes results needs no run."""
+        *others, last = made
+        if isinstance(last.around, ChangedResults):
+            before, _ = self.numbers(tuple(others), case)
+            with np.errstate(all="ignore"):
+                changed = last.around.change(dict(before), case.inputs) if before else {}
+            return {**before, **changed}
+        self.left_known -= 1
+        return results(case, *made)
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
         """Return the results of a case with the change of a line."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from numpy_xlstm.conformance.bugs.bug import Around, Arrays, Bug, Options, Run
 from numpy_xlstm.conformance.bugs.maps import (
+    ChangedResults,
     axes_of,
     both_twice,
     exchanged,
@@ -27,7 +28,6 @@ from numpy_xlstm.conformance.bugs.maps import (
     turned,
     with_inputs,
     with_options,
-    with_results,
 )
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import gradient_of
@@ -183,7 +183,7 @@ def _states(case: CaseData) -> Mistakes:
     yield "initial-state-ignored", what, with_inputs(lambda _: dict.fromkeys(initial))
     what = "a port that returns the state it was given, not the one after it"
     given = {name: f"final{name.removeprefix('state')}" for name in initial}
-    same = with_results(lambda _, i: {given[n]: i[n] for n in given if n in i})
+    same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
     yield "initial-state-returned", what, same
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"

@@ -29,14 +29,16 @@ def with_inputs(change: Callable[[Arrays], Mapping[str, Array | None]]) -> Aroun
     return around
 
 
-def with_results(change: Callable[[Arrays, Arrays], Arrays]) -> Around:
-    """Replace some results, from results and inputs."""
+class ChangedResults:
+    """Replace some results, from results and inputs; the specification need not run again."""
 
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+    def __init__(self, change: Callable[[Arrays, Arrays], Arrays]) -> None:
+        self.change = change
+
+    def __call__(self, run: Run, options: Options, inputs: Arrays) -> Arrays:
+        """Return the results of a port with the mistake."""
         results = run(options, inputs)
-        return results | change(results, inputs)
-
-    return around
+        return results | self.change(results, inputs)
 
 
 def scaled(names: Iterable[str], factor: float) -> Around:
@@ -56,7 +58,7 @@ def both_twice(name: str) -> Around:
 
 def multiplied(names: Iterable[str], factor: float | Callable[[Arrays], float]) -> Around:
     """Multiply results by a number."""
-    return with_results(
+    return ChangedResults(
         lambda results, inputs: {
             name: results[name] * (factor(inputs) if callable(factor) else factor)
             for name in names
@@ -131,12 +133,13 @@ def turned(case: CaseData, name: str) -> Around:
     """Transpose a gradient."""
 
     def change(results: Arrays, _: Arrays) -> Arrays:
-        array = results[name]
+        if (array := results.get(name)) is None:
+            return {}
         if array.shape[-1] == array.shape[-2]:
             return {name: array.swapaxes(-1, -2)}
         return {name: read_as(array, case.pattern(name), "unit", "from")}
 
-    return with_results(change)
+    return ChangedResults(change)
 
 
 def exchanged(both: dict[str, str]) -> Around:
