@@ -7,7 +7,7 @@ from pathlib import Path
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import whole
-from numpy_xlstm.conformance.case import PRECISIONS, Case
+from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError
 
@@ -39,7 +39,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a subject, such as slstm or slstm.sequence; may be repeated (default: all)",
     )
-    parser.add_argument("--dtype", choices=PRECISIONS, help="(default: both)")
+    parser.add_argument("--dtype", choices=DTYPES, help="(default: float64 and float32)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from numpy_xlstm.cli.arguments import check_writable, real
 from numpy_xlstm.cli.display import count_display
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report, Subject
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.folder import unmatched
 from numpy_xlstm.errors import OptionError
@@ -124,8 +125,11 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     if not chosen:
         parts = [*(arguments.subject or []), arguments.dtype, *(arguments.case or [])]
         asked = " ".join(filter(None, parts)) or "no choice"
+        hint = ""
+        if arguments.dtype in SIXTEEN_BITS:
+            hint = f"; 'numpy-xlstm vectors DIR --dtype {arguments.dtype}' writes such cases"
         raise OptionError(
-            f"verify: expected at least one case in {arguments.vectors}; got none for {asked}"
+            f"verify: expected at least one case in {arguments.vectors}; got none for {asked}{hint}"
         )
     return chosen
 

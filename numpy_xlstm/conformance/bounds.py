@@ -4,31 +4,60 @@ Derived in ``docs/conformance.md``.
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding
+from numpy_xlstm.checkpoints.safetensors import numpy_dtype
+from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding, stored
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array
 
 RUNS = 16
 """Number of runs of the specification in the dtype of the case, each with perturbed inputs."""
-SHAKE = 4
-"""Largest perturbation of an input, in units of the last place."""
-SAFETY = 16
-"""Largest accepted error of a port, as a multiple of the typical error of the specification."""
-ROUNDINGS = 16
-"""Accepted error of an entry, in units of ε times the largest number of its kind and row."""
+
+
+class Format(NamedTuple):
+    """A format of numbers, and the errors that are accepted in it."""
+
+    eps: float
+    tiny: float
+    """Smallest normal number."""
+    largest: float
+    """Largest finite number."""
+    shake: int
+    """Largest perturbation of an input, in units of the last place."""
+    safety: int
+    """Largest accepted error, as a multiple of the typical error of the specification."""
+    roundings: int
+    """Accepted error of an entry, in units of ε times the largest number of its kind and row."""
+    ill: float
+    """Largest useful bound, relative to the numbers of the same kind and row."""
+
+
+FORMATS = {
+    "float64": Format(2.0**-52, 2.0**-1022, float(np.finfo(np.float64).max), 4, 16, 16, 0.01),
+    "float32": Format(2.0**-23, 2.0**-126, float(np.finfo(np.float32).max), 4, 16, 16, 0.01),
+    "bfloat16": Format(2.0**-7, 2.0**-126, (2 - 2.0**-7) * 2.0**127, 1, 4, 2, 0.5),
+    "float16": Format(2.0**-10, 2.0**-14, 65504.0, 1, 4, 2, 0.1),
+}
+"""Formats of cases. In 16 bits a port computes in float32, and what it stores is rounded."""
+
+SIXTEEN_BITS = ("bfloat16", "float16")
+"""Dtypes in which a port stores numbers that it computes in float32."""
 
 TRUTH = np.dtype(np.longdouble)
 """Dtype of exact results, with 64 bits of mantissa on platforms that have such a format."""
 
 
 def in_dtype(arrays: Arrays, dtype: Any) -> Arrays:
-    """Convert the arrays of real numbers to another dtype."""
-    return {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
+    """Round the arrays of real numbers to another dtype; those in 16 bits stay float32 arrays."""
+    into, held = (numpy_dtype(dtype), np.float32) if dtype in SIXTEEN_BITS else (dtype, dtype)
+    return {
+        name: array.astype(into).astype(held, copy=False) if array.dtype.kind == "f" else array
+        for name, array in arrays.items()
+    }
 
 
 def truth(subject: Subject, options: Options, inputs: Arrays) -> Arrays:
@@ -45,37 +74,40 @@ def bounds(
     inputs: Arrays,
     expected: Arrays,
     exact: set[str],
+    dtype: str,
     rng: np.random.Generator,
 ) -> Arrays:
-    """Return the bound on the error of every entry of every result."""
+    """Return the bound on the error of every entry of every result, of a port in ``dtype``."""
     off = {name: np.zeros(array.shape) for name, array in expected.items()}
-    noise = RoundedLogGate(rng)
+    noise, numbers = RoundedLogGate(rng), FORMATS[dtype]
     specification = subject.specification if exact else rounding(subject.specification, noise)
+    if dtype in SIXTEEN_BITS:
+        specification = stored(specification, lambda array: shaken(array, numbers, rng))
     for _ in range(RUNS):
         noise.begin()
-        found = subject.run(options, shaken(inputs, exact, rng), specification)
-        for name, array in found.items():
+        moved = {
+            name: shaken(array, numbers, rng) if name not in exact else array
+            for name, array in inputs.items()
+        }
+        results = subject.run(options, moved, specification)
+        for name, array in results.items():
             off[name] = np.hypot(off[name], distance(array, expected[name]))
     typical = of_kind_and_row(subject, {name: total / RUNS**0.5 for name, total in off.items()})
-    limits, near = np.finfo(dtype_of(inputs)), scales(subject, inputs, expected)
-    rounding_of = {name: float(limits.eps) * near[name] + float(limits.tiny) for name in near}
-    return {name: SAFETY * typical[name] + ROUNDINGS * rounding_of[name] for name in expected}
+    near = scales(subject, inputs, expected)
+    return {
+        name: numbers.safety * typical[name]
+        + numbers.roundings * (numbers.eps * near[name] + numbers.tiny)
+        for name in expected
+    }
 
 
-def shaken(inputs: Arrays, exact: set[str], rng: np.random.Generator) -> Arrays:
-    """Perturb inputs by a few units of the last place, except those in ``exact``."""
-    moved = dict(inputs)
-    for name, array in inputs.items():
-        if array.dtype.kind == "f" and name not in exact:
-            eps = np.finfo(array.dtype).eps
-            factors = 1 + SHAKE * eps * (2 * rng.random(array.shape) - 1)
-            moved[name] = (array * factors).astype(array.dtype)
+def shaken(array: Array, numbers: Format, rng: np.random.Generator) -> Array:
+    """Perturb real numbers by a few units of the last place of a format."""
+    if array.dtype.kind != "f":
+        return array
+    factors = 1 + numbers.shake * numbers.eps * (2 * rng.random(array.shape) - 1)
+    moved: Array = (array * factors).astype(array.dtype)
     return moved
-
-
-def dtype_of(arrays: Arrays) -> np.dtype[Any]:
-    """Return the dtype of the arrays of real numbers."""
-    return next(a.dtype for a in arrays.values() if a.dtype.kind == "f")
 
 
 def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:

@@ -7,7 +7,16 @@ from zlib import crc32
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import bounds, in_dtype, scales, truth
+from numpy_xlstm.conformance.bounds import (
+    FORMATS,
+    SIXTEEN_BITS,
+    Format,
+    bounds,
+    in_dtype,
+    magnitude,
+    scales,
+    truth,
+)
 from numpy_xlstm.conformance.case_data import CaseData, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import compare, table
@@ -21,13 +30,9 @@ from numpy_xlstm.numerics import check_choice, check_whole
 from numpy_xlstm.numerics.arrays import did_you_mean
 
 PRECISIONS = ("float64", "float32")
-ENLARGED = {"float32": 60.0, "float64": 600.0}
+DTYPES = (*PRECISIONS, *SIXTEEN_BITS)
+ENLARGED = {"float64": 600.0, "float32": 60.0, "bfloat16": 60.0, "float16": 60.0}
 """Factor of pre-activations in the situation "large"."""
-ILL = 0.01
-"""Largest bound, relative to the numbers of the same kind and row.
-
-A case with a larger one is drawn again.
-"""
 DRAWS = 20
 
 
@@ -41,7 +46,8 @@ class Case(CaseData):
     subject : Subject
         Subject that is checked.
     dtype : str
-        Dtype of all real inputs and results.
+        Dtype of all real inputs and results. For bfloat16 and float16 they are float32 arrays, the
+        inputs with numbers of this dtype, and a port may return either.
     options : Mapping[str, Any]
         Options of the module, such as ``num_heads`` and ``forget_gate``.
     flags : tuple[str, ...]
@@ -75,7 +81,9 @@ class Case(CaseData):
         """Raise ``AssertionError`` with a table and a diagnosis if a result is wrong."""
         failed = [row for row in compare(self, results) if not row.passed]
         if failed:
-            raise AssertionError("\n".join([table(failed), *diagnose([(self, results)])]))
+            raise AssertionError(
+                "\n".join([table(failed), *diagnose([(self, self.widened(results))])])
+            )
 
 
 def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0) -> list[Case]:
@@ -85,8 +93,9 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     ----------
     subject : str, optional
         Name of a subject (``"slstm.sequence"``) or a family (``"slstm"``).
-    dtype : {"float64", "float32"}, optional
-        Dtype of the cases; both if omitted.
+    dtype : {"float64", "float32", "bfloat16", "float16"}, optional
+        Dtype of the cases; float64 and float32 if omitted. The tensors of bfloat16 need the extra
+        ``cli``.
     seed : int
         Seed of the random inputs; the same cases exist for every seed.
 
@@ -104,7 +113,7 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     """
     check_whole("seed", seed)
     if dtype is not None:
-        check_choice("dtype", dtype, PRECISIONS)
+        check_choice("dtype", dtype, DTYPES)
     chosen = [s for s in SUBJECTS.values() if subject in (None, s.name, s.family)]
     if not chosen:
         names = sorted({s.family for s in SUBJECTS.values()} | SUBJECTS.keys())
@@ -115,9 +124,8 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
         for each in chosen
         for variant in each.variants
         for situation in SITUATIONS
-        if situation.suits(each, variant)
-        for kind in PRECISIONS
-        if dtype in (None, kind)
+        for kind in (PRECISIONS if dtype is None else (dtype,))
+        if situation.suits(each, variant, kind)
     ]
 
 
@@ -135,6 +143,7 @@ def _content(
     subject: Subject, options: Options, situation: Situation, dtype: str, seed: tuple[int, int]
 ) -> Content:
     """Draw inputs until the bound of every entry is small enough to be a useful check."""
+    held = "float32" if dtype in SIXTEEN_BITS else dtype
     for draw in range(DRAWS):
         rng = np.random.default_rng([*seed, draw])
         blank = subject.blank(options, situation.B, situation.T)
@@ -144,21 +153,24 @@ def _content(
         inputs = in_dtype(draft.inputs, dtype)
         try:
             exact = truth(subject, options, inputs)
-            allowed = bounds(subject, options, inputs, exact, draft.exact, rng)
+            allowed = bounds(subject, options, inputs, exact, draft.exact, dtype, rng)
         except NonFiniteError:  # the memory overflows the dtype
             continue
-        expected = in_dtype(exact, dtype)
-        if _tells(subject, inputs, expected, allowed):
-            return Content(inputs, expected, in_dtype(allowed, dtype))
+        expected = in_dtype(exact, held)
+        if _tells(subject, inputs, expected, allowed, FORMATS[dtype]):
+            return Content(inputs, expected, in_dtype(allowed, held))
     raise RuntimeError(
         f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill-conditioned"
     )
 
 
-def _tells(subject: Subject, inputs: Arrays, expected: Arrays, allowed: Arrays) -> bool:
+def _tells(
+    subject: Subject, inputs: Arrays, expected: Arrays, allowed: Arrays, numbers: Format
+) -> bool:
     """Return whether each bound is small compared with the numbers of the same kind and row."""
-    for name, scale in scales(subject, inputs, expected).items():
-        least = float(np.finfo(expected[name].dtype).tiny) / ILL**2
-        if not (allowed[name] <= ILL * np.maximum(scale, least)).all():
-            return False
-    return True
+    least = numbers.tiny / numbers.ill**2
+    return all(
+        (allowed[name] <= numbers.ill * np.maximum(scale, least)).all()
+        and magnitude(expected[name]).max(initial=0) <= numbers.largest
+        for name, scale in scales(subject, inputs, expected).items()
+    )

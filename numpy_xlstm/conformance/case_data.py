@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype
 from numpy_xlstm.conformance.subjects import Arrays, Subject, part
 from numpy_xlstm.trees import leaves
 
@@ -56,7 +59,10 @@ class CaseData:
 
     @property
     def inputs(self) -> Arrays:
-        """Parameters, x, initial state and cotangents by name; the arrays are read-only."""
+        """Parameters, x, initial state and cotangents by name; the arrays are read-only.
+
+        In a case of 16 bits they are float32 arrays of numbers that 16 bits represent exactly.
+        """
         return self._tensors.inputs
 
     @property
@@ -65,18 +71,33 @@ class CaseData:
         if not part(self.inputs, "dstate") or part(self.inputs, "state"):
             return self.inputs
         state = self.subject.module(self.options).init_state(len(self.inputs["dy"]))
-        empty = {name: array.astype(self.dtype) for name, array in leaves("state", state)}
-        return {**empty, **self.inputs}
+        return in_dtype(dict(leaves("state", state)), self.dtype) | self.inputs
 
     @property
     def expected(self) -> Arrays:
-        """Exact results by name, rounded to the dtype."""
+        """Exact results by name, rounded to the dtype, or to float32 in a case of 16 bits."""
         return self._tensors.expected
 
     @property
     def bounds(self) -> Arrays:
         """Bound on the error of each entry of each result, by name."""
         return self._tensors.bounds
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Dtypes that results may have; a port in 16 bits may also return float32."""
+        return (self.dtype, "float32") if self.dtype in SIXTEEN_BITS else (self.dtype,)
+
+    def widened(self, results: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return results with those in 16 bits as float32, in which they are compared."""
+        if self.dtype not in SIXTEEN_BITS:
+            return results
+        return {
+            name: array.astype(np.float32)
+            if isinstance(array, np.ndarray) and array.dtype.name == self.dtype
+            else array
+            for name, array in results.items()
+        }
 
     def pattern(self, name: str) -> str:
         """Return the pattern of the entries of a tensor, as in :func:`numpy_xlstm.gradcheck`."""

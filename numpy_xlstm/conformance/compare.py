@@ -75,6 +75,7 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
             )
             note = f"expected NumPy arrays; got {got}: return {how}"
             return [Row(case.id, name, np.inf, note)]
+    results = case.widened(results)
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
     return rows + [
@@ -84,11 +85,12 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
 
 def _row(case: CaseData, name: str, found: Any) -> Row:
     expected = case.expected[name]
+    wanted = f"{' or '.join(case.dtypes)} {expected.shape}"
     if found is None:
-        return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got none")
+        return Row(case.id, name, np.inf, f"expected {wanted}; got none")
     if type(found) is not np.ndarray or _kind(found) != _kind(expected):
         got = _kind(found) if type(found) is np.ndarray else type(found).__name__
-        return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got {got}")
+        return Row(case.id, name, np.inf, f"expected {wanted}; got {got}")
     with np.errstate(over="ignore"):
         ratios = distance(found, expected) / case.bounds[name]
     if not (ratios > 1).any():

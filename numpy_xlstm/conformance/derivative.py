@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from numpy_xlstm.conformance.bounds import FORMATS
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import is_gradient
@@ -38,7 +39,7 @@ def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Ar
             (a.imag / STEP * case.inputs[cotangent_of(n)]).sum() for n, a in outputs.items()
         )
         terms = gradient * direction
-        rounding = 64 * np.finfo(case.dtype).eps * np.abs(terms)
+        rounding = 64 * FORMATS[case.dtype].eps * np.abs(terms)
         allowed = 4 * case.bounds[name] * np.abs(direction) + rounding
         # a forward that overflows has no derivative that the gradient could contradict
         return not np.isfinite(slope) or bool(abs(terms.sum() - slope) <= allowed.sum())

@@ -1,6 +1,7 @@
 """A specification whose exponents have the rounding errors of another order of summation."""
 
 import inspect
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import tree_map
 
 
 class RoundedLogGate:
@@ -36,6 +38,21 @@ class RoundedLogGate:
 def rounding(specification: Any, noise: RoundedLogGate) -> Any:
     """Return the specification with such exponents in its forward, or unchanged if it has none."""
     return with_functions(specification, "forward", log_gate=noise)
+
+
+def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:
+    """Return the cell or module with a state, and its cotangents, that are rounded at each step."""
+    if not hasattr(specification, "init_state"):
+        return specification
+
+    def forward(self: Any, x: Array, state: Any = None) -> Any:
+        return specification.forward(self, x, tree_map(rounded, state))
+
+    def backward(self: Any, dy: Array, cache: Any, dstate: Any = None) -> Any:
+        return specification.backward(self, dy, cache, tree_map(rounded, dstate))
+
+    methods = {"forward": forward, "backward": backward}
+    return type(specification)(specification.__name__, (specification,), methods)
 
 
 def with_functions(specification: Any, method: str, **functions: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import check_memory, open_tensors
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.case import cases as every_case
 from numpy_xlstm.conformance.case_data import Content
@@ -152,7 +153,9 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
             raise CheckpointError(
                 "expected an unchanged manifest; got one that does not match its checksum"
             )
-        known = {case.id: case for case in every_case()}
+        known = {
+            case.id: case for dtype in (None, *SIXTEEN_BITS) for case in every_case(dtype=dtype)
+        }
         read = [_read_case(folder, entry, known) for entry in content["cases"]]
         _check_complete(folder, read)
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # of other JSON
