@@ -42,9 +42,9 @@ def with_state_in_16_bits(case: Case) -> dict[str, Array]:
 
 @EACH_DTYPE
 def test_results_that_are_rounded_pass(dtype: str, trials: int) -> None:
-    """In one trial a tenth of the cases; in more, all cases of more seeds."""
+    """In one trial a twentieth of the cases; in more, all cases of more seeds."""
     chosen = [case for n in range(trials) for case in conformance.cases(dtype=dtype, seed=n)]
-    for case in chosen[:: 10 if trials == 1 else 1]:
+    for case in chosen[:: 20 if trials == 1 else 1]:
         case.check(rounded(case, case.expected))
         case.check(rounded(case, case.results()))
         case.check(with_state_in_16_bits(case))
@@ -54,7 +54,7 @@ def test_results_that_are_rounded_pass(dtype: str, trials: int) -> None:
 def ported(family: str, dtype: str) -> list[Case]:
     """Return the cases of a family that the ports of this test have."""
     cases = conformance.cases(f"{family}.sequence", dtype)
-    return [case for case in cases if "zero-memory" not in case.flags]
+    return [case for case in cases if not {"zero-memory", "forget_gate=exp"} & case.tags]
 
 
 @EACH_DTYPE

@@ -78,7 +78,7 @@ class Implementation:
                 exact = truth(case.subject, case.options, inputs)
                 fixed = {"q", "k", "i"} if "kink" in case.flags else set[str]()
                 rng = np.random.default_rng(0)
-                allowed = bounds(case.subject, case.options, inputs, exact, fixed, rng)
+                allowed = bounds(case.subject, case.options, inputs, exact, fixed, case.dtype, rng)
                 expected = in_dtype(exact, case.dtype)
             chosen = [name for name in expected if kept(name)]
             return Content(inputs, _only(expected, chosen), _only(allowed, chosen))
