@@ -60,7 +60,7 @@ def port(case: Case, *, state: bool, mistake: str = "") -> dict[str, Any]:
         for name, array in case.inputs.items()
     }
     x, parts = given["x"], [name[7:] for name in given if name.startswith("dstate.")]
-    before = [given.get(f"state.{part}") for part in parts]
+    before: State = [given.get(f"state.{part}") for part in parts]
     if before[0] is None:
         empty = {part: torch.zeros_like(given[f"dstate.{part}"]) for part in parts}
         if "m" in empty and mistake != "m from 0":
