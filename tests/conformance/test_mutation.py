@@ -43,6 +43,7 @@ OF_THE_FORMAT = (
     "backward-with-unstabilised-gates",
     "log-of-sigmoid",
     "exponentials-divided",
+    "stabiliser-in-place",
 )
 """Mistakes whose float64 port differs, because the dtype decides what is 0, 1 or infinite."""
 
