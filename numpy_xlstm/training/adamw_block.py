@@ -42,7 +42,7 @@ class Block(NamedTuple):
         (P, G, M, V), by = adamw.norms(*self[1:5]).tolist(), self.factors
         G *= self.scale
         bound = abs(by.shrink) * P + (1 + by.rate) * (G + M) / by.eps + V + G * G
-        return bool(bound < np.finfo(self.p.dtype).max / 2)
+        return bool(bound < float(np.finfo(self.p.dtype).max) / 2)
 
 
 def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
