@@ -20,7 +20,7 @@ def make(folder: Path, width: int, heads: int, blocks: int, vocabulary: int) -> 
     config = nx.xLSTMLargeConfig(
         width, num_heads=heads, num_blocks=blocks, vocab_size=vocabulary, weight_mode="single"
     )
-    model = nx.xLSTMLarge(config, dtype=np.float32, rng=MetaInitialisation())
+    model = nx.xLSTMLarge(config, rng=MetaInitialisation())  # shapes alone
     rng, params = np.random.default_rng(0), {}
     for name, array in model.params.items():
         params[name] = (
