@@ -17,16 +17,20 @@ import numpy as np
 from numpy_xlstm.kernels.functions import compiled, pointwise, summation
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.narrow import is_narrow
-from numpy_xlstm.numerics.threads import BLOCKS, WORTH_THREADS, matmul, parallel_map, spread
+from numpy_xlstm.numerics.threads import BLOCKS, matmul, parallel_map, spread
 
-FEW = 8
-"""Largest number of rows of x for which the compiled kernel is faster than BLAS."""
+FEW, FEW_WIDE = 8, 4
+"""Largest number of rows of x for which the compiled kernel is faster than BLAS, with 16 bits in W
+and with float32."""
 
 ROWS = 32
 """Least number of rows of W that are widened at a time."""
 
 LARGE = 2**18
 """Smallest size of a float32 matrix for which the compiled kernel is faster than BLAS."""
+
+WORTH_SPLITTING = 2**23
+"""Smallest size of a matrix that is worth several threads, because reading it takes longest."""
 
 
 def times(x: Array, W: Array, out: Array) -> None:
@@ -36,22 +40,19 @@ def times(x: Array, W: Array, out: Array) -> None:
     product: Callable[[Array, Array, Array], None]
     if narrow and not few:
         product = _in_blocks
-    elif narrow or (few and B > 1 and in_order and W.size >= LARGE):
+    elif narrow or (few and 1 < B <= FEW_WIDE and in_order and W.size >= LARGE):
         product, x = (ONE_ROW if B == 1 else FEW_ROWS)[W.dtype.name], np.ascontiguousarray(x)
         W = W.view(np.uint16) if narrow else W
     elif B == 1 and in_order:
-        product = _one_row_by_blas
+        np.dot(W, x[0], out[0])  # matmul is several times as slow here
+        return
     else:
         matmul(x, W.T, out)
         return
-    if W.size * max(B, FEW) < WORTH_THREADS:
+    if W.size < WORTH_SPLITTING:
         product(W, x, out)
     else:
         parallel_map(lambda rows: product(W[rows], x, out[:, rows]), spread(len(W), BLOCKS))
-
-
-def _one_row_by_blas(W: Array, x: Array, out: Array) -> None:
-    np.dot(W, x[0], out[0])  # matmul is several times as slow here
 
 
 def _in_blocks(W: Array, x: Array, out: Array) -> None:
