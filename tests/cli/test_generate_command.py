@@ -53,7 +53,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
     def set_model(model: Any) -> None:
         outline = LanguageModel(256, 4, LSTM(4, 8))
-        found = SimpleNamespace(model=outline, load=lambda progress: model)
+        found = SimpleNamespace(model=outline, load=lambda **options: model)
         found.load_tokenizer = ByteTokenizer
         monkeypatch.setattr(
             "numpy_xlstm.cli.language_models.open_pretrained", lambda *a, **o: found

@@ -43,6 +43,7 @@ def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
         f"files      1, {Path('a.safetensors').stat().st_size:,} bytes",
         "dtype      float32",
         "parameters 13,301",
+        "memory     53,204 bytes",
         "step       1,200",
         "tokens     1,000,000",
         "validation 2.250 bits/char after step 1,200",
@@ -53,8 +54,8 @@ def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_model_alone(capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint("a.safetensors", model())
     assert main(["info", "a.safetensors"]) == 0
-    facts = capsys.readouterr().out.splitlines()[-2:]
-    assert facts == ["dtype      float32", "parameters 13,301"]
+    facts = capsys.readouterr().out.splitlines()[-3:]
+    assert facts == ["dtype      float32", "parameters 13,301", "memory     53,204 bytes"]
 
 
 def test_a_folder_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,11 +73,14 @@ def test_a_folder_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"xLSTMLarge  {large.num_parameters:,}"
-    assert lines[-1 - 4 :] == [
+    matrices = sum(array.size for array in large.params.values() if array.ndim == 2)
+    stored = 4 * large.num_parameters - 2 * matrices
+    assert lines[-1 - 5 :] == [
         "format     transformers",
         f"files      {len(files)}, {sum(file.stat().st_size for file in files):,} bytes",
         "dtype      float16",
         f"parameters {large.num_parameters:,}",
+        f"memory     {4 * large.num_parameters:,} bytes; {stored:,} with --weights stored",
         "special    BOS 1; EOS 2, 3; a text begins with BOS",
     ]
     assert "└─ lm_head  144" in lines
