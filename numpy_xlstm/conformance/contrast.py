@@ -76,7 +76,8 @@ class Wrong:
 
     def misses(self, name: str) -> bool:
         """Return whether a result is not that of the case."""
-        got, expected = self.got.get(name), self.case.expected[name]
+        got: Any = self.got.get(name)
+        expected = self.case.expected[name]
         if not comparable(got, expected):
             return True
         return bool((distance(got, expected) > self.case.bounds[name]).any())
@@ -229,7 +230,7 @@ def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
                 grown = a * factor.reshape(factor.shape + (1,) * (a.ndim - factor.ndim))
                 if not np.allclose(grown, b, rtol=1e-4, atol=1e-4 * abs(b).max(initial=0)):
                     return
-        scaled = names
+        scaled = [*names]
     if scaled:
         products = " and ".join(f"{name}·e^m" for name in scaled)
         yield f"{products} of the final state are right: the same memory, with another m"
