@@ -40,7 +40,9 @@ class MyCell:
 PORT = f"""#!/usr/bin/env python3
 import pathlib, shutil, sys
 name = pathlib.Path(sys.argv[1]).name.removesuffix(".in.safetensors")
-shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), sys.argv[2])
+folders = pathlib.Path(__file__).parent / "kit", pathlib.Path({str(SMALL)!r})
+files = [folder / "results" / (name + ".safetensors") for folder in folders]
+shutil.copy(next(file for file in files if file.exists()), sys.argv[2])
 """
 
 
