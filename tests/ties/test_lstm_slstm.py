@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numpy_xlstm import kernels
 from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
@@ -155,3 +156,22 @@ def test_a_decode_step_is_a_step_of_the_sequence(
     found = slstm.slstm_step(gates[:, 0].reshape(3, 4, 8).swapaxes(0, 1).copy(), state)
     assert (expected.m < 10).all()
     assert_same(found, expected, 4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("NH", [1, 2])
+@pytest.mark.parametrize("name", ["lstm", "slstm"])
+def test_arguments_are_not_written(name: str, NH: int, B: int) -> None:
+    forward = getattr(kernels, f"{name}_recurrent")
+    backward = getattr(kernels, f"{name}_recurrent_backward")
+    rng, T, D = np.random.default_rng(0), 4, 3
+    Wx, R = rng.standard_normal((B, T, 4 * NH * D)), rng.standard_normal((NH, 4 * D, D))
+    state = forward(Wx, R)[1]
+    lengths = rng.integers(0, T + 1, B)
+    dy, dstate = rng.standard_normal((B, T, NH * D)), state._replace(h=state.h + 1)
+    arrays = [Wx, R, lengths, dy, *state, *dstate]
+    before = [array.copy() for array in arrays]
+    _, _, cache = forward(Wx, R, state, lengths=lengths)
+    backward(dy, cache, dstate)
+    for array, kept in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, kept)
