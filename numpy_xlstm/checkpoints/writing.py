@@ -28,7 +28,8 @@ def stored_dtype(model: Any, dtype: str | None) -> str:
     for name, array in model.params.items():
         check_parameter(name, array, array)
     narrow = [array.dtype.name for array in model.params.values() if is_narrow(array)]
-    stored = check_choice("dtype", dtype or [*narrow, model.dtype.name][0], FLOATS)
+    kept = [*narrow, model.dtype.name][0]
+    stored = check_choice("dtype", kept if dtype is None else dtype, FLOATS)
     numpy_dtype(stored)  # raise the error of a missing package before a file is made
     return stored
 
