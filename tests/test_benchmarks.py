@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import __main__, float32_gradients, report, timing
+from benchmarks import __main__, float32_gradients, large_folder, report, timing
 from benchmarks.rows import rows
 from benchmarks.timing import COMPILED, FLOOR, NUMPY, OURS
 
@@ -145,3 +145,17 @@ def test_gradients_in_float32(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
     (found,) = float32_gradients.errors(kind, cases=1, seed=0)
     assert found.keys() == {"torch", "jax", *float32_gradients.OURS[kind]}
     assert 0 < max(found.values()) < 1e-4
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from /proc")
+def test_a_folder_of_random_weights_runs(tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("ml_dtypes")
+    large_folder.make(tmp_path / "folder", 64, 2, 2, 50)
+    large_folder.run(tmp_path / "folder", "stored", prompt=3, tokens=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "load",
+        "prompt of 3",
+        "first token",
+        "2 tokens",
+    ]

@@ -32,7 +32,7 @@ WEIGHTS = "widened", "stored"
 """Whether matrices with 16 bits are converted to the dtype of the model, or kept."""
 
 NARROWER = " (with weights='stored', or --weights stored, matrices stay in 16 bits)"
-"""What an error about memory says if it helps."""
+"""Hint in an error about memory."""
 
 COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
 """Dtypes of a loaded model. Its ``astype`` makes copies with other dtypes."""

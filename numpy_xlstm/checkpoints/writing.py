@@ -37,17 +37,19 @@ def stored_dtype(model: Any, dtype: str | None) -> str:
 def stored_dtypes(arrays: Mapping[str, Array], dtype: str | None) -> dict[str, str]:
     """Return the dtype in which each array is stored: the given one, or its own.
 
-    If some have 16 bits, others that this dtype represents exactly get it too, as in the file that
-    they come from.
+    If matrices have one dtype of 16 bits, other arrays that it represents exactly get it too, as in
+    the file that they come from.
     """
     if dtype is not None:
         return dict.fromkeys(arrays, dtype)
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
-    for narrow in {array.dtype for array in arrays.values() if is_narrow(array)}:
+    narrow = {array.dtype for array in arrays.values() if is_narrow(array)}
+    if len(narrow) == 1:
+        (common,) = narrow
         for name, array in arrays.items():
             with np.errstate(over="ignore"):
-                if not is_narrow(array) and (array.astype(narrow) == array).all():
-                    dtypes[name] = narrow.name
+                if (array.astype(common) == array).all():
+                    dtypes[name] = common.name
     return dtypes
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy_xlstm.kernels.functions import compiled, pointwise, summation
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.narrow import is_narrow
-from numpy_xlstm.numerics.threads import BLOCKS, matmul, parallel_map, spread
+from numpy_xlstm.numerics.threads import BLOCKS, WORTH_THREADS, matmul, parallel_map, spread
 
 FEW, FEW_WIDE = 8, 4
 """Largest number of rows of x for which the compiled kernel is faster than BLAS, with 16 bits in W
@@ -28,9 +28,6 @@ ROWS = 32
 
 LARGE = 2**18
 """Smallest size of a float32 matrix for which the compiled kernel is faster than BLAS."""
-
-WORTH_SPLITTING = 2**23
-"""Smallest size of a matrix that is worth several threads, because reading it takes longest."""
 
 
 def times(x: Array, W: Array, out: Array) -> None:
@@ -49,7 +46,7 @@ def times(x: Array, W: Array, out: Array) -> None:
     else:
         matmul(x, W.T, out)
         return
-    if W.size < WORTH_SPLITTING:
+    if W.size * max(B, FEW) < WORTH_THREADS:  # a few rows take the time of reading W
         product(W, x, out)
     else:
         parallel_map(lambda rows: product(W[rows], x, out[:, rows]), spread(len(W), BLOCKS))

@@ -111,6 +111,20 @@ def test_a_product_in_blocks_is_the_product(
     assert len(started) == 1
 
 
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("strided", [False, True])
+def test_a_product_with_more_columns_than_rows(
+    strided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((3, 5)), rng.standard_normal((37, 5)).T
+    out = np.full((3, 40), np.nan)[:, 1:38] if strided else None
+    monkeypatch.setattr(threads, "WORTH_THREADS", 0)
+    product = threads.matmul(a, b, out)
+    assert np.abs(product - np.einsum("ij,jk->ik", a, b)).max() < 1e-14
+    assert product is out or not strided
+
+
 @pytest.mark.usefixtures("blas")
 def test_pieces_get_as_many_threads_as_blas_has_and_no_more() -> None:
     seen: set[int] = set()

@@ -51,7 +51,7 @@ def test_the_error_is_that_of_float32_sums(
         patch.setattr(products, "LARGE", 0)
         patch.setattr(products, "ROWS", 5)
         if on_threads:
-            patch.setattr(products, "WORTH_SPLITTING", 0)
+            patch.setattr(products, "WORTH_THREADS", 0)
         if not use_numba:
             patch.setattr(products, "compiled", lambda dtype: False)
         products.times(x, W, out[:, 1:-1])

@@ -227,3 +227,14 @@ def test_large_numbers_of_float32_whose_squares_sum_to_infinity_are_no_error() -
     params["w"][3] = np.inf
     with pytest.raises(NonFiniteError, match=r"w: expected finite numbers; got inf at index \(3,"):
         AdamW(params).step({"w": np.ones(100, np.float32)})
+
+
+@pytest.mark.parametrize("moments", ["m", "v"])
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((4, 5), np.float32)])
+def test_moments_that_do_not_fit_are_refused(moments: str, wrong: Any) -> None:
+    params = {"w": np.ones((4, 5))}
+    optimizer = AdamW(params)
+    getattr(optimizer, moments)["w"] = wrong
+    with pytest.raises((ShapeError, DTypeError)):
+        optimizer.step({"w": np.ones((4, 5))})
+    assert (params["w"] == 1).all()
