@@ -3,7 +3,8 @@
 A stacked table is read row by row and hides no column.
 
 In a stacked table, each cell except the first of a row starts with the head of its column. Tables
-of numbers and formulas, and tables with a column without a head, keep their columns.
+of numbers and formulas, tables with a column that is aligned to the right, and tables with a column
+without a head, keep their columns. On a phone they scroll.
 """
 
 import re
@@ -24,8 +25,14 @@ class StackTables(SphinxPostTransform):
         """Find the tables to stack in the document."""
         for table in list(self.document.findall(nodes.table)):
             head, *rows = table.findall(nodes.row)
-            words = any(_has_words(cell) for row in rows for cell in row[1:])
-            if words and (len(head) == 2 or all(cell.astext() for cell in head[1:])):
+            cells = [cell for row in rows for cell in row[1:]]
+            numbers = any("text-right" in cell["classes"] for cell in cells)
+            words = any(_has_words(cell) for cell in cells)
+            if (
+                words
+                and not numbers
+                and (len(head) == 2 or all(cell.astext() for cell in head[1:]))
+            ):
                 table["classes"].append("stacks")
                 for row in rows if len(head) > 2 else []:
                     _add_heads(row, head)

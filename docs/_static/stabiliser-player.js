@@ -81,10 +81,10 @@ function summary(rows, bare) {
 
 function stabiliserPlayer(place) {
   const i = slider("ĩ (input gate)", [-110, 110, 1], 20, draw);
-  const f = slider("f̃ (forget gate)", [-20, 20, 0.5], 2, draw);
+  const f = slider("f̃ (forget gate)", [-20, 20, 0.5], 10, draw);
   const m0 = slider("m₀ (stabiliser)", [-20, 20, 1], 0, draw);
   const gate = make("select", { change: draw });
-  gate.append(make("option", {}, "sigmoid"), make("option", {}, "exp"));
+  gate.append(make("option", {}, "exp"), make("option", {}, "sigmoid"));
   const said = make("p", { role: "status" });
   const shown = make("div");
   const choice = make("div", { class: "slider" }, make("label", {}, make("span", {}, "forget gate"), gate));

@@ -9,7 +9,19 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from docs.figures.plots import BLUE, BROWN, FAINT, FIRST, SECOND, STYLE, THIRD, WHITE, save, shades
+from docs.figures.plots import (
+    BLUE,
+    BROWN,
+    FAINT,
+    FIRST,
+    SECOND,
+    STYLE,
+    THIRD,
+    WHITE,
+    log_weights,
+    save,
+    shades,
+)
 from numpy_xlstm import LSTMCell, mlstm_recurrent, sLSTMCell
 from numpy_xlstm.numerics import Array, log_sigmoid, sigmoid
 
@@ -168,11 +180,10 @@ def both_forms(T: int = 12) -> tuple[Array, Array, Array]:
     q, k = RNG(8).standard_normal((2, T, 4))
     v = RNG(9).standard_normal((T, 1))
     i, f = RNG(10).normal(0, 1.5, T), RNG(11).normal(2, 1, T)
-    b = np.cumsum(log_sigmoid(f))
-    D = np.where(np.tri(T, dtype=bool), b[:, None] - b + i, -np.inf)
+    D = log_weights(i, log_sigmoid(f))
     m = D.max(axis=1, keepdims=True)
-    S = (q @ k.T / 2) * np.exp(D - m)
-    parallel = S @ v / np.maximum(abs(S.sum(axis=1, keepdims=True)), np.exp(-m))
+    P = (q @ k.T / 2) * np.exp(D - m)
+    parallel = P @ v / np.maximum(abs(P.sum(axis=1, keepdims=True)), np.exp(-m))
     h, _, _ = mlstm_recurrent(*(a[None, None] for a in (q, k, v, i, f)), eps=0)
     return np.exp(D - m), parallel[:, 0], h[0, 0, :, 0]
 

@@ -205,6 +205,16 @@ def draw_reading() -> None:
     save(figure, "reading.svg")
 
 
+def log_weights(log_i: Array, log_f: Array) -> Array:
+    """Return the log of the weight of each step j in the memory of each step t, from plain gates.
+
+    Each is the sum of its own terms: a difference of longer sums would cancel digits.
+    """
+    T = len(log_i)
+    terms = np.where(np.tri(T, k=-1, dtype=bool), log_f[:, None], 0)
+    return np.where(np.tri(T, dtype=bool), terms.cumsum(axis=0) + log_i, -np.inf)
+
+
 def draw_decay_matrix() -> None:
     """The weights of the parallel form, of a trained mLSTM that reads a sentence."""
     model, tokenizer = trained(
@@ -218,8 +228,7 @@ def draw_decay_matrix() -> None:
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     reach = log_sigmoid(f).mean(axis=0)
     for axes, head in zip(figure.subplots(1, 2), (reach.argmin(), reach.argmax()), strict=True):
-        b = np.cumsum(log_sigmoid(f[:, head]))
-        D = np.where(np.tri(T, dtype=bool), b[:, None] - b + i[:, head], -np.inf)
+        D = log_weights(i[:, head], log_sigmoid(f[:, head]))
         weights = np.exp(D - D.max(axis=1, keepdims=True))
         shown = np.ma.masked_where(~np.tri(T, dtype=bool), weights)
         mesh = axes.pcolormesh(shown, cmap=shades(WHITE, BLUE), vmin=0, vmax=1)

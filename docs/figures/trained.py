@@ -7,7 +7,18 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from docs.figures.plots import BLUE, BROWN, FIRST, INK, SECOND, STYLE, WHITE, save, shades
+from docs.figures.plots import (
+    BLUE,
+    BROWN,
+    FIRST,
+    INK,
+    SECOND,
+    STYLE,
+    WHITE,
+    log_weights,
+    save,
+    shades,
+)
 from numpy_xlstm import load_checkpoint
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.numerics import Array, log_sigmoid
@@ -48,11 +59,10 @@ def reads(model: Any, tokens: Array) -> list[tuple[Array, Array, Array]]:
         q, k, v = layer.q_proj(a)[0], layer.k_proj(a)[0], layer.v_proj(inner)[0]
         (i, f), _ = layer.gates.compute(np.concatenate((q, k, v), axis=-1)[None])
         i, log_f = i[0, :, 0], log_sigmoid(f[0, :, 0])
-        b = np.cumsum(log_f)
-        D = np.where(np.tri(len(b), dtype=bool), b[:, None] - b + i, -np.inf)
+        D = log_weights(i, log_f)
         m = D.max(axis=1, keepdims=True)
-        S = q @ k.T / np.sqrt(k.shape[-1]) * np.exp(D - m)
-        found.append((S / np.maximum(np.abs(S.sum(axis=1, keepdims=True)), np.exp(-m)), i, log_f))
+        P = q @ k.T / np.sqrt(k.shape[-1]) * np.exp(D - m)
+        found.append((P / np.maximum(np.abs(P.sum(axis=1, keepdims=True)), np.exp(-m)), i, log_f))
         x, _ = block(x)
     return found
 

@@ -5,7 +5,8 @@
     ? /[A-Za-z]{2}/.test(e.data) : e.nodeName != "math" && [...e.childNodes].some(words);
   for (const table of document.querySelectorAll(".pst-scrollable-table-container table")) {
     const right = table.parentElement.getBoundingClientRect().right + 1;
-    if ([...table.querySelectorAll("td:not(:first-child)")].some(words))
+    if (!table.querySelector("td.text-right") // a table of numbers scrolls
+        && [...table.querySelectorAll("td:not(:first-child)")].some(words))
       for (const e of table.querySelectorAll("td"))
         if (e.getBoundingClientRect().right > right) out.push(`a cell: ${e.textContent}`);
   }

@@ -138,6 +138,9 @@ def test_the_players_are_on_their_page_and_a_sentence_without_javascript(site: P
             for player in window.locator(".player").all():
                 assert (player.locator("input[type=range]").count() >= 2) == java_script
                 assert ("if JavaScript is on" in player.inner_text()) != java_script
+            if java_script:  # at first, the player shows what m is for
+                first = window.locator(".stabiliser-player").get_by_role("status").inner_text()
+                assert first.startswith("Without m, h is wrong at step 8")
             assert window.locator("main img[src*='change-']").count() == 7
 
 
@@ -164,6 +167,7 @@ SEARCHES = {
     "stabilizer": "derivations/stabiliser.html",
     "lstm backward": "api/generated/numpy_xlstm.LSTMCell.html#numpy_xlstm.LSTMCell.backward",
     "mlstm forward": "api/generated/numpy_xlstm.mLSTMCell.html#numpy_xlstm.mLSTMCell.forward",
+    "vanishing gradient": "through-time.html",
     "mlstm.12": "derivations/mlstm.html#mlstm.12",
     "mblock.3": "blocks/mlstm-block.html#mblock.3",
 }
