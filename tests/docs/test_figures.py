@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from docs.figures import blocks, cells, memory
+from docs.figures import blocks, cells, derived, memory
 
 FIGURES = Path(__file__).parents[2] / "docs/figures"
-DRAWN = blocks.FIGURES | cells.FIGURES | memory.FIGURES
+DRAWN = blocks.FIGURES | cells.FIGURES | derived.FIGURES | memory.FIGURES
 NAMES = sorted(DRAWN)
 
 
