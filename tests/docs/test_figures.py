@@ -81,6 +81,16 @@ def test_the_plots_of_the_changes() -> None:
     assert abs(parallel - recurrent).max() < 1e-12
 
 
+def test_the_plot_of_costs() -> None:
+    cost = pytest.importorskip("docs.figures.cost", reason="needs the extra plot")
+    flops, kept = cost.flops(np.array([853, 854])), cost.kept(np.array([128, 129, 512, 514]))
+    assert ((flops["parallel"] > flops["recurrent"]) == [False, True]).all()
+    assert (flops["chunkwise"] < flops["recurrent"]).all()
+    state = kept["state of xLSTM 7B"]
+    assert ((kept["keys and values"] > state) == [False, True, True, True]).all()
+    assert ((kept["a quarter of them"] > state) == [False, False, False, True]).all()
+
+
 @pytest.mark.long
 def test_how_far_a_gradient_reaches() -> None:
     plots = pytest.importorskip("docs.figures.plots", reason="needs the extra cli")
