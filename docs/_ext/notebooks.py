@@ -27,6 +27,7 @@ def is_tutorial(text: str) -> bool:
 def to_notebook(page: Path) -> Any:
     """Return the notebook of a page, with prose and code in order and without printed output."""
     text = page.read_text("utf-8").removeprefix(MARK).lstrip()
+    text = re.sub(r"^</?details>\n", "", text, flags=re.M)  # a cell cannot fold several cells
     cells = []
     for kind, part in _parts(text):
         if kind == "code":
@@ -82,6 +83,7 @@ def _markdown(page: Path, text: str) -> Any:
 
     text = IMAGE.sub(attach, re.sub(r"^:{3,}.*\n?(:[\w-]+:.*\n)*", "", text, flags=re.M))
     text = re.sub(r"\[([^\]]+)\]\([^):]+\.md(#[\w-]+)?\)", r"\1", text)
+    text = re.sub(r"<summary>(.*?)</summary>", r"**\1**", text)
     return new_markdown_cell(text, attachments=attachments)
 
 

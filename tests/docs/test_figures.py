@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from docs.figures import blocks, cells, derived, memory
+from docs.figures import blocks, cells, derived, ideas, memory
 
 FIGURES = Path(__file__).parents[2] / "docs/figures"
-DRAWN = blocks.FIGURES | cells.FIGURES | derived.FIGURES | memory.FIGURES
+DRAWN = blocks.FIGURES | cells.FIGURES | derived.FIGURES | ideas.FIGURES | memory.FIGURES
 NAMES = sorted(DRAWN)
 
 
@@ -45,6 +45,14 @@ def test_the_moving_memory_returns_what_was_written() -> None:
     svg = memory.figure()
     assert svg.count("@keyframes n") == 4 * 6 + 4 + 4 + 6 + 6
     assert "prefers-reduced-motion:reduce" in svg
+
+
+def test_the_ideas_are_drawn_with_their_numbers() -> None:
+    memory = ideas.gated(ideas.Z, ideas.INPUT, ideas.FORGET)
+    assert memory.tolist() == [0, 0, 0.9, 0.9, 0.9, 0.9, -0.5, -0.5, -0.5]
+    shares = ideas.shares(np.exp(ideas.SCORES))
+    assert abs(shares[-1] - np.exp([1, 3, 6]) / np.exp([1, 3, 6]).sum()).max() < 1e-12
+    assert abs(shares.sum(axis=1) - 1).max() < 1e-12
 
 
 def test_every_figure_is_on_a_page() -> None:

@@ -59,4 +59,6 @@ def test_pictures_are_inside_and_directives_are_not() -> None:
     assert ">>>" not in text
     assert ":::" not in text
     assert ":gutter:" not in text
+    assert "details>" not in text
+    assert text.count("**Solution**") == 2
     assert any("lstm-cell.svg" in cell.get("attachments", {}) for cell in cells)

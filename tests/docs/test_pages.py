@@ -36,6 +36,18 @@ def test_the_page_for_users_of_pytorch_lists_every_sentence() -> None:
     assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == SENTENCES
 
 
+PARTS = "from-lstm-to-mlstm", "exponential-gates", "revising", "matrix-memory", "cells-as-code"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_long_page_fits_a_sitting_and_has_two_solutions_that_run(part: str) -> None:
+    text = (ROOT / "docs" / f"{part}.md").read_text("utf-8")
+    assert len(text.split()) <= 2000
+    solutions = re.findall(r"^<details>\n<summary>Solution.*?^</details>$", text, re.M | re.S)
+    assert len(solutions) == 2
+    assert all("```python\n>>> " in solution for solution in solutions)
+
+
 def test_the_terms_are_those_of_the_field() -> None:
     texts = [*PAGES, *ROOT.glob("numpy_xlstm/**/*.py")]
     assert len(PAGES) > 30

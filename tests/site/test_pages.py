@@ -133,15 +133,32 @@ def test_the_players_are_on_their_page_and_a_sentence_without_javascript(site: P
     with served(site) as address, opened() as browser:
         for java_script in (True, False):
             window = browser.new_page(java_script_enabled=java_script)
-            window.goto(f"{address}from-lstm-to-mlstm.html")
-            assert window.locator(".player").count() == 2
-            for player in window.locator(".player").all():
+            for page, name, figures in (
+                ("exponential-gates", "stabiliser", 3),
+                ("matrix-memory", "memory", 2),
+            ):
+                window.goto(f"{address}{page}.html")
+                player = window.locator(".player")
+                assert player.count() == window.locator(f".{name}-player").count() == 1
                 assert (player.locator("input[type=range]").count() >= 2) == java_script
                 assert ("if JavaScript is on" in player.inner_text()) != java_script
-            if java_script:  # at first, the player shows what m is for
-                first = window.locator(".stabiliser-player").get_by_role("status").inner_text()
-                assert first.startswith("Without m, h is wrong at step 8")
-            assert window.locator("main img[src*='change-']").count() == 7
+                if java_script and name == "stabiliser":  # at first, it shows what m is for
+                    status = player.get_by_role("status").inner_text()
+                    assert status.startswith("Without m, h is wrong at step 8")
+                assert window.locator("main img[src*='change-']").count() == figures
+
+
+def test_solutions_fold_out(site: Path) -> None:
+    with served(site) as address, opened() as browser:
+        window = browser.new_page()
+        window.goto(f"{address}revising.html")
+        solutions = window.locator("main details").all()
+        assert len(solutions) == 2
+        for solution in solutions:
+            code = solution.locator("pre")
+            assert not code.is_visible()
+            solution.locator("summary").click()
+            assert code.is_visible()
 
 
 def test_the_first_page_has_versions_and_links(site: Path) -> None:
@@ -154,7 +171,7 @@ def test_the_first_page_has_versions_and_links(site: Path) -> None:
 def test_three_figures_in_a_row_are_large_enough(site: Path) -> None:
     with served(site) as address, opened() as browser:
         window = browser.new_page(viewport={"width": 1400, "height": 900})
-        for page, least in (("index.html", 380), ("from-lstm-to-mlstm.html", 260)):
+        for page, least in (("index.html", 380), ("cells-as-code.html", 260)):
             window.goto(address + page)
             cells = window.locator("main img[src*='-cell.svg']")
             widths = [cell.bounding_box()["width"] for cell in cells.all()]
