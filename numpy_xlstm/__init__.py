@@ -97,6 +97,8 @@ from numpy_xlstm.models import xLSTMLargeConfig as xLSTMLargeConfig
 from numpy_xlstm.models import xLSTMLMModel as xLSTMLMModel
 from numpy_xlstm.models import xLSTMLMModelConfig as xLSTMLMModelConfig
 from numpy_xlstm.module import Module as Module
+from numpy_xlstm.numerics import did_you_mean as _did_you_mean
+from numpy_xlstm.torch_habits import SENTENCES as _SENTENCES
 from numpy_xlstm.torch_habits import explained as _explained
 from numpy_xlstm.training import AdamW as AdamW
 from numpy_xlstm.training import TrainingState as TrainingState
@@ -109,5 +111,7 @@ if not _TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         """Raise the error for an unknown name."""
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(_explained(message, name))
+        message = _explained(f"module {__name__!r} has no attribute {name!r}", name)
+        if not (name.startswith("_") or name in _SENTENCES):
+            message += _did_you_mean(name, __all__)
+        raise AttributeError(message)

@@ -1,58 +1,81 @@
-"""Names that users of PyTorch try, and that this package takes, has in another form, or lacks."""
+"""Names that users of other libraries try, and that this package takes in another form or lacks."""
 
-_CPU = "leave it out: all arrays are NumPy arrays in the memory of the CPU"
-_DROPOUT = "leave it out: entries are dropped only if forward gets rng=…"
-_ENTROPY = "write loss, cache = softmax_cross_entropy(logits, targets)"
-_STACK = "write stack_layers(sLSTM, 10, 20, num_layers=2), which also has dropout and bidirectional"
-_NOTHING_KEPT = "leave it out: layer(x) keeps no residuals, and layer.forward(x) returns them"
-
-SENTENCES = {
-    # of a module or an optimiser
-    "modules": "write print(model), which shows all parts, or params, which has all their arrays",
-    "train": _DROPOUT,
-    "eval": _DROPOUT,
-    "to": "write astype(np.float32) for another dtype; there is no device but the CPU",
-    "cuda": _CPU,
-    "cpu": _CPU,
-    "float": "write astype(np.float32)",
-    "double": "write astype(np.float64)",
-    "half": "write astype(np.float32), the smallest supported dtype",
-    "zero_grad": "leave it out: each backward returns new gradients, and none are added up",
-    "grad": "write dx, dstate0, grads = layer.backward(dy, cache)",
-    "requires_grad_": "leave it out: backward returns the gradients of all parameters",
-    "flatten_parameters": "leave it out: it has no effect on the CPU",
-    "param_groups": "write optimizer.lr = … for all; AdamW(params, decays=…) selects what decays",
+ADVICE = {
+    # of a module, a model or an optimiser
+    "leave it out: entries are dropped only if forward gets rng=…": "train eval",
+    "leave it out: all arrays are NumPy arrays in the memory of the CPU": (
+        "cpu cuda device device_map detach numpy from_numpy"
+    ),
+    "write astype(np.float32) for another dtype; there is no device but the CPU": "to type",
+    "write astype(np.float32)": "float",
+    "write astype(np.float64)": "double",
+    "write astype(np.float32), the smallest supported dtype": "half bfloat16",
+    "write print(model), which shows all parts, or params, which has all their arrays": (
+        "modules named_modules children named_children layers summary weights get_weights"
+    ),
+    "write model.num_parameters, without brackets": "num_parameters",
+    "leave it out: each backward returns new gradients, and none are added up": "zero_grad",
+    "write dx, dstate0, grads = layer.backward(dy, cache)": "grad value_and_grad",
+    "leave it out: backward returns the gradients of all parameters": "requires_grad_",
+    "leave it out: it has no effect on the CPU": "flatten_parameters",
+    "make a new layer, with rng=…": "reset_parameters",
+    "write layer.init_state(batch_size)": "init_hidden zero_state initialize_carry",
+    "write layer(x), which returns the outputs and the state": (
+        "predict apply last_hidden_state return_sequences return_state return_dict"
+    ),
+    "write layer(x, state) with the state of the call before": "hx past_key_values use_cache",
+    "write logits, state = model(ids)": "logits input_ids",
+    "write loss, cache = softmax_cross_entropy(logits, targets)": (
+        "loss labels cross_entropy CrossEntropyLoss"
+    ),
+    "write params[name] -= lr * grads[name] for each name in grads": "SGD",
+    "write optimizer.lr = … for all; AdamW(params, decays=…) selects what decays": "param_groups",
+    "write numpy_xlstm.training.learn or train_step": "fit compile Trainer TrainingArguments",
     # options
-    "generator": "write rng=np.random.default_rng(0)",
-    "seed": "write rng=0, a seed, or rng=np.random.default_rng(0)",
-    "device": _CPU,
-    "num_layers": _STACK,
-    "bidirectional": _STACK,
-    "dropout": _STACK,
+    "write rng=0, a seed, or rng=np.random.default_rng(0)": "seed generator",
+    "write stack_layers(sLSTM, 10, 20, num_layers=2), which also has dropout and bidirectional": (
+        "num_layers dropout bidirectional"
+    ),
+    "write sLSTM(input_size, hidden_size); in a LanguageModel it is embedding_size": (
+        "embedding_dim units features"
+    ),
+    "write num_heads": "heads n_heads",
+    "write embedding_dim and num_blocks, as xlstm": "num_hidden_layers",
+    "write tied": "tie_weights",
+    "write lr": "learning_rate",
+    "write max_new_tokens": "max_length",
+    "write dtype": "torch_dtype",
     # of the package
-    "manual_seed": "write rng=0 in each constructor",
-    "no_grad": _NOTHING_KEPT,
-    "inference_mode": _NOTHING_KEPT,
-    "nn": "write numpy_xlstm.LSTM: the layers are in the package itself",
-    "optim": "write numpy_xlstm.AdamW",
-    "Adam": "write AdamW(model.params, weight_decay=0)",
-    "SGD": "write params[name] -= lr * grads[name] for each name in grads",
-    "tensor": "write np.array(…)",
-    "Tensor": "write np.ndarray",
-    "from_numpy": "leave it out: every layer takes and returns NumPy arrays",
-    "cross_entropy": _ENTROPY,
-    "CrossEntropyLoss": _ENTROPY,
-    "MSELoss": "write dy = 2 * (y - target) / y.size, which backward takes",
-    "clip_grad_norm_": "write grads, norm = clip_grad_norm(grads, max_norm)",
-    "save": "write save_pretrained(model, path)",
-    "load": "write model = from_pretrained(path)",
-    "pack_padded_sequence": "write layer.forward(x, lengths=…)",
-    "pad_packed_sequence": "write layer.forward(x, lengths=…)",
-    "Sequential": "call one layer after the other, or write stack_layers for recurrent layers",
-    "Conv1d": "write CausalConv1d",
+    "write rng=0 in each constructor": "manual_seed",
+    "leave it out: layer(x) keeps no residuals, and layer.forward(x) returns them": (
+        "no_grad inference_mode"
+    ),
+    "write numpy_xlstm.LSTM: the layers are in the package itself": "nn functional",
+    "write numpy_xlstm.AdamW": "optim optimizers",
+    "write AdamW(model.params, weight_decay=0)": "Adam",
+    "write np.array(…)": "tensor",
+    "write np.ndarray": "Tensor",
+    "write dy = 2 * (y - target) / y.size, which backward takes": "MSELoss",
+    "write grads, norm = clip_grad_norm(grads, max_norm)": "clip_grad_norm_",
+    "write save_pretrained(model, path)": "save save_pretrained push_to_hub",
+    "write model = from_pretrained(path), or from_pretrained(path, xLSTMLarge)": (
+        "load load_model from_pretrained AutoModel AutoModelForCausalLM xLSTMForCausalLM"
+    ),
+    "write open_pretrained(path).load_tokenizer()": "AutoTokenizer",
+    "write generate_text(model, tokenizer, prompt)": "pipeline",
+    "write xLSTMLMModel, or xLSTMLarge for the model of xLSTM 7B": "xLSTM xLSTMModel",
+    "write layer.forward(x, lengths=…)": (
+        "pack_padded_sequence pad_packed_sequence pad_sequence attention_mask"
+    ),
+    "call one layer after the other, or write stack_layers for recurrent layers": "Sequential",
+    "write Linear": "Dense",
+    "write CausalConv1d": "Conv1d",
 }
-"""Names of PyTorch and the advice for each. It appears in the errors about unknown attributes of
-modules, optimisers and the package, and on the page "Coming from PyTorch"."""
+"""Advice, and the names for which it appears in the errors about unknown attributes of modules,
+optimisers and the package. The page "Coming from PyTorch" has the same table."""
+
+SENTENCES = {name: advice for advice, names in ADVICE.items() for name in names.split()}
+"""The advice for each name."""
 
 
 def explained(message: object, name: str) -> str:

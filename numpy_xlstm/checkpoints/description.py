@@ -234,5 +234,3 @@ class Format(NamedTuple):
     """Function that writes a model to a path, a new or empty folder or a file."""
     suffix: str = ""
     """End of the name of a file; empty for a folder."""
-    tokenizers: tuple[type, ...] = ()
-    """Tokenizers that the format supports."""

@@ -13,7 +13,8 @@ CONFIGS = "config.json", "config.yaml", "config.yml"
 TOKENIZER = "tokenizer.json"
 """File of the package ``tokenizers``, in any folder."""
 INDEX = "model.safetensors.index.json"
-WHOLE = "model.safetensors"
+WHOLE, BEST = "model.safetensors", "best.safetensors"
+"""Files of a whole model: in the folder of a model, and in that of a run."""
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
 """File names that ``xlstm`` gives to a model stored in several files, numbered from 0."""
 
@@ -31,8 +32,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def find_tensors(folder: Path) -> Tensors:
     """Read the headers of the files of a folder."""
-    if (folder / WHOLE).exists():
-        return open_tensors(folder / WHOLE)
+    for name in (BEST, WHOLE):
+        if (folder / name).exists():
+            return open_tensors(folder / name)
     if (folder / INDEX).exists():
         return Tensors(_indexed(folder, read_mapping(folder / INDEX)))
     counts = [int(m[1]) for path in folder.iterdir() if (m := SHARD.fullmatch(path.name))]
@@ -54,7 +56,6 @@ def find_tensors(folder: Path) -> Tensors:
 
 
 def _indexed(folder: Path, index: Mapping[str, Any]) -> dict[str, Stored]:
-    """Return the arrays of several files, each from the file given in the index."""
     places = index.get("weight_map")
     texts = isinstance(places, dict) and all(isinstance(place, str) for place in places.values())
     if not texts or not places:

@@ -158,7 +158,6 @@ def check_size(where: str, values: Mapping[str, Any], arrays: Mapping[str, Store
 
 
 def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:
-    """Return all sizes in nested mappings, with their places."""
     if isinstance(value, Mapping):
         before = name and f"{name}."
         return [pair for key, one in value.items() for pair in _sizes(one, f"{before}{key}")]

@@ -196,6 +196,5 @@ SAFETENSORS: Format = Format(
         path, model, tokenizer=options.tokenizer, dtype=options.dtype
     ),
     ".safetensors",
-    (object,),
 )
 """Checkpoints of this package: the model, and everything that :func:`save_checkpoint` stores."""

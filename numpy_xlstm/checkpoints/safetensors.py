@@ -14,15 +14,12 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.documents import MAX_BYTES, parse_json
+from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.numerics import Array
 
 CHECKSUM = "numpy_xlstm_crc32"
 """Name of the checksums of this package in a file."""
-
-MAX_HEADER = MAX_BYTES
-"""Largest size of a header in bytes; the format allows four times as many."""
 
 MAX_AXES = 64
 """Largest number of axes of a NumPy array."""

@@ -13,11 +13,6 @@ from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics import check_bool, check_choice, checked_path
 
-OTHER_FILES = frozenset(
-    ".bin .bz2 .ckpt .gguf .gz .h5 .json .npy .npz .pt .pth .tar .tgz .xz .yaml .yml .zip".split()  # noqa: SIM905
-)
-"""Suffixes of files that no format writes. A folder with such a name would be taken for a file."""
-
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -55,8 +50,8 @@ def save_pretrained(
         Largest size of the arrays in one file of a folder: a number of bytes, or a text such as
         "5GB". If omitted, all arrays are in one file.
     tokenizer : Tokenizer, optional
-        Tokenizer of the model. Files of this package support any tokenizer; folders support a
-        :class:`HuggingFaceTokenizer`, which is saved as ``tokenizer.json``.
+        Tokenizer of the model. In a folder it is the file ``tokenizer.json`` of the package
+        ``tokenizers``, and in an ONNX file this text is the metadata entry ``tokenizer.json``.
     progress : callable, optional
         Function that is called after each array with the number of bytes written and the total. It
         is not called for "safetensors" and "onnx".
@@ -99,7 +94,7 @@ def check_saving(
     form = _format(model, path, wanted)
     if not path.absolute().parent.is_dir():
         raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
-    if not form.suffix and path.suffix.lower() in OTHER_FILES:
+    if not form.suffix and re.fullmatch(r"\.[a-z]\w*", path.suffix, re.IGNORECASE):
         files = " or ".join(sorted({known.suffix for known in FORMATS.values() if known.suffix}))
         raise CheckpointError(
             f"path: expected the name of a folder, or of a file that ends in {files}; "
@@ -107,17 +102,18 @@ def check_saving(
         )
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
-    if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):
-        expected = "a HuggingFaceTokenizer" if form.tokenizers else "None"
-        raise CheckpointError(
-            f"tokenizer: expected {expected} for the format {form.name!r}; "
-            f"got {type(tokenizer).__name__}"
-        )
+    if tokenizer is not None and form.name == "torch":
+        got = type(tokenizer).__name__
+        raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
     return form
 
 
+def formats_of(model: Any) -> list[str]:
+    """Return the names of the formats in which a model can be saved."""
+    return [name for name, form in FORMATS.items() if isinstance(model, form.models)]
+
+
 def _format(model: Any, path: Path, wanted: str | None) -> Format:
-    """Return the wanted format if it supports the model, or by default the first that does."""
     if wanted is not None:
         form = FORMATS[check_choice("format", wanted, FORMATS)]
     else:
@@ -127,10 +123,10 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
         fitting = (form for form in named if isinstance(model, form.models))
         form = next(fitting, FORMATS["safetensors"])
     if not isinstance(model, form.models):
-        kinds = ", ".join(sorted(kind.__name__ for kind in form.models))
+        kinds = " or ".join(sorted(kind.__name__ for kind in form.models))
         raise CheckpointError(
-            f"model: expected one of {kinds} for the format {form.name!r}; "
-            f"got {type(model).__name__}"
+            f"model: expected {kinds} for the format {form.name!r}; got {type(model).__name__}, "
+            f"for which there are {', '.join(formats_of(model))}"
         )
     if not path.name.endswith(form.suffix):
         raise CheckpointError(f"path: expected a name that ends in {form.suffix}; got {path.name}")
@@ -138,7 +134,6 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
 
 
 def _limit(size: int | str | None) -> float:
-    """Convert a size to bytes."""
     if size is None:
         return float("inf")
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", str(size).upper())

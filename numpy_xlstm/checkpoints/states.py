@@ -164,6 +164,5 @@ def _there(array: Array | None) -> Array:
 
 
 def _checked(model: Any, state: Any) -> Any:
-    """Return the state if it fits the model, with any number of rows."""
     rows = next((len(a) for _, a in leaves("state", state) if np.ndim(a)), 1)
     return check_like("state", state, model.init_state(max(rows, 1)))

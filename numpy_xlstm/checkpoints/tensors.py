@@ -18,8 +18,9 @@ from weakref import finalize
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.safetensors import CHUNK, MAX_HEADER, numpy_dtype, parse_header
+from numpy_xlstm.checkpoints.safetensors import CHUNK, numpy_dtype, parse_header
 from numpy_xlstm.disk import open_regular
+from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.available import memory_limit
@@ -155,7 +156,7 @@ def open_tensors(path: Path) -> Tensors:
     file.raw.seek(8)
     length = int.from_bytes(begin[:8], "little")
     try:
-        if not 2 <= length <= min(file.size - 8, MAX_HEADER):
+        if not 2 <= length <= min(file.size - 8, MAX_BYTES):
             raise ValueError(f"a header of {length} bytes in a file of {file.size}")
         entries, metadata = parse_header(file.raw.read(length), file.size - 8 - length)
     except ValueError as error:

@@ -36,7 +36,6 @@ def _recognises(content: Content) -> bool:
 
 
 def _read(content: Content) -> Pretrained:
-    """Open the arrays of exactly one such layer."""
     tensors = content.tensors
     prefix = next(name for name in tensors.arrays if name.endswith(FIRST)).removesuffix(FIRST)
     if other := next((name for name in tensors.arrays if not name.startswith(prefix)), None):
@@ -58,7 +57,6 @@ def _read(content: Content) -> Pretrained:
 
 
 def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
-    """Return the layer and the arguments that give these shapes."""
     rows = arrays[FIRST].shape
     recurrent, projection = arrays.get("weight_hh_l0"), arrays.get("weight_hr_l0")
     shapes = [rows] if recurrent is None else [rows, recurrent.shape]
@@ -95,7 +93,6 @@ def _dropout(text: str) -> float:
 
 
 def _write(layer: Any, path: Path, options: Saving) -> None:
-    """Write a layer, whose parameters have PyTorch's names, with :data:`DESCRIBED` options."""
     dtype = stored_dtype(layer, options.dtype)
     values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
     metadata = {name: str(value).lower() for name, value in values.items()}

@@ -15,7 +15,6 @@ from numpy_xlstm.checkpoints.official import open_official
 from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
 from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, large_fields
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.generation import HuggingFaceTokenizer
 from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.models.names import to_transformers_names
 from numpy_xlstm.numerics import did_you_mean
@@ -94,7 +93,6 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
 
 
 def _with_generation_config(tokens: SpecialTokens, file: Path) -> SpecialTokens:
-    """Return the special tokens, overridden by those of a ``generation_config.json``."""
     values, ids = read_mapping(file), {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
     for name in ids:
         if values.get(f"{name}_token_id") is not None:
@@ -162,6 +160,5 @@ TRANSFORMERS = Format(
     lambda content: "model_type" in content.values,
     _read,
     _write,
-    tokenizers=(HuggingFaceTokenizer,),
 )
 """``config.json`` and ``.safetensors`` files, for ``xLSTMForCausalLM.from_pretrained(path)``."""

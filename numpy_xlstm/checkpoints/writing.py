@@ -12,12 +12,15 @@ from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.documents import as_text
-from numpy_xlstm.generation import HuggingFaceTokenizer
+from numpy_xlstm.generation.tokenizers import as_library_json
 from numpy_xlstm.numerics import Array, check_choice
 from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
 
 NUMBERED = "model-{0:05d}-of-{1:05d}.safetensors"
 """Names of several files, numbered from 1."""
+
+AS_IT_IS = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
+"""Configuration with which transformers does not replace parts of a ``tokenizer.json``."""
 
 
 def stored_dtype(model: Any, dtype: str | None) -> str:
@@ -68,13 +71,15 @@ def write_folder(
     There is an index if they are :data:`NUMBERED`.
     """
     text, dtypes = as_text(Path(config), values), stored_dtypes(arrays, options.dtype)
+    tokenizer = options.tokenizer and as_library_json(options.tokenizer)
     sizes = {name: a.size * numpy_dtype(dtypes[name]).itemsize for name, a in arrays.items()}
     shards = _shards(arrays, sizes, options.limit)
     files = [names.format(n + 1, len(shards), n) for n in range(len(shards))]
     files = files if len(shards) > 1 else [WHOLE]
     with new_folder(path) as partial:
-        if isinstance(options.tokenizer, HuggingFaceTokenizer):
-            write_text(partial / TOKENIZER, options.tokenizer.json)
+        if tokenizer is not None:
+            write_text(partial / TOKENIZER, tokenizer)
+            write_text(partial / "tokenizer_config.json", AS_IT_IS)
         write_text(partial / config, text)
         parts = {partial / file: shard for file, shard in zip(files, shards, strict=True)}
         write_parts(parts, dtypes, options.progress)
@@ -105,7 +110,6 @@ def write_parts(
 def _shards(
     arrays: Mapping[str, Array], sizes: Mapping[str, int], limit: float
 ) -> list[dict[str, Array]]:
-    """Split the arrays, in order, into groups of at most ``limit`` bytes if possible."""
     shards: list[dict[str, Array]] = [{}]
     held = 0
     for name, array in arrays.items():

@@ -12,7 +12,6 @@ from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.official import open_official
 from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.generation import HuggingFaceTokenizer
 from numpy_xlstm.models import (
     SpecialTokens,
     with_weight_mode,
@@ -72,7 +71,6 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
 
 
 def _check_runs(config: xLSTMBlockStackConfig) -> None:
-    """Raise :class:`CheckpointError` for a model that ``xlstm`` cannot build or run."""
     for kind in ("mlstm", "slstm"):
         block = getattr(config, f"{kind}_block")
         if config.count(kind) and getattr(block, kind).conv1d_kernel_size == 1:
@@ -119,7 +117,6 @@ XLSTM: Format = Format(
     lambda content: not content.values.keys().isdisjoint({"mlstm_block", "slstm_block"}),
     lambda content: open_official(content, XLSTM, _paper_config),
     _write_paper,
-    tokenizers=(HuggingFaceTokenizer,),
 )
 """``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through dacite, and the
 state dict. ``layout`` is the backend in whose layout R and b of an sLSTM are stored."""
@@ -130,6 +127,5 @@ XLSTM_LARGE: Format = Format(
     lambda content: {"embedding_dim", "num_heads"} <= content.values.keys(),
     lambda content: open_official(content, XLSTM_LARGE, _large_config),
     _write_large,
-    tokenizers=(HuggingFaceTokenizer,),
 )
 """``config.yaml`` and ``.safetensors`` for ``load_from_pretrained(path)``, without an index."""

@@ -9,7 +9,6 @@ from typing import Any, NoReturn, TypeVar
 
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.numerics import did_you_mean
-from numpy_xlstm.training.run import BEST
 
 TEMPERATURE = "1: the model's probabilities; below 1: prefer likelier tokens; 0: take the likeliest"
 
@@ -140,12 +139,6 @@ def parse_stored(
         raise CheckpointError(f"training.notes.command: {error}") from error
 
 
-def checkpoint(text: str) -> Path:
-    """Return the path of a checkpoint; in the directory of a run, that of its best model."""
-    best = Path(text) / BEST
-    return best if best.exists() else Path(text)
-
-
 def check_writable(file: Path | None) -> None:
     """Raise an error before the work if a report cannot be written to a file."""
     if file is not None:
@@ -155,4 +148,4 @@ def check_writable(file: Path | None) -> None:
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the checkpoint to read."""
     known = "the directory of a run, or a file or folder of this package, transformers or xlstm"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=checkpoint, help=known)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)

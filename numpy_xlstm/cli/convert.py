@@ -1,13 +1,11 @@
 """``numpy-xlstm convert``: write a checkpoint in the format of another package."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.saving import check_saving
-from numpy_xlstm.cli.arguments import checkpoint
+from numpy_xlstm.checkpoints.saving import check_saving, formats_of
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.layouts import LAYOUTS
@@ -16,9 +14,9 @@ from numpy_xlstm.numerics.memory import keep_freed_memory
 FILES = [name for name, form in FORMATS.items() if form.suffix]
 DESCRIPTION = f"""\
 Write the model of a checkpoint in the format of another package, as a file for {", ".join(FILES)}
-and as a folder for the others. The tokenizer and the special tokens are also written if the format
-supports them; the state of a training is not. Numbers are unchanged, bit for bit, unless --dtype
-rounds them."""
+and as a folder for the others. The tokenizer is also written, as a tokenizer.json in a folder, and
+the special tokens if the format has them; the state of a training is not. Numbers are unchanged,
+bit for bit, unless --dtype rounds them."""
 
 EPILOG = """\
 IN is the directory of a run, a folder or file of this package, of transformers or of xlstm, or the
@@ -30,7 +28,7 @@ read and checked."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.epilog = EPILOG
-    parser.add_argument("source", metavar="IN", type=checkpoint, help="the checkpoint to read")
+    parser.add_argument("source", metavar="IN", type=Path, help="the checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder or file to write")
     parser.add_argument(
         "--to", choices=FORMATS, help="the format to write (default: by the suffix of OUT)"
@@ -59,14 +57,15 @@ def run(args: argparse.Namespace) -> int:
         got = f"--to {args.to}" if args.to else "no --to"
         raise OptionError(f"--layout: expected --to xlstm with it; got {got}")
     pretrained = open_pretrained(args.source, layout=args.from_layout)
+    fitting = formats_of(pretrained.model)
+    if args.to is not None and args.to not in fitting:
+        trained = {"xlstm": "xlstm"} | dict.fromkeys(("xlstm-large", "transformers"), "xlstm-large")
+        model = f", or a model of train --model {trained[args.to]}" if args.to in trained else ""
+        raise OptionError(f"--to: expected {' or '.join(fitting)} for IN{model}; got {args.to}")
     form = check_saving(pretrained.model, args.target, args.to)
     if args.target.is_file():
         raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
-    tokenizer = pretrained.load_tokenizer()
-    if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):
-        kind = type(tokenizer).__name__
-        print(f"{form.name} does not support the {kind}, which is omitted", file=sys.stderr)
-        tokenizer = None
+    tokenizer = None if form.name == "torch" else pretrained.load_tokenizer()
     with bytes_display("reading") as progress:
         weights = "stored" if pretrained.dtype == "float32" else "widened"
         model = pretrained.load(progress=progress, weights=weights)

@@ -15,6 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from numpy_xlstm.checkpoints.saving import formats_of
 from numpy_xlstm.errors import printable_lines
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.training import Budget, Progress, TextSplit, TrainingState
@@ -46,6 +47,7 @@ def say(text: str) -> None:
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
     """Print the model and the text before a training."""
     say(f"{description}, {model.num_parameters:,} parameters, {model.dtype.name}")
+    say(f"can be converted to {', '.join(formats_of(model))}")
     say(
         f"text: {len(split.train):,} characters for training, {len(split.validation):,} held "
         f"out, {len(set(split.train))} distinct"
@@ -111,7 +113,6 @@ def count_display(total: int) -> Iterator[Callable[[], None]]:
 
 
 def _console() -> Any:
-    """Return a console for standard error."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -141,7 +142,6 @@ def shown(text: str) -> str:
 
 
 def _stats(progress: Progress, width: int) -> str:
-    """Return as many numbers of the training as fit into a width."""
     texts = (
         f"{_clock(progress.seconds_left)} left",
         f"{progress.bits:.2f} bits/char",

@@ -109,7 +109,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tokenizer(args: argparse.Namespace, pretrained: Pretrained) -> Tokenizer | None:
-    """Return the tokenizer; None if there is none and no prompt."""
     if args.tokenizer is not None:
         return HuggingFaceTokenizer.from_file(args.tokenizer)
     tokenizer = pretrained.load_tokenizer()

@@ -129,7 +129,8 @@ def _table(
         troubled = report.failures or report.undecided
         return joined(name, cells, troubled[0].status if troubled else "ok")
 
-    print(f"{len(names)} checks, {dtype}\nlargest relative error of any tensor")
+    checks = "1 check" if len(names) == 1 else f"{len(names)} checks"
+    print(f"{checks}, {dtype}\nlargest relative error of any tensor")
     print(joined("checked", methods, "status"), flush=True)
     return line
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.checkpoints.description import WEIGHTS
+from numpy_xlstm.checkpoints.saving import formats_of
 from numpy_xlstm.cli.arguments import add_checkpoint
-from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.module import outline
 
 DESCRIPTION = """\
@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the tree, and information about the model and its training."""
     # The layout is not used here; without one, an ambiguous checkpoint would be refused.
     pretrained = open_pretrained(args.checkpoint, layout="vanilla")
+    tokenizer = pretrained.load_tokenizer()
     facts = {
         "format": pretrained.format,
         "files": _files(pretrained),
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
         "memory": _memory(pretrained),
         **_training(pretrained.training or {}, type(pretrained.model).__name__),
         "special": _special(pretrained),
-        "tokenizer": _tokenizer(pretrained),
+        "tokenizer": tokenizer and f"{type(tokenizer).__name__}, {tokenizer.size:,} ids",
+        "convert to": ", ".join(formats_of(pretrained.model)),
     }
     print(outline(type(pretrained.model).__name__, pretrained.stored))
     for name, value in facts.items():
@@ -42,7 +44,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(pretrained: Pretrained) -> str:
-    """Return the number and the size of the files."""
     paths = {stored.path for stored in pretrained.stored.values()}
     size = sum(path.stat().st_size for path in paths)
     return f"{len(paths)}, {size:,} bytes"
@@ -56,7 +57,6 @@ def _memory(pretrained: Pretrained) -> str:
 
 
 def _training(training: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Return the progress of the training, from a checkpoint of this package."""
     facts = {name: f"{training[name]:,}" for name in ("step", "tokens") if name in training}
     if validations := training.get("validations"):
         step, error = validations[-1]
@@ -66,17 +66,7 @@ def _training(training: Mapping[str, Any], kind: str) -> dict[str, str]:
 
 
 def _special(pretrained: Pretrained) -> str:
-    """Return the special tokens of the checkpoint."""
     tokens = pretrained.special_tokens
     named = {"BOS": tokens.bos, "EOS": ", ".join(map(str, tokens.eos)), "padding": tokens.pad}
     parts = [f"{name} {value}" for name, value in named.items() if value not in (None, "")]
     return "; ".join(parts) + ("; a text begins with BOS" if tokens.insert_bos else "")
-
-
-def _tokenizer(pretrained: Pretrained) -> str:
-    """Return the kind of the tokenizer and its number of ids."""
-    try:
-        tokenizer = pretrained.load_tokenizer()
-    except MissingExtraError as error:
-        return f"a tokenizer.json; {error}"
-    return "" if tokenizer is None else f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"

@@ -36,7 +36,7 @@ HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
 OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "text": {
-        "file": ("FILE", None, "a UTF-8 text file (default: CPython's language reference)"),
+        "file": ("FILE", None, "a UTF-8 text file (default: the text of Python's help())"),
         "tokenizer": (
             "NAME",
             dict.fromkeys(ARCHITECTURES, "characters") | STORED,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from numpy_xlstm import generation, training
 from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.cli import curves, display
 from numpy_xlstm.cli import options as command
-from numpy_xlstm.cli.arguments import checkpoint, flags
+from numpy_xlstm.cli.arguments import flags
 from numpy_xlstm.cli.language_models import build, describe, open_language_model
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
@@ -90,23 +91,22 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     if options.sample_length and ranks.writes(comm):
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
-        print(f"\nsample:\n{display.shown(prompt)}", end="")
-        for piece in generation.stream(state.model, split.tokenizer, prompt, **drawn, **known):
+        drawing = generation.stream(state.model, split.tokenizer, prompt, **drawn, **known)
+        pieces = chain(["\nsample:\n", prompt], drawing, ["\n"])
+        for piece in pieces if comm is None else ["".join(pieces)]:  # mpiexec tears short writes
             print(display.shown(piece), end="", flush=True)
-        print()
     if run is None:
         display.say("the model is not saved; --out DIR would save it")
     return 130 if interrupted else 0
 
 
 def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
-    """Begin a training with these options, and return it and the prompt."""
     options = command.begin(given)
     if options.save_every is not None and options.out is None:
         raise OptionError("--save-every: expected --out DIR too; got none")
     if options.out is not None and Path(options.out).is_file():
         raise OptionError(f"--out: expected a folder; {options.out} is a file")
-    pretrained = None if options.from_ is None else open_language_model(checkpoint(options.from_))
+    pretrained = None if options.from_ is None else open_language_model(Path(options.from_))
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer, pretrained))
     prompt = _check(options, split, comm)
@@ -125,7 +125,6 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
 
 
 def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
-    """Resume the training in a directory with its options, and return it and the prompt."""
     if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
         raise OptionError(
             f"--resume: expected no other options than FILE, {flags(command.AT_RESUME)}, because "
@@ -231,7 +230,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
         comm=comm,
     )
     log: list[dict[str, Any]] = []
-    logged = state.step
+    first = logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
         try:
             for record in records:
@@ -252,6 +251,8 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
             display.say(f"interrupted after step {state.step}; Ctrl-C again leaves at once")
         if run is not None:
             _save(run, "" if stopped else None)
+    if state.step == first and not stopped:
+        display.say(f"the run had ended after step {first:,}; --steps or --minutes continue it")
     return stopped, log
 
 

@@ -99,7 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
-    """Return the cases that are selected by subject, dtype and id."""
     names = _names(case.subject for case in cases)
     for name in arguments.subject or []:
         if name not in names:
@@ -135,7 +134,6 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
 
 
 def _names(subjects: Iterable[Subject]) -> list[str]:
-    """Return the names of subjects and of their families."""
     return sorted({name for subject in subjects for name in (subject.name, subject.family)})
 
 

@@ -90,7 +90,6 @@ def _wrong(expected: str, got: object) -> OptionError:
 
 
 def _component(place: str, value: Any) -> Any:
-    """Return a component, or a sequence of components, with only the known options."""
     if value is None:
         return None
     kind = value.get("type") if isinstance(value, dict) else None

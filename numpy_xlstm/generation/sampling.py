@@ -150,7 +150,6 @@ def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, 
 def _kept(
     y: Array, weights: Probabilities, top_k: int | None, top_p: float | None
 ) -> npt.NDArray[np.bool_]:
-    """Return which tokens top-k and top-p keep, shape (B, V)."""
     order = np.argsort(-y, axis=-1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=-1)
     if top_k is not None:

@@ -13,7 +13,7 @@ from numpy_xlstm.config import Config
 from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
-from numpy_xlstm.generation.components import checked_tokenizer
+from numpy_xlstm.generation.components import BYTE_LEVEL, checked_tokenizer
 from numpy_xlstm.layers.embedding import IndexArray, check_indices, check_sequence
 
 REPLACEMENT = "\ufffd"
@@ -267,6 +267,36 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     return TokenizerDescription.from_dict(d).tokenizer()
 
 
+def as_library_json(tokenizer: Tokenizer) -> str:
+    """Return a tokenizer as a ``tokenizer.json``, for the package ``tokenizers``.
+
+    Examples
+    --------
+    >>> json.loads(as_library_json(CharacterTokenizer("ab")))["model"]["vocab"]
+    {'a': 0, 'b': 1, '�': 2}
+    """
+    if isinstance(tokenizer, HuggingFaceTokenizer):
+        return tokenizer.json
+    if isinstance(tokenizer, CharacterTokenizer):  # words without merges are characters
+        splitter, joiner = None, {"type": "Fuse"}
+        vocab = {symbol: n for n, symbol in enumerate(tokenizer.symbols)}
+        vocab.setdefault(REPLACEMENT, tokenizer.unknown)
+    elif isinstance(tokenizer, ByteTokenizer):
+        splitter = joiner = {"type": "ByteLevel"} | dict.fromkeys(BYTE_LEVEL, False)
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # others: from 256
+        others = sorted({*range(256)} - {*printable})
+        vocab = {chr(byte): byte for byte in printable}
+        vocab |= {chr(256 + n): byte for n, byte in enumerate(others)}
+    else:
+        expected = "a ByteTokenizer, CharacterTokenizer or HuggingFaceTokenizer"
+        raise OptionError(f"tokenizer: expected {expected}; got {type(tokenizer).__name__}")
+    unknown = REPLACEMENT if REPLACEMENT in vocab else None
+    model = {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": unknown}
+    none = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
+    content = {"version": "1.0", **none, "added_tokens": [], "pre_tokenizer": splitter}
+    return json.dumps(content | {"decoder": joiner, "model": model}, ensure_ascii=False)
+
+
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
     """Return the Unicode code points of the characters, shape (len(text),)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
@@ -290,7 +320,6 @@ def check_text(text: Any) -> None:
 
 
 def _checked_ids(ids: Any, size: int) -> IndexArray:
-    """Return an array of valid ids from an array or a list."""
     if isinstance(ids, list | tuple):
         try:
             ids = np.array(ids, None if ids else np.int64)

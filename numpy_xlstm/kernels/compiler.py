@@ -4,11 +4,13 @@ This module needs numba. Only ``elementary.py`` and, if numba is installed,
 :mod:`~numpy_xlstm.kernels.functions` import it.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import cache, partial
 from hashlib import sha256
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,14 @@ def register(name: Callable[..., Any], function: Callable[..., Any], options: st
     overload(name, jit_options=OPTIONS[options], strict=False)(lambda *args: function)
 
 
+@cache
+def announce(compiled_before: bool) -> None:
+    """Log once, to standard error by default, that the first use takes long."""
+    if not compiled_before and parent_process() is None:
+        message = "compiling kernels for this machine, once: this may take half a minute"
+        logging.getLogger("numpy_xlstm").warning(message)
+
+
 class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
     """Numba's files with the compiled code of a kernel, with checksums.
 
@@ -121,6 +131,7 @@ class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
             content = Path(self._data_path(name)).read_bytes()
             if content[-32:] == self.hash(content[:-32]):
                 return self._load_data(name)
+        announce(any(Path(self._cache_path).glob("*.nbc")))
         return None
 
     def save(self, key: Any, code: Any) -> None:

@@ -206,8 +206,9 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     >>> did_you_mean("--steps-per", ["--steps", "--seed"])
     '; did you mean --steps?'
     """
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    by_letters = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_letters, n=1)
+    return f"; did you mean {by_letters[close[0]]}?" if close else ""
 
 
 def check_positive(name: str, value: Any) -> int:

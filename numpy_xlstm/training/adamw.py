@@ -158,7 +158,6 @@ class AdamW:
         self.t += 1
 
     def _check(self, grads: Mapping[str, Array]) -> None:
-        """Raise an error unless gradients and parameters fit the moments, and can be updated."""
         for title, arrays in (("params", self.params), ("grads", grads), ("v", self.v)):
             check_same_parameters(self.m, arrays, title)
             for name, moment in self.m.items():
@@ -167,7 +166,6 @@ class AdamW:
         check_writable(self.params)
 
     def _check_numbers(self, grads: Mapping[str, Array], scale: float) -> None:
-        """Raise an error unless all numbers and the squares of the gradients are finite."""
         for name, g in grads.items():
             check_array(f"grads[{name!r}]", g, g.shape)
             size = scale * float(np.abs(g).max(initial=0))
@@ -270,7 +268,6 @@ class AdamW:
 
 
 def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) -> list[str]:
-    """Return the names of the parameters that decay, in the order of the parameters."""
     if callable(decays):
         return [name for name, array in params.items() if decays(name, array)]
     if not isinstance(decays, Collection) or isinstance(decays, str | Mapping):

@@ -70,7 +70,6 @@ def _release(file: IO[bytes], process: int) -> None:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock a file, or raise an error if another process holds the lock."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return

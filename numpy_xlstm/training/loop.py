@@ -153,7 +153,6 @@ def _steps(
     carry: bool,
     options: StepOptions,
 ) -> Iterator[Progress]:
-    """Take the steps of :func:`train`."""
     if budget.fraction(state.step, state.elapsed) >= 1:
         return
     comm, before_batch = options.get("comm"), state.rng.bit_generator.state

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm.checkpoints.folders import BEST
 from numpy_xlstm.checkpoints.metadata import LogLine, RunMetadata
 from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_link
 from numpy_xlstm.documents import MAX_BYTES, parse_json
@@ -23,10 +24,10 @@ from numpy_xlstm.training.lock import HOLDER, LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
 
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 PICTURE, RESULT, CURVE = "loss.svg", "result.json", "curve.svg"
-LOG, EARLIER = "log.jsonl", "checkpoint.npz"
-"""Names of the files in the directory, without the lock, and of an earlier version's checkpoint."""
+LOG = "log.jsonl"
+"""Names of the files in the directory, without the lock."""
 
 REPLACED = CHECKPOINT, BEST, PICTURE, RESULT, CURVE
 """Files that are written anew, each through a temporary file."""
@@ -110,10 +111,8 @@ class Run:
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
-            earlier = f"; resume its {EARLIER} with the version that wrote it, or start a new run"
-            hint = earlier if file.with_name(EARLIER).exists() else ""
             raise FileNotFoundError(
-                f"directory: expected a directory with a {CHECKPOINT}; got {directory}{hint}"
+                f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
             )
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, comm=comm)
@@ -202,7 +201,6 @@ def read_log(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def _locked(directory: Path) -> DirectoryLock:
-    """Lock a directory without links, and remove the temporary files of killed runs."""
     for name in REPLACED:
         refuse_link(directory / name)
     lock = DirectoryLock(directory)

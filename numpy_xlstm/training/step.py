@@ -186,7 +186,6 @@ def _gradient_over_ranks(
 
 
 def _check_optimizer(optimizer: Any, model: Recurrent) -> None:
-    """Raise :class:`OptionError` unless the optimiser updates the parameters of the model."""
     check_has("optimizer", optimizer, "step")
     params = getattr(optimizer, "params", {})
     if any(params.get(name) is not array for name, array in model.params.items()):
@@ -224,7 +223,6 @@ def _rows(batch: Batch, state: Any, accumulate: int, comm: ranks.Comm | None) ->
 
 
 def _check_batch(batch: Any) -> None:
-    """Raise an error unless inputs, targets and mask have the same rows and steps."""
     check_kind("batch", batch, Batch)
     check_bool("fresh", batch.fresh)
     _check_values("inputs", batch.inputs, "ids (B, T) or floats (B, T, D)", {2: "iu", 3: "f"})

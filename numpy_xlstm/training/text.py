@@ -1,5 +1,6 @@
 """Training texts: reading, split, windows and entropies."""
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,10 +25,8 @@ NOTHING = -1
 
 
 def default_text() -> str:
-    """Return the language reference of ``help()``, an English text in every CPython."""
-    from pydoc_data.topics import topics  # half a megabyte, so imported only when needed
-
-    return "\n\n".join(topics[name] for name in sorted(topics))
+    """Return the English text of Python 3.11's ``help()``, half a megabyte."""
+    return gzip.decompress(Path(__file__).with_name("help.txt.gz").read_bytes()).decode()
 
 
 def read_text(path: str | Path | None = None) -> str:

@@ -91,7 +91,6 @@ def from_torch(
 
 
 def _moments(arrays: Arrays, kind: str) -> dict[str, Array]:
-    """Return the moments with a prefix, by the names of their parameters."""
     return {n.removeprefix(kind): array for n, array in arrays.items() if n.startswith(kind)}
 
 
@@ -139,7 +138,6 @@ def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Group]]:
 
 
 def _names(arrays: Arrays, options: Options, groups: list[Group], order: Names | None) -> list[str]:
-    """Return our names of the parameters, group by group."""
     named = [group.param_names for group in groups if group.param_names is not None]
     if len(named) < len(groups):
         if order is None:
@@ -171,7 +169,6 @@ def _options(groups: Sequence[Group], names: Names, options: Options) -> dict[st
 
 
 def _step(steps: Arrays) -> int:
-    """Return the number of steps, which all parameters share."""
     values = np.unique(np.concatenate([step.ravel() for step in steps.values()]))
     if len(values) != 1 or values.dtype.kind not in "iuf" or not float(values[0]).is_integer():
         raise OptionError(f"step: expected one whole number for all parameters; got {values}")
@@ -179,7 +176,6 @@ def _step(steps: Arrays) -> int:
 
 
 def _values(entries: Mapping[int, Any], places: Mapping[str, int], key: str) -> dict[str, Array]:
-    """Return the arrays that the entries of all parameters have under a key."""
     for name, index in places.items():
         if not isinstance(entries[index], Mapping) or key not in entries[index]:
             raise ShapeError(f"state[{index}]: expected {key} of {name}; got none")

@@ -11,6 +11,7 @@ import pytest
 
 from numpy_xlstm import (
     CharacterTokenizer,
+    HuggingFaceTokenizer,
     SequenceLayer,
     from_pretrained,
     mLSTM,
@@ -63,10 +64,11 @@ def test_parameters_in_a_file(name: str, dtype: str | None, split: bool, tmp_pat
 
 def test_the_content_of_a_file(tmp_path: Path) -> None:
     model, path = large(), tmp_path / "model.onnx"
-    with pytest.raises(CheckpointError, match="expected None for the format 'onnx'; got Char"):
-        save_pretrained(model, path, tokenizer=CharacterTokenizer("abcdefg"))
-    save_pretrained(model, path)
+    save_pretrained(model, path, tokenizer=CharacterTokenizer("abcdefg"))
     proto = onnx.load(path)
+    [entry] = proto.metadata_props
+    assert entry.key == "tokenizer.json"
+    assert HuggingFaceTokenizer(entry.value).decode([3, 4, 5, 7]) == "def\ufffd"
     constants = [each.name for each in proto.graph.initializer]
     assert [name for name in constants if not name.startswith("constant.")] == [*model.params]
     assert {each.op_type for each in proto.graph.node if each.domain} == set()

@@ -27,7 +27,7 @@ def refused(model: Any, path: Path, error: type[Exception], message: str, **opti
 def test_models_that_a_format_does_not_have(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for kind in ("transformers", "xlstm-large"):
-        message = f"model: expected one of xLSTMLarge for the format '{kind}'; got xLSTMLMModel"
+        message = f"model: expected xLSTMLarge for the format '{kind}'; got xLSTMLMModel, for"
         refused(paper(), path, CheckpointError, message, format=kind)
     refused(large(), path, CheckpointError, "got xLSTMLarge", format="xlstm")
     refused(large(), path, CheckpointError, "got xLSTMLarge", format="torch")
@@ -104,7 +104,7 @@ def test_a_folder_of_the_user_that_looks_like_one_of_ours_stays(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.partial"]
 
 
-@pytest.mark.parametrize("name", ["a.npz", ".tar.gz", "a.PT"])
+@pytest.mark.parametrize("name", ["a.npz", ".tar.gz", "a.PT", "x.foo"])
 def test_a_folder_has_no_name_of_a_file(name: str, tmp_path: Path) -> None:
     refused(large(), tmp_path / name, CheckpointError, "expected the name of a folder, or of a fi")
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from numpy_xlstm import (
     LSTM,
     ByteTokenizer,
+    CharacterTokenizer,
     HuggingFaceTokenizer,
     SpecialTokens,
     from_pretrained,
@@ -99,10 +101,36 @@ def test_tokenizers_travel(folder: Path, tmp_path: Path) -> None:
         open_pretrained(folder).load_tokenizer()
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "text"),
+    [
+        (ByteTokenizer(), "né €\n\0 end"),
+        (CharacterTokenizer.of("né €\n'. s"), "n é\n\n's  €. sss"),
+        (CharacterTokenizer.of("ab\ufffd"), "a\ufffdb"),
+    ],
+)
+def test_characters_and_bytes_become_a_tokenizer_json(
+    tokenizer: ByteTokenizer | CharacterTokenizer, text: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("tokenizers")
+    save_pretrained(large(), tmp_path / "a", tokenizer=tokenizer)
+    loaded, ids = open_pretrained(tmp_path / "a").load_tokenizer(), tokenizer.encode(text)
+    assert isinstance(loaded, HuggingFaceTokenizer)
+    assert loaded.encode(text).tolist() == ids.tolist()
+    assert loaded.decode(ids) == tokenizer.decode(ids) == text
+    unknown = tokenizer.encode("nü")  # without a token in one of the tokenizers
+    assert loaded.decode(loaded.encode("nü")) == tokenizer.decode(unknown)
+    transformers = pytest.importorskip("transformers")
+    for kind in (transformers.PreTrainedTokenizerFast, transformers.AutoTokenizer):
+        theirs = kind.from_pretrained(tmp_path / "a")
+        assert theirs(text)["input_ids"] == ids.tolist()
+        assert theirs.decode(ids) == text
+
+
 def test_a_tokenizer_that_has_no_place(tmp_path: Path) -> None:
-    message = "tokenizer: expected a HuggingFaceTokenizer for the format 'transformers'; got Byte"
-    with pytest.raises(CheckpointError, match=message):
-        save_pretrained(large(), tmp_path / "a", tokenizer=ByteTokenizer())
+    other: Any = SimpleNamespace(encode=str, decode=str)
+    with pytest.raises(OptionError, match=r"tokenizer: expected a Byte.*; got Simple"):
+        save_pretrained(large(), tmp_path / "a", tokenizer=other)
     layer, path = LSTM(2, 3), tmp_path / "a.safetensors"
     with pytest.raises(CheckpointError, match="expected None for the format 'torch'; got Byte"):
         save_pretrained(layer, path, format="torch", tokenizer=ByteTokenizer())

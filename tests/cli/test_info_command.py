@@ -48,13 +48,14 @@ def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
         "tokens     1,000,000",
         "validation 2.250 bits/char after step 1,200",
         "tokenizer  CharacterTokenizer, 3 ids",
+        "convert to safetensors, onnx",
     ]
 
 
 def test_a_model_alone(capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint("a.safetensors", model())
     assert main(["info", "a.safetensors"]) == 0
-    facts = capsys.readouterr().out.splitlines()[-3:]
+    facts = capsys.readouterr().out.splitlines()[-4:-1]
     assert facts == ["dtype      float32", "parameters 13,301", "memory     53,204 bytes"]
 
 
@@ -75,12 +76,13 @@ def test_a_folder_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0] == f"xLSTMLarge  {large.num_parameters:,}"
     matrices = sum(array.size for array in large.params.values() if array.ndim == 2)
     stored = 4 * large.num_parameters - 2 * matrices
-    assert lines[-1 - 5 :] == [
+    assert lines[-7:] == [
         "format     transformers",
         f"files      {len(files)}, {sum(file.stat().st_size for file in files):,} bytes",
         "dtype      float16",
         f"parameters {large.num_parameters:,}",
         f"memory     {4 * large.num_parameters:,} bytes; {stored:,} with --weights stored",
         "special    BOS 1; EOS 2, 3; a text begins with BOS",
+        "convert to safetensors, onnx, transformers, xlstm-large",
     ]
     assert "└─ lm_head  144" in lines

@@ -40,7 +40,6 @@ FILES: dict[str, bytes] = {
     "short.txt": b"short",
     "lfs.safetensors": b"version https://git-lfs.github.com/spec/v1",
     "full/note": b"mine",
-    "earlier/checkpoint.npz": b"",
     "mine/cells.py": SOURCE.encode(),
     "large.json": json.dumps(LARGE).encode(),
     "vocabulary.json": json.dumps(LARGE | {"vocab_size": 9}).encode(),

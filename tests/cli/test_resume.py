@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import load_checkpoint, read_arrays
+from numpy_xlstm.checkpoints import load_checkpoint, open_pretrained, read_arrays
 from numpy_xlstm.cli import main
 from numpy_xlstm.training import loop
 from tests.cli.shared import error, interrupting
@@ -84,7 +84,9 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     out = capsys.readouterr().out
     assert untimed(out) == untimed(expected)
     assert resume(parts) == 0  # all steps are done
-    assert untimed(capsys.readouterr().out) == untimed(expected)
+    out, err = capsys.readouterr()
+    assert untimed(out) == untimed(expected)
+    assert "\nthe run had ended after step 9; --steps or --minutes continue it\n" in err
     assert resume(parts, "--sample-length", "3", "--prompt", "12") == 0
     assert re.search(r"\nsample:\n12...\n$", capsys.readouterr().out)
     assert_same(parts, whole)
@@ -134,6 +136,7 @@ def test_the_files_of_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) 
     *listed, last = err.partition("written to out:\n")[2].splitlines()
     assert last == "try: numpy-xlstm generate out --prompt TEXT"
     assert {line.split()[0] for line in listed} == {*files} - {"lock"}
+    assert open_pretrained(OUT).stored["head.weight"].path == OUT / "best.safetensors"
 
 
 def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(

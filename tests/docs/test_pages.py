@@ -1,11 +1,15 @@
-"""Pages: links have targets, the table of PyTorch's names is the one of the errors, and words."""
+"""Pages: links, the table of names in errors, words, and numbers of the default text."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from numpy_xlstm.torch_habits import SENTENCES
+from numpy_xlstm.cli import options
+from numpy_xlstm.cli.language_models import build
+from numpy_xlstm.torch_habits import ADVICE, SENTENCES
+from numpy_xlstm.training import bigram_entropy, default_text, split_text
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,7 +37,11 @@ def test_relative_links_exist(page: Path) -> None:
 
 def test_the_page_for_users_of_pytorch_lists_every_sentence() -> None:
     page = (ROOT / "docs" / "coming-from-pytorch.md").read_text("utf-8")
-    assert dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)) == SENTENCES
+    rows = re.findall(r"^\| (`.*`) \| (.*) \|$", page, re.MULTILINE)
+    assert {re.sub("[`,]", "", names): advice for names, advice in rows} == {
+        names: advice for advice, names in ADVICE.items()
+    }
+    assert len(SENTENCES) == sum(len(names.split()) for names in ADVICE.values())  # none twice
 
 
 PARTS = "from-lstm-to-mlstm", "exponential-gates", "revising", "matrix-memory", "cells-as-code"
@@ -60,3 +68,11 @@ def test_the_terms_are_those_of_the_field() -> None:
         if (match := re.search(rf"\b{word}\b", line, re.IGNORECASE))
     ]
     assert not unwanted, "\n".join(unwanted)
+
+
+def test_the_numbers_of_readme_are_those_of_the_default_text() -> None:
+    split, readme = split_text(default_text(), window=128), (ROOT / "README.md").read_text("utf-8")
+    chosen = options.begin({"model": "xlstm"})
+    model = build(chosen, split.tokenizer.size, np.random.default_rng(0), None)
+    assert f"xLSTM of {model.num_parameters:,} parameters" in readme
+    assert f"bigram entropy is {bigram_entropy(split.validation):.2f};" in readme

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm import save_pretrained
+from numpy_xlstm import CharacterTokenizer, save_pretrained
+from numpy_xlstm.generation.tokenizers import as_library_json
 from tests.models.build import build
 
 PAGE = Path(__file__).parents[2] / "docs/run-anywhere.md"
@@ -44,3 +45,8 @@ def test_javascript(name: str, package: Path) -> None:
     assert found.returncode == 0, found.stderr
     expected = model.generate(np.array([[1, 2, 3]]), max_new_tokens=37)[0]
     assert found.stdout.strip() == ",".join(map(str, expected))
+    symbols = CharacterTokenizer("".join(map(chr, range(97, 97 + model.vocab_size - 1))))
+    (package / "tokenizer.json").write_text(as_library_json(symbols), "utf-8")
+    words = ["node", "generate.mjs", "model.onnx", "bcd", "40", "tokenizer.json"]
+    found = subprocess.run(words, capture_output=True, text=True, cwd=package, timeout=120)
+    assert found.stdout.strip() == symbols.decode(expected)

@@ -58,11 +58,13 @@ print([sum(counts.values()) for counts in stats[1:]], "numba" in sys.modules)
 
 def _run(*command: str, **environment: str) -> list[str]:
     inherited = {k: v for k, v in os.environ.items() if k != "NUMPY_XLSTM_COMPILED"}
-    line = [sys.executable, "-W", "error", *command]
-    return subprocess.check_output(line, text=True, env=inherited | environment).splitlines()
+    line, options = [sys.executable, "-W", "error", *command], {"stderr": subprocess.STDOUT}
+    environment = inherited | environment
+    return subprocess.check_output(line, text=True, env=environment, **options).splitlines()
 
 
 RIGHT = "6.0 True False"
+FIRST = "compiling kernels for this machine, once: this may take half a minute"
 
 
 @with_numba
@@ -70,8 +72,9 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
     """A kernel is loaded from disk unless a file with one of its functions has changed."""
     (program := tmp_path / "program.py").write_text(PROGRAM)
     for arguments, hits, misses in (((), 0, 1), ((), 1, 0), (("--changed",), 0, 1)):
+        before = [] if arguments or hits else [FIRST]
         found = _run(str(program), *arguments, NUMBA_CACHE_DIR=str(tmp_path))
-        assert found == [RIGHT, f"[{hits}, {misses}] True"]
+        assert found == [*before, RIGHT, f"[{hits}, {misses}] True"]
 
 
 def _damaged(code: bytes) -> dict[str, bytes]:
@@ -148,7 +151,7 @@ def test_two_processes_compile_a_kernel_once(tmp_path: Path) -> None:
     run = partial(_run, str(program), NUMBA_CACHE_DIR=str(tmp_path))
     with ThreadPoolExecutor() as pool:
         outputs = [future.result() for future in [pool.submit(run) for _ in range(2)]]
-    assert sorted(outputs) == [[RIGHT, "[0, 1] True"], [RIGHT, "[1, 0] True"]]
+    assert sorted(outputs) == [[RIGHT, "[1, 0] True"], [FIRST, RIGHT, "[0, 1] True"]]
 
 
 LOOPS = {

@@ -8,10 +8,12 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
+from numpy_xlstm.checkpoints.folders import TOKENIZER
 from numpy_xlstm.checkpoints.model import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.generation.tokenizers import as_library_json
 from numpy_xlstm.numerics import Array, check_choice, check_has
 from numpy_xlstm.numerics.narrow import check_parameter
 
@@ -52,6 +54,8 @@ def to_onnx(model: Any, *, dtype: str | None = None, step: bool = False) -> Any:
 def _write(model: Any, path: Path, options: Saving) -> None:
     """Write the graph of :func:`to_onnx`; parameters of a large model go to ``NAME.data``."""
     proto, kept = _described(model, options.dtype, options.step)
+    if options.tokenizer is not None:
+        proto.metadata_props.add(key=TOKENIZER, value=as_library_json(options.tokenizer))
     data_file = path.with_name(f"{path.name}.data")
     external = sum(array.nbytes for array in kept) > LARGEST
     with ExitStack() as files:
@@ -69,7 +73,6 @@ def _write(model: Any, path: Path, options: Saving) -> None:
 
 
 def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Array]]:
-    """Return the graph, with names and shapes of the parameters, and their arrays."""
     try:
         from onnx import TensorProto
 
@@ -106,6 +109,5 @@ ONNX: Format = SAFETENSORS._replace(
     recognises=lambda content: False,
     write=_write,
     suffix=".onnx",
-    tokenizers=(),
 )
 """A graph for ONNX runtimes, which is only written."""
