@@ -91,10 +91,7 @@ def own_metadata(path: Path, tensors: Tensors) -> dict[str, Any]:
 
 
 def _check_arrays(arrays: Mapping[str, Any], dtypes: Mapping[str, str]) -> None:
-    """Raise :class:`CheckpointError` unless the arrays can be stored and loaded.
-
-    Only floats can be rounded, and only to floats.
-    """
+    """Raise :class:`CheckpointError` unless the arrays can be stored, rounded and loaded."""
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
         raise CheckpointError(f"arrays: expected a mapping of arrays; got {arrays!r:.80}")
     if unknown := [name for name in dtypes if name not in arrays]:

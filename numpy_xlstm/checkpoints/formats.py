@@ -1,7 +1,5 @@
 """The registry of checkpoint formats.
 
-To add a format, write a module like the others that are imported here, and add it to ``ALL``.
-
 The order matters twice: a checkpoint has the first format that recognises it, and a model is saved
 to a folder in the first format that supports it.
 """
@@ -12,6 +10,4 @@ from numpy_xlstm.checkpoints.torch_layers import TORCH
 from numpy_xlstm.checkpoints.transformers import TRANSFORMERS
 from numpy_xlstm.checkpoints.xlstm_package import XLSTM, XLSTM_LARGE
 
-ALL = SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE
-FORMATS = {form.name: form for form in ALL}
-"""The formats by name."""
+FORMATS = {form.name: form for form in (SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}

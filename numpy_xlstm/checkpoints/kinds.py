@@ -115,10 +115,7 @@ def _checked_names(place: str, options: dict[str, Any], names: tuple[str, ...]) 
 
 
 def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
-    """Make the kind of a layer with these options.
-
-    ``batch_first`` is added to them, and ``bidirectional`` if they contain ``num_layers``.
-    """
+    """Make the kind of a layer with these options, to which others of the class are added."""
     names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
     return Kind(
         lambda layer: {name: getattr(layer, name) for name in names},

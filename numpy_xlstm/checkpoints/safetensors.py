@@ -83,11 +83,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
     """Return the arrays and the metadata of a header that is followed by ``size`` bytes.
 
-    Raises
-    ------
-    ValueError
-        If the header or its checksum is invalid, or its arrays do not cover each of these bytes
-        once.
+    A :class:`ValueError` is raised unless the arrays cover each of these bytes once.
     """
     header = parse_json(text)
     if not isinstance(header, dict):

@@ -97,10 +97,7 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
 
 
 def _like(like: Any, given: Any, dtype: Any) -> Any:
-    """Convert the given arrays to ``dtype``, after a check of their names and shapes.
-
-    ``like`` contains the arrays for one row. Only the number of rows may differ.
-    """
+    """Convert the given arrays, whose number of rows alone may differ from ``like``."""
     expected, arrays = dict(leaves("state", like)), dict(leaves("state", given))
     if arrays.keys() != expected.keys():
         names, got = ", ".join(expected), ", ".join(arrays) or "none"

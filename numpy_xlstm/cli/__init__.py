@@ -97,10 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open closed streams, so that no other file gets their descriptors.
-
-    Characters that a stream cannot encode are printed as "?".
-    """
+    """Open closed streams, so that no other file gets their descriptors."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115

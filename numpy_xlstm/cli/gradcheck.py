@@ -31,11 +31,8 @@ method. To check your own layer, give my_package.my_module:MyCell, or 'my_module
 parameters that are 0 are replaced by random numbers. The exit code is 0 only if all checks pass.
 Ctrl-C ends the command early, with the results so far."""
 
+# Random directions are enough: a mistake in any entry changes the slope along almost all of them.
 QUICK: dict[str, Any] = {"methods": ("complex", "adjoint"), "max_entries": 0, "directions": 2}
-"""Options for a check of everything.
-
-Random directions are enough: a mistake in any entry changes the slope along almost all of them.
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,22 +24,9 @@ ROWS, STEPS = 2, 4
 def imported_target(
     text: str, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
 ) -> Target:
-    """Import the target that a text describes, and make inputs for it.
+    """Import a class, a layer, a PyTorch module or a pair of functions, and make inputs for it.
 
-    Parameters
-    ----------
-    text : str
-        ``module:name`` of a class, a layer, a PyTorch module or a pair of functions, or such a name
-        with arguments, ``module:name(3, 4)``. The module may be in the working directory.
-    shapes : sequence of tuples
-        Shapes of the inputs. If there are none, the target must have an ``input_size``.
-    rng, dtype
-        Generator and dtype of the inputs, and of parameters that are initially 0.
-
-    Raises
-    ------
-    OptionError
-        If the text has another form, the target does not exist, or gradcheck does not support it.
+    Without shapes of inputs, the target must have an ``input_size``.
     """
     name, arguments, keywords = _parsed(text)
     target = _looked_up(text, name)

@@ -158,10 +158,7 @@ def read_notes(kind: type[Stored], run: Run) -> Stored:
 
 
 def _tokenizer(name: str | None, pretrained: Pretrained | None) -> generation.Tokenizer | None:
-    """Return the tokenizer with this name, or that of the checkpoint if there is no name.
-
-    None means the characters of the text.
-    """
+    """Return the tokenizer with this name, or of the checkpoint; None means characters."""
     if name is None:
         tokenizer = None if pretrained is None else pretrained.load_tokenizer()
         if tokenizer is None:
@@ -180,10 +177,7 @@ def _tokenizer(name: str | None, pretrained: Pretrained | None) -> generation.To
 
 
 def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
-    """Return the prompt of the sample, or raise an error for options that do not fit the text.
-
-    The default prompt is the beginning of the held-out part.
-    """
+    """Return the prompt of the sample, or raise an error for options that do not fit the text."""
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
     if options.batch_size * options.window > MAX_TOKENS * options.accumulate:
         raise OptionError(
@@ -206,10 +200,7 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
 
 
 def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[str, Any]]]:
-    """Train, show progress and save; return whether any rank received Ctrl-C, and the log.
-
-    The log is empty if it is in the directory of the run.
-    """
+    """Train, show progress and save; return whether Ctrl-C was pressed, and the log without run."""
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)

@@ -17,8 +17,7 @@ MOST = 16
 def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator[Iterator[Any]]:
     """Give the results of a function on each part, in order, from a process for each core.
 
-    The other processes import the function from its module. Ctrl-C reaches only this process. When
-    an exception leaves the context, the processes are killed, whatever they are doing.
+    Ctrl-C reaches only this process. An exception that leaves the context kills the others.
     """
     count = min(MOST, num_cores(), len(parts))
     if count < 2:

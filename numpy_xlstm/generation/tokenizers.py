@@ -152,10 +152,6 @@ class HuggingFaceTokenizer:
 
     Raises
     ------
-    MissingExtraError
-        If the extra is not installed.
-    CheckpointError
-        If the file is too large, or is no regular file.
     TextError
         If a text is not a string.
 

@@ -16,13 +16,13 @@ from numpy_xlstm.training.loop import Progress as Progress
 from numpy_xlstm.training.loop import learn as learn
 from numpy_xlstm.training.loop import train as train
 from numpy_xlstm.training.loop import validation_bits as validation_bits
-from numpy_xlstm.training.optimizers import OPTIMIZERS as OPTIMIZERS
 from numpy_xlstm.training.protocol import Optimizer as Optimizer
 from numpy_xlstm.training.run import Run as Run
 from numpy_xlstm.training.run import read_log as read_log
 from numpy_xlstm.training.schedules import Schedule as Schedule
 from numpy_xlstm.training.schedules import constant as constant
 from numpy_xlstm.training.schedules import warmup_cosine as warmup_cosine
+from numpy_xlstm.training.state import OPTIMIZERS as OPTIMIZERS
 from numpy_xlstm.training.state import TrainingState as TrainingState
 from numpy_xlstm.training.step import Batch as Batch
 from numpy_xlstm.training.step import StepOptions as StepOptions

@@ -232,10 +232,7 @@ def validation_bits(
 
 
 def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | None) -> float:
-    """Record and return the bits per character of the held-out text.
-
-    Outputs that are not finite raise :class:`DivergenceError`.
-    """
+    """Record and return the bits per character of the held-out text."""
     ids, characters = split.validation_ids, len(split.validation)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # reported as a DivergenceError

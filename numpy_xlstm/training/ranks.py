@@ -46,11 +46,6 @@ def world() -> Comm | None:
     mpi4py.MPI.Comm or None
         The communicator, for :func:`train_step` and :meth:`TrainingState.save`.
 
-    Raises
-    ------
-    MissingExtraError
-        If a launcher was used and ``mpi4py`` is not installed.
-
     Examples
     --------
     >>> from numpy_xlstm.training import ranks

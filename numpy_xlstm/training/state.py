@@ -1,7 +1,7 @@
 """The complete state of a training, as an object that can be saved and loaded."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,10 +17,13 @@ from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_choice, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.optimizers import OPTIMIZERS
+from numpy_xlstm.training.adamw import AdamW
 from numpy_xlstm.training.protocol import Optimizer
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 from numpy_xlstm.validation import checked_state
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"AdamW": AdamW}
+"""Optimisers by the names of their classes, which checkpoints contain."""
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
 """Prefixes of the names of the stored moments and of the carried state."""
@@ -50,11 +53,6 @@ class TrainingState:
         state of the rows of this rank.
     validations : list[tuple[int, float]]
         Steps with a validation, and its results.
-
-    Raises
-    ------
-    CheckpointError, OSError
-        By :meth:`load` and :meth:`save`, if a file is damaged, or cannot be read or written.
 
     Examples
     --------

@@ -265,10 +265,7 @@ def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float
 def _gradient(
     model: Recurrent, batch: Batch, state: Any, total: int, accumulate: int, options: Any
 ) -> tuple[float, dict[str, Array], Any]:
-    """Return the share of some rows in the mean loss over ``total`` targets, gradients and state.
-
-    ``options`` are those of the model's forward. Without targets the gradients are empty.
-    """
+    """Return the share of some rows in the mean over ``total`` targets, gradients and state."""
     loss, grads, states = 0.0, dict[str, Array](), []
     for part in spread(len(batch.inputs), accumulate):
         rows, before = batch.rows(part), rows_of(state, part)
