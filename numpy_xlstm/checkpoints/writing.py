@@ -71,7 +71,7 @@ def write_folder(
     There is an index if they are :data:`NUMBERED`.
     """
     text, dtypes = as_text(Path(config), values), stored_dtypes(arrays, options.dtype)
-    tokenizer = options.tokenizer and as_library_json(options.tokenizer)
+    tokenizer = None if options.tokenizer is None else as_library_json(options.tokenizer)
     sizes = {name: a.size * numpy_dtype(dtypes[name]).itemsize for name, a in arrays.items()}
     shards = _shards(arrays, sizes, options.limit)
     files = [names.format(n + 1, len(shards), n) for n in range(len(shards))]

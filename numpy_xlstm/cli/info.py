@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     # The layout is not used here; without one, an ambiguous checkpoint would be refused.
     pretrained = open_pretrained(args.checkpoint, layout="vanilla")
     tokenizer = pretrained.load_tokenizer()
+    ids = "" if tokenizer is None else f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"
     facts = {
         "format": pretrained.format,
         "files": _files(pretrained),
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         "memory": _memory(pretrained),
         **_training(pretrained.training or {}, type(pretrained.model).__name__),
         "special": _special(pretrained),
-        "tokenizer": tokenizer and f"{type(tokenizer).__name__}, {tokenizer.size:,} ids",
+        "tokenizer": ids,
         "convert to": ", ".join(formats_of(pretrained.model)),
     }
     print(outline(type(pretrained.model).__name__, pretrained.stored))

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -92,7 +92,7 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
         drawing = generation.stream(state.model, split.tokenizer, prompt, **drawn, **known)
-        pieces = chain(["\nsample:\n", prompt], drawing, ["\n"])
+        pieces: Iterable[str] = chain(["\nsample:\n", prompt], drawing, ["\n"])
         for piece in pieces if comm is None else ["".join(pieces)]:  # mpiexec tears short writes
             print(display.shown(piece), end="", flush=True)
     if run is None:

@@ -273,8 +273,9 @@ def as_library_json(tokenizer: Tokenizer) -> str:
     """
     if isinstance(tokenizer, HuggingFaceTokenizer):
         return tokenizer.json
+    splitter: Any = None
+    joiner: Any = {"type": "Fuse"}
     if isinstance(tokenizer, CharacterTokenizer):  # words without merges are characters
-        splitter, joiner = None, {"type": "Fuse"}
         vocab = {symbol: n for n, symbol in enumerate(tokenizer.symbols)}
         vocab.setdefault(REPLACEMENT, tokenizer.unknown)
     elif isinstance(tokenizer, ByteTokenizer):

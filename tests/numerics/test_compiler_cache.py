@@ -58,9 +58,9 @@ print([sum(counts.values()) for counts in stats[1:]], "numba" in sys.modules)
 
 def _run(*command: str, **environment: str) -> list[str]:
     inherited = {k: v for k, v in os.environ.items() if k != "NUMPY_XLSTM_COMPILED"}
-    line, options = [sys.executable, "-W", "error", *command], {"stderr": subprocess.STDOUT}
-    environment = inherited | environment
-    return subprocess.check_output(line, text=True, env=environment, **options).splitlines()
+    line, environment = [sys.executable, "-W", "error", *command], inherited | environment
+    both = subprocess.STDOUT
+    return subprocess.check_output(line, text=True, env=environment, stderr=both).splitlines()
 
 
 RIGHT = "6.0 True False"
