@@ -15,7 +15,7 @@ from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report, Subject
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.files import check_written
-from numpy_xlstm.conformance.folder import unmatched
+from numpy_xlstm.conformance.programs import unmatched
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 

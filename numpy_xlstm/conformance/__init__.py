@@ -5,9 +5,8 @@ from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import Row, compare
 from numpy_xlstm.conformance.files import SMALL, read_vectors, write_vectors
 from numpy_xlstm.conformance.flags import FLAGS
-from numpy_xlstm.conformance.folder import from_folder
 from numpy_xlstm.conformance.layer_port import from_forward, from_layer
-from numpy_xlstm.conformance.programs import from_command
+from numpy_xlstm.conformance.programs import from_command, from_folder
 from numpy_xlstm.conformance.subjects import Subject
 from numpy_xlstm.conformance.verify import PortError, Report, UnsupportedError, verify
 

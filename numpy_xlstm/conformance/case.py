@@ -22,8 +22,7 @@ from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import compare, table
 from numpy_xlstm.conformance.contrast import is_gradient
 from numpy_xlstm.conformance.diagnosis import diagnose
-from numpy_xlstm.conformance.draft import Draft
-from numpy_xlstm.conformance.situations import SITUATIONS, Situation, ordinary
+from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ordinary
 from numpy_xlstm.conformance.subjects import Options, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import check_choice, check_whole

@@ -1,20 +1,24 @@
 """Evidence for the mistakes of a port: its results, compared with those of each mistake."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import distance, scales
-from numpy_xlstm.conformance.bugs import Bug, results
+from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, distance, scales
+from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.bugs.maps import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable, is_gradient
-from numpy_xlstm.conformance.derivative import is_derivative
+from numpy_xlstm.conformance.subjects import cotangent_of
 from numpy_xlstm.numerics import Array
 
+STEP = 1e-20
+"""Step of a complex derivative."""
 RUNS = 1000
 """Largest number of runs of changed lines in a report, and number of runs of known mistakes after
 which no further search begins."""
@@ -252,3 +256,68 @@ def far(got: Any, expected: Array, tolerance: Array) -> Array:
     """Return where numbers differ by more than the tolerance, unless neither is finite."""
     neither: Array = ~np.isfinite(got) & ~np.isfinite(expected)
     return ~(distance(got, expected) <= tolerance) & ~neither
+
+
+def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Array) -> bool:
+    """Return whether a gradient is that of the forward with these mistakes.
+
+    The derivative of the forward in a random direction of an input, by a complex step, is the
+    product of the gradient with this direction.
+    """
+    given = case.given if name.startswith("dstate0") else case.inputs
+    varied = name.replace("grads.", "params.").replace("dstate0", "state")
+    varied = varied if varied in given else name.removeprefix("d")
+    if varied not in given:
+        return False
+    wide = {n: a.astype(complex) if a.dtype.kind == "f" else a for n, a in given.items()}
+    direction = np.random.default_rng(0).standard_normal(wide[varied].shape)
+    direction *= np.isfinite(given[varied])
+    inputs = wide | {varied: wide[varied] + 1j * STEP * direction}
+    moved = SimpleNamespace(subject=case.subject, options=case.options, inputs=inputs)
+    outputs = {n: a for n, a in results(moved, *made).items() if not is_gradient(n)}
+    if not outputs or not {cotangent_of(n) for n in outputs} <= case.inputs.keys():
+        return False  # such as clipping, whose results have no cotangents
+    with np.errstate(all="ignore"):
+        slope = sum(
+            (a.imag / STEP * case.inputs[cotangent_of(n)]).sum() for n, a in outputs.items()
+        )
+        terms = gradient * direction
+        rounding = 64 * FORMATS[case.dtype].eps * np.abs(terms)
+        allowed = 4 * case.bounds[name] * np.abs(direction) + rounding
+        # a forward that overflows has no derivative that the gradient could contradict
+        return not np.isfinite(slope) or bool(abs(terms.sum() - slope) <= allowed.sum())
+
+
+def hidden(passed: Sequence[CaseData]) -> Iterator[str]:
+    """Yield how many known mistakes would pass, for each subject and dtype of 16 bits.
+
+    The first subjects are counted, up to the limit of runs of a report.
+    """
+    narrow = [case for case in passed if case.dtype in SIXTEEN_BITS]
+    runs, skipped = Runs(), []
+    for name, group in groupby(narrow, key=lambda case: f"{case.subject.name} in {case.dtype}"):
+        cases = list(group)
+        if runs.left_known <= 0:
+            skipped.append(name)
+            continue
+        bugs = [bug for bug in BUGS if bug.concerns(cases[0].subject.name)]
+        bugs += interfaces(cases[0])
+        unseen = sum(
+            all(_within(case, runs.numbers((bug,), case)[0]) for case in cases) for bug in bugs
+        )
+        yield (
+            f"{name}: {unseen} of {len(bugs)} known mistakes change no result of these cases by "
+            "more than its bound, so a pass does not exclude them"
+        )
+    if skipped:
+        yield (
+            f"mistakes that 16 bits hide are not counted for {len(skipped)} more subjects; "
+            "--subject selects one"
+        )
+
+
+def _within(case: CaseData, results: Mapping[str, Array]) -> bool:
+    return all(
+        same(results.get(name), expected, case.bounds[name])
+        for name, expected in case.expected.items()
+    )

@@ -16,7 +16,7 @@ from numpy_xlstm.conformance.case import PRECISIONS, Case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
-from numpy_xlstm.conformance.hidden import hidden
+from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.manifest import VERSION
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array

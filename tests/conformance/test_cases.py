@@ -7,7 +7,7 @@ import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Subject
-from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding, with_functions
+from numpy_xlstm.conformance.bounds import RoundedLogGate, rounding, with_functions
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 from tests.conformance import ports

@@ -12,8 +12,8 @@ from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Wrong, error
-from numpy_xlstm.conformance.derivative import is_derivative
 from numpy_xlstm.conformance.diagnosis import Diagnosis, diagnose
+from numpy_xlstm.conformance.evidence import is_derivative
 from numpy_xlstm.conformance.subjects import Arrays
 from tests.conformance.shared import cases, mistake
 

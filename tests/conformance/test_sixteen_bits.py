@@ -11,8 +11,7 @@ import pytest
 from numpy_xlstm import conformance
 from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import Case
-from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype
-from numpy_xlstm.conformance.exponents import stored
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype, stored
 from numpy_xlstm.conformance.files import write_tensors
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.numerics import Array

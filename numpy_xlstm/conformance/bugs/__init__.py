@@ -2,13 +2,10 @@
 
 from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
 from numpy_xlstm.conformance.bugs.interface import interfaces
-from numpy_xlstm.conformance.bugs.texts import TITLES, read
+from numpy_xlstm.conformance.bugs.texts import FILES, read
 
-FILES = {name: read(name) for name in TITLES}
-"""Sections of known mistakes in each file."""
-
-SECTIONS = [section for sections in FILES.values() for section in sections]
-"""All sections."""
+SECTIONS = [section for name in FILES.split() for section in read(name)]
+"""All sections of the files."""
 
 BUGS = [bug for section in SECTIONS for bug in section.bugs]
 """All known mistakes that change lines."""

@@ -45,8 +45,6 @@ class Bug(NamedTuple):
         equations. A line without a sign replaces the line that assigns the same names.
     description : str
         Phrase for a port with this mistake, which completes "the numbers are those of …".
-    flags : tuple[str, ...]
-        Flags, or options such as ``eps=0.75``, of cases that must fail.
     seen_in : tuple[str, ...]
         Packages in which it was found.
     port : callable, optional
@@ -75,7 +73,6 @@ class Bug(NamedTuple):
     places: tuple[Any, ...]
     change: str
     description: str
-    flags: tuple[str, ...] = ()
     seen_in: tuple[str, ...] = ()
     port: Run | None = None
     around: Around | None = None

@@ -2,13 +2,12 @@
 
 A file has a title and sections. A section starts with the subjects and places of its mistakes, in
 which single lines are changed too. Each mistake then has a name and a description, and, indented,
-optionally flags and packages, and the changed lines, as in :class:`Bug`::
+optionally packages, and the changed lines, as in :class:`Bug`::
 
     # Known mistakes in the sLSTM
 
     [slstm.*] cells.slstm:sLSTMCell
     normaliser-clamped: an sLSTM that holds n at 1 or above
-        shows in: large-pre-activations
         seen in: flashrnn 1.0.8; another package 2.0
         n = np.maximum(f * n_prev + i, 1)
 
@@ -25,21 +24,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy_xlstm.conformance.bugs.bug import Bug, Run
-from numpy_xlstm.conformance.bugs.kernel import SUBJECTS, run_kernel
+from numpy_xlstm.conformance.given import KERNELS, run_kernel
 
-FIELD = re.compile("(shows|seen) in: ")
-TITLES = {
-    "gated": "Gates, LSTM, peepholes, projection",
-    "gru": "GRU and Elman",
-    "slstm": "sLSTM",
-    "mlstm": "mLSTM",
-    "mlstm_backward": "The backward of mLSTM",
-    "chunkwise": "The chunkwise form of mLSTM",
-    "sequence": "Sequences and stacks",
-    "layers": "Layers, blocks and models",
-    "training": "Training",
-}
-"""Names of the files, and their titles on the page of known mistakes."""
+SEEN = "seen in: "
+FILES = "gated gru slstm mlstm mlstm_backward chunkwise sequence layers training"
+"""Names of the files, in the order in which their mistakes are tried."""
 
 
 class Section(NamedTuple):
@@ -65,17 +54,16 @@ def _section(text: str) -> Section:
     head, *entries = re.split(r"\n(?=\S)", text)
     subjects, _, rest = head[1:].partition("] ")
     patterns, places = tuple(subjects.split()), tuple(map(_place, rest.split()))
-    port = run_kernel if patterns[0] in SUBJECTS else None
+    port = run_kernel if patterns[0] in KERNELS else None
     bugs = []
     for entry in entries:
         first, *lines = entry.split("\n")
         name, _, description = first.partition(": ")
         lines = [line[4:] for line in lines]
-        fields = dict(line.split(" in: ") for line in lines if FIELD.match(line))
-        change = "\n".join("" if n == "..." else n for n in lines if not FIELD.match(n))
-        flags = tuple(fields.get("shows", "").split())
-        seen = tuple(fields["seen"].split("; ")) if "seen" in fields else ()
-        bugs.append(Bug(name, patterns, places, change, description, flags, seen, port))
+        seen = tuple(line[len(SEEN) :] for line in lines if line.startswith(SEEN))
+        packages = tuple(seen[0].split("; ")) if seen else ()
+        change = "\n".join("" if n == "..." else n for n in lines if not n.startswith(SEEN))
+        bugs.append(Bug(name, patterns, places, change, description, packages, port))
     return Section(patterns, places, port, bugs)
 
 
