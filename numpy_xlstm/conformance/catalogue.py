@@ -67,24 +67,13 @@ def _with(cell: Any) -> dict[str, str]:
 
 
 class Family(NamedTuple):
-    """A cell, and the layer that users call.
-
-    Attributes
-    ----------
-    cell : type
-        The specification.
-    variants : dict[str, Options]
-        Names of the variants, and their options.
-    axes : dict[str, str]
-        Axes of all tensors of a sequence, as in :class:`Subject`.
-    layer : callable, optional
-        Layer that users call; by default a :class:`~numpy_xlstm.SequenceLayer` of the cell.
-    """
+    """A cell, and what :class:`Subject` says of its sequence."""
 
     cell: Any
     variants: dict[str, dict[str, Any]]
     axes: dict[str, str]
     layer: Any = None
+    """Layer that users call; by default a :class:`~numpy_xlstm.SequenceLayer` of the cell."""
 
 
 FAMILIES = {

@@ -19,18 +19,7 @@ LINES = 3
 
 
 class ChangedLines:
-    """Search for changes of lines in one subject.
-
-    Parameters
-    ----------
-    port : Evidence
-        Results of the port.
-
-    Attributes
-    ----------
-    lines : list[str]
-        Lines that may be wrong, noted by the last search.
-    """
+    """Search for changes of lines in one subject; ``lines`` may be wrong, by the last search."""
 
     def __init__(self, port: Evidence) -> None:
         self.port, self.runs = port, port.runs

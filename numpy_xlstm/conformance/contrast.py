@@ -36,22 +36,14 @@ SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
 
 @dataclass(frozen=True)
 class Wrong:
-    """The wrong entries of a case.
-
-    Attributes
-    ----------
-    case, got : CaseData, Mapping[str, Any]
-        The case and the results of the port.
-    expected : Mapping[str, np.ndarray]
-        The results that were expected, of the specification with the mistakes found so far.
-    tensors : Mapping[str, np.ndarray]
-        For each wrong result, where it is wrong.
-    """
+    """The results of a port in a case, and where they are wrong."""
 
     case: CaseData
     got: Mapping[str, Any]
     expected: Mapping[str, Array]
+    """Results of the specification with the mistakes found so far."""
     tensors: Mapping[str, Array]
+    """For each wrong result, where it is wrong."""
 
     @property
     def situation(self) -> str:

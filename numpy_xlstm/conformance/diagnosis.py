@@ -45,17 +45,7 @@ NOT_SEARCHED = (
 
 @dataclass(frozen=True)
 class Finding:
-    """A mistake that a port has made.
-
-    Attributes
-    ----------
-    subject : str
-        Name of the subject.
-    bug : Bug
-        The mistake.
-    tensors : tuple[str, ...]
-        Names of the results that the mistake explains.
-    """
+    """A mistake that a port has made in a subject, and the results that it explains."""
 
     subject: str
     bug: Bug
@@ -74,18 +64,11 @@ class Finding:
 
 @dataclass
 class Diagnosis:
-    """The diagnosis of a report.
-
-    Attributes
-    ----------
-    runs : Runs
-        Runs of the specification with mistakes.
-    known : list[Bug]
-        Mistakes of previous subjects of this report, which are tried first in the next.
-    """
+    """The diagnosis of a report."""
 
     runs: Runs = field(default_factory=Runs)
     known: list[Bug] = field(default_factory=list)
+    """Mistakes of previous subjects of this report, which are tried first in the next."""
 
     def findings(self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
@@ -109,10 +92,7 @@ class Diagnosis:
 class Search:
     """The search for the mistakes of a port in one subject.
 
-    Attributes
-    ----------
-    made : tuple[Bug, ...]
-        The mistakes; those that only edge cases show come last.
+    ``made`` has the mistakes; those that only edge cases show come last.
     """
 
     def __init__(

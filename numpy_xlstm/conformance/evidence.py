@@ -81,15 +81,7 @@ class Runs:
 
 
 class Evidence:
-    """The results of a port in the cases of one subject.
-
-    Parameters
-    ----------
-    runs : Runs
-        Runs of the specification with mistakes.
-    failed, passed : list
-        Cases, and the results of the port; for a case that passed, the expected ones.
-    """
+    """The results of a port in the cases of one subject; for those that passed, the expected."""
 
     def __init__(self, runs: Runs, failed: list[Checked], passed: list[Checked]) -> None:
         self.runs, self.numbers, self.passed = runs, runs.numbers, passed

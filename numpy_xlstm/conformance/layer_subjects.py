@@ -1,6 +1,5 @@
 """Subjects without recurrence: maps of the last axis, a convolution, an embedding and a loss."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ D, OUT, NH, V = 6, 10, 2, 8
 class Function(Module):
     """Layer made of a function and its backward; options are passed to the function."""
 
-    def __init__(self, pair: Any, width: int, **options: Any) -> None:
-        self.params, self.in_features, self.out_features = {}, width, width
-        self.pair, self.options = pair, options
+    def __init__(self, pair: Any, options: Options) -> None:
+        self.params, self.pair = {}, pair
+        self.in_features = self.out_features = options["width"]
+        self.options = {name: value for name, value in options.items() if name != "width"}
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         """Apply the function."""
@@ -39,11 +39,6 @@ def plain(specification: Any, options: Options) -> Any:
 def drawn(specification: Any, options: Options) -> Any:
     """Make a layer whose initial values are random; a case replaces them all."""
     return specification(**options, rng=RNG)
-
-
-def function(specification: Any, options: Options) -> Function:
-    """Make a layer of a pair of functions."""
-    return Function(specification, **options)
 
 
 class Loss(Subject):
@@ -67,74 +62,66 @@ class Loss(Subject):
         return {"y": loss, "dx": dx}
 
 
+def _layer(
+    name: str, specification: Any, make: Any, options: Options, axes: Any = None, **more: Any
+) -> Subject:
+    """Return a subject with one variant, which by default has ordinary cases only."""
+    more = {"variants": {"": options}, "situations": ("ordinary",)} | more
+    return Subject(f"layer.{name}", specification, make, axes=axes or {}, **more)
+
+
 NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
 HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
 ONE_PLUS, FACTOR = {"residual_weight": True}, {"residual_weight": False}
 FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
-FUNCTIONS: dict[str, tuple[Any, Options]] = {
-    "silu": ((layers.silu, layers.silu_backward), {}),
-    "gelu": ((layers.gelu, layers.gelu_backward), {}),
-    "gelu-tanh": ((layers.gelu_tanh, layers.gelu_tanh_backward), {}),
-    "soft-cap": ((layers.soft_cap, layers.soft_cap_backward), {"cap": 1.5}),
-}
-"""Pairs of functions, and their options."""
 BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
+HEADWISE = {"in_features": D, "num_heads": NH, "bias": True, "out_features": OUT}
 CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
-
-KINDS_OF_LAYERS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
-    "linear": (layers.Linear, drawn, {"": {"in_features": D, "out_features": OUT}}, {}),
-    "headwise-linear": (
-        layers.HeadwiseLinear,
+CROSS_ENTROPY = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward
+STATELESS = [
+    _layer("linear", layers.Linear, drawn, {"in_features": D, "out_features": OUT}),
+    _layer("headwise-linear", layers.HeadwiseLinear, drawn, HEADWISE),
+    _layer(
+        "causal-conv1d",
+        layers.CausalConv1d,
         drawn,
-        {"": {"in_features": D, "num_heads": NH, "bias": True, "out_features": OUT}},
-        {},
+        {"feature_dim": D, "kernel_size": 4},
+        CONV,
+        situations=("ordinary", "no-state", "one-step", "no-step"),
     ),
-    "causal-conv1d": (layers.CausalConv1d, drawn, {"": {"feature_dim": D, "kernel_size": 4}}, CONV),
-    "layer-norm": (layers.LayerNorm, plain, {"": NORM | ONE_PLUS}, {}),
-    "rms-norm": (layers.RMSNorm, plain, {"": NORM | FACTOR}, {}),
-    "multi-head-layer-norm": (layers.MultiHeadLayerNorm, plain, {"": HEADS | ONE_PLUS}, BY_HEAD),
-    "multi-head-rms-norm": (layers.MultiHeadRMSNorm, plain, {"": HEADS | FACTOR}, BY_HEAD),
-    "gated-feed-forward": (
+    _layer("layer-norm", layers.LayerNorm, plain, NORM | ONE_PLUS),
+    _layer("rms-norm", layers.RMSNorm, plain, NORM | FACTOR),
+    _layer("multi-head-layer-norm", layers.MultiHeadLayerNorm, plain, HEADS | ONE_PLUS, BY_HEAD),
+    _layer("multi-head-rms-norm", layers.MultiHeadRMSNorm, plain, HEADS | FACTOR, BY_HEAD),
+    _layer(
+        "gated-feed-forward",
         layers.GatedFeedForward,
         drawn,
-        {act: {**FEED, "act_fn": act} for act in ("gelu", "swish")},
         {},
+        variants={act: {**FEED, "act_fn": act} for act in ("gelu", "swish")},
     ),
-    **{
-        name: (pair, function, {"": {"width": D, **options}}, {})
-        for name, (pair, options) in FUNCTIONS.items()
-    },
-}
-"""Specification, function that makes it, variants and axes of each layer."""
-
-TOKEN_AXES = {"weight": "token unit", "x": "row step"}
-EMBEDDING = {"num_embeddings": V, "embedding_dim": D}
-CROSS_ENTROPY = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward
-ORDINARY = ("ordinary",)
-WITH_STATE = ("ordinary", "no-state", "one-step", "no-step")
-
-
-def _layers() -> list[Subject]:
-    found = [
-        Subject(
-            f"layer.{name}",
-            specification,
-            make,
-            variants,
-            axes,
-            situations=WITH_STATE if "state" in axes else ORDINARY,
-        )
-        for name, (specification, make, variants, axes) in KINDS_OF_LAYERS.items()
-    ]
-    embedding = Subject("layer.embedding", layers.Embedding, drawn, {"": EMBEDDING}, TOKEN_AXES)
-    embedding = replace(embedding, tokens="num_embeddings", situations=ORDINARY)
-    axes = {"x": "row step token", "targets": "row step", "y": ""}
-    loss = Loss("layer.cross-entropy", CROSS_ENTROPY, function, {"": {"vocab_size": V}}, axes)
-    return [
-        *found,
-        embedding,
-        replace(loss, tokens="vocab_size", situations=("ordinary", "ignored")),
-    ]
-
-
-STATELESS = _layers()
+    _layer("silu", (layers.silu, layers.silu_backward), Function, {"width": D}),
+    _layer("gelu", (layers.gelu, layers.gelu_backward), Function, {"width": D}),
+    _layer("gelu-tanh", (layers.gelu_tanh, layers.gelu_tanh_backward), Function, {"width": D}),
+    _layer(
+        "soft-cap", (layers.soft_cap, layers.soft_cap_backward), Function, {"width": D, "cap": 1.5}
+    ),
+    _layer(
+        "embedding",
+        layers.Embedding,
+        drawn,
+        {"num_embeddings": V, "embedding_dim": D},
+        {"weight": "token unit", "x": "row step"},
+        tokens="num_embeddings",
+    ),
+    Loss(
+        "layer.cross-entropy",
+        CROSS_ENTROPY,
+        Function,
+        {"": {"vocab_size": V}},
+        {"x": "row step token", "targets": "row step", "y": ""},
+        tokens="vocab_size",
+        situations=("ordinary", "ignored"),
+    ),
+]
+"""All subjects without recurrence."""

@@ -48,10 +48,9 @@ class Bug(NamedTuple):
     seen_in : tuple[str, ...]
         Packages in which it was found.
     port : callable, optional
-        Function that computes the results from options and inputs instead of the specification.
+        :data:`Run` in place of the specification.
     around : callable, optional
-        For a mistake at the interface, which changes no line: a function that computes the results
-        from a function that computes those of the specification, options and inputs.
+        :data:`Around` the specification, for a mistake that changes no line.
 
     Examples
     --------
@@ -115,27 +114,10 @@ NOT_COMPILED = Bug(
 
 @lru_cache(maxsize=128)
 def planted(*bugs: Bug) -> Copy:
-    """Return a private copy of the package with these seeded mistakes.
+    """Return a private copy of the package with these seeded mistakes, as in :class:`Bug`.
 
-    Parameters
-    ----------
-    *bugs : Bug
-        The mistakes.
-
-    Returns
-    -------
-    Copy
-        Copy whose ``of`` returns the copy of a class or function.
-
-    Raises
-    ------
-    ValueError
-        If the lines to change do not occur exactly once in the modules of their places, for
-        example because two mistakes change the same line.
-
-    Examples
-    --------
-    See :class:`Bug`. Code that no mistake affects is shared with the package.
+    It raises ``ValueError`` if the lines to change do not occur exactly once in the modules of
+    their places. Code that no mistake affects is shared with the package.
 
     >>> from numpy_xlstm import LSTMCell
     >>> from numpy_xlstm.conformance.bugs import planted

@@ -61,17 +61,7 @@ class Change(NamedTuple):
 
 
 class Changes:
-    """All changes of some functions, and of the methods of some classes.
-
-    Parameters
-    ----------
-    places : tuple
-        Functions and classes.
-    made : tuple[Bug, ...]
-        Mistakes that the copy has in addition to each change.
-    port : callable, optional
-        As in :class:`Bug`.
-    """
+    """All changes of some functions and classes, in a copy that has the mistakes ``made``."""
 
     def __init__(self, places: tuple[Any, ...], made: tuple[Bug, ...], port: Any = None) -> None:
         self.all: list[Change] = []
