@@ -19,7 +19,17 @@ from typing import Any
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import convert, experiment, generate, gradcheck, info, train, vectors, verify
+from numpy_xlstm.cli import (
+    convert,
+    experiment,
+    generate,
+    gradcheck,
+    info,
+    trace,
+    train,
+    vectors,
+    verify,
+)
 from numpy_xlstm.cli.arguments import Parser
 from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
@@ -32,6 +42,7 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "info": (info, "show what is in a checkpoint"),
     "gradcheck": (gradcheck, "check every backward against independent references"),
     "vectors": (vectors, "write cases that check an implementation (port) in any language"),
+    "trace": (trace, "write cases for the parts of one's own checkpoint"),
     "verify": (verify, "check a port against these cases"),
 }
 

@@ -2,6 +2,8 @@
 
 import argparse
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -48,17 +50,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.small and seed:
         raise OptionError(f"--small: expected no --seed, as the small set is of seed 0; got {seed}")
     cases = _selected(arguments)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OptionError(f"DIR: expected a new or empty folder; got {folder}")
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(folder) as new:
+    with new_set("DIR", folder) as new:
         written = conformance.write_vectors(new, cases, seed=seed)
         for name, group in groupby(written, key=lambda case: case.subject.name):
             print(f"{name}: {len(list(group))} cases", flush=True)
-        for name in DOCUMENTS:
-            shutil.copy(conformance.SMALL.parent / name, new)
     print(f"{len(cases)} cases in {folder}, seed {seed}")
     return 0
+
+
+@contextmanager
+def new_set(name: str, folder: Path) -> Iterator[Path]:
+    """Give a new folder for cases, which also gets the documents of the format."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"{name}: expected a new or empty folder; got {folder}")
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder) as new:
+        yield new
+        for document in DOCUMENTS:
+            shutil.copy(conformance.SMALL.parent / document, new)
 
 
 def _selected(arguments: argparse.Namespace) -> list[Case]:

@@ -36,12 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", metavar="COMMAND", dest="program", help="run for each case: './my_port {in} {out}'"
     )
-    parser.add_argument(
+    folder = parser.add_mutually_exclusive_group()
+    folder.add_argument(
         "--vectors",
         type=Path,
         default=conformance.SMALL,
         metavar="DIR",
         help="folder of the cases (default: the small set in the package)",
+    )
+    folder.add_argument(
+        "--trace",
+        type=Path,
+        metavar="DIR",
+        help="folder of 'numpy-xlstm trace': say in which part of its model the port departs first",
     )
     add_selection(parser)
     parser.add_argument(
@@ -84,8 +91,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"verify: expected {asked}; got {got}")
     check_writable(arguments.json)
     check_writable(arguments.junit)
-    check_written("--vectors", arguments.vectors)
-    every = conformance.read_vectors(arguments.vectors)
+    if arguments.trace is not None:
+        arguments.vectors = arguments.trace
+        check_written("--trace", arguments.trace)
+        every = conformance.read_trace(arguments.trace)
+    else:
+        check_written("--vectors", arguments.vectors)
+        every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):
         print(line)

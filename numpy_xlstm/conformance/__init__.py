@@ -8,6 +8,7 @@ from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.layer_port import from_forward, from_layer
 from numpy_xlstm.conformance.programs import from_command, from_folder
 from numpy_xlstm.conformance.subjects import Subject
+from numpy_xlstm.conformance.trace import read_trace, trace
 from numpy_xlstm.conformance.verify import PortError, Report, UnsupportedError, verify
 
 __all__ = [
@@ -26,7 +27,9 @@ __all__ = [
     "from_folder",
     "from_forward",
     "from_layer",
+    "read_trace",
     "read_vectors",
+    "trace",
     "verify",
     "write_vectors",
 ]

@@ -22,6 +22,10 @@ RUNS = 16
 """Number of runs of the specification in the dtype of the case, each with perturbed inputs."""
 
 
+LARGE = 2**20
+"""Size from which the numbers of a row of a matrix are perturbed alike."""
+
+
 class Format(NamedTuple):
     """A format of numbers, and the errors that are accepted in it."""
 
@@ -106,10 +110,14 @@ def bounds(
 
 
 def shaken(array: Array, numbers: Format, rng: np.random.Generator) -> Array:
-    """Perturb real numbers by a few units of the last place of a format."""
+    """Perturb real numbers by a few units of the last place of a format.
+
+    The numbers of a row of a large matrix share their factor, to save time.
+    """
     if array.dtype.kind != "f":
         return array
-    factors = 1 + numbers.shake * numbers.eps * (2 * rng.random(array.shape) - 1)
+    shape = array.shape if array.size < LARGE else (len(array), *[1] * (array.ndim - 1))
+    factors = 1 + numbers.shake * numbers.eps * (2 * rng.random(shape) - 1)
     moved: Array = (array * factors).astype(array.dtype)
     return moved
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def _text(value: Any) -> str:
 
 def write_vectors(
     folder: str | os.PathLike[str],
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     *,
     seed: int = 0,
 ) -> Iterator[Case]:
@@ -65,8 +65,8 @@ def write_vectors(
     ----------
     folder : str or Path
         Folder, which is created if it does not exist.
-    cases : Sequence[Case]
-        Cases from :func:`cases`, all with the same seed.
+    cases : Iterable[Case]
+        Cases from :func:`cases`, all with the same seed, or those of a :func:`trace`.
     seed : int
         The seed, for the manifest.
 
@@ -142,6 +142,12 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     >>> len(conformance.read_vectors(conformance.SMALL)) > 30
     True
     """
+    known = {case.id: case for dtype in (None, *SIXTEEN_BITS) for case in every_case(dtype=dtype)}
+    return read_cases(folder, lambda entry: known.get(entry["id"]))
+
+
+def read_cases(folder: str | os.PathLike[str], case_of: Callable[[Any], Case | None]) -> list[Case]:
+    """Read the cases of a folder, each made by ``case_of`` from its entry in the manifest."""
     folder = checked_path("folder", folder)
     check_written("folder", folder)
     path = folder / "manifest.json"
@@ -153,10 +159,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
             raise CheckpointError(
                 "expected an unchanged manifest; got one that does not match its checksum"
             )
-        known = {
-            case.id: case for dtype in (None, *SIXTEEN_BITS) for case in every_case(dtype=dtype)
-        }
-        read = [_read_case(folder, entry, known) for entry in content["cases"]]
+        read = [_read_case(folder, entry, case_of(entry)) for entry in content["cases"]]
         _check_complete(folder, read)
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # of other JSON
         hint = "write the vectors again with: numpy-xlstm vectors"
@@ -180,14 +183,14 @@ def check_written(name: str, folder: Path) -> None:
     """Raise :class:`CheckpointError` unless the folder contains a manifest."""
     if not (folder / "manifest.json").is_file():
         raise CheckpointError(
-            f"{name}: expected a folder written by 'numpy-xlstm vectors'; got {folder}, "
-            "which has no manifest.json"
+            f"{name}: expected a folder written by 'numpy-xlstm vectors' or 'numpy-xlstm trace'; "
+            f"got {folder}, which has no manifest.json"
         )
 
 
-def _read_case(folder: Path, entry: Any, known: Mapping[str, Case]) -> Case:
+def _read_case(folder: Path, entry: Any, case: Case | None) -> Case:
     """Return the case of an entry of the manifest, whose tensors are read at first use."""
-    if (case := known.get(entry["id"])) is None:
+    if case is None:
         raise CheckpointError(f"expected ids of cases; got {entry['id']!r:.80}")
     if differ := [name for name, fact in facts(case).items() if entry.get(name) != fact]:
         got = f"{entry.get(differ[0])!r:.80}"

@@ -95,21 +95,21 @@ def _results(case: Case, layer: Any) -> Arrays:
     """Return the names and arrays of all results; of the forward alone if no gradient is asked."""
     inputs = case.inputs
     names = positional(inputs)
-    given, dfinal = [inputs[name] for name in names], part(inputs, "dstate")
-    if dfinal:
+    given, states = [inputs[name] for name in names], part(case.expected, "final")
+    if states:
         given.append(_state_before(inputs, layer))
     more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
     y, *final, cache = layer.forward(*given, **more)
-    results = copied({"y": y, **_named("final", dfinal, final)})
+    results = copied({"y": y, **_named("final", states, final)})
     if case.expected.keys() <= results.keys():
         return results
-    dstate = [rebuild(tree, iter(dfinal.values())) for tree in final]
+    dstate = [rebuild(tree, iter(part(inputs, "dstate").values())) for tree in final]
     found = layer.backward(inputs["dy"], cache, *dstate)
     parts = list(found) if isinstance(found, tuple) else [found]
     grads = parts.pop() if isinstance(parts[-1], Mapping) else {}
-    dstate0 = parts.pop() if dfinal else None
+    dstate0 = parts.pop() if states else None
     results |= {f"d{name}": gradient for name, gradient in zip(names, parts, strict=True)}
-    results |= _named("dstate0", dfinal, dstate0)
+    results |= _named("dstate0", states, dstate0)
     results |= {f"grads.{name}": gradient for name, gradient in grads.items()}
     return {name: array for name, array in results.items() if array is not None}
 
@@ -119,7 +119,7 @@ def _state_before(inputs: Arrays, layer: Any) -> Any:
 
     If the case has none, return the empty state, or None if the layer has no ``init_state``.
     """
-    state, batch = part(inputs, "state"), len(inputs["dy"])
+    state, batch = part(inputs, "state"), len(inputs[positional(inputs)[0]])
     empty = layer.init_state(batch) if hasattr(layer, "init_state") else None
     if not state:
         return empty

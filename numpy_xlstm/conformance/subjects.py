@@ -125,14 +125,18 @@ class Subject:
         return target, tuple(arguments)
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """Compute all results in the dtype of the inputs."""
-        module = self.module(options, specification).with_params(part(inputs, "params"))
+        """Compute all results in the dtype of the inputs; without dy, those of the forward."""
+        module = self.module(options, specification)
+        if params := part(inputs, "params"):
+            module = module.with_params(params)
         if hasattr(module, "init_state"):
             results = _run_recurrent(module, inputs)
         else:
             y, cache = module.forward(inputs["x"])
-            dx, grads = module.backward(inputs["dy"], cache)
-            results = {"y": y, "dx": dx, **{f"grads.{name}": grad for name, grad in grads.items()}}
+            results = {"y": y}
+            if "dy" in inputs:
+                results["dx"], grads = module.backward(inputs["dy"], cache)
+                results |= {f"grads.{name}": gradient for name, gradient in grads.items()}
         return {name: array for name, array in results.items() if array is not None}
 
 
@@ -143,19 +147,21 @@ def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -
 
 def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
     like = module.init_state(len(inputs["x"]))
-    given, dfinal = part(inputs, "state"), part(inputs, "dstate")
+    given = part(inputs, "state")
     state = rebuild(like, iter(given.values())) if given else None
-    dstate = rebuild(like, iter(dfinal.values()))
+    backward = module.backward
     if "lengths" in inputs:  # not forward, which would set wrong numbers at padding to 0
-        options = RunOptions(lengths=inputs["lengths"])
+        options, backward = RunOptions(lengths=inputs["lengths"]), module.compute_backward
         start = like if state is None else state
         y, final, cache = module.compute(inputs["x"], start, options)
-        dx, dstate0, grads = module.compute_backward(inputs["dy"], cache, dstate)
     else:
         y, final, cache = module.forward(inputs["x"], state)
-        dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
-    states = dict(leaves("final", final)), dict(leaves("dstate0", dstate0))
-    results = {"y": y, **states[0], "dx": dx, **states[1]}
+    results = {"y": y, **dict(leaves("final", final))}
+    if "dy" not in inputs:
+        return results
+    dstate = rebuild(like, iter(part(inputs, "dstate").values()))
+    dx, dstate0, grads = backward(inputs["dy"], cache, dstate)
+    results |= {"dx": dx, **dict(leaves("dstate0", dstate0))}
     return results | {f"grads.{name}": grads[name] for name in module.params}
 
 

@@ -18,6 +18,7 @@ from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.manifest import VERSION
+from numpy_xlstm.conformance.trace import Part, departures
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import did_you_mean
@@ -109,8 +110,12 @@ class Report:
     def diagnosis(self) -> list[str]:
         """Known mistakes of the port, or the results that are wrong, as lines of text.
 
-        If all is right in 16 bits, the number of known mistakes that would be right too.
+        Of a trace, the first part in which the port departs. If all is right in 16 bits, the number
+        of known mistakes that would be right too.
         """
+        if any(isinstance(v.case.subject, Part) for v in self.verdicts):
+            wrong = [(v.case, [r for r in v.rows if not r.passed]) for v in self.verdicts]
+            return departures([(case, rows) for case, rows in wrong if rows])
         failed = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         passed = [v.case for v in self.verdicts if v.results and v.passed]
         try:

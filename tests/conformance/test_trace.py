@@ -1,0 +1,238 @@
+"""A trace of a checkpoint says in which part of its model a port departs first."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    LanguageModel,
+    mLSTMBlockConfig,
+    mLSTMLayerConfig,
+    save_pretrained,
+    sLSTM,
+    sLSTMBlockConfig,
+    sLSTMLayerConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.cli import main
+from numpy_xlstm.conformance import (
+    Case,
+    from_layer,
+    read_trace,
+    read_vectors,
+    trace,
+    verify,
+    write_vectors,
+)
+from numpy_xlstm.conformance.bounds import in_dtype
+from numpy_xlstm.conformance.files import write_tensors
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.module import Module
+
+IDS = np.array([[3, 1, 4, 1, 5]])
+MIXED = xLSTMLMModel(
+    xLSTMLMModelConfig(
+        mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2)),
+        sLSTMBlockConfig(sLSTMLayerConfig(num_heads=2)),
+        num_blocks=3,
+        embedding_dim=16,
+        vocab_size=11,
+        context_length=8,
+        slstm_at=[1],
+        bias=True,
+    ),
+    dtype="float32",
+    rng=0,
+)
+LARGE = xLSTMLarge(
+    xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=11), dtype="float32", rng=0
+)
+
+
+def changed(model: Any, name: str, change: Callable[[Any], Any]) -> Any:
+    """Return a model with one other parameter."""
+    return model.with_params({**model.params, name: change(model.params[name])})
+
+
+def part_of(model: Any, name: str) -> Any:
+    """Return the part that a case is of."""
+    if name.startswith("block."):
+        return model.body.blocks[int(name.removeprefix("block."))]
+    found = {"embedding": model.embedding, "head": model.head, "model": model}
+    return found.get(name, model.body.norm if name == "norm" else model.body)
+
+
+def port(model: Any) -> Any:
+    return from_layer(lambda case: part_of(model, case.id))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("model", [MIXED, LARGE], ids=["mixed", "large"])
+def test_the_block_that_is_wrong_is_named(model: Any, gradients: bool, tmp_path: Path) -> None:
+    cases = list(write_vectors(tmp_path, trace(model, IDS, gradients=gradients)))
+    read = read_trace(tmp_path)
+    blocks = [f"block.{n}" for n in range(len(model.body.blocks))]
+    assert [case.id for case in read] == ["embedding", *blocks, "norm", "head", "model"]
+    assert ("dstate0.m" in cases[-3 - len(blocks) + 1].expected) == (gradients and model is LARGE)
+    for chosen in (cases, read):
+        assert verify(chosen, port(model)).passed
+    assert verify(read, port(model), forward=True).passed
+    memory = "final.m" if model is LARGE else "final.slstm.h, final.slstm.c"
+    name = "mlstm_layer.igate_preact.bias" if model is LARGE else "xlstm.slstm_cell._bias_"
+    prefix = next(n for n in model.params if n.endswith(f"1.{name}"))
+    report = verify(read, port(changed(model, prefix, lambda array: array + 0.1)))
+    kind = type(model.body.blocks[1]).__name__
+    (line,) = report.diagnosis
+    assert line.startswith(f"the port departs first in block.1 ({kind}): final.")
+    assert memory in line
+    assert {v.case.id for v in report.verdicts if not v.passed} == {"block.1", "model"}
+
+
+def test_the_tensor_that_is_wrong_is_named() -> None:
+    cases = list(trace(MIXED, IDS, gradients=True))
+    name = next(n for n in MIXED.params if n.endswith("0.xlstm.learnable_skip"))
+    skipped = changed(MIXED, name, lambda array: 1.01 * array)
+    (line,) = verify(cases, port(skipped), forward=True).diagnosis
+    assert line == "the port departs first in block.0 (mLSTMBlock): y"
+
+    def twice(case: Case) -> dict[str, Any]:
+        results = dict(port(MIXED)(case))
+        if case.id in ("block.0", "block.2"):
+            results["grads.xlstm_norm.weight"] = 2 * results["grads.xlstm_norm.weight"]
+        return results
+
+    (line,) = verify(cases, twice).diagnosis
+    assert line == (
+        "the port departs first in block.0 (mLSTMBlock): grads.xlstm_norm.weight; block.2 has "
+        "errors too"
+    )
+
+
+def test_parts_that_are_joined_in_another_way() -> None:
+    uncapped = xLSTMLarge(LARGE.config, dtype="float32", rng=0).with_params(LARGE.params)
+    uncapped.cap = 1.0
+    (line,) = verify(list(trace(LARGE, IDS)), port(uncapped)).diagnosis
+    assert line.startswith("the port departs only in the model: y; if its parts are right")
+
+
+def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
+    """Return a copy of a part that rounds the output of each of its maps and norms."""
+    part = part.with_params(part.params)
+
+    def wrap(module: Module) -> None:
+        compute = module.compute  # type: ignore[attr-defined]
+
+        def rounded(*arguments: Any) -> Any:
+            y, *rest = compute(*arguments)
+            return narrow(y), *rest
+
+        object.__setattr__(module, "compute", rounded)
+        for attribute in module.parts:
+            inner = getattr(module, attribute)
+            for each in inner if isinstance(inner, list) else [inner]:
+                wrap(each)
+
+    wrap(part)
+    return part
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("model", [MIXED, LARGE], ids=["mixed", "large"])
+def test_a_port_that_stores_16_bits(model: Any, dtype: str) -> None:
+    pytest.importorskip("ml_dtypes")
+    cases = list(trace(model, IDS, dtype))
+
+    def narrow(array: Any) -> Any:
+        return in_dtype({"": array}, dtype)[""]
+
+    def narrowed(model: Any) -> Any:
+        return from_layer(lambda case: rounding_everything(part_of(model, case.id), narrow))
+
+    report = verify(cases, narrowed(model))
+    assert report.passed, report
+    assert report.diagnosis == []
+    name = next(n for n in model.params if n.endswith(("proj_down.weight", "out_proj.weight")))
+    (line,) = verify(cases, narrowed(changed(model, name, lambda array: -array))).diagnosis
+    assert line.startswith("the port departs first in block.0 (")
+    assert "): y" in line
+
+
+def test_a_model_of_one_layer() -> None:
+    layer = sLSTM(4, 8, num_heads=2, rng=0)
+    cases = list(trace(LanguageModel(11, 4, layer, rng=0), IDS))
+    assert [case.id for case in cases] == ["embedding", "body", "head", "model"]
+    assert verify(cases, lambda case: case.results()).passed
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an official folder with weights in bfloat16, by files and by a program."""
+    pytest.importorskip("ml_dtypes")
+    large, folder, results = (str(tmp_path / name) for name in ("large", "folder", "results"))
+    save_pretrained(LARGE, large, format="transformers", dtype="bfloat16")
+    command = ["trace", large, "--ids", "3,1,4,1,5", "--out", folder]
+    assert main(command) == 0
+    assert "block.1: xLSTMLargeBlock, 4 tensors" in capsys.readouterr().out
+    assert {path.name for path in Path(folder).iterdir()} >= {"README.md", "manifest.json"}
+    assert main(command) == 2
+    assert "--out: expected a new or empty folder" in capsys.readouterr().err
+    rounded = LARGE.with_params(in_dtype(LARGE.params, "bfloat16"))
+    Path(results).mkdir()
+    for case in read_trace(folder):
+        write_tensors(Path(results, f"{case.id}.safetensors"), dict(port(rounded)(case)), {})
+    assert main(["verify", results, "--trace", folder]) == 0
+    case = read_trace(folder)[2]
+    wrong = {**port(rounded)(case), "final.C": 2 * case.expected["final.C"]}
+    write_tensors(Path(results, "block.1.safetensors"), wrong, {})
+    capsys.readouterr()
+    assert main(["verify", results, "--trace", folder, "--json", str(tmp_path / "json")]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "the port departs first in block.1 (xLSTMLargeBlock): final.C"
+    program = tmp_path / "program.py"
+    program.write_text("import sys; sys.exit('no such block')", "utf-8")
+    run = f"{sys.executable} {program} {{in}} {{out}}"
+    one = ["--case", "norm"]
+    assert main(["verify", "--run", run, "--trace", folder, *one]) == 1
+    out = capsys.readouterr().out
+    assert "exit status 1: no such block" in out
+    assert out.splitlines()[-1] == "the port has no results for norm (RMSNorm)"
+
+
+def test_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pretrained(sLSTM(3, 4), str(tmp_path / "layer.safetensors"))
+    save_pretrained(LARGE, str(tmp_path / "large.safetensors"))
+    out = ["--out", str(tmp_path / "out")]
+    for words, message in (
+        (["layer.safetensors", "--ids", "1"], "expected a language model; got sLSTM"),
+        (["large.safetensors", "--ids", "11"], "--ids: tokens: expected ids from 0 to 10; got 11"),
+        (["large.safetensors", "--ids", "none"], "--ids: expected at least one id; got none"),
+        (["nowhere", "--ids", "1"], "nowhere does not exist"),
+        (["large.safetensors"], "the following arguments are required: --ids"),
+    ):
+        assert main(["trace", str(tmp_path / words[0]), *words[1:], *out]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["verify", "results", "--trace", str(tmp_path)]) == 2
+    assert "--trace: expected a folder written by" in capsys.readouterr().err
+    assert main(["verify", "results", "--trace", "a", "--vectors", "b"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_a_trace_is_no_set_of_vectors(tmp_path: Path) -> None:
+    for _ in write_vectors(tmp_path, trace(LARGE, IDS[:, :2])):
+        pass
+    with pytest.raises(CheckpointError, match="expected ids of cases; got 'embedding'"):
+        read_vectors(tmp_path)
+    with pytest.raises(OptionError, match="a folder has only its results"):
+        read_trace(tmp_path)[0].results()
+    with pytest.raises(OptionError, match="dtype: expected one of 'float32', 'bfloat16'"):
+        next(trace(LARGE, IDS, "float64"))
+    (tmp_path / "results" / "head.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"results/head\.safetensors: expected the file"):
+        read_trace(tmp_path)
