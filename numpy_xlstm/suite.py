@@ -16,8 +16,7 @@ import numpy as np
 
 from numpy_xlstm import layers
 from numpy_xlstm.conformance.catalogue import SUBJECTS
-from numpy_xlstm.conformance.layer_subjects import drawn
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array, did_you_mean

@@ -1,6 +1,6 @@
 """Subjects for blocks and small models; their options are flat versions of the configurations."""
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from numpy_xlstm import layers, models
@@ -81,29 +81,19 @@ def slstm_config(options: Options) -> models.sLSTMBlockConfig:
     )
 
 
-def mlstm_block(specification: Any, options: Options) -> Any:
-    """Make an mLSTM block."""
-    return specification(mlstm_config(options), rng=RNG)
+def large_config(options: Options) -> models.xLSTMLargeConfig:
+    """Return the configuration of a block or a model of xLSTM Large."""
+    return models.xLSTMLargeConfig(**options)
 
 
-def slstm_block(specification: Any, options: Options) -> Any:
-    """Make an sLSTM block."""
-    return specification(slstm_config(options), rng=RNG)
-
-
-def large(specification: Any, options: Options) -> Any:
-    """Make a block or a model of xLSTM Large."""
-    return specification(models.xLSTMLargeConfig(**options), rng=RNG)
-
-
-def paper_model(specification: Any, options: Options) -> Any:
-    """Make a model of the xLSTM paper with an mLSTM and an sLSTM block."""
+def paper_config(options: Options) -> models.xLSTMLMModelConfig:
+    """Return the configuration of a model of the paper with an mLSTM and an sLSTM block."""
     own = {name: options[name] for name in ("embedding_dim", "vocab_size", "tie_weights")}
     rest = {n: v for n, v in options.items() if n not in own}
     shared = {"num_heads", "conv1d_kernel_size"}
     mlstm = {n: v for n, v in rest.items() if not n.startswith("ffn_")}
     slstm = {n: v for n, v in rest.items() if n.startswith("ffn_") or n in shared}
-    config = models.xLSTMLMModelConfig(
+    return models.xLSTMLMModelConfig(
         mlstm_block=mlstm_config(mlstm),
         slstm_block=slstm_config(slstm),
         num_blocks=2,
@@ -111,7 +101,11 @@ def paper_model(specification: Any, options: Options) -> Any:
         bias=True,
         **own,
     )
-    return specification(config, rng=RNG)
+
+
+def configured(config: Any, specification: Any, options: Options) -> Any:
+    """Make a block or a model from its configuration, which is a function of the options."""
+    return specification(config(options), rng=RNG)
 
 
 def cell_model(specification: Any, options: Options) -> Any:
@@ -123,44 +117,41 @@ def cell_model(specification: Any, options: Options) -> Any:
     return model(*(options[name] for name in own), layer, rng=RNG)
 
 
-def _models() -> list[Subject]:
-    states = ("ordinary", "no-state", "one-step")
-    paper = {**SLSTM, **MLSTM, "vocab_size": V}
-    large_model = {**LARGE, "num_blocks": 2, "vocab_size": V}
-    cell = {"vocab_size": V, "embedding_size": 5, "hidden_size": 6}
-    slstm = {**cell, "num_heads": NH}
-    memory = {**slstm, "qk_dim": 4, "eps": 2.0**-20}
-    recurrent_models: list[tuple[str, Any, Any, dict[str, Options]]] = [
-        ("lstm", (models.LanguageModel, layers.LSTM), cell_model, {"": cell}),
-        ("slstm", (models.LanguageModel, layers.sLSTM), cell_model, {"": slstm}),
-        ("mlstm", (models.LanguageModel, layers.mLSTM), cell_model, {"": memory}),
-        (
-            "xlstm",
-            models.xLSTMLMModel,
-            paper_model,
-            {n: {**paper, "tie_weights": n == "tied"} for n in ("untied", "tied")},
-        ),
-        (
-            "xlstm-large",
-            models.xLSTMLarge,
-            large,
-            {mode: {**large_model, "weight_mode": mode} for mode in ("single", "fused")},
-        ),
-    ]
-    blocks: list[tuple[str, Any, Any, Options]] = [
-        ("mlstm", models.mLSTMBlock, mlstm_block, MLSTM),
-        ("slstm", models.sLSTMBlock, slstm_block, SLSTM),
-        ("xlstm-large", models.xLSTMLargeBlock, large, {**LARGE, "vocab_size": V, "num_blocks": 1}),
-    ]
-    found = [Subject(f"block.{n}", s, m, {"": o}, AXES) for n, s, m, o in blocks]
-    for name, model, make, variants in recurrent_models:
-        axes = TOKENS | ({"n": "row unit", "m": "row unit"} if name == "slstm" else {})
-        found.append(Subject(f"model.{name}", model, make, variants, axes, tokens="vocab_size"))
-    ties = {"block.mlstm", "block.slstm", "model.xlstm"}
-    return [
-        replace(subject, situations=(*states, "tie") if subject.name in ties else states)
-        for subject in found
-    ]
+STATES = ("ordinary", "no-state", "one-step")
+PAPER = {**SLSTM, **MLSTM, "vocab_size": V}
+ONE, TWO = ({**LARGE, "num_blocks": blocks, "vocab_size": V} for blocks in (1, 2))
+CELL = {"vocab_size": V, "embedding_size": 5, "hidden_size": 6}
+HEADS = {**CELL, "num_heads": NH}
+LAYERS = {
+    layers.LSTM: CELL,
+    layers.sLSTM: HEADS,
+    layers.mLSTM: {**HEADS, "qk_dim": 4, "eps": 2.0**-20},
+}
+"""Layers of models with one recurrent layer, and the options of such a model."""
+TIED = {name: {**PAPER, "tie_weights": name == "tied"} for name in ("untied", "tied")}
+MODES = {mode: {**TWO, "weight_mode": mode} for mode in ("single", "fused")}
 
 
-BLOCKS_AND_MODELS = _models()
+def _block(name: str, block: Any, config: Any, options: Options, *more: str) -> Subject:
+    make, situations = partial(configured, config), (*STATES, *more)
+    return Subject(f"block.{name}", block, make, {"": options}, AXES, situations=situations)
+
+
+def _model(name: str, model: Any, make: Any, variants: Any, *more: str) -> Subject:
+    axes = TOKENS | (dict.fromkeys("nm", "row unit") if name == "slstm" else {})
+    known: Any = {"tokens": "vocab_size", "situations": (*STATES, *more)}
+    return Subject(f"model.{name}", model, make, variants, axes, **known)
+
+
+BLOCKS_AND_MODELS = [
+    _block("mlstm", models.mLSTMBlock, mlstm_config, MLSTM, "tie"),
+    _block("slstm", models.sLSTMBlock, slstm_config, SLSTM, "tie"),
+    _block("xlstm-large", models.xLSTMLargeBlock, large_config, ONE),
+    *(
+        _model(layer.__name__.lower(), (models.LanguageModel, layer), cell_model, {"": options})
+        for layer, options in LAYERS.items()
+    ),
+    _model("xlstm", models.xLSTMLMModel, partial(configured, paper_config), TIED, "tie"),
+    _model("xlstm-large", models.xLSTMLarge, partial(configured, large_config), MODES),
+]
+"""Subjects of all blocks and models."""

@@ -88,7 +88,9 @@ def bounds(
     """Return the bound on the error of every entry of every result, of a port in ``dtype``."""
     off = {name: np.zeros(array.shape) for name, array in expected.items()}
     noise, numbers = RoundedLogGate(rng), FORMATS[dtype]
-    specification = subject.specification if exact else rounding(subject.specification, noise)
+    specification = subject.specification
+    if not exact:
+        specification = with_functions(specification, "forward", log_gate=noise)
     if dtype in SIXTEEN_BITS:
         specification = stored(specification, lambda array: shaken(array, numbers, rng))
     for _ in range(RUNS):
@@ -178,6 +180,11 @@ def kind(name: str) -> str:
     return "inputs" if first.startswith("d") else name
 
 
+def is_gradient(name: str) -> bool:
+    """Return whether a result is a gradient."""
+    return kind(name) != name or name == "dstate0"
+
+
 def magnitude(array: Array) -> Array:
     """Return |a| of finite entries, and 0 for the others."""
     return np.abs(np.where(np.isfinite(array), array, 0)).astype(np.float64)
@@ -214,11 +221,6 @@ class RoundedLogGate:
         off = np.finfo(exact.dtype).eps * self.total * (2 * self.rng.random(exact.shape) - 1)
         rounded: Array = (exact + off).astype(exact.dtype)
         return rounded
-
-
-def rounding(specification: Any, noise: RoundedLogGate) -> Any:
-    """Return the specification with such exponents in its forward, or unchanged if it has none."""
-    return with_functions(specification, "forward", log_gate=noise)
 
 
 def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:

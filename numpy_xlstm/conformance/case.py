@@ -1,7 +1,6 @@
 """Cases: inputs for a port, with expected results and bounds on their errors."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -20,7 +19,6 @@ from numpy_xlstm.conformance.bounds import (
 from numpy_xlstm.conformance.case_data import CaseData, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import compare, table
-from numpy_xlstm.conformance.contrast import is_gradient
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ordinary
 from numpy_xlstm.conformance.subjects import Options, Subject
@@ -62,19 +60,6 @@ class Case(CaseData):
     ('lstm.step.ordinary.float64', (3, 5), ['dstate0.c', 'dstate0.h', 'dx'])
     >>> case.check(case.results())  # nothing, as it is right
     """
-
-    @property
-    def forward(self) -> "Case":
-        """The same case without gradients among its expected results."""
-        if "dy" not in self.inputs:
-            return self
-
-        def content() -> Content:
-            names = [name for name in self.expected if not is_gradient(name)]
-            parts = ({n: arrays[n] for n in names} for arrays in (self.expected, self.bounds))
-            return Content(self.inputs, *parts)
-
-        return replace(self, content=content)
 
     def check(self, results: Mapping[str, Any]) -> None:
         """Raise ``AssertionError`` with a table and a diagnosis if a result is wrong."""

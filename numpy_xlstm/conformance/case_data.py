@@ -1,14 +1,14 @@
 """The data of a case: inputs of a port, expected results, and bounds on their errors."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype
-from numpy_xlstm.conformance.subjects import Arrays, Subject, part
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype, is_gradient
+from numpy_xlstm.conformance.subjects import Arrays, Subject, part, positional
 from numpy_xlstm.trees import leaves
 
 
@@ -65,12 +65,30 @@ class CaseData:
         """
         return self._tensors.inputs
 
+    @cached_property
+    def forward(self) -> Self:
+        """The same case without cotangents and gradients."""
+        if "dy" not in self.inputs:
+            return self
+
+        def content() -> Content:
+            outputs = [name for name in self.expected if not is_gradient(name)]
+            inputs = [name for name in self.inputs if name.split(".")[0] not in ("dy", "dstate")]
+            return Content(
+                {name: self.inputs[name] for name in inputs},
+                {name: self.expected[name] for name in outputs},
+                {name: self.bounds[name] for name in outputs},
+            )
+
+        return replace(self, content=content)
+
     @property
     def given(self) -> Arrays:
         """The inputs, with the empty state if there is a state but none is given."""
-        if not part(self.inputs, "dstate") or part(self.inputs, "state"):
+        if not part(self.expected, "final") or part(self.inputs, "state"):
             return self.inputs
-        state = self.subject.module(self.options).init_state(len(self.inputs["dy"]))
+        rows = len(self.inputs[positional(self.inputs)[0]])
+        state = self.subject.module(self.options).init_state(rows)
         return in_dtype(dict(leaves("state", state)), self.dtype) | self.inputs
 
     @property

@@ -10,7 +10,7 @@ from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance.block_subjects import BLOCKS_AND_MODELS
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
 from numpy_xlstm.conformance.layer_subjects import STATELESS
-from numpy_xlstm.conformance.subjects import RNG, Options, Subject, sequence, stack, step
+from numpy_xlstm.conformance.subjects import RNG, Options, Subject, drawn, sequence, stack
 from numpy_xlstm.conformance.training_subjects import TRAINING
 from numpy_xlstm.kernels import mlstm as forms
 from numpy_xlstm.layers.stacked import stack_layers
@@ -113,7 +113,7 @@ def subjects_of(name: str, family: Family) -> list[Subject]:
     layer = family.layer or partial(_layer, cell)
     public, stacked = (partial(_public, make) for make in (layer, partial(stack_layers, layer)))
     return [
-        Subject(f"{name}.step", cell, step, variants, one_step, steps=False),
+        Subject(f"{name}.step", cell, drawn, variants, one_step, steps=False),
         Subject(f"{name}.sequence", cell, sequence, variants, axes, public=public),
         Subject(f"{name}.stack", cell, stack, layered, both, public=stacked),
     ]
@@ -155,9 +155,9 @@ def _unbounded(options: Options) -> bool:
     return options.get("forget_gate") == "exp" and options.get("input_gate") == "sigmoid"
 
 
-def _cells() -> list[Subject]:
-    each = [subjects_of(name, family) + _given(name, family) for name, family in FAMILIES.items()]
-    return [subject for subjects in each for subject in subjects]
-
-
-SUBJECTS = {each.name: each for each in (*_cells(), *STATELESS, *BLOCKS_AND_MODELS, *TRAINING)}
+CELLS = [
+    subject
+    for name, family in FAMILIES.items()
+    for subject in subjects_of(name, family) + _given(name, family)
+]
+SUBJECTS = {each.name: each for each in (*CELLS, *STATELESS, *BLOCKS_AND_MODELS, *TRAINING)}

@@ -78,7 +78,7 @@ class ChangedLines:
         for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
             if self.runs.left <= 0:
                 return
-            if self._gives(wrong, self.runs.with_change(changes, number, wrong.case)):
+            if self._gives(wrong, self.runs.with_change(changes, number, wrong.searched)):
                 yield changes.bug(number)
 
     def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
@@ -95,7 +95,7 @@ class ChangedLines:
             for case in wrong:
                 if self.runs.left <= 0:
                     return []
-                got = self.runs.with_change(changes, numbers[0], case.case)
+                got = self.runs.with_change(changes, numbers[0], case.searched)
                 affected = self.port.compare(made, (case.case, got))
                 share, common = case.overlap(affected)
                 likely += common

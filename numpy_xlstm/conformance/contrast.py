@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import distance, kind
+from numpy_xlstm.conformance.bounds import distance, is_gradient
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.flags import FLAGS
@@ -59,6 +59,11 @@ class Wrong:
     def forward(self) -> bool:
         """Whether a result of the forward is wrong."""
         return not all(map(is_gradient, self.tensors))
+
+    @property
+    def searched(self) -> CaseData:
+        """The case, without a backward if the forward is wrong: no line of a backward is sought."""
+        return self.case.forward if self.forward else self.case
 
     @property
     def right_forward(self) -> bool:
@@ -232,11 +237,6 @@ def comparable(got: Any, expected: Array) -> bool:
     """Return whether a result of a port is an array of real numbers in the right shape."""
     array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
     return array and got.shape == expected.shape
-
-
-def is_gradient(name: str) -> bool:
-    """Return whether a result is a gradient."""
-    return kind(name) != name or name == "dstate0"
 
 
 def seven_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> bool:

@@ -184,11 +184,14 @@ class Search:
 
         With ``careful``, those that no case contradicts come before all others.
         """
-        first = port.open(made)[:1]
-        others = [bug for bug in self.bugs if bug not in made] if first else []
-        before = len(port.off(made, first[0])) if first else 0
-        left = {bug: len(port.off((*made, bug), first[0])) for bug in others}
-        helpful = sorted((bug for bug in others if left[bug] < before), key=lambda b: left[b])
+        helpful = [bug for bug in self.bugs if bug not in made]
+        for case, got in port.open(made)[:1]:
+            for checked in ((case.forward, got), (case, got)):  # the forward first, to save time
+                if before := len(port.off(made, checked)):
+                    left = {bug: len(port.off((*made, bug), checked)) for bug in helpful}
+                    helpful = [
+                        bug for bug in sorted(left, key=left.__getitem__) if left[bug] < before
+                    ]
         scores = {bug: port.score((*made, bug)) for bug in helpful[:SHORTLIST]}
         better = [bug for bug, score in scores.items() if score < port.score(made)]
         cases = port.one_of_each

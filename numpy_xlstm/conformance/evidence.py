@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, distance, scales
+from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, distance, is_gradient, scales
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.bugs.maps import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.contrast import Wrong, comparable, is_gradient
+from numpy_xlstm.conformance.contrast import Wrong, comparable
 from numpy_xlstm.conformance.subjects import cotangent_of
 from numpy_xlstm.numerics import Array
 
@@ -37,7 +37,7 @@ class Runs:
     """Runs of the specification with mistakes, each done once in a report, and their limits."""
 
     known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
-    changed: dict[tuple[str, Changes, int], dict[str, Any]] = field(default_factory=dict)
+    changed: dict[tuple[CaseData, Changes, int], dict[str, Any]] = field(default_factory=dict)
     left: int = RUNS
     """Number of runs of a changed line that are left in this report."""
     left_known: int = RUNS
@@ -50,7 +50,7 @@ class Runs:
         """
         if not made:
             return case.expected, case.bounds
-        key = (case.id, *made)
+        key = (case, *made)
         if key not in self.known:
             numbers = {
                 name: array
@@ -73,7 +73,7 @@ class Runs:
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
         """Return the results of a case with the change of a line."""
-        key = (case.id, changes, number)
+        key = (case, changes, number)
         if key not in self.changed:
             self.left -= 1
             self.changed[key] = changes.results(number, case)
@@ -133,7 +133,7 @@ class Evidence:
 
     def differing(self, made: Made, checked: Checked) -> dict[str, Array]:
         """Return where the results of the port are not those of the specification with mistakes."""
-        key = (checked[0].id, made)
+        key = (checked[0], made)
         if key not in self._differing:
             self._differing[key] = self.compare(made, checked)
         return self._differing[key]
@@ -152,12 +152,12 @@ class Evidence:
         differing = self.differing(made, checked)
         if not differing or not all(map(is_gradient, differing)):
             return set()
-        forward = tuple(bug for bug in made if self._changed((bug,), (), case)[0])
+        forward = tuple(bug for bug in made if self._changed((bug,), (), case.forward))
         for name in differing if forward else ():
-            key = (case.id, forward, name)
+            key = (case, forward, name)
             if key not in self._fitting:
                 self._fitting[key] = is_derivative(case, forward, name, got[name])
-        return {name for name in differing if self._fitting.get((case.id, forward, name))}
+        return {name for name in differing if self._fitting.get((case, forward, name))}
 
     def score(self, made: Made) -> int:
         """Return the number of results that these mistakes leave unexplained."""
@@ -187,26 +187,25 @@ class Evidence:
 
         That is a result of the forward or, if the mistake changes none, a gradient.
         """
+        case, got = checked
         without = tuple(other for other in made if other is not bug)
-        forward, gradients = self._changed(made, without, checked[0])
-        if not self.numbers(made, checked[0])[0]:
-            return True
-        # whether the gradients of another forward are right is no question of the forward
-        off = self.differing(made, checked) if forward else self.off(made, checked)
-        return not {*(forward or gradients)}.isdisjoint(off)
+        for stage in ((case.forward, got), checked):
+            if not self.numbers(made, stage[0])[0]:
+                return True
+            if changed := self._changed(made, without, stage[0]):
+                return not changed.isdisjoint(self.off(made, stage))
+        return False
 
-    def _changed(self, made: Made, without: Made, case: CaseData) -> tuple[list[str], list[str]]:
-        """Return the results of the forward that mistakes change, and the gradients."""
+    def _changed(self, made: Made, without: Made, case: CaseData) -> set[str]:
+        """Return the results that mistakes change."""
         (now, allowed), (before, _) = self.numbers(made, case), self.numbers(without, case)
-        changed = [
+        return {
             name
             for name in case.expected
             if name not in now
             or name not in before
             or far(before[name], now[name], allowed[name]).any()
-        ]
-        forward = [name for name in changed if not is_gradient(name)]
-        return forward, [name for name in changed if is_gradient(name)]
+        }
 
 
 def _compared(case: CaseData, got: Mapping[str, Any]) -> bool:

@@ -48,9 +48,9 @@ class GivenGates(Subject):
         rest = {name: array for name, array in inputs.items() if name not in ("Wx", "R")}
         inner = {"x": Wx, **rest, **{f"params.{name}": array for name, array in params.items()}}
         results = super().run(options, inner, specification)
-        for name in ("grads.W", "grads.b"):
-            del results[name]
-        results["dWx"], results["dR"] = results.pop("dx"), _with_heads(results.pop("grads.R"))
+        if "dx" in results:
+            del results["grads.W"], results["grads.b"]
+            results["dWx"], results["dR"] = results.pop("dx"), _with_heads(results.pop("grads.R"))
         return results
 
 
@@ -83,15 +83,18 @@ class GivenMemory(Subject):
         given = {name: _joined(inputs[name]) for name in widths}
         x = np.concatenate(list(given.values()), axis=-1)
         rest = {name: array for name, array in inputs.items() if name not in given}
-        inner = rest | {"x": x, "dy": _joined(inputs["dy"])}
+        inner = rest | {"x": x}
         inner |= {f"params.{name}": array for name, array in _pick(widths, x.dtype).items()}
-        results = super().run(options, inner, specification)
+        if "dy" in inputs:
+            inner["dy"] = _joined(inputs["dy"])
+        results, NH = super().run(options, inner, specification), options["num_heads"]
+        outputs = {"y": _apart(results["y"], NH, 4), **_kept(results, "final")}
+        if "dy" not in inputs:
+            return outputs
         ends = np.cumsum(list(widths.values()))[:-1]
-        NH = options["num_heads"]
         gradients = dict(zip(widths, np.split(results["dx"], ends, axis=-1), strict=True))
         apart = {f"d{name}": _apart(d, NH, inputs[name].ndim) for name, d in gradients.items()}
-        y = _apart(results["y"], NH, 4)
-        return {"y": y, **_kept(results, "final"), **apart, **_kept(results, "dstate0")}
+        return {**outputs, **apart, **_kept(results, "dstate0")}
 
 
 def _kept(arrays: Arrays, *kinds: str) -> Arrays:
@@ -140,9 +143,12 @@ def run_kernel(options: Options, inputs: Arrays) -> Arrays:
     known.setdefault("chunk_size", max(1, q.shape[2]))
     lengths = inputs.get("lengths")
     h, final, cache = mlstm.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
+    outputs = {"y": h, **dict(leaves("final", final))}
+    if "dy" not in inputs:
+        return outputs
     *found, dstate0 = mlstm.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
-    return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
+    return {**outputs, **gradients, **dict(leaves("dstate0", dstate0))}
 
 
 def _memory(state: Arrays) -> mLSTMState | None:

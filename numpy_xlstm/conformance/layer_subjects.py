@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import layers
-from numpy_xlstm.conformance.subjects import RNG, Arrays, Options, Subject
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array
 
@@ -36,11 +36,6 @@ def plain(specification: Any, options: Options) -> Any:
     return specification(**options)
 
 
-def drawn(specification: Any, options: Options) -> Any:
-    """Make a layer whose initial values are random; a case replaces them all."""
-    return specification(**options, rng=RNG)
-
-
 class Loss(Subject):
     """Softmax cross-entropy of x (B, T, V); y and dy are scalars, and targets are tokens."""
 
@@ -58,8 +53,8 @@ class Loss(Subject):
         forward, backward = specification or self.specification
         ignored = options.get("ignore_index")
         loss, cache = forward(inputs["x"], inputs["targets"], ignore_index=ignored)
-        dx: Array = backward(inputs["dy"], cache)
-        return {"y": loss, "dx": dx}
+        gradient = {"dx": backward(inputs["dy"], cache)} if "dy" in inputs else {}
+        return {"y": loss, **gradient}
 
 
 def _layer(

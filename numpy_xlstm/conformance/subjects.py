@@ -200,14 +200,14 @@ def output_size(module: Any) -> int:
     return int(getattr(module, "out_features", 0) or cell_output_size(module))
 
 
-def step(specification: Any, options: Options) -> Any:
-    """Make a cell, for one step."""
+def drawn(specification: Any, options: Options) -> Any:
+    """Make a cell or a layer whose initial values are random; a case replaces them all."""
     return specification(**options, rng=RNG)
 
 
 def sequence(specification: Any, options: Options) -> SequenceLayer:
     """Make a layer that runs a cell over a sequence, step by step."""
-    layer = SequenceLayer(step(specification, options))
+    layer = SequenceLayer(drawn(specification, options))
     layer.unrolled = True  # run the cell, not its kernel
     return layer
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.conformance.block_subjects import AXES
-from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, bounds, in_dtype, truth
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, bounds, in_dtype, is_gradient, truth
 from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.compare import Row
-from numpy_xlstm.conformance.contrast import is_gradient
 from numpy_xlstm.conformance.files import read_cases
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import OptionError

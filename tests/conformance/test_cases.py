@@ -7,10 +7,10 @@ import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Subject
-from numpy_xlstm.conformance.bounds import RoundedLogGate, rounding, with_functions
+from numpy_xlstm.conformance.bounds import RoundedLogGate, with_functions
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
-from tests.conformance import ports
+from tests.conformance import ports, shared
 
 PORTED = [case for name in ports.KERNELS for case in conformance.cases(name)]
 """Each in float64 and float32, one after the other."""
@@ -55,12 +55,12 @@ def test_an_entry_that_is_off_is_found(case: Case) -> None:
 def test_exponents_that_are_rounded_as_sums_are_move_results_within_their_bounds() -> None:
     case = conformance.cases("slstm.sequence", "float64")[0]
     noise = RoundedLogGate(np.random.default_rng(0))
-    found = case.results(rounding(case.subject.specification, noise))
+    found = case.results(with_functions(case.subject.specification, "forward", log_gate=noise))
     for name, array in case.results().items():
         apart = np.abs(found[name] - array).max()
         assert 0 < apart <= case.bounds[name].max(), name
     lstm = conformance.SUBJECTS["lstm.step"].specification
-    assert rounding(lstm, noise) is lstm
+    assert with_functions(lstm, "forward", log_gate=noise) is lstm
 
 
 def _sigmoid(x: Array) -> Array:
@@ -94,3 +94,13 @@ def test_a_near_tie_has_a_winner_in_powers_of_2_too(case: Case) -> None:
     assert (np.exp(A - log_i) == 1).all()
     unit = A.dtype.type(1 / np.log(2))
     assert (A * unit < log_i * unit).all()
+
+
+@pytest.mark.parametrize("subject", conformance.SUBJECTS)
+def test_without_cotangents_there_is_the_forward_alone(subject: str) -> None:
+    case = shared.cases(subject, "float64")[0]
+    if "dy" in case.inputs:
+        results, alone = case.results(), case.forward.results()
+        assert alone.keys() == case.forward.expected.keys() < results.keys()
+        for name, array in alone.items():
+            np.testing.assert_array_equal(array, results[name], strict=True)

@@ -162,7 +162,7 @@ def test_a_mistake_found_in_one_subject_is_tried_first_in_the_next() -> None:
     chosen = [cases(f"gru.{name}", "float64")[0] for name in ("step", "sequence")]
     first, second = diagnosis.by_subject([(case, results(case, bug)) for case in chosen])
     assert first.made == second.made != ()
-    assert {key[1:] for key in diagnosis.runs.known if key[0] == chosen[1].id} == {first.made}
+    assert {key[1:] for key in diagnosis.runs.known if key[0].id == chosen[1].id} == {first.made}
 
 
 def test_a_report_without_the_source_has_clues(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,8 +95,8 @@ class Bug(NamedTuple):
                 if new and not old:
                     edits.append(([], new := []))
                 new.append(text)
-            else:  # an empty line, or one that replaces the line that assigns the same names
-                edits.append(([], [line] if line else []))
+            else:  # it replaces the line that assigns the same names
+                edits.append(([], [line]))
         return [(old, new) for old, new in edits if old or new]
 
 

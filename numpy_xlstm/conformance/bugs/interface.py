@@ -159,8 +159,8 @@ def _raised(name: str, gates: str) -> Around:
 
 def _states(case: CaseData) -> Mistakes:
     """Yield parts of states, and of their cotangents, that are dropped or taken for others."""
-    finals = [name for name in case.inputs if name.split(".")[0] == "dstate"]
-    initial = [name[1:] for name in finals]
+    given = {f"state{n.removeprefix('final')}": n for n in case.expected if n[:5] == "final"}
+    initial, finals = [*given], [f"d{name}" for name in given]
     for name in initial:
         short = name.removeprefix("state.")
         if initial[1:]:
@@ -182,12 +182,16 @@ def _states(case: CaseData) -> Mistakes:
     what = "a port that begins in the empty state, whatever it is given"
     yield "initial-state-ignored", what, with_inputs(lambda _: dict.fromkeys(initial))
     what = "a port that returns the state it was given, not the one after it"
-    given = {name: f"final{name.removeprefix('state')}" for name in initial}
     same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
     yield "initial-state-returned", what, same
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
-        zeros = with_inputs(lambda i: {n: i.get(n, np.zeros_like(i[f"d{n}"])) for n in initial})
+        likes = case.expected
+        zeros = with_inputs(
+            lambda i: {
+                n: i.get(n, np.zeros_like(i.get(f"d{n}", likes[name]))) for n, name in given.items()
+            }
+        )
         yield "no-state-with-m-0", what, zeros
     what = "a port that computes padding like any other step"
     yield "lengths-ignored", what, with_inputs(lambda _: {"lengths": None})
@@ -234,8 +238,8 @@ def _keys_scaled(queries: list[str], keys: list[str], factors: Any) -> Around:
         scales = dict.fromkeys(queries, of_q) | dict.fromkeys(keys, of_k)
         scales = {name: scale for name, scale in scales.items() if name in inputs}
         results = run(options, inputs | {n: inputs[n] * scale for n, scale in scales.items()})
-        gradients = {gradient_of(n): results[gradient_of(n)] * s for n, s in scales.items()}
-        return results | gradients
+        factors_back = {gradient_of(name): scale for name, scale in scales.items()}
+        return results | {n: results[n] * s for n, s in factors_back.items() if n in results}
 
     return around
 
@@ -272,6 +276,8 @@ def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
 
 
 def _last_twice(inputs: Arrays) -> Arrays:
+    if "dy" not in inputs:
+        return {}
     dy = inputs["dy"].copy()
     dy[:, -1:] *= 2
     return {"dy": dy}

@@ -147,7 +147,8 @@ def exchanged(both: dict[str, str]) -> Around:
 
     def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
         results = run(options, inputs | {name: inputs[other] for name, other in both.items()})
-        return results | {gradient_of(n): results[gradient_of(other)] for n, other in both.items()}
+        taken_back = {gradient_of(n): gradient_of(other) for n, other in both.items()}
+        return results | {n: results[other] for n, other in taken_back.items() if other in results}
 
     return around
 

@@ -12,8 +12,7 @@ optionally packages, and the changed lines, as in :class:`Bug`::
         n = np.maximum(f * n_prev + i, 1)
 
 A mistake in the forward changes the forward alone: a right backward of the changed forward is
-recognised by its derivative. If a change only removes lines, a line "..." separates it from the
-next change.
+recognised by its derivative.
 """
 
 import re
@@ -62,7 +61,7 @@ def _section(text: str) -> Section:
         lines = [line[4:] for line in lines]
         seen = tuple(line[len(SEEN) :] for line in lines if line.startswith(SEEN))
         packages = tuple(seen[0].split("; ")) if seen else ()
-        change = "\n".join("" if n == "..." else n for n in lines if not n.startswith(SEEN))
+        change = "\n".join(line for line in lines if not line.startswith(SEEN))
         bugs.append(Bug(name, patterns, places, change, description, packages, port))
     return Section(patterns, places, port, bugs)
 
