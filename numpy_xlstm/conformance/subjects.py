@@ -45,9 +45,9 @@ class Subject:
         Name such as ``slstm.sequence``.
     specification : Any
         Class or function that computes the results, such as a cell, or a tuple of them.
-    make : Callable[[Any, Options], Any]
+    make : Callable[[Any, Options], Any], optional
         Function that makes a module with ``forward`` and ``backward`` from a specification and
-        options.
+        options; None if there is no module.
     variants : dict[str, Options]
         Names of the variants, as in the ids of cases, and their options.
     axes : Mapping[str, str]
@@ -73,7 +73,7 @@ class Subject:
 
     name: str
     specification: Any
-    make: Callable[[Any, Options], Any]
+    make: Callable[[Any, Options], Any] | None
     variants: Mapping[str, Options]
     axes: Mapping[str, str]
     steps: bool = True

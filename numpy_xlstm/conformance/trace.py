@@ -168,7 +168,9 @@ def _read(entry: Any) -> Case | None:
         return None
     axes = {name: tensor["layout"] for name, tensor in (entry["inputs"] | entry["results"]).items()}
     subject = Part(str(entry["subject"]), None, None, {}, axes)
-    return Case(entry["id"], subject, entry["dtype"], entry["options"], (), dict)
+    return Case(
+        entry["id"], subject, entry["dtype"], entry["options"], (), lambda: Content({}, {}, {})
+    )
 
 
 def departures(wrong: Sequence[tuple[Case, Sequence[Row]]]) -> list[str]:
