@@ -115,7 +115,6 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
 
 
 def _checksums(text: bytes, digits: str, count: int) -> list[int]:
-    """Return the checksums of all arrays in a header, after verifying that of the header."""
     place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
     own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
     if digits[:8] != own or len(digits) != 8 * (count + 1):
@@ -124,7 +123,6 @@ def _checksums(text: bytes, digits: str, count: int) -> list[int]:
 
 
 def _entry(name: str, fields: Any) -> tuple[Entry, int]:
-    """Check the entry of an array; return it and the offset of the end of its bytes."""
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(fields)[:80]}")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]

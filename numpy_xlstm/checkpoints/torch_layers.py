@@ -31,7 +31,6 @@ DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 
 
 def _recognises(content: Content) -> bool:
-    """Return whether a file has the arrays of such a layer, possibly with a common prefix."""
     return any(name.rpartition(".")[2] == FIRST for name in content.tensors.arrays)
 
 
@@ -85,7 +84,6 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
 
 
 def _dropout(text: str) -> float:
-    """Parse the probability in a header. The layer checks its range."""
     try:
         return float(text)
     except ValueError:

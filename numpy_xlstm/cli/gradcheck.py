@@ -103,7 +103,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(seed: int, dtype: str, options: dict[str, Any], case: suite.Case | str) -> Report:
-    """Check a case, which another process looks up by its name."""
     if isinstance(case, str):
         case = suite.cases()[case]
     target, inputs = case(np.random.default_rng(seed), np.dtype(dtype))

@@ -76,7 +76,6 @@ def _config(options: Namespace, vocab_size: int) -> Any:
 
 
 def _load(kind: Any, path: str, vocab_size: int) -> Any:
-    """Read a configuration, with the tokenizer's vocabulary size as the default."""
     values = read_values(path)
     if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
         values["vocab_size"] = vocab_size

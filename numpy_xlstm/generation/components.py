@@ -111,7 +111,6 @@ def _component(place: str, value: Any) -> Any:
 
 
 def _options(place: str, value: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options with these names, and refuse one that is too large."""
     if not isinstance(value, dict) or ({"pattern", "content"} & {*names}) - value.keys():
         raise _wrong(f"{place} with the options {', '.join(names)}", value)
     options = {name: value[name] for name in names if name in value}

@@ -189,7 +189,6 @@ def _decoded(
 
 
 def _begins(model: Any, tokenizer: Any, options: dict[str, Any]) -> bool:
-    """Return whether to begin with the BOS, as given in the options or in the checkpoint."""
     known = getattr(model, "special_tokens", None)
     if "bos_token_id" in options or getattr(known, "insert_bos", False):
         return True

@@ -283,7 +283,6 @@ def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) 
 def _checked_options(
     params: Mapping[str, Array], lr: Any, betas: Any, eps: Any, weight_decay: Any
 ) -> tuple[float, tuple[float, float], float, float]:
-    """Return the options if they are in range, also in each dtype of the parameters."""
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise OptionError(f"betas: expected two numbers; got {betas!r}")
     lr, weight_decay = (

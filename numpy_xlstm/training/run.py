@@ -152,7 +152,6 @@ class Run:
         return ranks.writes(self.comm)
 
     def _append(self, line: bytes) -> None:
-        """Append a whole line to the log, or leave the log unchanged."""
         with open_in_place(self.log) as file:
             size = file.seek(0, os.SEEK_END)
             try:

@@ -238,7 +238,6 @@ def _check_batch(batch: Any) -> None:
 
 
 def _check_values(name: str, array: Any, expected: str, kinds: dict[int, str]) -> None:
-    """Raise an error for an array whose dtype is not one of the kinds for its number of axes."""
     check_plain(name, array)
     if not isinstance(array, np.ndarray) or array.ndim not in kinds:
         got = getattr(array, "shape", type(array).__name__)

@@ -110,14 +110,12 @@ def _our_names(arrays: Arrays, order: Names | None) -> dict[str, str]:
 
 
 def _by_decay(ours: Mapping[str, str], decays: Names) -> list[list[str]]:
-    """Return the names of the parameters that decay, and of the others, without empty groups."""
     decaying = [theirs for theirs, name in ours.items() if name in decays]
     others = [theirs for theirs in ours if theirs not in decaying]
     return [group for group in (decaying, others) if group]
 
 
 def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Group]]:
-    """Return the two parts of a state, or raise an error if they are invalid."""
     entries, groups = state.get("state"), state["param_groups"]
     if not isinstance(entries, Mapping) or not isinstance(groups, list) or not groups:
         raise OptionError(
