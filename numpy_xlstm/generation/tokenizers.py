@@ -288,7 +288,7 @@ def as_library_json(tokenizer: Tokenizer) -> str:
         expected = "a ByteTokenizer, CharacterTokenizer or HuggingFaceTokenizer"
         raise OptionError(f"tokenizer: expected {expected}; got {type(tokenizer).__name__}")
     unknown = REPLACEMENT if REPLACEMENT in vocab else None
-    model = {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": unknown}
+    model = {"type": "BPE", "vocab": vocab, "merges": list[str](), "unk_token": unknown}
     none = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
     content = {"version": "1.0", **none, "added_tokens": [], "pre_tokenizer": splitter}
     return json.dumps(content | {"decoder": joiner, "model": model}, ensure_ascii=False)

@@ -68,7 +68,7 @@ def test_the_content_of_a_file(tmp_path: Path) -> None:
     proto = onnx.load(path)
     [entry] = proto.metadata_props
     assert entry.key == "tokenizer.json"
-    assert HuggingFaceTokenizer(entry.value).decode([3, 4, 5, 7]) == "def\ufffd"
+    assert HuggingFaceTokenizer(entry.value).decode(np.array([3, 4, 5, 7])) == "def\ufffd"
     constants = [each.name for each in proto.graph.initializer]
     assert [name for name in constants if not name.startswith("constant.")] == [*model.params]
     assert {each.op_type for each in proto.graph.node if each.domain} == set()

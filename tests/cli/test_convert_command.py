@@ -126,7 +126,7 @@ def test_the_tokenizer_comes_along_where_it_can(capsys: pytest.CaptureFixture[st
     save_checkpoint("d.safetensors", large(), tokenizer=CharacterTokenizer("ab"))
     assert convert("d.safetensors", "e", "--to", "transformers") == 0
     assert capsys.readouterr() == ("", "")
-    assert HuggingFaceTokenizer.from_file("e/tokenizer.json").decode([1, 0]) == "ba"
+    assert HuggingFaceTokenizer.from_file("e/tokenizer.json").decode(np.array([1, 0])) == "ba"
     assert convert("d.safetensors", "f.safetensors", "--to", "safetensors") == 0
     assert load_checkpoint("f.safetensors").tokenizer == CharacterTokenizer("ab")
 

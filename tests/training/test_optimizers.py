@@ -92,7 +92,7 @@ def test_an_optimiser_is_added_in_two_files(tmp_path: Path) -> None:
     shutil.copytree(root / "tests" / "training", tmp_path / "tests" / "training")
     (tmp_path / "tests" / "__init__.py").touch()
     own, registry = (
-        tmp_path / "numpy_xlstm" / "training" / name for name in ("momentum.py", "optimizers.py")
+        tmp_path / "numpy_xlstm" / "training" / name for name in ("momentum.py", "state.py")
     )
     own.write_text(IMPORTS + inspect.getsource(Momentum), "utf-8")
     text = registry.read_text("utf-8")
@@ -118,7 +118,7 @@ def test_an_optimiser_is_added_in_two_files(tmp_path: Path) -> None:
     assert expected[-1] < expected[0]
     np.testing.assert_allclose([*map(float, done.stdout.split())], expected, rtol=1e-12)
     (line,) = re.findall("An optimiser .*", (root / "CONTRIBUTING.md").read_text("utf-8"))
-    assert re.findall(r"`numpy_xlstm/training/(\w+\.py)`", line) == ["adamw.py", "optimizers.py"]
+    assert re.findall(r"`numpy_xlstm/training/(\w+\.py)`", line) == ["adamw.py", "state.py"]
 
 
 def test_an_unknown_optimiser_in_a_checkpoint(
