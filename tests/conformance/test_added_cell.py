@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTMCell, conformance, gradcheck, suite
+from numpy_xlstm.cli.gradcheck import QUICK
 from numpy_xlstm.conformance.catalogue import GATED, PLAIN, Family, subjects_of
 
 
@@ -25,11 +26,10 @@ def test_one_entry_of_the_catalogue_adds_a_cell() -> None:
     assert {*names} == forms | {"toy.sequence/lengths", "toy.stack/lengths"}
     for name in names:
         target, arguments = suite.cases()[name](np.random.default_rng(0), np.float64)
-        assert gradcheck(target, *arguments, rng=0, max_entries=0).passed, name
+        assert gradcheck(target, *arguments, rng=0, **QUICK).passed, name
     cases = conformance.cases("toy", "float64")
     assert {case.subject.name for case in cases} == forms
-    for case in cases:
+    for case in {case.subject.name: case for case in cases if not case.flags}.values():
         case.check(case.results())
-        if case.expected["y"].size:
-            rows = conformance.compare(case, {**case.results(), "y": case.expected["y"] + 1})
-            assert [row.tensor for row in rows if not row.passed] == ["y"]
+        rows = conformance.compare(case, {**case.results(), "y": case.expected["y"] + 1})
+        assert [row.tensor for row in rows if not row.passed] == ["y"]

@@ -164,18 +164,22 @@ def right_ports(case: Case) -> Iterator[Arrays]:
         yield dict(ports.kernel(case))
 
 
-@pytest.mark.parametrize("seed", range(1, 21))
+@pytest.mark.parametrize("seed", range(1, 11))
 def test_a_right_port_never_fails(seed: int) -> None:
-    for case in conformance.cases(seed=seed)[4 * seed + seed % 2 :: 80]:
+    for case in conformance.cases(seed=seed)[8 * seed + seed % 2 :: 80]:
         for got in right_ports(case):
             case.check(got)
 
 
-@pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "training.adamw"])
-def test_mistakes_at_the_interface_are_seen_and_explained(subject: str) -> None:
+@pytest.mark.parametrize(
+    ("subject", "apart"),
+    [("lstm.step", 10), ("slstm.step", 10), ("mlstm.step", 10), ("training.adamw", 5)],
+)
+def test_mistakes_at_the_interface_are_seen_and_explained(subject: str, apart: int) -> None:
     """The named mistakes give the numbers of the port; several may give the same."""
     chosen, seen = cases(subject, "float64"), 0
-    for bug in interfaces(chosen[0])[::5]:
+    mistakes = interfaces(chosen[0])[::apart]
+    for bug in mistakes:
         got = {case: results(case, bug) for case in chosen}
         failed = [
             case for case in chosen if any(not row.passed for row in compare(case, got[case]))
@@ -188,7 +192,7 @@ def test_mistakes_at_the_interface_are_seen_and_explained(subject: str) -> None:
             for name, array in got[failed[0]].items():
                 np.testing.assert_allclose(again[name], array, rtol=1e-9, atol=1e-12)
         seen += bool(named)
-    assert seen > len(interfaces(chosen[0])) / 10
+    assert seen > len(mistakes) / 2
 
 
 def test_names_tell_mistakes_apart() -> None:

@@ -29,8 +29,9 @@ def test_near_ties_are_no_failures(b_f: float, seeds: int, trials: int) -> None:
         assert report.passed, f"seed {seed}\n{report}"
 
 
-@pytest.mark.parametrize("b_f", [8.0, 15.0, 25.0])
-@pytest.mark.parametrize("factor", [1 + 1e-3, -1.0, 0.0])
+@pytest.mark.parametrize(
+    ("b_f", "factor"), [(8.0, 1.001), (15.0, 1.001), (25.0, 1.001), (15.0, -1.0), (25.0, 0.0)]
+)
 def test_near_ties_are_no_excuse(b_f: float, factor: float, trials: int) -> None:
     class Wrong(mLSTM):
         def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from numpy_xlstm import gradcheck
 from tests.variants import VARIANTS, Sizes, make
 
-SHAPES, PARTS = 48, 4
+SHAPES, PARTS = 24, 4
 """How many shapes there are in a trial, and in how many parts."""
 
 
