@@ -31,6 +31,7 @@ def test_one_cell_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "seed 3" in out
 
 
+@pytest.mark.long
 def test_every_tensor_of_every_case_is_checked_if_none_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

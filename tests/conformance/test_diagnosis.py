@@ -189,7 +189,7 @@ def test_numbers_that_overflow_are_described_without_a_warning() -> None:
     assert error(wrong, "y").endswith("18 of 18 entries")
 
 
-@pytest.mark.parametrize("flag", ["padding", "one-head"])
+@pytest.mark.parametrize("flag", [pytest.param("padding", marks=pytest.mark.long), "one-head"])
 def test_a_mistake_that_a_passed_case_contradicts_leaves_a_report(flag: str) -> None:
     """A port may have a mistake everywhere but in some cases."""
     clamped = mistake("normaliser-clamped", "slstm.step")
@@ -259,7 +259,7 @@ def test_gradients_that_are_summed_over_calls_are_recognised(dtype: str | None) 
     ("subject", "name"),
     [
         ("slstm.sequence", "lengths-one-more"),
-        ("mlstm.sequence", "lengths-one-less"),
+        pytest.param("mlstm.sequence", "lengths-one-less", marks=pytest.mark.long),
         ("block.mlstm", "norm-over-all-heads"),
     ],
 )

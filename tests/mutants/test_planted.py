@@ -53,6 +53,7 @@ def test_each_is_on_a_line_of_its_own() -> None:
         assert sum(f"/{folder}/" in mutant.file for mutant in planted) >= 20
 
 
+@pytest.mark.long
 def test_the_battery_passes_without_a_mistake() -> None:
     none = Mutant("numpy_xlstm/cells/lstm.py", 1, 0, 0, "")
     none.planted().module("tests.mutants.battery").run()
@@ -66,11 +67,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("file", "n"), places)
 
 
+@pytest.mark.long
 def test_it_is_noticed(file: str, n: int) -> None:
     mutant = spread(file)[n]
     assert noticed(mutant), mutant
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cell", CUSTOM)
 def test_each_method_of_gradcheck_finds_each_of_a_custom_cell(cell: type) -> None:
     found = lines(cell.__module__.replace(".", "/") + ".py")
