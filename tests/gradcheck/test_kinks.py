@@ -21,9 +21,9 @@ def _tied(cell: type[Any], seed: int, b_f: float) -> tuple[Any, Array]:
     return layer, rng.standard_normal((2, 3, 2))
 
 
-@pytest.mark.parametrize(("b_f", "seeds"), [(8, 1), (12, 1), (15, 3), (20, 1), (25, 1)])
-def test_near_ties_are_no_failures(b_f: float, seeds: int, trials: int) -> None:
-    for seed in range(seeds * trials):
+@pytest.mark.parametrize("b_f", [8, 12, 15, 20, 25])
+def test_near_ties_are_no_failures(b_f: float, trials: int) -> None:
+    for seed in range(trials):
         layer, x = _tied(mLSTM, seed, b_f)
         report = gradcheck(layer, x, rng=seed, methods=["complex", "difference"])
         assert report.passed, f"seed {seed}\n{report}"

@@ -55,7 +55,9 @@ def test_every_gradient_by_complex_step(name: str) -> None:
     assert ("x" in tensors) != isinstance(model, LanguageModel)
 
 
-@pytest.mark.parametrize("name", ["mixed", "large-single", "mLSTMLayer"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("mixed", marks=pytest.mark.long), "large-single", "mLSTMLayer"]
+)
 @pytest.mark.parametrize(("rows", "steps"), [(B, 70), (1, 1)])
 def test_gradients_across_blocks_of_steps_and_chunks(name: str, rows: int, steps: int) -> None:
     """A scan has blocks of 25 steps, an mLSTM chunks of 64; 70 is a multiple of neither.

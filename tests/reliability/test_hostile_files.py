@@ -101,7 +101,7 @@ def test_files_that_hypothesis_draws(
     if own and others:
         pytest.skip("our own formats are written by nobody else")
 
-    @settings(max_examples=15 * trials)
+    @settings(max_examples=10 * trials)
     @given(st.data())
     def attack(data: st.DataObject) -> None:
         nonlocal tried
