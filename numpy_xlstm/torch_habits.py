@@ -11,7 +11,7 @@ ADVICE = {
     "write astype(np.float64)": "double",
     "write astype(np.float32), the smallest supported dtype": "half bfloat16",
     "write print(model), which shows all parts, or params, which has all their arrays": (
-        "modules named_modules children named_children layers summary weights get_weights"
+        "modules named_modules children named_children layers summary weights get_weights blocks"
     ),
     "write model.num_parameters, without brackets": "num_parameters",
     "leave it out: each backward returns new gradients, and none are added up": "zero_grad",
@@ -52,6 +52,7 @@ ADVICE = {
     ),
     "write numpy_xlstm.LSTM: the layers are in the package itself": "nn functional",
     "write numpy_xlstm.AdamW": "optim optimizers",
+    "leave it out: x has a batch axis, and the extra fast compiles the kernels": "jit vmap",
     "write AdamW(model.params, weight_decay=0)": "Adam",
     "write np.array(…)": "tensor",
     "write np.ndarray": "Tensor",
