@@ -1,8 +1,9 @@
 """Write the tables and figures of the experiments: ``python -m docs.figures.experiments RUNS``.
 
 RUNS has a folder for each trial, such as ``parity-slstm-0``, that ``numpy-xlstm experiment parity
---model slstm --seed 0 --out RUNS/parity-slstm-0`` has written. Results go to ``docs/experiments``,
-from which the tables of the page are made; without RUNS, only the tables. Needs the extra ``cli``.
+--model slstm --seed 0 --out RUNS/parity-slstm-0`` has written. Their results are added to
+``docs/experiments.jsonl``, which has a line for each trial. The tables of the page and the learning
+curves are made from it; without RUNS, only those. Needs the extra ``cli``.
 """
 
 import json
@@ -18,7 +19,14 @@ from numpy_xlstm.experiments.catalogue import EXPERIMENTS, LANGUAGES
 from numpy_xlstm.experiments.trials import score
 
 DOCS = Path(__file__).parents[1]
-RESULTS, PAGE = DOCS / "experiments", DOCS / "experiments.md"
+TABLE, PAGE = DOCS / "experiments.jsonl", DOCS / "experiments.md"
+COLUMNS = (
+    "name model seed metric errors settings parameters trained_steps longest cpu_seconds curve"
+)
+"""What the table keeps of a result."""
+
+GOAL = 0.99
+"""Rescaled accuracy from which a trial counts as a success."""
 
 PUBLISHED: dict[str, dict[str, float]] = {
     "parity": {"slstm": 1.0, "mlstm": 0.04},
@@ -40,34 +48,48 @@ Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 def results() -> Results:
     """Return the committed results of all seeds, by experiment and model."""
-    found = defaultdict(list)
-    for file in sorted(RESULTS.glob("*.json")):
+    trials = defaultdict(list)
+    for line in TABLE.read_text("utf-8").splitlines():
+        trial = json.loads(line)
+        trials[trial["name"], trial["model"]].append(trial)
+    return trials
+
+
+def add(runs: Path) -> None:
+    """Add the results in a folder to the table. They take the place of earlier ones."""
+    trials = [trial for group in results().values() for trial in group]
+    for file in runs.glob("*/result.json"):
         result = json.loads(file.read_text("utf-8"))
-        found[result["name"], result["model"]].append(result)
-    return found
+        result["curve"] = [[step, round(error, 5)] for step, error in result["curve"]]
+        trials.append({name: result[name] for name in COLUMNS.split()})
+    table = {(trial["name"], trial["model"], trial["seed"]): trial for trial in trials}
+    TABLE.write_text("".join(f"{json.dumps(table[key])}\n" for key in sorted(table)), "utf-8")
 
 
 def rows(found: Results, names: Collection[str]) -> str:
     """Return a table with a row for each experiment and model, and the spread over the seeds."""
     lines = [
-        "| experiment | model | seeds | mean | least to most | published | steps | minutes |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
+        "| experiment | model | seeds | ≥ 0.99 | mean | least to most | published | steps | min |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in names:
         for model in EXPERIMENTS[name].models:
             if not (trials := found.get((name, model))):
                 continue
             scores = [score(trial["metric"], trial["errors"]["test"]) for trial in trials]
+            seconds = [trial["cpu_seconds"] for trial in trials if "cpu_seconds" in trial]
+            is_accuracy = EXPERIMENTS[name].metric == "accuracy"
             published = PUBLISHED.get(name, {}).get(model)
             cells = (
                 f"`{name}`",
                 f"`{model}`",
                 f"{len(trials)}",
+                f"{sum(score >= GOAL for score in scores)}" if is_accuracy else "",
                 f"{np.mean(scores):.3f}",
                 f"{min(scores):.3f} to {max(scores):.3f}",
                 "" if published is None else f"{published:.2f}",
                 f"{np.mean([trial['trained_steps'] for trial in trials]):,.0f}",
-                f"{np.mean([trial['seconds'] for trial in trials]) / 60:.1f}",
+                f"{np.mean(seconds) / 60:.1f}" if seconds else "",
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -104,13 +126,10 @@ def with_tables(page: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        folder = Path(sys.argv[1])
-        RESULTS.mkdir(exist_ok=True)
-        for file in sorted(folder.glob("*-[0-9]/result.json")):
-            text = json.dumps(json.loads(file.read_text("utf-8")))
-            (RESULTS / f"{file.parent.name}.json").write_text(text + "\n", "utf-8")
-        from docs.figures import trained
+    from docs.figures import trained
 
-        trained.draw(folder)
+    if len(sys.argv) > 1:
+        add(Path(sys.argv[1]))
+        trained.draw(Path(sys.argv[1]))
+    trained.draw_curves(results())
     PAGE.write_text(with_tables(PAGE.read_text("utf-8")), "utf-8")

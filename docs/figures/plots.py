@@ -242,7 +242,45 @@ def draw_decay_matrix() -> None:
     save(figure, "decay-matrix.svg")
 
 
+def capacity(pairs: int, d: int) -> tuple[float, float, float]:
+    """How well a head of width d holds pairs of random keys of length 1 and normal values.
+
+    Returns the relative error of Cᵀk, that of the answer with the normaliser, and the share of
+    these answers whose nearest stored value is the right one; means over 10 memories.
+    """
+    rng, measured = np.random.default_rng(0), []
+    for _ in range(10):
+        keys, values = rng.standard_normal((2, pairs, d))
+        keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+        read = keys @ (keys.T @ values)
+        answers = read / np.maximum(np.abs(keys @ keys.sum(axis=0)), 1)[:, None]
+        nearest = ((values**2).sum(axis=1) / 2 - answers @ values.T).argmin(axis=1)
+        errors = [np.linalg.norm(a - values) / np.linalg.norm(values) for a in (read, answers)]
+        measured.append((*errors, (nearest == np.arange(pairs)).mean()))
+    return tuple(np.mean(measured, axis=0).tolist())
+
+
+def draw_capacity() -> None:
+    """The error of a head against the pairs it holds, and the pairs that it can tell apart."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for d, colour in ((16, SECOND), (64, FIRST), (128, THIRD)):
+        counts = np.unique(np.geomspace(1, 2 * d, 16).astype(int))
+        error, normalised, recognised = np.array([capacity(n, d) for n in counts]).T
+        left.plot(counts / d, error, "o", color=colour, label=f"d = {d}, without n")
+        left.plot(counts / d, normalised, "x", color=colour, label=f"d = {d}, with n")
+        right.plot(counts / d, recognised, color=colour, label=f"d = {d}")
+    share = np.linspace(0, 2, 100)
+    left.plot(share, np.sqrt(share), color=INK, linewidth=1, label="√(pairs / d)")
+    left.set(xlabel="pairs / d", ylabel="relative error of a value")
+    right.set(xlabel="pairs / d", ylabel="nearest value is the right one")
+    left.legend(fontsize=9)
+    right.legend()
+    save(figure, "capacity.svg")
+
+
 FIGURES = {
+    "capacity.svg": draw_capacity,
     "difference-errors.svg": draw_difference_errors,
     "gradient-norms.svg": draw_gradient_norms,
     "reading.svg": draw_reading,

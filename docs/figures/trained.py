@@ -1,4 +1,4 @@
-"""Draw the figures of the experiments from trained models."""
+"""Draw the figures of the experiments from results and from trained models."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from docs.figures.experiments import Results
 from docs.figures.plots import (
     BLUE,
     BROWN,
@@ -14,6 +15,7 @@ from docs.figures.plots import (
     INK,
     SECOND,
     STYLE,
+    THIRD,
     WHITE,
     log_weights,
     save,
@@ -21,7 +23,11 @@ from docs.figures.plots import (
 )
 from numpy_xlstm import load_checkpoint
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.experiments.trials import score
 from numpy_xlstm.numerics import Array, log_sigmoid
+
+CURVES = {"slstm": FIRST, "lstm": SECOND, "mlstm": THIRD}
+"""Models whose learning curves are drawn, and their colours."""
 
 
 def model_of(trial: Path) -> Any:
@@ -142,7 +148,27 @@ def nearest(runs: Path) -> None:
 
 
 def draw(runs: Path) -> None:
-    """Draw all figures from the folder of all trials."""
+    """Draw the figures of trained models from the folder of all trials."""
     with rc_context(STYLE):
         for figure in (parity, recall, nearest):
             figure(runs)
+
+
+def draw_curves(results: Results) -> None:
+    """The validations of all trials of three experiments."""
+    with rc_context(STYLE):
+        names = "parity", "recall-64-4", "nearest-neighbour"
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        for axes, name in zip(figure.subplots(1, 3), names, strict=True):
+            metric = EXPERIMENTS[name].metric
+            for model, colour in CURVES.items():
+                axes.plot([], color=colour, label=model.replace("lstm", "LSTM"))
+                for trial in results.get((name, model), []):
+                    steps, errors = zip(*trial["curve"], strict=True)
+                    scores = [score(metric, error) for error in errors]
+                    axes.plot(steps, scores, color=colour, linewidth=0.8)
+                    axes.plot(steps[-1:], scores[-1:], "o", color=colour, markersize=3)
+            axes.set(title=name, xlabel="step")
+            axes.set_ylabel("rescaled accuracy" if metric == "accuracy" else metric)
+        axes.legend()
+        save(figure, "learning-curves.svg")

@@ -11,7 +11,14 @@ from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.tasks import arithmetic, languages, memory
 from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.numerics import Array, did_you_mean
-from numpy_xlstm.training import Batch, default_text, random_windows, split_text
+from numpy_xlstm.training import (
+    Batch,
+    Schedule,
+    default_text,
+    random_windows,
+    split_text,
+    warmup_cosine,
+)
 
 
 class Experiment(NamedTuple):
@@ -39,7 +46,9 @@ class Experiment(NamedTuple):
     below: float = 0.15
     """The longest length grows when the mean loss of the last steps is below this number."""
     lr: float = 2e-3
-    steps: int = 1500
+    schedule: Schedule = warmup_cosine(0.05, 1.0)
+    """Factor of the learning rate. Only a training whose sequences do not grow lets it fall."""
+    steps: int = 3000
     solved: float = 0.001
     """Largest error of a validation at which the training ends early."""
     batch: int = 64

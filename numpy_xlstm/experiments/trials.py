@@ -2,6 +2,7 @@
 
 import math
 import platform
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,6 @@ from numpy_xlstm.training import (
     official_decay,
     ranks,
     train,
-    warmup_cosine,
 )
 from numpy_xlstm.training.step import loss_and_gradient
 
@@ -108,7 +108,7 @@ def trial(
             batch = experiment.sample(state.rng, experiment.batch, length)
             yield _like(batch, state.model)
 
-    options: Any = {"schedule": warmup_cosine(0.1, 0.01), "max_norm": 1.0, "comm": comm}
+    options: Any = {"schedule": experiment.schedule, "max_norm": 1.0, "comm": comm}
     for progress in train(state, batches(), Budget(steps), **options):
         curriculum.add(experiment, progress.step, progress.loss)
         if progress.step % VALIDATE_EVERY and progress.fraction < 1:
@@ -157,10 +157,11 @@ def result(
     curriculum: Curriculum,
     comm: ranks.Comm | None = None,
 ) -> dict[str, Any]:
-    """Return the result of a trial as JSON values; only ``seconds`` differs in a repetition.
+    """Return the result of a trial as JSON values; only its times differ in a repetition.
 
     ``facts`` are name, model, seed, steps and minutes. The curve has the steps and errors of all
-    validations. The errors are those on new sequences of the lengths of training and test.
+    validations. The errors are those on new sequences of the lengths of training and test. The CPU
+    time is that of this process since it began.
     """
     lengths = {"train": experiment.train, "test": experiment.test}
     errors = {
@@ -184,6 +185,7 @@ def result(
         "grown": curriculum.grown,
         "curve": state.validations,
         "seconds": round(state.elapsed, 1),
+        "cpu_seconds": round(time.process_time(), 1),
         "versions": {
             "numpy_xlstm": __version__,
             "numpy": np.__version__,

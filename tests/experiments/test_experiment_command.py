@@ -33,10 +33,11 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Return the result in a folder, without its time."""
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
-    assert found.pop("seconds") >= 0
-    return found
+    """Return the result in a folder, without its times."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
+    assert result.pop("seconds") >= 0
+    assert result.pop("cpu_seconds") > 0
+    return result
 
 
 def test_the_list_has_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
