@@ -20,9 +20,8 @@ from numpy_xlstm.training import (
     warmup_cosine,
 )
 
-
 FALLING = warmup_cosine(0.1, 0.01)
-"""Schedule of an experiment whose sequences do not grow."""
+"""Schedule of an experiment that uses all its steps, or whose sequences do not grow."""
 
 
 class Experiment(NamedTuple):
@@ -51,7 +50,7 @@ class Experiment(NamedTuple):
     """The longest length grows when the mean loss of the last steps is below this number."""
     lr: float = 2e-3
     schedule: Schedule = warmup_cosine(0.05, 1.0)
-    """Factor of the learning rate, which stays constant while sequences can still grow."""
+    """Factor of the learning rate. A falling one leaves nothing to a run that learns late."""
     steps: int = 3000
     solved: float = 0.001
     """Largest error of a validation at which the training ends early."""
@@ -158,6 +157,7 @@ EXPERIMENTS = {
         grow=4,
         below=0.03,
         lr=3e-3,
+        schedule=FALLING,
         steps=1500,
         solved=0.0,
         metric="squared error",
