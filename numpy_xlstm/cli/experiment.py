@@ -10,18 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from numpy_xlstm.cli import display
-from numpy_xlstm.cli.arguments import (
-    as_words,
-    facts,
-    flags,
-    natural,
-    parse_stored,
-    positive,
-    whole,
-)
+from numpy_xlstm.cli.arguments import as_words, facts, flags, natural, parse_stored, whole
 from numpy_xlstm.cli.curves import save_picture
 from numpy_xlstm.cli.train import deferred_interrupt, read_notes
 from numpy_xlstm.config import Config
@@ -36,13 +26,12 @@ from numpy_xlstm.training.run import CURVE, RESULT
 
 DESCRIPTION = """\
 Train a small model on a task, with sequences that grow while it learns, and test it on other
-sequences, of the trained lengths and of longer ones. The training ends when the task is solved,
-after the steps of the experiment, or after --minutes. The result is an accuracy (rescaled so that
-guessing gives 0), a squared error, or the bits per byte.
+sequences, of the trained lengths and of longer ones. The training ends when the task is solved, or
+after the steps of the experiment. The result is an accuracy (rescaled so that guessing gives 0), a
+squared error, or the bits per byte.
 
 With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
-After any interruption, --resume continues from there; without a time limit, the result is the
-same."""
+After any interruption, --resume continues from there, and the result is the same."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch between two
@@ -56,7 +45,6 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
         f"{', '.join(TASK_MODELS)}; for the experiment ablation: {', '.join(ABLATION)} "
         "(default: the first)",
     ),
-    "minutes": (positive, None, "time limit"),
     "steps": (natural, None, "number of steps (default: those of the experiment)"),
     "seed": (whole(0), 0, "seed of model and training"),
     "out": ("DIR", None, "write the results to DIR, a new folder"),
@@ -104,17 +92,14 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     experiment = catalogue.find(chosen["name"])
     number = state.model.num_parameters
     print(f"{chosen['name']}: {chosen['model']}, {number:,} parameters", file=sys.stderr)
-    seconds = 60 * (chosen["minutes"] or np.inf)
-    known: Any = {"steps": chosen["steps"], "comm": comm}
     show = _display(experiment, chosen["steps"], curriculum)
     with deferred_interrupt() as interrupted:
-        trial = trials.trial(experiment, state, curriculum, **known)
-        for progress in trial if state.elapsed < seconds else ():
+        for progress in trials.trial(experiment, state, curriculum, chosen["steps"], comm):
             if kept is not None:
                 kept.notes["curriculum"] = curriculum.to_dict()
                 kept.add(progress)
             show(progress)
-            if ranks.total(interrupted(), comm) or state.elapsed >= seconds:
+            if ranks.total(interrupted(), comm):
                 break
         if kept is not None:
             kept.save()
@@ -145,12 +130,12 @@ Begun = tuple[dict[str, Any], TrainingState, Curriculum, Run | None]
 
 
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
-    """Return name, model, seed, steps and minutes of a trial, with defaults where not given."""
+    """Return name, model, seed and steps of a trial, with defaults where not given."""
     if given.get("name") is None:
         raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}, or --list; got none")
     experiment = catalogue.find(given["name"])
     chosen: dict[str, Any] = {"name": given["name"], "model": next(iter(experiment.models))}
-    chosen |= {"seed": 0, "steps": experiment.steps, "minutes": None}
+    chosen |= {"seed": 0, "steps": experiment.steps}
     chosen |= {name: value for name, value in given.items() if name in chosen}
     catalogue.known("--model", chosen["model"], experiment.models)
     return chosen

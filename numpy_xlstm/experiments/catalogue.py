@@ -11,14 +11,8 @@ from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.tasks import arithmetic, languages, memory
 from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.numerics import Array, did_you_mean
-from numpy_xlstm.training import (
-    Batch,
-    Schedule,
-    default_text,
-    random_windows,
-    split_text,
-    warmup_cosine,
-)
+from numpy_xlstm.training import Batch, default_text, random_windows, split_text
+from numpy_xlstm.training.schedules import Schedule, warmup_cosine
 
 FALLING = warmup_cosine(0.1, 0.01)
 """Schedule of an experiment that uses all its steps, or whose sequences do not grow."""
@@ -128,15 +122,13 @@ LANGUAGES = {
 }
 """Experiments of the formal languages, except parity. What they show is the answer asked for."""
 
+TRACKING = "sLSTM and LSTM track a state over any length, mLSTM does not"
+PARITY = Experiment(TRACKING, languages.parity, 3, 1 / 2)
+
 EXPERIMENTS = {
-    "parity": Experiment(
-        "sLSTM and LSTM track a state over any length, mLSTM does not", languages.parity, 3, 1 / 2
-    ),
-    "parity-official": Experiment(
-        "parity by the recipe of the official repository, all lengths from the first step",
-        languages.parity,
-        3,
-        1 / 2,
+    "parity": PARITY,
+    "parity-official": PARITY._replace(
+        shows="parity by the recipe of the official repository, all lengths from the first step",
         first=40,
         lr=1e-3,
         batch=256,

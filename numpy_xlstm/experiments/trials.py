@@ -159,7 +159,7 @@ def result(
 ) -> dict[str, Any]:
     """Return the result of a trial as JSON values; only its times differ in a repetition.
 
-    ``facts`` are name, model, seed, steps and minutes. The curve has the steps and errors of all
+    ``facts`` are name, model, seed and steps. The curve has the steps and errors of all
     validations. The errors are those on new sequences of the lengths of training and test. The CPU
     time is that of this process since it began.
     """

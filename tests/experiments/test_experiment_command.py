@@ -181,7 +181,7 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
         ([], "NAME: expected one of parity, .* or --list; got none"),
         (["parity", "--model", "slsm"], "--model: expected one of slstm, .*; did you mean slstm"),
         (["parity", "--model", "residual"], "--model: expected one of slstm"),
-        (["parity", "--minutes", "0"], "--minutes: expected a number above 0; got '0'"),
+        (["parity", "--steps", "0"], "--steps: expected a whole number above 0; got '0'"),
         (["parity", "--out", "full"], "--out: expected a new or an empty folder; got full"),
         (["parity", "--out", "file"], "--out: expected a folder; file is a file"),
         (
@@ -229,7 +229,6 @@ WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
         ({"command": [*WORDS, "--model=gpt"]}, r"notes\.command: --model: expected one of"),
         ({"command": [*WORDS, "--seed=-1"]}, "argument --seed: expected a whole number"),
         ({"command": [*WORDS, "--steps=many"]}, "argument --steps: expected a whole number"),
-        ({"command": [*WORDS, "--minutes=0"]}, "argument --minutes: expected a number above 0"),
         ({"command": "parity"}, "command: expected list"),
         ({"command": [3]}, r"command\[0\]: expected str"),
         ({"curriculum": 3}, "curriculum: expected a mapping of names; got 3"),
