@@ -181,7 +181,7 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
         ([], "NAME: expected one of parity, .* or --list; got none"),
         (["parity", "--model", "slsm"], "--model: expected one of slstm, .*; did you mean slstm"),
         (["parity", "--model", "residual"], "--model: expected one of slstm"),
-        (["parity", "--steps", "0"], "--steps: expected a whole number above 0; got '0'"),
+        (["parity", "--steps", "0"], "--steps: expected a whole number from 1 to .*; got '0'"),
         (["parity", "--out", "full"], "--out: expected a new or an empty folder; got full"),
         (["parity", "--out", "file"], "--out: expected a folder; file is a file"),
         (
