@@ -158,6 +158,17 @@ def read_trace(folder: str | os.PathLike[str]) -> list[Case]:
     -------
     list[Case]
         The cases. Their ``results()`` cannot be computed, because the folder has no parameters.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM, LanguageModel, conformance
+    >>> model, tokens = LanguageModel(9, 4, LSTM(4, 4), rng=0), np.array([[3, 1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cases = list(conformance.write_vectors(folder, conformance.trace(model, tokens)))
+    ...     [case.id for case in read_trace(folder)]
+    ['embedding', 'body', 'head', 'model']
     """
     return read_cases(folder, _read)
 

@@ -116,9 +116,25 @@ NOT_COMPILED = Bug(
 def planted(*bugs: Bug) -> Copy:
     """Return a private copy of the package with these seeded mistakes, as in :class:`Bug`.
 
-    It raises ``ValueError`` if the lines to change do not occur exactly once in the modules of
-    their places. Code that no mistake affects is shared with the package.
+    Code that no mistake affects is shared with the package.
 
+    Parameters
+    ----------
+    *bugs : Bug
+        The mistakes.
+
+    Returns
+    -------
+    Copy
+        Copy whose ``of`` returns the copy of a class or function.
+
+    Raises
+    ------
+    ValueError
+        If the lines to change do not occur exactly once in the modules of their places.
+
+    Examples
+    --------
     >>> from numpy_xlstm import LSTMCell
     >>> from numpy_xlstm.conformance.bugs import planted
     >>> planted().of(LSTMCell) is LSTMCell
