@@ -11,8 +11,10 @@ from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.subjects import part
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
-from tests.checkpoints.onnx_run import Session
+from tests.checkpoints.onnx_run import Session, needs_runtime
 from tests.conformance.implementations.offers import Implementation
+
+needs_runtime()  # before any case is computed
 
 SUBJECTS = [f"{family}.{part}" for family in FAMILIES for part in ("step", "sequence", "stack")]
 
