@@ -99,7 +99,7 @@ def languages(found: Results) -> str:
     """Return a table with a row for each formal language, and a column for each model."""
     names = [name for name in LANGUAGES if any(task == name for task, _ in found)]
     if not names:
-        return "Not searched: none of the languages has been run with this recipe."
+        return "None of the languages has been run with this recipe."
     models = [m for m in EXPERIMENTS["parity"].models if any((n, m) in found for n in names)]
     lines = ["| task | " + " | ".join(f"`{model}`" for model in models) + " |"]
     lines.append("|---|" + "--:|" * len(models))
