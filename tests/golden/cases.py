@@ -109,6 +109,7 @@ BODY = {"vocab_size": V, "embedding_size": D, "hidden_size": H}
 def build(subject: str, variant: str = "", specification: Any = None, **changed: Any) -> Any:
     """Make a subject of the catalogue with some of its options changed."""
     found = SUBJECTS[subject]
+    assert found.make is not None, "a subject without a module"
     options = {**found.variants[variant], **changed}
     return found.make(specification or found.specification, options)
 
