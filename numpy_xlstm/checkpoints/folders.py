@@ -32,15 +32,16 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def find_tensors(folder: Path) -> Tensors:
     """Read the headers of the files of a folder."""
-    for name in (BEST, WHOLE):
-        if (folder / name).exists():
-            return open_tensors(folder / name)
+    if (folder / WHOLE).exists():
+        return open_tensors(folder / WHOLE)
     if (folder / INDEX).exists():
         return Tensors(_indexed(folder, read_mapping(folder / INDEX)))
     counts = [int(m[1]) for path in folder.iterdir() if (m := SHARD.fullmatch(path.name))]
     if counts:
         names = [f"model_{n}.safetensors" for n in range(max(counts) + 1)]
         return Tensors(_merged(folder, names))
+    if (folder / BEST).exists():
+        return open_tensors(folder / BEST)
     files = [p for p in folder.iterdir() if p.suffix == ".safetensors"]
     if len(files) == 1:
         return open_tensors(files[0])

@@ -62,8 +62,9 @@ def from_pretrained(
     ----------
     path : str or Path
         A folder of transformers' ``xLSTMForCausalLM`` or of the package ``xlstm``, with a
-        ``config.json`` or ``config.yaml`` and one or several ``.safetensors`` files; or a file of
-        :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors`` file with the
+        ``config.json`` or ``config.yaml`` and one or several ``.safetensors`` files; or the folder
+        of a run, for its best model; or a file of :func:`save_pretrained` or
+        :func:`save_checkpoint`; or a ``.safetensors`` file with the
         state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. The format is detected from the
         content.
     kind : type, optional

@@ -94,10 +94,11 @@ def check_saving(
     form = _format(model, path, wanted)
     if not path.absolute().parent.is_dir():
         raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
-    if not form.suffix and re.fullmatch(r"\.[a-z]\w*", path.suffix, re.IGNORECASE):
+    like_file = re.fullmatch(r"\.[a-z]\w*", path.suffix, re.IGNORECASE)
+    if not form.suffix and like_file and not path.is_dir():
         files = " or ".join(sorted({known.suffix for known in FORMATS.values() if known.suffix}))
         raise CheckpointError(
-            f"path: expected the name of a folder, or of a file that ends in {files}; "
+            f"path: expected a file that ends in {files}, or a folder without such a suffix; "
             f"got {path.name}"
         )
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):

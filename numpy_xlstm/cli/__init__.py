@@ -129,7 +129,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")
         hint = did_you_mean(MEANT.get(word, word), args.options.values())
-        if "ids" in args and not word.startswith("-"):  # the command is generate
+        if "prompt" in args and not word.startswith("-"):  # the command is generate
             hint = "; write --prompt before a text to continue"
         raise errors.OptionError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return args

@@ -8,6 +8,7 @@ from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.checkpoints.description import WEIGHTS
 from numpy_xlstm.checkpoints.saving import formats_of
 from numpy_xlstm.cli.arguments import add_checkpoint
+from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.module import outline
 
 DESCRIPTION = """\
@@ -24,8 +25,6 @@ def run(args: argparse.Namespace) -> int:
     """Print the tree, and information about the model and its training."""
     # The layout is not used here; without one, an ambiguous checkpoint would be refused.
     pretrained = open_pretrained(args.checkpoint, layout="vanilla")
-    tokenizer = pretrained.load_tokenizer()
-    ids = "" if tokenizer is None else f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"
     facts = {
         "format": pretrained.format,
         "files": _files(pretrained),
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         "memory": _memory(pretrained),
         **_training(pretrained.training or {}, type(pretrained.model).__name__),
         "special": _special(pretrained),
-        "tokenizer": ids,
+        "tokenizer": _tokenizer(pretrained),
         "convert to": ", ".join(formats_of(pretrained.model)),
     }
     print(outline(type(pretrained.model).__name__, pretrained.stored))
@@ -71,3 +70,12 @@ def _special(pretrained: Pretrained) -> str:
     named = {"BOS": tokens.bos, "EOS": ", ".join(map(str, tokens.eos)), "padding": tokens.pad}
     parts = [f"{name} {value}" for name, value in named.items() if value not in (None, "")]
     return "; ".join(parts) + ("; a text begins with BOS" if tokens.insert_bos else "")
+
+
+def _tokenizer(pretrained: Pretrained) -> str:
+    """Return the kind of the tokenizer and its number of ids."""
+    try:
+        tokenizer = pretrained.load_tokenizer()
+    except MissingExtraError as error:
+        return f"a tokenizer.json; {error}"
+    return "" if tokenizer is None else f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"

@@ -269,15 +269,19 @@ def as_library_json(tokenizer: Tokenizer) -> str:
     Examples
     --------
     >>> json.loads(as_library_json(CharacterTokenizer("ab")))["model"]["vocab"]
-    {'a': 0, 'b': 1, '�': 2}
+    {'a': 0, 'b': 1, '<unk>': 2}
     """
     if isinstance(tokenizer, HuggingFaceTokenizer):
         return tokenizer.json
     splitter: Any = None
+    unknown: str | None = None
     joiner: Any = {"type": "Fuse"}
     if isinstance(tokenizer, CharacterTokenizer):  # words without merges are characters
         vocab = {symbol: n for n, symbol in enumerate(tokenizer.symbols)}
-        vocab.setdefault(REPLACEMENT, tokenizer.unknown)
+        unknown = "<unk>"  # no symbol, which is one character
+        vocab[unknown] = tokenizer.unknown
+        replaced = {"type": "Replace", "pattern": {"String": unknown}, "content": REPLACEMENT}
+        joiner = {"type": "Sequence", "decoders": [replaced, joiner]}
     elif isinstance(tokenizer, ByteTokenizer):
         splitter = joiner = {"type": "ByteLevel"} | dict.fromkeys(BYTE_LEVEL, False)
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # others: from 256
@@ -287,7 +291,6 @@ def as_library_json(tokenizer: Tokenizer) -> str:
     else:
         expected = "a ByteTokenizer, CharacterTokenizer or HuggingFaceTokenizer"
         raise OptionError(f"tokenizer: expected {expected}; got {type(tokenizer).__name__}")
-    unknown = REPLACEMENT if REPLACEMENT in vocab else None
     model = {"type": "BPE", "vocab": vocab, "merges": list[str](), "unk_token": unknown}
     none = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
     content = {"version": "1.0", **none, "added_tokens": [], "pre_tokenizer": splitter}

@@ -112,7 +112,7 @@ def register(name: Callable[..., Any], function: Callable[..., Any], options: st
 def announce(compiled_before: bool) -> None:
     """Log once, to standard error by default, that the first use takes long."""
     if not compiled_before and parent_process() is None:
-        message = "compiling kernels for this machine, once: this may take half a minute"
+        message = "compiling kernels for this machine: the first use may take half a minute"
         logging.getLogger("numpy_xlstm").warning(message)
 
 

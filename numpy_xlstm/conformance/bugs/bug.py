@@ -48,9 +48,10 @@ class Bug(NamedTuple):
     seen_in : tuple[str, ...]
         Packages in which it was found.
     port : callable, optional
-        :data:`Run` in place of the specification.
+        Function that computes the results from options and inputs instead of the specification.
     around : callable, optional
-        :data:`Around` the specification, for a mistake that changes no line.
+        For a mistake that changes no line: a function that computes the results from a function
+        that computes those of the specification, options and inputs.
 
     Examples
     --------
