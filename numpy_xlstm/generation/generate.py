@@ -51,7 +51,9 @@ def generate(
         Generator from which one number per row and token is drawn, or its seed; a new, unseeded one
         if omitted. It is the only source of randomness.
     **options
-        Attributes of :class:`GenerationConfig`.
+        Attributes of :class:`GenerationConfig`: ``max_new_tokens``, ``do_sample``, ``temperature``,
+        ``top_k``, ``top_p``, ``repetition_penalty``, ``suppress_tokens``, ``bos_token_id``,
+        ``eos_token_id``, ``pad_token_id``.
 
     Returns
     -------
