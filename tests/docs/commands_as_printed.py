@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm import LanguageModel, save_pretrained, sLSTM
+from numpy_xlstm import LanguageModel, save_pretrained, sLSTM, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.conformance import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,8 @@ class MyCell:
 PORT = f"""#!/usr/bin/env python3
 import pathlib, shutil, sys
 name = pathlib.Path(sys.argv[1]).name.removesuffix(".in.safetensors")
-folders = pathlib.Path(__file__).parent / "kit", pathlib.Path({str(SMALL)!r})
+here = pathlib.Path(__file__).parent
+folders = here / "kit", here / "trace", pathlib.Path({str(SMALL)!r})
 files = [folder / "results" / (name + ".safetensors") for folder in folders]
 shutil.copy(next(file for file in files if file.exists()), sys.argv[2])
 """
@@ -90,6 +91,8 @@ def test_commands_run_as_printed(page: str, home: Path) -> None:
     save_pretrained(
         LanguageModel(9, 4, sLSTM(4, 8, rng=rng), rng=rng), folder / "model.safetensors"
     )
+    large = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9), rng=0)
+    save_pretrained(large, folder / "xLSTM-7b", format="transformers")  # it stands for 7B
     printed = commands(f"docs/{page}.md")
     assert printed
     for command in printed:
