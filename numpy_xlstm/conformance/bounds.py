@@ -15,6 +15,7 @@ from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.layers.base import EVALUATION
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 
@@ -228,13 +229,33 @@ def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:
     if not hasattr(specification, "init_state"):
         return specification
 
+    def compute(self: Any, x: Array, state: Any, options: Any = None) -> Any:
+        ys, caches = [], []
+        for t in range(max(1, x.shape[1])):
+            step, before = x[:, t : t + 1], tree_map(rounded, state)
+            y, state, cache = specification.compute(self, step, before, options or EVALUATION)
+            ys.append(y)
+            caches.append(cache)
+        return np.concatenate(ys, axis=1), state, caches
+
+    def compute_backward(self: Any, dy: Array, caches: Any, dstate: Any) -> Any:
+        dxs, total = [], dict.fromkeys(self.params, 0)
+        for t, cache in reversed([*enumerate(caches)]):
+            step, after = dy[:, t : t + 1], tree_map(rounded, dstate)
+            dx, dstate, grads = specification.compute_backward(self, step, cache, after)
+            dxs.append(dx)
+            total = {name: total[name] + gradient for name, gradient in grads.items()}
+        return None if dxs[0] is None else np.concatenate(dxs[::-1], axis=1), dstate, total
+
     def forward(self: Any, x: Array, state: Any = None) -> Any:
         return specification.forward(self, x, tree_map(rounded, state))
 
     def backward(self: Any, dy: Array, cache: Any, dstate: Any = None) -> Any:
         return specification.backward(self, dy, cache, tree_map(rounded, dstate))
 
-    methods = {"forward": forward, "backward": backward}
+    methods: dict[str, Any] = {"forward": forward, "backward": backward}
+    if hasattr(specification, "compute"):  # of a sequence, not of a step
+        methods = {"compute": compute, "compute_backward": compute_backward}
     return type(specification)(specification.__name__, (specification,), methods)
 
 

@@ -6,6 +6,8 @@ Errors therefore do not add up from block to block, and a port departs in the pa
 import os
 import re
 from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ class Part(Subject):
         """Return the part itself, or raise an error if its trace was read from a folder."""
         if self.make is None:
             raise OptionError("results: expected a part of a model; a folder has only its results")
-        return self.make(specification, options)
+        return self.make(specification or self.specification, options)
 
     def pattern(self, name: str, ndim: int) -> str:
         """Return the pattern of the entries of a tensor, or its axes if they have no names."""
@@ -124,7 +126,7 @@ def _case(
     tokens = {"x": "row step"} if x.ndim == 2 else {}
     tokens |= {"y": "row step token"} if name in ("head", "model") else {}
     axes = AXES | tokens
-    subject = Part(type(module).__name__, type(module), lambda *_: module, {}, axes)
+    subject = Part(type(module).__name__, type(module), partial(_of_class, module), {}, axes)
     given: Arrays = {"x": x}
     if gradients:
         given |= in_dtype(_cotangents(module, x, rng), dtype)
@@ -136,6 +138,13 @@ def _case(
     allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
     content = Content(given, in_dtype(exact, held), in_dtype(allowed, held))
     return Case(name, subject, dtype, options, (), lambda: content)
+
+
+def _of_class(module: Any, specification: Any, options: Options) -> Any:
+    """Return a copy of a part as an instance of its class or of a subclass without attributes."""
+    part = copy(module)
+    object.__setattr__(part, "__class__", specification)
+    return part
 
 
 def _cotangents(module: Any, x: Array, rng: np.random.Generator) -> Arrays:
