@@ -59,17 +59,22 @@ def _number(
 
 def places(text: str) -> list[int] | str:
     """Parse block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` is unchanged."""
-    return text if text == "all" else sorted({*ids(text, "all, or none")})
+    return text if text == "all" else sorted({*ids(text, ", or all, or none")})
 
 
-def ids(text: str, words: str = "none") -> list[int]:
-    """Parse ids: ``"3,1"`` is [3, 1], and ``"none"`` is []. ``words`` are for the error."""
+def ids(text: str, words: str = ", or none") -> list[int]:
+    """Parse ids: ``"3,1"`` is [3, 1], and ``"none"`` is [] if ``words`` offer it in the error."""
     try:
-        return [] if text == "none" else [whole(0)(number) for number in text.split(",")]
+        return [] if words and text == "none" else [whole(0)(number) for number in text.split(",")]
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(
-            f"expected whole numbers such as 5,0,2, or {words}; got {text!r}"
+            f"expected whole numbers such as 5,0,2{words}; got {text!r}"
         ) from None
+
+
+def some_ids(text: str) -> list[int]:
+    """Parse ids, of which there is at least one."""
+    return ids(text, "")
 
 
 size, natural = whole(1, 10**6), whole(1)
@@ -89,7 +94,7 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
         return shown | {"metavar": kind}
     if isinstance(kind, tuple):
         return shown | {"choices": kind}
-    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids) else "N"}
+    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids, some_ids) else "N"}
 
 
 def _shown(default: Any) -> str:

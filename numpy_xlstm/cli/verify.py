@@ -93,10 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_writable(arguments.junit)
     if arguments.trace is not None:
         arguments.vectors = arguments.trace
-        check_written("--trace", arguments.trace)
+        check_written("--trace", arguments.trace, "trace")
         every = conformance.read_trace(arguments.trace)
     else:
-        check_written("--vectors", arguments.vectors)
+        check_written("--vectors", arguments.vectors, "vectors")
         every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):

@@ -240,9 +240,9 @@ def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:
 
     def compute_backward(self: Any, dy: Array, caches: Any, dstate: Any) -> Any:
         dxs, total = [], dict.fromkeys(self.params, 0)
-        for t, cache in reversed([*enumerate(caches)]):
+        for t in reversed(range(len(caches))):
             step, after = dy[:, t : t + 1], tree_map(rounded, dstate)
-            dx, dstate, grads = specification.compute_backward(self, step, cache, after)
+            dx, dstate, grads = specification.compute_backward(self, step, caches[t], after)
             dxs.append(dx)
             total = {name: total[name] + gradient for name, gradient in grads.items()}
         return None if dxs[0] is None else np.concatenate(dxs[::-1], axis=1), dstate, total

@@ -20,6 +20,7 @@ from numpy_xlstm.conformance.case_data import CaseData, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import compare, table
 from numpy_xlstm.conformance.diagnosis import diagnose
+from numpy_xlstm.conformance.parts import Part, departures
 from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ordinary
 from numpy_xlstm.conformance.subjects import Options, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
@@ -65,9 +66,11 @@ class Case(CaseData):
         """Raise ``AssertionError`` with a table and a diagnosis if a result is wrong."""
         failed = [row for row in compare(self, results) if not row.passed]
         if failed:
-            raise AssertionError(
-                "\n".join([table(failed), *diagnose([(self, self.widened(results))])])
-            )
+            if isinstance(self.subject, Part):
+                lines = departures([(self, failed)])
+            else:
+                lines = diagnose([(self, self.widened(results))])
+            raise AssertionError("\n".join([table(failed), *lines]))
 
 
 def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0) -> list[Case]:

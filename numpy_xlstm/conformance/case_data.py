@@ -87,6 +87,15 @@ class CaseData:
         """The inputs, with the empty state if there is a state but none is given."""
         if not part(self.expected, "final") or part(self.inputs, "state"):
             return self.inputs
+        if self.subject.make is None:  # a part of a model, read from a folder
+            final = {n: array for n, array in self.expected.items() if n.split(".")[0] == "final"}
+            state = {
+                name.replace("final", "state", 1): np.full_like(array, -np.inf)
+                if name.endswith(".m")
+                else np.zeros_like(array)
+                for name, array in final.items()
+            }
+            return state | self.inputs
         rows = len(self.inputs[positional(self.inputs)[0]])
         state = self.subject.module(self.options).init_state(rows)
         return in_dtype(dict(leaves("state", state)), self.dtype) | self.inputs

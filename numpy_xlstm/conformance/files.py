@@ -143,13 +143,18 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     True
     """
     known = {case.id: case for dtype in (None, *SIXTEEN_BITS) for case in every_case(dtype=dtype)}
-    return read_cases(folder, lambda entry: known.get(entry["id"]))
+    return read_cases(folder, lambda entry: known.get(entry["id"]), "vectors")
 
 
-def read_cases(folder: str | os.PathLike[str], case_of: Callable[[Any], Case | None]) -> list[Case]:
-    """Read the cases of a folder, each made by ``case_of`` from its entry in the manifest."""
+def read_cases(
+    folder: str | os.PathLike[str], case_of: Callable[[Any], Case | None], command: str
+) -> list[Case]:
+    """Read the cases of a folder, each made by ``case_of`` from its entry in the manifest.
+
+    ``command`` is the name of the command that writes such folders.
+    """
     folder = checked_path("folder", folder)
-    check_written("folder", folder)
+    check_written("folder", folder, command)
     path = folder / "manifest.json"
     try:
         content = parse_json(read_regular("manifest", path, MAX_BYTES))
@@ -162,9 +167,9 @@ def read_cases(folder: str | os.PathLike[str], case_of: Callable[[Any], Case | N
         read = [_read_case(folder, entry, case_of(entry)) for entry in content["cases"]]
         _check_complete(folder, read)
     except (ValueError, TypeError, LookupError, AttributeError) as error:  # of other JSON
-        hint = "write the vectors again with: numpy-xlstm vectors"
         raise CheckpointError(
-            f"{path}: expected a complete manifest; got another ({error}); {hint}"
+            f"{path}: expected a complete manifest of 'numpy-xlstm {command}'; got another "
+            f"({error}); write the folder again with this command"
         ) from error
     return read
 
@@ -179,12 +184,12 @@ def _check_complete(folder: Path, cases: Sequence[Case]) -> None:
             raise CheckpointError(f"{name}: expected one entry in the manifest; got {got}")
 
 
-def check_written(name: str, folder: Path) -> None:
+def check_written(name: str, folder: Path, command: str) -> None:
     """Raise :class:`CheckpointError` unless the folder contains a manifest."""
     if not (folder / "manifest.json").is_file():
         raise CheckpointError(
-            f"{name}: expected a folder written by 'numpy-xlstm vectors' or 'numpy-xlstm trace'; "
-            f"got {folder}, which has no manifest.json"
+            f"{name}: expected a folder written by 'numpy-xlstm {command}'; got {folder}, which "
+            "has no manifest.json"
         )
 
 

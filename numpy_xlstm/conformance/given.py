@@ -17,9 +17,9 @@ from numpy_xlstm.trees import leaves
 OPEN = 1000.0
 """Bias with which an output gate is exactly 1."""
 KERNELS = ("mlstm.chunkwise", "mlstmsig.chunkwise", "mlstm.parallel", "mlstmsig.parallel")
-OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
-"""Options of the kernel, and subjects in which its lines are changed, as the specification goes
-step by step."""
+"""Subjects whose mistakes are changes of the kernel, as the specification goes step by step."""
+OPTIONS = ("chunk_size", "eps", "forget_gate", "input_gate")
+"""Options of the kernel."""
 
 
 class GivenGates(Subject):

@@ -19,9 +19,10 @@ NORMALISER = 0.2
 """Smallest n of an sLSTM."""
 BEYOND = 2.0**14
 """Number x for which e^−x is 0 even in longdouble."""
-NOT_IN_16_BITS = "empty-row-beside-live closed-gates large far-memory tie near-tie kink mlstm.stack"
-"""Situations that depend on digits, or on a range, that a state in 16 bits does not have, and the
-subject in which a rounding to 16 bits changes results by as much as their size."""
+DIGITS = {"empty-row-beside-live", "closed-gates", "large", "far-memory", "tie", "near-tie", "kink"}
+"""Situations that depend on digits, or on a range, that a state in 16 bits does not have."""
+TOO_DEEP_FOR_16_BITS = ("mlstm.stack",)
+"""Subjects in which a rounding to 16 bits changes results by as much as their size."""
 GATE_ROWS = {"slstm": "ifzo", "lstm": "ifzo", "lstmp": "ifzo", "peephole": "ifzo"}
 GATE_ROWS |= {"gru": "rzn", "original-gru": "rzn"}
 """Gates in the order of their rows in W, R and b."""
@@ -87,7 +88,7 @@ class Situation:
 
     def suits(self, subject: Subject, variant: str, dtype: str) -> bool:
         """Return whether a variant of a subject has a case in this situation and dtype."""
-        if dtype in SIXTEEN_BITS and {self.name, subject.name} & {*NOT_IN_16_BITS.split()}:
+        if dtype in SIXTEEN_BITS and (self.name in DIGITS or subject.name in TOO_DEEP_FOR_16_BITS):
             return False
         if subject.situations:
             return self.name in subject.situations

@@ -5,47 +5,33 @@ Errors therefore do not add up from block to block, and a port departs in the pa
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.block_subjects import AXES
-from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, bounds, in_dtype, is_gradient, truth
+from numpy_xlstm.conformance.block_subjects import AXES, TOKENS
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, bounds, in_dtype, truth
 from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
-from numpy_xlstm.conformance.compare import Row
+from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.conformance.parts import Part
+from numpy_xlstm.conformance.subjects import Arrays, Options
+from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers.embedding import IndexArray
+from numpy_xlstm.layers.rnn_base import RNNBase
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
-from numpy_xlstm.numerics import Array, check_choice
+from numpy_xlstm.numerics import Array, check_bool, check_choice, check_kind
 from numpy_xlstm.trees import leaves
 
 NAMES = re.compile(r"embedding|block\.\d+|norm|body|head|model")
 """Names of parts."""
 WHOLE = 2**24
 """Largest number of parameters of a model that is itself a case, from ids to logits."""
-
-
-class Part(Subject):
-    """A part of a model, such as a block. Its parameters are not among the inputs of its case."""
-
-    def module(self, options: Options, specification: Any = None) -> Any:
-        """Return the part itself, or raise an error if its trace was read from a folder."""
-        if self.make is None:
-            raise OptionError("results: expected a part of a model; a folder has only its results")
-        return self.make(specification or self.specification, options)
-
-    def pattern(self, name: str, ndim: int) -> str:
-        """Return the pattern of the entries of a tensor, or its axes if they have no names."""
-        known = self.axes.get(name) or super().pattern(name, ndim)
-        groups = re.sub(r"\([^)]*\)", "joined", known).split()
-        return known if len(groups) == ndim else " ".join(f"axis{n}" for n in range(ndim))
 
 
 def trace(
@@ -92,20 +78,26 @@ def trace(
     >>> conformance.verify(cases, lambda case: case.results()).passed
     True
     """
+    check_kind("model", model, LanguageModel)
     model.check_input(ids)
+    check_bool("gradients", gradients)
     own = str(model.dtype)
     dtype = check_choice("dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ())))
     rng, x = np.random.default_rng(rng), ids
-    for name, module in _parts(model):
-        case = _case(name, module, x, dtype, gradients, rng)
+    for name, module in parts(model):
+        case = _case(name, module, ids if name == "model" else x, dtype, gradients, rng)
         yield case
-        x = in_dtype({"y": case.expected["y"]}, dtype)["y"]
-    if model.num_parameters <= WHOLE:
-        yield _case("model", model, ids, dtype, gradients, rng)
+        with np.errstate(over="ignore"):
+            x = in_dtype({"y": case.expected["y"]}, dtype)["y"]
+        if not np.isfinite(x).all():
+            largest = np.abs(case.expected["y"]).max()
+            raise NonFiniteError(
+                f"{name}: expected an output that {dtype} can represent; got {largest:.3g}"
+            )
 
 
-def _parts(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a model in their order."""
+def parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a model in their order, and last the model itself unless it is large."""
     yield "embedding", model.embedding
     if isinstance(model.body, BlockStack):
         yield from ((f"block.{n}", block) for n, block in enumerate(model.body.blocks))
@@ -114,6 +106,8 @@ def _parts(model: Any) -> Iterator[tuple[str, Any]]:
     else:
         yield "body", model.body
     yield "head", model.head
+    if model.num_parameters <= WHOLE:
+        yield "model", model
 
 
 def _case(
@@ -121,16 +115,14 @@ def _case(
 ) -> Case:
     """Return the case of a part, with exact results and their bounds."""
     held = "float32" if dtype in SIXTEEN_BITS else dtype
-    config = getattr(getattr(module, "layer", None), "config", None)
-    options: Options = {"num_heads": getattr(config, "num_heads", 1)}
-    tokens = {"x": "row step"} if x.ndim == 2 else {}
-    tokens |= {"y": "row step token"} if name in ("head", "model") else {}
-    axes = AXES | tokens
+    if gradients and module.is_narrow:  # which has no backward
+        module = module.astype(held)
+    axes, options = _axes(name, module)
     subject = Part(type(module).__name__, type(module), partial(_of_class, module), {}, axes)
     given: Arrays = {"x": x}
     if gradients:
         given |= in_dtype(_cotangents(module, x, rng), dtype)
-    params = {f"params.{n}": array.astype(held) for n, array in module.params.items()}
+    params = {f"params.{n}": a.astype(held, copy=False) for n, a in module.params.items()}
     if held == "float32":  # without longdouble, because a part of a large model takes gigabytes
         exact = subject.run(options, in_dtype(params | given, np.float64))
     else:
@@ -138,6 +130,23 @@ def _case(
     allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
     content = Content(given, in_dtype(exact, held), in_dtype(allowed, held))
     return Case(name, subject, dtype, options, (), lambda: content)
+
+
+def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
+    """Return the patterns of the tensors of a part, and the option that they need."""
+    body = getattr(module, "body", module)
+    layer = getattr(body, "layers", [body])[0]
+    cell = getattr(layer, "cell", None)
+    axes = AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
+    axes |= getattr(layer, "tensor_axes", {})
+    if isinstance(module, RNNBase):
+        axes |= dict.fromkeys(("state", "h", "c"), "layer row unit")
+    if name in ("embedding", "head"):
+        axes |= {"weight": "token unit", "bias": "token"}
+    shown = {"embedding": ["x"], "head": ["y"], "model": TOKENS.keys() - AXES.keys()}
+    axes |= {tensor: TOKENS[tensor] for tensor in shown.get(name, ())}
+    owner = cell or getattr(getattr(module, "layer", None), "config", None)
+    return axes, {"num_heads": getattr(owner, "num_heads", 1)}
 
 
 def _of_class(module: Any, specification: Any, options: Options) -> Any:
@@ -179,7 +188,7 @@ def read_trace(folder: str | os.PathLike[str]) -> list[Case]:
     ...     [case.id for case in read_trace(folder)]
     ['embedding', 'body', 'head', 'model']
     """
-    return read_cases(folder, _read)
+    return read_cases(folder, _read, "trace")
 
 
 def _read(entry: Any) -> Case | None:
@@ -191,23 +200,3 @@ def _read(entry: Any) -> Case | None:
     return Case(
         entry["id"], subject, entry["dtype"], entry["options"], (), lambda: Content({}, {}, {})
     )
-
-
-def departures(wrong: Sequence[tuple[Case, Sequence[Row]]]) -> list[str]:
-    """Return in which part a port departs first, and in which tensors, first those of a state.
-
-    A part has its own exact input, so that an error in it is no consequence of another part.
-    """
-    if not wrong:
-        return []
-    case, rows = wrong[0]
-    names = sorted((row.tensor for row in rows), key=lambda n: (is_gradient(n), n == "y"))
-    if case.id == "model" and any(names):
-        joined = "if its parts are right, they are joined in another way, as without a soft cap"
-        return [f"the port departs only in the model: {', '.join(names)}; {joined}"]
-    others = [other.id for other, _ in wrong[1:] if other.id != "model"]
-    also = f"; {', '.join(others)} {'have' if others[1:] else 'has'} errors too" if others else ""
-    part = f"{case.id} ({case.subject.name})"
-    if not any(names):
-        return [f"the port has no results for {part}{also}"]
-    return [f"the port departs first in {part}: {', '.join(names)}{also}"]

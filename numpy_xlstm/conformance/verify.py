@@ -18,7 +18,7 @@ from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.manifest import VERSION
-from numpy_xlstm.conformance.trace import Part, departures
+from numpy_xlstm.conformance.parts import MOST_NAMES, Part, departures
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import did_you_mean
@@ -32,8 +32,6 @@ NO_GRADIENTS = (
     "forward only: nothing is wrong, but there are cases without any gradient; to check the "
     "forward alone, use --forward, or forward=True in Python"
 )
-MOST_NAMES = 120
-"""Number of characters for the names of wrong tensors, with commas."""
 
 
 class PortError(Exception):
@@ -115,7 +113,9 @@ class Report:
         """
         if any(isinstance(v.case.subject, Part) for v in self.verdicts):
             wrong = [(v.case, [r for r in v.rows if not r.passed]) for v in self.verdicts]
-            return departures([(case, rows) for case, rows in wrong if rows])
+            run = [v for v in self.verdicts if v.excused in ("", FORWARD_ONLY)]
+            right = [v.case for v in run if v.passed]
+            return departures([(case, rows) for case, rows in wrong if rows], right)
         failed = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         passed = [v.case for v in self.verdicts if v.results and v.passed]
         try:

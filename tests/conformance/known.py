@@ -24,7 +24,7 @@ BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"
 def tables() -> str:
     """All tables, with their titles."""
     parts = []
-    for name in FILES.split():
+    for name in FILES:
         bugs = [bug for section in read(name) for bug in section.bugs]
         lines = [f"## {TITLES[name]}", "", "| mistake | the numbers are those of … | seen in |"]
         lines += ["|---|---|---|", *rows(bugs)]

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import (
+    GRU,
     LanguageModel,
+    from_pretrained,
     mLSTMBlockConfig,
     mLSTMLayerConfig,
     save_pretrained,
@@ -23,6 +25,7 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import (
+    SMALL,
     Case,
     from_layer,
     read_trace,
@@ -31,9 +34,9 @@ from numpy_xlstm.conformance import (
     verify,
     write_vectors,
 )
-from numpy_xlstm.conformance.bounds import in_dtype
+from numpy_xlstm.conformance.bounds import in_dtype, stored
 from numpy_xlstm.conformance.files import write_tensors
-from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
 from numpy_xlstm.module import Module
 
 IDS = np.array([[3, 1, 4, 1, 5]])
@@ -118,8 +121,18 @@ def test_the_tensor_that_is_wrong_is_named() -> None:
 def test_parts_that_are_joined_in_another_way() -> None:
     uncapped = xLSTMLarge(LARGE.config, dtype="float32", rng=0).with_params(LARGE.params)
     uncapped.cap = 1.0
-    (line,) = verify(list(trace(LARGE, IDS)), port(uncapped)).diagnosis
-    assert line.startswith("the port departs only in the model: y; if its parts are right")
+    cases = list(trace(LARGE, IDS))
+    (line,) = verify(cases, port(uncapped)).diagnosis
+    assert line == (
+        "the port departs first in model (xLSTMLarge): y; right are embedding, block.0, block.1, "
+        "norm, head: if these are all its parts, the port joins them differently, for example "
+        "without a soft cap"
+    )
+    (line,) = verify(cases, port(uncapped), skip=[case.id for case in cases[:-1]]).diagnosis
+    assert line.endswith("(xLSTMLarge): y; none of its parts was checked and is right")
+    (*_, whole) = trace(MIXED, IDS)
+    (line,) = verify([whole], lambda case: {n: a + 1 for n, a in case.expected.items()}).diagnosis
+    assert "final.1.slstm.c … and 7 more; none" in line
 
 
 def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
@@ -164,11 +177,64 @@ def test_a_port_that_stores_16_bits(model: Any, dtype: str) -> None:
     assert "): y" in line
 
 
-def test_a_model_of_one_layer() -> None:
-    layer = sLSTM(4, 8, num_heads=2, rng=0)
-    cases = list(trace(LanguageModel(11, 4, layer, rng=0), IDS))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("model", [MIXED, LARGE], ids=["mixed", "large"])
+def test_a_port_that_stores_the_state_in_16_bits(model: Any, dtype: str) -> None:
+    """At every step, forward and backward, of a sequence in which the errors add up."""
+    pytest.importorskip("ml_dtypes")
+    ids = np.random.default_rng(0).integers(11, size=(1, 30))
+
+    def narrow(array: Any) -> Any:
+        return in_dtype({"": array}, dtype)[""]
+
+    def narrowed(case: Case) -> dict[str, Any]:
+        results = case.results(stored(type(part_of(model, case.id)), narrow))
+        return in_dtype(results, dtype)
+
+    report = verify(list(trace(model, ids, dtype, gradients=True)), narrowed)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize(
+    ("layer", "layouts"),
+    [
+        (
+            sLSTM(4, 8, num_heads=2, rng=0),
+            {"final.m": "row (head=2 unit)", "grads.W": "(gate=ifzo head=2 unit) input"},
+        ),
+        (
+            GRU(4, 6, num_layers=2, rng=0),
+            {"final": "layer row unit", "grads.weight_ih_l1": "(gate=rzn unit) input"},
+        ),
+    ],
+    ids=["sLSTM", "GRU"],
+)
+def test_a_model_of_one_layer(layer: Any, layouts: dict[str, str]) -> None:
+    cases = list(trace(LanguageModel(11, 4, layer, rng=0), IDS, gradients=True))
     assert [case.id for case in cases] == ["embedding", "body", "head", "model"]
     assert verify(cases, lambda case: case.results()).passed
+    embedding, body, head, model = cases
+    assert {name: body.pattern(name) for name in layouts} == layouts
+    assert embedding.pattern("grads.weight") == head.pattern("grads.weight") == "token unit"
+    assert model.pattern("grads.embedding.weight") == "token unit"
+
+
+def test_weights_in_16_bits_have_gradients(tmp_path: Path) -> None:
+    pytest.importorskip("ml_dtypes")
+    save_pretrained(LARGE, tmp_path / "large", format="transformers", dtype="bfloat16")
+    cases = list(trace(from_pretrained(tmp_path / "large", weights="stored"), IDS, gradients=True))
+    assert verify(cases, lambda case: case.results()).passed
+
+
+def test_a_check_names_the_part(tmp_path: Path) -> None:
+    cases = list(write_vectors(tmp_path, trace(LARGE, IDS)))
+    for case in (cases[1], read_trace(tmp_path)[1]):
+        with pytest.raises(AssertionError, match=r"departs first in block\.0 \(.*\): final\.n"):
+            case.check(case.expected | {"final.n": 2 * case.expected["final.n"]})
+        case.check(case.expected)
+        assert case.given.keys() == {"x", "state.C", "state.n", "state.m"}
+        np.testing.assert_array_equal(case.given["state.m"], np.full((1, 2), -np.inf, np.float32))
+        assert not case.given["state.C"].any()
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +244,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     save_pretrained(LARGE, large, format="transformers", dtype="bfloat16")
     command = ["trace", large, "--ids", "3,1,4,1,5", "--out", folder]
     assert main(command) == 0
-    assert "block.1: xLSTMLargeBlock, 4 tensors" in capsys.readouterr().out
+    assert "block.1: xLSTMLargeBlock, y, final.C, final.n, final.m\n" in capsys.readouterr().out
     assert {path.name for path in Path(folder).iterdir()} >= {"README.md", "manifest.json"}
     assert main(command) == 2
     assert "--out: expected a new or empty folder" in capsys.readouterr().err
@@ -204,22 +270,33 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert out.splitlines()[-1] == "the port has no results for norm (RMSNorm)"
 
 
-def test_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_pretrained(sLSTM(3, 4), str(tmp_path / "layer.safetensors"))
     save_pretrained(LARGE, str(tmp_path / "large.safetensors"))
     out = ["--out", str(tmp_path / "out")]
     for words, message in (
         (["layer.safetensors", "--ids", "1"], "expected a language model; got sLSTM"),
         (["large.safetensors", "--ids", "11"], "--ids: tokens: expected ids from 0 to 10; got 11"),
-        (["large.safetensors", "--ids", "none"], "--ids: expected at least one id; got none"),
+        (["large.safetensors", "--ids", "none"], "numbers such as 5,0,2; got 'none'"),
         (["nowhere", "--ids", "1"], "nowhere does not exist"),
         (["large.safetensors"], "the following arguments are required: --ids"),
     ):
         assert main(["trace", str(tmp_path / words[0]), *words[1:], *out]) == 2
         assert message in capsys.readouterr().err
+    monkeypatch.setattr("numpy_xlstm.cli.trace.MOST_BYTES", 20_000)
+    command = ["trace", str(tmp_path / "large.safetensors"), *out, "--ids"]
+    assert main([*command, "1", "--gradients"]) == 2
+    expected = "--gradients: expected results of at most 20,000 bytes in each part; got "
+    assert expected in capsys.readouterr().err
+    assert main([*command, ",".join(["1"] * 1000)]) == 2
+    assert "--ids: expected results of at most 20,000 bytes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert main(["verify", "results", "--trace", str(tmp_path)]) == 2
-    assert "--trace: expected a folder written by" in capsys.readouterr().err
+    for option, writer in (("--trace", "trace"), ("--vectors", "vectors")):
+        assert main(["verify", "results", option, str(tmp_path)]) == 2
+        expected = f"{option}: expected a folder written by 'numpy-xlstm {writer}'; got "
+        assert expected in capsys.readouterr().err
     assert main(["verify", "results", "--trace", "a", "--vectors", "b"]) == 2
     assert "not allowed with argument" in capsys.readouterr().err
 
@@ -227,12 +304,22 @@ def test_wrong_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_a_trace_is_no_set_of_vectors(tmp_path: Path) -> None:
     for _ in write_vectors(tmp_path, trace(LARGE, IDS[:, :2])):
         pass
-    with pytest.raises(CheckpointError, match="expected ids of cases; got 'embedding'"):
+    message = "of 'numpy-xlstm vectors'; got another .expected ids of cases; got 'embedding'"
+    with pytest.raises(CheckpointError, match=message):
         read_vectors(tmp_path)
+    with pytest.raises(CheckpointError, match="complete manifest of 'numpy-xlstm trace'"):
+        read_trace(SMALL)
     with pytest.raises(OptionError, match="a folder has only its results"):
         read_trace(tmp_path)[0].results()
     with pytest.raises(OptionError, match="dtype: expected one of 'float32', 'bfloat16'"):
         next(trace(LARGE, IDS, "float64"))
+    with pytest.raises(OptionError, match="model: expected a LanguageModel; got sLSTM"):
+        next(trace(sLSTM(2, 3), IDS))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="gradients: expected True or False; got 'yes'"):
+        next(trace(LARGE, IDS, gradients="yes"))  # type: ignore[arg-type]
+    large = changed(LARGE, "embedding.weight", lambda array: 1e6 * array)
+    with pytest.raises(NonFiniteError, match="embedding: expected an output that float16 can"):
+        list(trace(large, IDS, "float16"))
     (tmp_path / "results" / "head.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"results/head\.safetensors: expected the file"):
         read_trace(tmp_path)

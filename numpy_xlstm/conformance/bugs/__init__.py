@@ -4,7 +4,7 @@ from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
 from numpy_xlstm.conformance.bugs.interface import interfaces
 from numpy_xlstm.conformance.bugs.texts import FILES, read
 
-SECTIONS = [section for name in FILES.split() for section in read(name)]
+SECTIONS = [section for name in FILES for section in read(name)]
 """All sections of the files."""
 
 BUGS = [bug for section in SECTIONS for bug in section.bugs]
