@@ -14,14 +14,14 @@ from tests.conformance import ports, shared
 
 PORTED = [case for name in ports.KERNELS for case in conformance.cases(name)]
 """Each in float64 and float32, one after the other."""
+FEW = shared.one_of_each(PORTED)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """In one trial a third of the cases of kernels, in both dtypes; in three trials all."""
+    """In one trial each pair of a subject and a flag, in more trials all cases of kernels."""
     if "ported" in metafunc.fixturenames:
         trials = metafunc.config.getoption("--trials")
-        turns = [case for n, case in enumerate(PORTED) if n % 3 < trials]
-        metafunc.parametrize("ported", turns, ids=str)
+        metafunc.parametrize("ported", FEW if trials == 1 else PORTED, ids=str)
 
 
 def test_the_kernels_pass(ported: Case) -> None:
