@@ -72,11 +72,6 @@ def ids(text: str, words: str = ", or none") -> list[int]:
         ) from None
 
 
-def some_ids(text: str) -> list[int]:
-    """Parse ids, of which there is at least one."""
-    return ids(text, "")
-
-
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
 
@@ -94,7 +89,7 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
         return shown | {"metavar": kind}
     if isinstance(kind, tuple):
         return shown | {"choices": kind}
-    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids, some_ids) else "N"}
+    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids) else "N"}
 
 
 def _shown(default: Any) -> str:

@@ -1,20 +1,20 @@
 """The command ``numpy-xlstm trace``."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from numpy_xlstm import conformance
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.cli.arguments import add_checkpoint, facts, some_ids
+from numpy_xlstm.cli.arguments import add_checkpoint, facts, ids
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.cli.language_models import open_language_model
 from numpy_xlstm.cli.vectors import new_set
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
-from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.compare import MOST_NAMES, listed
 from numpy_xlstm.conformance.files import MOST_BYTES
-from numpy_xlstm.conformance.parts import MOST_NAMES
 from numpy_xlstm.conformance.trace import parts
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models.layouts import LAYOUTS
@@ -29,7 +29,8 @@ which part a port departs first. Matrices in 16 bits are read as they are needed
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_checkpoint(parser)
-    parser.add_argument("--ids", required=True, **facts(some_ids, None, "token ids of one row"))
+    known = facts(ids, None, "token ids of one row") | {"type": partial(ids, words="")}
+    parser.add_argument("--ids", required=True, **known)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="a new or empty folder"
     )

@@ -18,11 +18,10 @@ from numpy_xlstm.conformance.bounds import (
 )
 from numpy_xlstm.conformance.case_data import CaseData, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
-from numpy_xlstm.conformance.compare import compare, table
+from numpy_xlstm.conformance.compare import compare, departures, table
 from numpy_xlstm.conformance.diagnosis import diagnose
-from numpy_xlstm.conformance.parts import Part, departures
 from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ordinary
-from numpy_xlstm.conformance.subjects import Options, Subject
+from numpy_xlstm.conformance.subjects import Options, Part, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import check_choice, check_whole
 from numpy_xlstm.numerics.arrays import did_you_mean

@@ -88,13 +88,9 @@ class CaseData:
         if not part(self.expected, "final") or part(self.inputs, "state"):
             return self.inputs
         if self.subject.make is None:  # a part of a model, read from a folder
-            final = {n: array for n, array in self.expected.items() if n.split(".")[0] == "final"}
-            state = {
-                name.replace("final", "state", 1): np.full_like(array, -np.inf)
-                if name.endswith(".m")
-                else np.zeros_like(array)
-                for name, array in final.items()
-            }
+            arrays = {n: a for n, a in self.expected.items() if n.split(".")[0] == "final"}
+            values = {n: -np.inf if n.endswith(".m") else 0.0 for n in arrays}
+            state = {f"state{n[5:]}": np.full_like(a, values[n]) for n, a in arrays.items()}
             return state | self.inputs
         rows = len(self.inputs[positional(self.inputs)[0]])
         state = self.subject.module(self.options).init_state(rows)

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import distance
+from numpy_xlstm.conformance.bounds import distance, is_gradient
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.errors import ShapeError, printable
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
+
+MOST_NAMES = 120
+"""Number of characters for the names of wrong tensors, with commas."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,31 @@ def listed(names: Sequence[str], most: int) -> str:
         shown.pop()
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" … and {more} more" if more else "")
+
+
+def departures(
+    wrong: Sequence[tuple[CaseData, Sequence[Row]]], right: Sequence[CaseData] = ()
+) -> list[str]:
+    """Return in which part a port departs first, and in which tensors, first those of a state.
+
+    A part has its own exact input, so that an error in it is no consequence of another part.
+    """
+    if not wrong:
+        return []
+    case, rows = wrong[0]
+    names = sorted((row.tensor for row in rows), key=lambda n: (is_gradient(n), n == "y"))
+    part = f"{case.id} ({case.subject.name})"
+    others = [other.id for other, _ in wrong[1:] if other.id != "model"]
+    also = f"; {', '.join(others)} {'have' if others[1:] else 'has'} errors too" if others else ""
+    if case.id == "model":
+        ids = listed([other.id for other in right], MOST_NAMES)
+        also = "; none of its parts was checked and is right"
+        if ids:
+            also = f"; right are {ids}: if these are all its parts, the port joins them "
+            also += "differently, for example without a soft cap"
+    if not any(names):
+        return [f"the port has no results for {part}{also}"]
+    return [f"the port departs first in {part}: {listed(names, MOST_NAMES)}{also}"]
 
 
 def table(rows: list[Row]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
@@ -138,6 +139,24 @@ class Subject:
                 results["dx"], grads = module.backward(inputs["dy"], cache)
                 results |= {f"grads.{name}": gradient for name, gradient in grads.items()}
         return {name: array for name, array in results.items() if array is not None}
+
+
+class Part(Subject):
+    """A part of a model, such as a block. Its parameters are not among the inputs of its case."""
+
+    def module(self, options: Options, specification: Any = None) -> Any:
+        """Return the part itself, or raise an error if its trace was read from a folder."""
+        if self.make is None:
+            raise OptionError(
+                "results: expected a case of trace(); a folder has only its results, not its parts"
+            )
+        return self.make(specification or self.specification, options)
+
+    def pattern(self, name: str, ndim: int) -> str:
+        """Return the pattern of the entries of a tensor, or its axes if they have no names."""
+        known = self.axes.get(name) or super().pattern(name, ndim)
+        groups = re.sub(r"\([^)]*\)", "joined", known).split()
+        return known if len(groups) == ndim else " ".join(f"axis{n}" for n in range(ndim))
 
 
 @lru_cache(maxsize=256)

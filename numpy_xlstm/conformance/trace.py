@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.conformance.block_subjects import AXES, TOKENS
-from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, bounds, in_dtype, truth
+from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, bounds, in_dtype, truth
 from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
-from numpy_xlstm.conformance.parts import Part
-from numpy_xlstm.conformance.subjects import Arrays, Options
+from numpy_xlstm.conformance.subjects import Arrays, Options, Part
 from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.rnn_base import RNNBase
@@ -85,15 +84,16 @@ def trace(
     dtype = check_choice("dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ())))
     rng, x = np.random.default_rng(rng), ids
     for name, module in parts(model):
-        case = _case(name, module, ids if name == "model" else x, dtype, gradients, rng)
+        x = ids if name == "model" else x
+        if not np.isfinite(x).all():
+            largest = f"{FORMATS[dtype].largest:g}"
+            raise NonFiniteError(
+                f"{name}: expected x up to {largest} in {dtype}; got larger numbers"
+            )
+        case = _case(name, module, x, dtype, gradients, rng)
         yield case
         with np.errstate(over="ignore"):
             x = in_dtype({"y": case.expected["y"]}, dtype)["y"]
-        if not np.isfinite(x).all():
-            largest = np.abs(case.expected["y"]).max()
-            raise NonFiniteError(
-                f"{name}: expected an output that {dtype} can represent; got {largest:.3g}"
-            )
 
 
 def parts(model: Any) -> Iterator[tuple[str, Any]]:

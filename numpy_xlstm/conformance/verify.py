@@ -14,11 +14,11 @@ import numpy as np
 
 from numpy_xlstm.conformance.case import PRECISIONS, Case
 from numpy_xlstm.conformance.case_data import Content
-from numpy_xlstm.conformance.compare import Row, compare, listed, table
+from numpy_xlstm.conformance.compare import MOST_NAMES, Row, compare, departures, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.manifest import VERSION
-from numpy_xlstm.conformance.parts import MOST_NAMES, Part, departures
+from numpy_xlstm.conformance.subjects import Part
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import did_you_mean
