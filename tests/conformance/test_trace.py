@@ -188,8 +188,8 @@ def test_a_port_that_stores_the_state_in_16_bits(dtype: str) -> None:
         return in_dtype({"": array}, dtype)[""]
 
     def narrowed(case: Case) -> dict[str, Any]:
-        block, inputs = LARGE.body.blocks[0], case.inputs
-        state, steps, caches = block.init_state(1), range(ids.size), []
+        block, inputs = part_of(LARGE, "block.0"), case.inputs
+        state, steps, caches = block.init_state(1), range(ids.size), list[Any]()
         y = np.zeros_like(case.expected["y"])
         for t in steps:
             y[:, [t]], state, cache = block.forward(inputs["x"][:, [t]], tree_map(narrow, state))
