@@ -150,6 +150,12 @@ def test_every_mistake_is_seen_and_named(subject: str, dtype: str, trials: int) 
     assert named == {bug.name: [bug.name] for bug in tried(subject, dtype, trials)}
 
 
+def test_a_mistake_in_a_function_of_a_block_is_named() -> None:
+    (bug,) = (bug for bug in concerned("block.slstm") if bug.name == "gelu-by-tanh")
+    failed = [(case, port(case, bug)) for case in cases("block.slstm", "float64")[:1]]
+    assert [each.bug.name for each in Diagnosis().findings(failed, [])] == ["gelu-by-tanh"]
+
+
 def test_every_mistake_is_tried() -> None:
     at_once = {bug for point in POINTS for bug in tried(*point, trials=1)}
     assert at_once == {bug for point in POINTS for bug in concerned(point[0])} != set()

@@ -3,7 +3,7 @@
 import builtins
 import re
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from linecache import getlines
 from operator import attrgetter
@@ -27,9 +27,11 @@ class Copy:
         self.modules: dict[str, ModuleType] = {}
 
     def of(self, thing: Any) -> Any:
-        """Return the copy of a class or function of the package, or of each one in a tuple."""
+        """Return the copy of a class or function of the package, also in a tuple or a partial."""
         if isinstance(thing, tuple):
             return tuple(map(self.of, thing))
+        if isinstance(thing, partial):
+            return partial(self.of(thing.func), *map(self.of, thing.args), **thing.keywords)
         if isinstance(thing, type | FunctionType) and _package(thing.__module__) in self.packages:
             return attrgetter(thing.__qualname__)(self.module(thing.__module__))
         return thing
