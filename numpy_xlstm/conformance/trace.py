@@ -43,8 +43,9 @@ def trace(
 ) -> Iterator[Case]:
     """Yield a case for each part of a model: embedding, blocks, norm and head, and the whole.
 
-    The input of each part is the exact output of the part before it, rounded to the dtype. The
-    model itself is the last case, ``model``, if it has no more than 2²⁴ parameters.
+    The input of each part is the output of the part before it, computed in float64 (a model in
+    float64 with a 64-bit mantissa) and rounded to the dtype. The model itself is the last case,
+    ``model``, if it has no more than 2²⁴ parameters.
 
     Parameters
     ----------

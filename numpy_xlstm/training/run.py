@@ -26,8 +26,8 @@ from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT = "checkpoint.safetensors"
 PICTURE, RESULT, CURVE = "loss.svg", "result.json", "curve.svg"
-LOG = "log.jsonl"
-"""Names of the files in the directory, without the lock."""
+LOG, EARLIER = "log.jsonl", "checkpoint.npz"
+"""Names of the files in the directory, without the lock, and of an earlier version's checkpoint."""
 
 REPLACED = CHECKPOINT, BEST, PICTURE, RESULT, CURVE
 """Files that are written anew, each through a temporary file."""
@@ -111,8 +111,10 @@ class Run:
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
+            earlier = f"; resume its {EARLIER} with the version that wrote it, or start a new run"
+            hint = earlier if file.with_name(EARLIER).exists() else ""
             raise FileNotFoundError(
-                f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
+                f"directory: expected a directory with a {CHECKPOINT}; got {directory}{hint}"
             )
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, comm=comm)
@@ -152,6 +154,7 @@ class Run:
         return ranks.writes(self.comm)
 
     def _append(self, line: bytes) -> None:
+        """Append a whole line to the log, or leave the log unchanged."""
         with open_in_place(self.log) as file:
             size = file.seek(0, os.SEEK_END)
             try:
@@ -200,6 +203,7 @@ def read_log(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def _locked(directory: Path) -> DirectoryLock:
+    """Lock a directory without links, and remove the temporary files of killed runs."""
     for name in REPLACED:
         refuse_link(directory / name)
     lock = DirectoryLock(directory)
