@@ -64,7 +64,7 @@ def _run(*command: str, **environment: str) -> list[str]:
 
 
 RIGHT = "6.0 True False"
-FIRST = "compiling kernels for this machine, once: this may take half a minute"
+FIRST = "compiling kernels for this machine: the first use may take half a minute"
 
 
 @with_numba
