@@ -10,13 +10,13 @@ import numpy as np
 from docs.figures.drawing import Figure
 from numpy_xlstm.numerics import Array
 
-LEFT, STEP = 190, 50
+LEFT, STEP = 168, 38
 """The place of the first step, and the distance of two steps."""
 
 
 def bars(f: Figure, base: float, values: Array, height: float, kind: str) -> None:
     """Draw a bar for each step, up or down from a line, and its value."""
-    f.line((LEFT - 25, base), (LEFT + STEP * len(values) - 25, base), arrow=False)
+    f.line((LEFT - 18, base), (LEFT + STEP * len(values) - 18, base), arrow=False)
     for step, value in enumerate(values):
         x, size = LEFT + STEP * step, round(abs(value) * height)
         if size:
@@ -30,19 +30,19 @@ def bars(f: Figure, base: float, values: Array, height: float, kind: str) -> Non
 
 def steps(f: Figure, y: float, count: int) -> None:
     """Number the steps."""
-    f.text(20, y, "step", "faint", anchor="start", size="12")
+    f.text(12, y, "step", "faint", anchor="start", size="12")
     for step in range(count):
         f.text(LEFT + STEP * step, y, f"{step + 1}", "faint", size="12")
 
 
 def row(f: Figure, y: float, name: str) -> None:
     """Write the name of a row."""
-    f.text(20, y, name, anchor="start")
+    f.text(12, y, name, anchor="start")
 
 
 def draw_memory() -> str:
     """Return a value that is seen once, with and without a memory."""
-    f = Figure(680, 280, "A value that is seen once, with and without a memory", 1.2)
+    f = Figure(500, 280, "A value that is seen once, with and without a memory", 1.2)
     x = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0])
     rows = (("input x", x), ("no memory: x", x), ("memory: c₋ + x", np.cumsum(x)))
     for number, (name, values) in enumerate(rows):
@@ -82,7 +82,7 @@ def gate(f: Figure, y: float, name: str, values: Array) -> None:
 
 def draw_gates() -> str:
     """Return a memory that is written, kept, read and overwritten by three gates."""
-    f = Figure(680, 440, "A memory with an input gate, a forget gate and an output gate", 1.2)
+    f = Figure(500, 440, "A memory with an input gate, a forget gate and an output gate", 1.2)
     memory = gated(Z, INPUT, FORGET)
     row(f, 66, "value z")
     bars(f, 60, Z, 35, "plain")
@@ -108,16 +108,16 @@ def shares(weights: Array) -> Array:
 
 def draw_exponential() -> str:
     """Return the shares of three values in a memory, with sigmoid and exponential gates."""
-    f = Figure(680, 270, "The shares of three values: sigmoid and exponential input gates", 1.2)
+    f = Figure(480, 270, "The shares of three values: sigmoid and exponential input gates", 1.2)
     kinds = ("plain", "weight", "memory")
     panels = (
-        (150, "sigmoid gate", 1 / (1 + np.exp(-SCORES))),
-        (440, "exponential gate", np.exp(SCORES)),
+        (115, "sigmoid gate", 1 / (1 + np.exp(-SCORES))),
+        (320, "exponential gate", np.exp(SCORES)),
     )
     for left, title, weights in panels:
-        f.text(left + 70, 28, title)
+        f.text(left + 60, 28, title)
         for step, row_ in enumerate(shares(weights)):
-            x, edges = left + 70 * step, np.rint(225 - 170 * np.append(0, np.cumsum(row_)))
+            x, edges = left + 60 * step, np.rint(225 - 170 * np.append(0, np.cumsum(row_)))
             for number, kind in enumerate(kinds):
                 low, high = edges[number : number + 2]
                 if low > high:
@@ -128,8 +128,8 @@ def draw_exponential() -> str:
                 if low - high > 16:
                     f.text(x, (low + high) / 2 + 5, f"{row_[number]:.0%}", size="12")
             f.text(x, 247, f"after {step + 1}", "faint", size="11")
-    f.text(20, 60, "newest", "faint", anchor="start", size="12")
-    f.text(20, 225, "oldest", "faint", anchor="start", size="12")
+    f.text(12, 60, "newest", "faint", anchor="start", size="12")
+    f.text(12, 225, "oldest", "faint", anchor="start", size="12")
     return f.svg()
 
 

@@ -1,7 +1,8 @@
 /* Elements wider than the window, except those that scroll. */
 () => {
   const width = document.documentElement.clientWidth;
-  const scrolls = e => e.closest("pre, .pst-scrollable-table-container");
+  const scrolls = e => e.closest("pre, .pst-scrollable-table-container")
+    || e.matches("p > img") && getComputedStyle(e.parentElement).overflowX == "auto";
   const out = [];
   const look = (node, element) => {
     const range = document.createRange();
