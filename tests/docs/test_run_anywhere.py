@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from numpy_xlstm import CharacterTokenizer, save_pretrained
 from numpy_xlstm.generation.tokenizers import as_library_json
 from tests.models.build import build
+from tests.site.browser import CHROMIUM, opened, served
 
 PAGE = Path(__file__).parents[2] / "docs/run-anywhere.md"
 
@@ -36,17 +38,27 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["mixed", "large-single"])
 def test_javascript(name: str, package: Path) -> None:
     pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")
-    [script] = re.findall(r"^```js\n(.+?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
-    (package / "generate.mjs").write_text(script, "utf-8")
+    listings = re.findall(r"^```(?:js|html)\n(.+?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    for file, listing in zip(("generate.mjs", "node.mjs", "index.html"), listings, strict=True):
+        (package / file).write_text(listing, "utf-8")
     model = build(name, dtype=np.float32)
     save_pretrained(model, package / "model.onnx")
-    words = ["node", "generate.mjs", "model.onnx", "1,2,3", "40"]
+    words = ["node", "node.mjs", "model.onnx", "1,2,3", "40"]
     found = subprocess.run(words, capture_output=True, text=True, cwd=package, timeout=120)
     assert found.returncode == 0, found.stderr
     expected = model.generate(np.array([[1, 2, 3]]), max_new_tokens=37)[0]
     assert found.stdout.strip() == ",".join(map(str, expected))
     symbols = CharacterTokenizer("".join(map(chr, range(97, 97 + model.vocab_size - 1))))
     (package / "tokenizer.json").write_text(as_library_json(symbols), "utf-8")
-    words = ["node", "generate.mjs", "model.onnx", "bcd", "40", "tokenizer.json"]
+    words = ["node", "node.mjs", "model.onnx", "bcd", "40", "tokenizer.json"]
     found = subprocess.run(words, capture_output=True, text=True, cwd=package, timeout=120)
     assert found.stdout.strip() == symbols.decode(expected)
+    if CHROMIUM is None or find_spec("playwright") is None:
+        pytest.skip("Chromium or Playwright is not installed")
+    with served(package) as site, opened() as browser:
+        window = browser.new_page()
+        window.goto(site)
+        window.fill("input", "bcd")
+        window.click("button")
+        window.wait_for_function("document.querySelector('pre').textContent")
+        assert window.text_content("pre") == symbols.decode(expected)
