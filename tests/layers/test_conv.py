@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +7,6 @@ from numpy_xlstm.layers import CausalConv1d
 from numpy_xlstm.numerics import Array
 from tests.layers.points import filled, seeds
 from tests.samples import times
-from tests.variants import assert_close
 
 kernels = st.integers(1, 5)
 steps = st.integers(0, 7)
@@ -74,29 +72,6 @@ def test_it_is_the_convolution_of_each_feature(
         np.testing.assert_allclose(y[b, :, d], expected, rtol=1e-13, atol=1e-13)
 
 
-@given(widths, kernels, steps, st.integers(0, 7), st.booleans(), seeds)
-def test_a_cut_anywhere_in_time_changes_nothing(
-    D: int, K: int, T: int, cut: int, with_state: bool, seed: int
-) -> None:
-    layer, rng = make(D, K, True, seed)
-    x, dy = rng.standard_normal((2, 2, T, D))
-    state = rng.standard_normal((2, K - 1, D)) if with_state else None
-    dstate = rng.standard_normal((2, K - 1, D))
-    cut = min(cut, T)
-    y1, between, first = layer.forward(x[:, :cut], state)
-    y2, after, second = layer.forward(x[:, cut:], between)
-    dx2, dbetween, grads2 = layer.backward(dy[:, cut:], second, dstate)
-    dx1, dstate0, grads1 = layer.backward(dy[:, :cut], first, dbetween)
-    parts = (
-        np.concatenate((y1, y2), axis=1),
-        after,
-        np.concatenate((dx1, dx2), axis=1),
-        dstate0,
-        *(grads1[name] + grads2[name] for name in layer.params),
-    )
-    assert_close(parts, tuple(run(layer, x, state, dy, dstate)), 1e-14, 1e-13)
-
-
 @given(kernels, steps, seeds)
 def test_step_by_step_equals_the_whole(K: int, T: int, seed: int) -> None:
     layer, rng = make(2, K, True, seed)
@@ -119,22 +94,3 @@ def test_what_comes_out_is_no_view_of_what_is_kept() -> None:
     after = layer.backward(dy, cache)
     np.testing.assert_array_equal(after[2]["conv.weight"], before[2]["conv.weight"])
     np.testing.assert_array_equal(after[0], before[0])
-
-
-@pytest.mark.parametrize("K", [1, 4])
-@pytest.mark.parametrize("layout", ["time-major", "fortran", "reversed", "strided"])
-def test_the_layout_in_memory_changes_nothing(layout: str, K: int) -> None:
-    layer, rng = make(3, K, True, 5)
-
-    def laid_out(T: int) -> Array:
-        if layout == "time-major":
-            return rng.standard_normal((T, 2, 3)).swapaxes(0, 1)
-        if layout == "fortran":
-            return np.asfortranarray(rng.standard_normal((2, T, 3)))
-        if layout == "reversed":
-            return rng.standard_normal((T, 2, 3)).swapaxes(0, 1)[:, ::-1]
-        return rng.standard_normal((2, T, 6))[..., ::2]
-
-    given = laid_out(5), laid_out(K - 1), laid_out(5), laid_out(K - 1)
-    plain = (array.copy("C") for array in given)
-    assert_close(tuple(run(layer, *given)), tuple(run(layer, *plain)), 1e-14, 1e-14)

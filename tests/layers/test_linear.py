@@ -1,12 +1,18 @@
+"""Linear maps: plain, in groups, and by head."""
+
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import block_diag
 
-from numpy_xlstm.layers import CausalConv1d, Linear, LinearGroup
-from tests.layers.points import filled, leading, seeds
+from numpy_xlstm import gradcheck
+from numpy_xlstm.layers import CausalConv1d, HeadwiseLinear, Linear, LinearGroup
+from numpy_xlstm.layers.linear import join_blocks
+from numpy_xlstm.numerics import Array
+from tests.layers.points import arrays, filled, leading, seeds
 from tests.samples import is_normal, is_uniform
 from tests.variants import assert_close
 
@@ -66,3 +72,79 @@ def test_names_shapes_and_initial_values() -> None:
     assert not group.params["gate.bias"].any()
     assert is_normal(0.5, group.params["value.weight"])
     assert [linear.out_features for linear in group.linears] == [2, 4]
+
+
+sizes = st.integers(1, 3)
+
+
+def make(NH: int, D: int, out: int, bias: bool, seed: int) -> tuple[HeadwiseLinear, Any]:
+    """A layer with NH heads, D features in and ``out`` out for each."""
+    rng = np.random.default_rng(seed)
+    layer = HeadwiseLinear(NH * D, NH, bias, out_features=NH * out, rng=rng)
+    return filled(layer, rng), rng
+
+
+def test_two_heads_by_hand() -> None:
+    layer = HeadwiseLinear(4, 2, bias=True, out_features=2)
+    layer.params["weight"][...] = [[[1.0, 2.0]], [[-1.0, 0.5]]]
+    layer.params["bias"][...] = [10.0, 20.0]
+    y, cache = layer.forward(np.array([3.0, 4.0, 5.0, 6.0]))
+    assert y.tolist() == [21.0, 18.0]
+    dx, grads = layer.backward(np.array([1.0, -2.0]), cache)
+    assert dx.tolist() == [1.0, 2.0, 2.0, -1.0]
+    assert grads["weight"].tolist() == [[[3.0, 4.0]], [[-10.0, -12.0]]]
+    assert grads["bias"].tolist() == [1.0, -2.0]
+
+
+def assert_dense(layer: HeadwiseLinear, x: Array, dy: Array, tolerance: float) -> None:
+    """Compare with a linear layer that has a block-diagonal matrix."""
+    NH, out, D = layer.params["weight"].shape
+    dense = Linear(NH * D, NH * out, "bias" in layer.params)
+    weight = block_diag(*layer.params["weight"])
+    dense = dense.with_params(dict(layer.params) | {"weight": weight})
+    y, dx, dweight, *dbias = arrays(dense, x, dy)
+    diagonal = dweight.reshape(NH, out, NH, D)[range(NH), :, range(NH)]
+    assert_close(arrays(layer, x, dy), [y, dx, diagonal, *dbias], tolerance)
+
+
+@given(sizes, sizes, sizes, st.booleans(), leading, seeds)
+def test_it_equals_a_linear_layer_with_a_block_diagonal_matrix(
+    NH: int,
+    D: int,
+    out: int,
+    bias: bool,
+    leading: tuple[int, ...],
+    seed: int,
+) -> None:
+    layer, rng = make(NH, D, out, bias, seed)
+    x, dy = rng.standard_normal((*leading, NH * D)), rng.standard_normal((*leading, NH * out))
+    assert_dense(layer, x, dy, 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("NH", "D", "out", "joined"), [(8, 4, 4, 2), (6, 2, 3, 6), (12, 4, 1, 3), (5, 3, 3, 1)]
+)
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_narrow_blocks_are_joined(NH: int, D: int, out: int, joined: int, rows: int) -> None:
+    """The number of joined blocks divides the number of heads and gives a width of at most 16."""
+    layer, rng = make(NH, D, out, True, 7)
+    x, dy = rng.standard_normal((rows, NH * D)), rng.standard_normal((rows, NH * out))
+    assert len(join_blocks(layer.params["weight"])) == joined
+    assert_dense(layer, x, dy, 1e-13)
+    report = gradcheck(layer, x, rng=rng, max_entries=0)
+    assert report.passed, str(report)
+
+
+def test_initial_values_are_small_and_repeatable() -> None:
+    layer = HeadwiseLinear(400, 2, bias=True, rng=np.random.default_rng(3))
+    weight = layer.params["weight"]
+    assert is_normal((2 / (5 * 200)) ** 0.5, weight)
+    assert not layer.params["bias"].any()
+    again = HeadwiseLinear(400, 2, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(again.params["weight"], weight)
+
+
+def test_there_is_no_bias_unless_asked_for() -> None:
+    layer = HeadwiseLinear(6, 3)
+    assert {name: a.shape for name, a in layer.params.items()} == {"weight": (3, 2, 2)}
+    assert layer.out_features == 6

@@ -145,3 +145,36 @@ def test_many_rows_have_the_norm_of_each() -> None:
     layer = LayerNorm(2048, dtype=np.float32)
     each = np.concatenate([layer(row[None]) for row in x])
     np.testing.assert_allclose(layer(x), each, rtol=0, atol=1e-5)
+
+
+NORMS: dict[str, tuple[Any, float]] = {
+    "LayerNorm": (lambda **o: LayerNorm(6, **o), 1e-5),
+    "MultiHeadLayerNorm": (lambda **o: MultiHeadLayerNorm(2, 3, **o), 1e-5),
+    "RMSNorm": (lambda **o: RMSNorm(6, **o), 1e-6),
+    "MultiHeadRMSNorm": (lambda **o: MultiHeadRMSNorm(2, 3, **o), 1e-6),
+}
+"""Norms with their values of ε by default."""
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("given", [None, 0.3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_a_norm_of_small_numbers_divides_by_the_root_of_eps(
+    name: str, given: float | None, dtype: Any
+) -> None:
+    """Numbers of 1e-3 √ε, with which ε times 1.0001 changes the result by 5e-5."""
+    make, default = NORMS[name]
+    layer = make(dtype=dtype) if given is None else make(eps=given, dtype=dtype)
+    eps, rng = given or default, np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 4, 6)).astype(dtype)
+    x *= 1e-3 * eps**0.5
+    heads = x.reshape(4, -1, layer.head_dim)
+    centre = heads.mean(axis=-1, keepdims=True) * layer.centred
+    variance = ((heads - centre) ** 2).mean(axis=-1, keepdims=True)
+    y, cache = layer.forward(x)
+    expected = (heads - centre) / np.sqrt(variance + np.longdouble(eps))
+    np.testing.assert_allclose(y, expected.reshape(x.shape), rtol=2e-6, atol=2e-9)
+    dx, _ = layer.backward(dy, cache)
+    by_head = dy.reshape(heads.shape)
+    straight = (by_head - by_head.mean(axis=-1, keepdims=True) * layer.centred) / eps**0.5
+    np.testing.assert_allclose(dx, straight.reshape(x.shape), rtol=1e-5, atol=1e-5 / eps**0.5)

@@ -1,10 +1,13 @@
-"""The public pairs validate their arguments, and compute the same as those without validation."""
+"""The public pairs of functions, soft caps and dropout."""
 
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from numpy_xlstm import (
     Dropout,
@@ -24,6 +27,7 @@ from numpy_xlstm import (
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import ACTIVATIONS
 from numpy_xlstm.numerics import Array
+from tests.layers.points import leading, seeds
 
 X = np.random.default_rng(0).standard_normal((2, 3))
 DROPOUT = Dropout(0.5)
@@ -65,10 +69,13 @@ def test_a_cache_of_another_origin(name: str) -> None:
                 backward(X, cache)
 
 
-@pairs
+ALL = PAIRS | {name: (act_fn.forward, act_fn.backward) for name, act_fn in ACTIVATIONS.items()}
+
+
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (2, 1, 2)])
 def test_any_shape(name: str, shape: tuple[int, ...]) -> None:
-    forward, backward = PAIRS[name]
+    forward, backward = ALL[name]
     x = np.random.default_rng(2).standard_normal(shape)
     y, cache = forward(x)
     assert isinstance(y, np.ndarray)
@@ -90,3 +97,72 @@ def test_a_cotangent_of_the_loss_is_a_number_of_any_real_kind(dtype: Any, dloss:
     twice = softmax_cross_entropy_backward(dloss, cache)
     assert twice.dtype == dtype
     np.testing.assert_array_equal(twice, 2 * once)
+
+
+@pytest.mark.parametrize("cap", [15.0, 30, 0.3])
+def test_value_and_slope_keep_their_digits(cap: float) -> None:
+    x = cap * np.array([-300.0, -20, -9, -0.5, -1e-9, 0, 1e-200, 0.7, 3, 19, 300])
+    y, cache = soft_cap(x, cap)
+    dx = soft_cap_backward(np.full(x.shape, 2.0), cache)
+    with mpmath.workdps(60):
+        for at, value, slope in zip(x.tolist(), y.tolist(), dx.tolist(), strict=True):
+            v = mpmath.mpf(at) / mpmath.mpf(cap)
+            exact, exact_slope = mpmath.mpf(cap) * mpmath.tanh(v), 2 * mpmath.sech(v) ** 2
+            assert abs(value - exact) <= 1e-15 * abs(exact)
+            assert abs(slope - exact_slope) <= 1e-15 * float(2 + abs(v)) * exact_slope
+
+
+@given(st.floats(0.1, 100), st.lists(st.floats(-1e30, 1e30), max_size=6))
+def test_it_is_odd_and_never_beyond_the_cap(cap: float, values: list[float]) -> None:
+    x = np.array(values)
+    y, _ = soft_cap(x, cap)
+    assert (np.abs(y) <= cap).all()
+    assert (np.abs(y) <= np.abs(x) * (1 + 1e-15) + 1e-300).all()
+    np.testing.assert_array_equal(soft_cap(-x, cap)[0], -y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_arguments_reach_the_cap_without_a_warning(dtype: Any) -> None:
+    y, cache = soft_cap(np.array([-1e30, 1e30], dtype), 15.0)
+    assert y.tolist() == [-15.0, 15.0]
+    assert soft_cap_backward(np.ones(2, dtype), cache).tolist() == [0.0, 0.0]
+
+
+@given(st.floats(0.01, 0.9), leading, seeds)
+def test_entries_are_zero_or_scaled_and_so_are_their_cotangents(
+    p: float, shape: tuple[int, ...], seed: int
+) -> None:
+    dropout, rng = Dropout(p), np.random.default_rng(seed)
+    x, dy = rng.standard_normal((2, *shape, 5))
+    y, cache = dropout.forward(x, rng)
+    dx = dropout.backward(dy, cache)
+    dropped = y == 0
+    np.testing.assert_array_equal(dx == 0, dropped)
+    np.testing.assert_array_equal(y[~dropped], x[~dropped] * (1 / (1 - p)))
+    np.testing.assert_array_equal(dx[~dropped], dy[~dropped] * (1 / (1 - p)))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_the_mean_stays_and_the_share_of_zeros_is_p(p: float) -> None:
+    n = 200_000
+    y, _ = Dropout(p).forward(np.full(n, 3.0), np.random.default_rng(0))
+    deviation = (p / (1 - p) / n) ** 0.5
+    assert abs(y.mean() / 3 - 1) < 4 * deviation
+    assert abs((y == 0).mean() - p) < 4 * (p * (1 - p) / n) ** 0.5
+
+
+def test_the_same_seed_gives_the_same_zeros_and_another_does_not() -> None:
+    x = np.ones((20, 20))
+    first, again, other = (
+        Dropout(0.5).forward(x, np.random.default_rng(seed))[0] for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(("p", "rng"), [(0.5, None), (0.0, np.random.default_rng(0))])
+def test_without_a_source_of_randomness_or_with_p_0_nothing_is_dropped(p: float, rng: Any) -> None:
+    x = np.array([1.0, -2.0, 0.0])
+    y, cache = Dropout(p).forward(x, rng)
+    assert y.tolist() == [1.0, -2.0, 0.0]
+    assert Dropout(p).backward(np.array([5.0, 6.0, 7.0]), cache).tolist() == [5.0, 6.0, 7.0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import mLSTMState
+from numpy_xlstm.cells import mLSTMCell, mLSTMState
 from numpy_xlstm.kernels import compiled, mlstm, parts
 from numpy_xlstm.kernels.mlstm import forms, step
 from numpy_xlstm.layers import mLSTM
@@ -299,3 +299,29 @@ for _ in range(200):
 def test_a_backward_without_steps_writes_nothing() -> None:
     """For such arrays, ``np.einsum`` of NumPy 2.4 writes a number next to the result."""
     subprocess.run([sys.executable, "-c", NO_STEP], check=True, timeout=120)
+
+
+MAKERS: dict[str, Any] = {
+    "cell": mLSTMCell,
+    **{
+        form: lambda *sizes, form=form, **o: mLSTM(*sizes, form=form, **o)
+        for form in ("recurrent", "parallel", "chunkwise", "auto")
+    },
+}
+
+
+@pytest.mark.parametrize("form", MAKERS)
+@pytest.mark.parametrize("given", [None, 0.3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_eps_of_the_denominator(form: str, given: float | None, dtype: Any) -> None:
+    """After one step h = (q·k) v / (|q·k| + ε) / 2, because e^−m is 0; q·k is ε or −2 ε."""
+    eps = 1e-6 if given is None else given
+    options = {} if given is None else {"eps": given}
+    layer = MAKERS[form](2, 1, **options, dtype=dtype, rng=0)
+    weights = {"W_q": [[1, 0]], "W_k": [[0, 1]], "W_v": [[0, 0]], "W_o": [[0, 0]], "b_v": 3}
+    for name, array in layer.params.items():
+        array[...] = weights.get(name, 0)
+    layer.params["b_i"][...] = 80
+    x = np.array([[eps, 1], [-2 * eps, 1]], dtype)
+    h = layer.forward(x if form == "cell" else x[:, None])[0].reshape(2)
+    np.testing.assert_allclose(h, [3 / 2 / 2, -3 * 2 / 3 / 2], rtol=1e-6)

@@ -13,6 +13,7 @@ from numpy_xlstm import (
     GRUCell,
     LSTMCell,
     LSTMPCell,
+    OriginalGRUCell,
     PeepholeLSTMCell,
     SequenceLayer,
     sLSTM,
@@ -38,17 +39,23 @@ CELLS = OTHER_CELLS | {
     "slstm": partial(sLSTMCell, num_heads=2),
     "slstm exp": partial(sLSTMCell, num_heads=2, forget_gate="exp"),
 }
+UNROLLED: dict[str, Any] = {"original GRU": OriginalGRUCell}
 DTYPES: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12, np.longdouble: 1e-15}
 
 
-def tied(kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int) -> None:
+def tied(
+    kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int, time_first: bool = False
+) -> None:
     """Compare outputs, states and all gradients, under cotangents on everything."""
     (B, T, D, H), rng = sizes, np.random.default_rng(seed)
 
     def like(array: Any) -> Any:
         return rng.standard_normal(array.shape).astype(dtype)
 
-    cell = CELLS[kind](D, H, dtype=dtype, rng=rng)
+    def turned(array: Any) -> Any:
+        return array.swapaxes(0, 1) if time_first else array
+
+    cell = (CELLS | UNROLLED)[kind](D, H, dtype=dtype, rng=rng)
     size = dtype(0.7 * min(1, (5 / H) ** 0.5))
     cell = cell.with_params({name: size * like(a) for name, a in cell.params.items()})
     x, state = like(np.empty((B, T, D))), random_state(cell.init_state(B), rng)
@@ -57,19 +64,22 @@ def tied(kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int)
         if lengths is None
         else np.array([lengths[b % len(lengths)] % (T + 1) for b in range(B)])
     )
-    layer = SequenceLayer(cell)
-    assert layer.kernel is not None
-    y, after, cache = layer.forward(x, state, lengths=ends)
+    layer = SequenceLayer(cell, batch_first=not time_first)
+    assert (layer.kernel is None) == (kind in UNROLLED)
+    y, after, cache = layer.forward(turned(x), state, lengths=ends)
+    evaluated, last = layer(turned(x), state, lengths=ends)
+    assert_same((evaluated, last), (y, after), DTYPES[dtype], DTYPES[dtype])
+    y = turned(y)
     dy, dafter = like(y), tree_map(like, after)
     wanted_y, wanted_after, kept = unroll(cell, x, state, lengths=ends)
     wanted = unroll_backward(cell, dy, kept, dafter)
     before = tree_map(np.copy, (x, dy, tuple(cell.params.values())))
-    found = layer.backward(dy, cache, dafter)
+    dx, *found = layer.backward(turned(dy), cache, dafter)
     assert_same((x, dy, tuple(cell.params.values())), before, 0.0)
     scale = max(1.0, *(float(np.abs(a).max(initial=0)) for a in (wanted[0], *wanted[2].values())))
     assert_same((y, after), (wanted_y, wanted_after), DTYPES[dtype], DTYPES[dtype])
-    assert found[2].keys() == wanted[2].keys()
-    got = found[0], found[1], tuple(found[2][name] for name in wanted[2])
+    assert found[1].keys() == wanted[2].keys()
+    got = turned(dx), found[0], tuple(found[1][name] for name in wanted[2])
     expected = wanted[0], wanted[1], tuple(wanted[2].values())
     assert_same(got, expected, 10 * DTYPES[dtype], DTYPES[dtype] * scale)
 
@@ -88,6 +98,11 @@ def test_the_kernel_is_the_cell(
     kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int
 ) -> None:
     tied(kind, dtype, sizes, lengths, seed)
+
+
+@pytest.mark.parametrize("kind", ["gru", "slstm", *UNROLLED])
+def test_the_first_axis_may_be_the_time(kind: str) -> None:
+    tied(kind, np.float64, (2, 5, 3, 4), [5, 2], 0, time_first=True)
 
 
 @pytest.mark.parametrize("fast", [True, False])
