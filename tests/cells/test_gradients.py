@@ -1,7 +1,5 @@
 """Every gradient of every cell against independent references, over random shapes."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +20,7 @@ def test_complex_step_and_adjoint_agree_to_1e_12(variant: Variant, s: Sizes, ste
     assert {row.tolerance for row in report.rows if row.method == "complex"} == {1e-12}
 
 
-@times(0.4)
+@times(0.2)
 @given(variant=variants, s=sizes, step=st.booleans())
 def test_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool) -> None:
     case = make(variant, s, step=step)
@@ -31,28 +29,6 @@ def test_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool) -> No
     )
     assert not report.failures, str(report)
     assert {row.tolerance for row in report.rows} == {1e-7}
-
-
-@times(0.6)
-@given(variant=variants, s=sizes, step=st.booleans())
-def test_float32_gradients_agree_with_float64_references(
-    variant: Variant, s: Sizes, step: bool
-) -> None:
-    case = make(variant, s, step=step, dtype=np.float32, scale=0.5)
-    report = gradcheck(
-        case.layer, *case.inputs, rng=s.seed, methods=["complex", "adjoint"], max_entries=16
-    )
-    assert not report.failures, str(report)
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("T", [4, 8, 16, 32])
-def test_strides_of_a_vector_register(variant: Variant, T: int, dtype: Any) -> None:
-    """With one row of one unit, steps have a stride of T, at which vectorised loops had bugs."""
-    case = make(variant, Sizes(1, T, 2, 1, 1, 1, True, 0.3, T), dtype=dtype, scale=0.5)
-    report = gradcheck(case.layer, *case.inputs, rng=1, methods=["complex"], max_entries=16)
-    assert report.passed, str(report)
 
 
 @pytest.mark.parametrize("eps", [0, 0.3])

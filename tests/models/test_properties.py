@@ -10,19 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import RNN, stack_layers
+from numpy_xlstm import RNN, stack_layers, with_weight_mode, xLSTMLarge
 from numpy_xlstm.layers import CausalConv1d, LSTMSequence, base
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.models.build import (
+    CONFIGS,
     EVERY_SUBJECT,
     MAIN_MODELS,
     B,
     D,
     Example,
     T,
+    V,
     assert_close,
     assert_same,
     build,
@@ -33,6 +35,7 @@ from tests.models.build import (
     few,
     fill,
     flat,
+    large_config,
     lm_config,
     make,
     run,
@@ -44,9 +47,12 @@ from tests.samples import draw_like, random_state
 # Gradients
 
 
-@EVERY_SUBJECT
+@pytest.mark.parametrize("name", [*CONFIGS, "ResidualBlock"])
 def test_every_gradient_by_complex_step(name: str) -> None:
-    """Gradients of x, of all parameters and of a non-empty initial state."""
+    """Gradients of x, of all parameters and of a non-empty initial state.
+
+    Blocks, and models of other layers, are subjects of ``tests/gradcheck/test_suite.py``.
+    """
     model = subject(name)
     state = random_state(model.init_state(B), np.random.default_rng(5))
     report = check(model, draw_input(model), state)
@@ -303,3 +309,35 @@ def test_what_would_overflow_in_padding_does_not(dtype: Any) -> None:
     y, _, cache = layer.forward(x[:1, :3])
     alone = layer.backward(np.ones_like(y), cache)[2]
     assert grads["weight_hh_l0"] == alone["weight_hh_l0"] == 6
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 5, 64])
+def test_the_chunk_size_changes_nothing(chunk_size: int) -> None:
+    tokens, model = draw_tokens(23), build("large-single")
+    other = make(large_config(chunk_size=chunk_size))
+    logits, after, _ = model.forward(tokens)
+    got, got_after, _ = other.forward(tokens)
+    assert_close(flat(got_after, {"logits": got}), flat(after, {"logits": logits}), 1e-11)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_both_layouts_are_one_model(bias: bool) -> None:
+    single = make(large_config(use_bias=bias))
+    assert isinstance(single, xLSTMLarge)
+    fused = with_weight_mode(single, "fused")
+    assert fused.num_parameters == single.num_parameters
+    expected, got = (model.forward(draw_tokens()) for model in (single, fused))
+    assert_close(flat(got[1], {"y": got[0]}), flat(expected[1], {"y": expected[0]}), 1e-13)
+
+
+def test_caches_hold_what_the_options_of_their_models_were() -> None:
+    """A model with the same weights uses those of the cache, not its own."""
+    plain, dlogits = make(large_config()), np.random.default_rng(3).standard_normal((B, T, V))
+    options = {"gate_soft_cap": 2.0, "output_logit_soft_cap": 3.0, "eps": 0.1, "norm_eps": 0.2}
+    other = make(large_config(**options)).with_params(plain.params)
+    _, _, cache = other.forward(draw_tokens())
+    grads, same = (model.backward(dlogits, cache)[2] for model in (other, plain))
+    own = plain.backward(dlogits, plain.forward(draw_tokens())[2])[2]
+    for name, grad in grads.items():
+        np.testing.assert_array_equal(same[name], grad)
+    assert max(np.abs(own[name] - grad).max() for name, grad in grads.items()) > 1e-3

@@ -43,12 +43,12 @@ def theirs(**options: Any) -> Any:
     return model
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> tuple[Any, Any]:
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """Their model, and ours from its checkpoint."""
-    model = theirs()
-    model.save_pretrained(tmp_path / "theirs")
-    return model, from_pretrained(tmp_path / "theirs")
+    model, folder = theirs(), tmp_path_factory.mktemp("theirs")
+    model.save_pretrained(folder)
+    return model, from_pretrained(folder)
 
 
 def continued(model: Any, ids: Any, **options: Any) -> list[list[int]]:
@@ -121,6 +121,7 @@ def test_the_command_line_gives_their_ids(
     pair: tuple[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, _ = pair
+    model.save_pretrained(tmp_path / "theirs")
     expected = ",".join(map(str, continued(model, PROMPT[:1], max_new_tokens=30)[0])) + "\n"
     options = ["--ids", "5,9,33,2", "--max-new-tokens", "30", "--temperature", "0"]
     assert main(["generate", str(tmp_path / "theirs"), *options]) == 0

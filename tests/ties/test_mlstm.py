@@ -1,6 +1,7 @@
 """Every form and variant of mLSTM equals the unrolled cell in values, states and gradients."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,20 @@ def test_extreme_gates(case: Case, scale: float) -> None:
 @times(0.4)
 @given(case=cases)
 def test_other_precisions(case: Case, dtype: Any) -> None:
+    ulp = float(np.finfo(dtype).eps / np.finfo(np.float64).eps)
+    expected, cancels = by_cell(case, dtype)
+    for form in FORMS:
+        assert_tied(by_form(form, case, dtype), expected, cancels, 1e-12 * ulp, 1e-11 * ulp)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("T", [4, 8, 16, 32])
+@pytest.mark.parametrize(("input_gate", "forget_gate"), product(KINDS, KINDS))
+def test_strides_of_a_vector_register(
+    input_gate: str, forget_gate: str, T: int, dtype: Any
+) -> None:
+    """With one row of one unit, steps have a stride of T, at which vectorised loops had bugs."""
+    case = Case(1, 1, T, 1, 1, eps=0.3, input_gate=input_gate, forget_gate=forget_gate, scale=0.5)
     ulp = float(np.finfo(dtype).eps / np.finfo(np.float64).eps)
     expected, cancels = by_cell(case, dtype)
     for form in FORMS:

@@ -61,16 +61,18 @@ def take_step(model: xLSTMLMModel, name: str, comm: Any) -> tuple[float, float, 
     return result.loss, result.grad_norm, dict(leaves("state", result.state))
 
 
-def main(file: str) -> None:
+def main(folder: str) -> None:
+    """Take all steps twice, and write the results of each time."""
     comm: Any = ranks.world()
-    found: dict[str, Any] = {}
-    for name, options in STEPS.items():
-        model = build(options.get("dropout", 0.0))
-        loss, norm, state = take_step(model, name, comm)
-        found |= {f"{name}.loss": loss, f"{name}.norm": norm}
-        found |= {f"{name}.{n}": array for n, array in state.items()}
-        found |= {f"{name}.param.{n}": array for n, array in model.params.items()}
-    np.savez(f"{file}.{comm.rank}.npz", **found)
+    for time in ("first", "again"):
+        results: dict[str, Any] = {}
+        for name, options in STEPS.items():
+            model = build(options.get("dropout", 0.0))
+            loss, norm, state = take_step(model, name, comm)
+            results |= {f"{name}.loss": loss, f"{name}.norm": norm}
+            results |= {f"{name}.{n}": array for n, array in state.items()}
+            results |= {f"{name}.param.{n}": array for n, array in model.params.items()}
+        np.savez(f"{folder}/{time}.{comm.rank}.npz", **results)
 
 
 if __name__ == "__main__":

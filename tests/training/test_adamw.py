@@ -1,12 +1,24 @@
+"""AdamW and the rules of its decay."""
+
 from typing import Any
 
 import numpy as np
 import pytest
 
+from numpy_xlstm import sLSTM
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.models import (
+    LanguageModel,
+    mLSTMBlockConfig,
+    sLSTMBlockConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+)
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, adamw, is_matrix, official_decay
+from numpy_xlstm.training import AdamW, adamw, decay_rule, is_matrix, official_decay
 from numpy_xlstm.training.adamw_block import cut
+from tests.models.build import lm_config
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
 
@@ -238,3 +250,51 @@ def test_moments_that_do_not_fit_are_refused(moments: str, wrong: Any) -> None:
     with pytest.raises((ShapeError, DTypeError)):
         optimizer.step({"w": np.ones((4, 5))})
     assert (params["w"] == 1).all()
+
+
+def xlstm(**options: Any) -> xLSTMLMModel:
+    config = lm_config(
+        mlstm_block=mLSTMBlockConfig(), slstm_block=sLSTMBlockConfig(), num_blocks=2, **options
+    )
+    return xLSTMLMModel(config, rng=np.random.default_rng(0))
+
+
+def large() -> xLSTMLarge:
+    config = xLSTMLargeConfig(embedding_dim=8, num_heads=2, num_blocks=1, vocab_size=5)
+    return xLSTMLarge(config, rng=np.random.default_rng(0))
+
+
+def cell() -> LanguageModel:
+    return LanguageModel(5, 4, sLSTM(4, 8, num_heads=2))
+
+
+KERNEL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell._recurrent_kernel_"
+
+
+@pytest.mark.parametrize(
+    ("model", "others"),
+    [
+        (xlstm(), {"token_embedding.weight", KERNEL}),
+        (xlstm(weight_decay_on_embedding=True), {KERNEL}),
+        (large(), {"embedding.weight"}),
+        (cell(), set()),
+    ],
+    ids=["xlstm", "with embedding", "large", "cell"],
+)
+def test_all_matrices_decay_but_these(model: Any, others: set[str]) -> None:
+    decays = decay_rule(model)
+    matrices = {name for name, array in model.params.items() if array.ndim >= 2}
+    assert others < matrices
+    assert {name for name in model.params if decays(name, model.params[name])} == matrices - others
+
+
+def test_decays_that_are_set_later_are_checked() -> None:
+    optimizer = AdamW({"w": np.ones((2, 2)), "b": np.ones(2)})
+    for decays in ("w", {"w": True}, ["other"], [3], True):
+        with pytest.raises(OptionError, match="decays: expected"):
+            optimizer.decays = decays  # type: ignore[assignment]
+        assert optimizer.decays == ["w"]
+    optimizer.decays = lambda name, array: name == "b"
+    assert optimizer.decays == ["b"]
+    optimizer.decays = {"b", "w"}
+    assert optimizer.options["decays"] == ["w", "b"]

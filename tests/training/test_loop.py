@@ -1,12 +1,25 @@
+"""Loops over batches: budgets, schedules, and the state that is carried."""
+
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Batch, Budget, Progress, ranks, train, warmup_cosine
+from numpy_xlstm.training import (
+    AdamW,
+    Batch,
+    Budget,
+    Progress,
+    constant,
+    ranks,
+    train,
+    warmup_cosine,
+)
 from tests.training.build import V, draw_batches, small_model, started, watched
 
 
@@ -125,3 +138,30 @@ def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
     assert losses == expected
     for name, array in model.params.items():
         np.testing.assert_array_equal(state.model.params[name], array)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (
+            warmup_cosine(warmup=0.25, final=0.2),
+            {0: 0, 0.125: 0.5, 0.25: 1, 0.5: 0.8, 0.625: 0.6, 1: 0.2, 1.5: 0.2},
+        ),
+        (warmup_cosine(warmup=0.0), {0: 1}),
+        (warmup_cosine(warmup=0.0, final=1.0), {0.7: 1}),
+        (constant, {0.3: 1}),
+    ],
+)
+def test_by_hand(schedule: Any, expected: dict[float, float]) -> None:
+    for progress, factor in expected.items():
+        assert schedule(progress) == pytest.approx(factor, abs=1e-15)
+
+
+@given(st.floats(0, 0.99), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_it_rises_and_then_falls(warmup: float, final: float, p: float, q: float) -> None:
+    schedule = warmup_cosine(warmup, final)
+    p, q = min(p, q), max(p, q)
+    if q < warmup:
+        assert 0 <= schedule(p) <= schedule(q) <= 1
+    if p >= warmup:
+        assert 1 + 1e-15 >= schedule(p) >= schedule(q) >= final - 1e-15

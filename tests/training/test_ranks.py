@@ -47,18 +47,20 @@ def launch(count: int, *command: str, **environment: str) -> "subprocess.Complet
     )
 
 
-def results(count: int, file: Path) -> list[dict[str, Any]]:
-    """Return the results of each rank at each step of the program."""
-    done = launch(count, "-m", "tests.training.rank_program", str(file))
+def results(count: int, folder: Path) -> list[list[dict[str, Any]]]:
+    """Return the results of each rank at each step of the program, for both times."""
+    done = launch(count, "-m", "tests.training.rank_program", str(folder))
     assert (done.returncode, done.stderr) == (0, "")
-    return [dict(np.load(f"{file}.{rank}.npz")) for rank in range(count)]
+    files = (
+        [folder / f"{time}.{rank}.npz" for rank in range(count)] for time in ("first", "again")
+    )
+    return [[dict(np.load(file)) for file in times] for times in files]
 
 
 @with_mpi
 @pytest.mark.parametrize("count", [later(2), 3])
 def test_ranks_do_what_one_process_does_and_the_same_every_time(count: int, tmp_path: Path) -> None:
-    found = results(count, tmp_path / "a")
-    again = results(count, tmp_path / "b") if count == 3 else found
+    found, again = results(count, tmp_path)
     for name, options in STEPS.items():
         model = build(options.get("dropout", 0.0))
         loss, norm, state = take_step(model, name, None)
