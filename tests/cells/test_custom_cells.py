@@ -10,8 +10,6 @@ from mpmath import mpf
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.cells.gru_original import OriginalGRUCell
-from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
-from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
 from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, exactly, normal, plain_step
@@ -97,34 +95,6 @@ def test_without_a_state_it_starts_at_zero_and_the_last_state_goes_on(custom: st
     second, end, _ = unroll(cell, xs[:, 2:], middle)
     assert_close((np.concatenate([first, second], 1), end), (ys, last), 0.0)
     assert np.array_equal(ys[:, -1], last.h)
-
-
-def test_a_peephole_lstm_without_peepholes_is_an_lstm() -> None:
-    peephole, xs, state, rng = build("peephole", 2, 5, 3, 4, seed=5)
-    peephole.params["P"][...] = 0
-    lstm = LSTMCell(3, 4).with_params({name: peephole.params[name] for name in "WRb"})
-    results = []
-    dys, dlast = normal(np.zeros((2, 5, 4)), rng), normal(state, rng)
-    for cell in (peephole, lstm):
-        ys, last, cache = unroll(cell, xs, LSTMState(*state))
-        dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
-        results.append((ys, tuple(last), dxs, tuple(dstate0), *(grads[name] for name in "WRb")))
-    assert_close(results[0], results[1], 1e-14)
-
-
-def test_with_the_identity_as_projection_it_is_an_lstm() -> None:
-    rng = np.random.default_rng(0)
-    projected = LSTMPCell(3, 4, 4, rng=rng)
-    projected.params["W_hr"][...] = np.eye(4)
-    xs, dys = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 4))
-    state, dlast = (normal(projected.init_state(2), rng) for _ in range(2))
-    lstm = LSTMCell(3, 4).with_params({name: projected.params[name] for name in "WRb"})
-    results = []
-    for cell in (projected, lstm):
-        ys, last, cache = unroll(cell, xs, state)
-        dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
-        results.append((ys, last, dxs, dstate0, *(grads[name] for name in "WRb")))
-    assert_close(results[0], results[1], 1e-14)
 
 
 def test_a_gru_with_a_diagonal_map_is_the_original_one() -> None:

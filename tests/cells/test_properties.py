@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from numpy_xlstm.layers import base
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import random_state
@@ -211,16 +210,3 @@ def test_what_comes_out_shares_no_memory_with_what_went_in(variant: Variant) -> 
     assert_close(got[1], expected[1], 0.0)
     for name, gradient in expected[2].items():
         assert np.array_equal(got[2][name], gradient)
-
-
-@given(variant=variants, s=sizes, block=st.integers(1, 5), padded=st.booleans())
-def test_evaluation_in_blocks_equals_forward(
-    variant: Variant, s: Sizes, block: int, padded: bool
-) -> None:
-    case = make(variant, s)
-    lengths = case.rng.integers(0, s.T + 1, s.B) if padded else None
-    y, state, _ = case.layer.forward(case.x, case.state, lengths=lengths)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "EVALUATION_BLOCK", block)
-        got = case.layer(case.x, case.state, lengths=lengths)
-    assert_close(got, (y, state), 1e-12, 1e-14)

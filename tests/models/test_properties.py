@@ -1,6 +1,5 @@
 """Properties of every block, stack and model: gradients, pieces of sequences, arrays, lengths."""
 
-import copy
 import itertools
 import tracemalloc
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import RNN, stack_layers, with_weight_mode, xLSTMLarge
+from numpy_xlstm import stack_layers, with_weight_mode, xLSTMLarge
 from numpy_xlstm.layers import CausalConv1d, LSTMSequence, base
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
@@ -132,10 +131,16 @@ def test_evaluation_equals_the_forward(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(base, "EVALUATION_BLOCK", 4)
     model = subject(name)
     start = random_state(model.init_state(B), np.random.default_rng(5))
+    lengths = np.array([2, 9])
+    y, after, _ = model.forward(draw_input(model, 11), start, lengths=lengths)
+    got, got_after = model(draw_input(model, 11), start, lengths=lengths)
+    assert_close(flat(got_after, {"y": got}), flat(after, {"y": y}), 1e-11)
     for steps, state in itertools.product((0, 1, 3, 4, 5, 11), (None, start)):
         x = draw_input(model, steps)
         y, after, _ = model.forward(x, state)
         got, got_after = model(x, state)
+        pairs = itertools.product(flat(got_after).values(), flat(start).values())
+        assert not any(np.shares_memory(new, given) for new, given in pairs)
         assert_close(flat(got_after, {"y": got}), flat(after, {"y": y}), 1e-11)
         if steps <= 4:
             assert_same(flat(got_after, {"y": got}), flat(after, {"y": y}))
@@ -185,32 +190,6 @@ def test_the_empty_state_and_no_steps(name: str) -> None:
 
 
 # Arrays
-
-
-@EVERY_SUBJECT
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dtypes_are_kept_and_arrays_left_alone(name: str, dtype: Any) -> None:
-    """Also with recomputation; the cache does not depend on what is done with the gradients."""
-    model, rng = subject(name, dtype=dtype), np.random.default_rng(6)
-    x, state = draw_input(model), random_state(model.init_state(B), rng)
-    dstate = draw_like(state, rng)
-    dy = rng.standard_normal((B, T, model.out_features)).astype(dtype)
-    given = {"x": x, "dy": dy} | model.params | flat(state)
-    given |= {f"d{key}": array for key, array in flat(dstate).items()}
-    before, results = copy.deepcopy(given), []
-    blocks = isinstance(getattr(model, "body", None), BlockStack)
-    for options in ({}, {"recompute": True}) if blocks else ({},):
-        y, after, cache = model.forward(x, state, **options)
-        dx, dstate0, grads = model.backward(dy, cache, dstate)
-        first = flat(dstate0, grads if dx is None else grads | {"x": dx})
-        results.append(copy.deepcopy(first) | {"y": y})
-        assert {a.dtype for a in flat(after, results[-1]).values()} == {np.dtype(dtype)}
-        for array in (*first.values(), *flat(model(x, state)[1]).values()):
-            array[...] = np.nan
-        assert_same(given, before)
-        dx, dstate0, grads = model.backward(dy, cache, dstate)
-        again = flat(dstate0, grads if dx is None else grads | {"x": dx})
-        assert_same(again | {"y": y}, results[0])
 
 
 @pytest.mark.parametrize("name", ["large-fused", "gelu_tanh"])
@@ -293,22 +272,6 @@ def test_each_row_is_computed_as_it_is_alone(
         assert dx is None or not dx[one, length:].any()
         total = {key: total[key] + gradients[key] for key in total}
     assert_close(grads, total, 1e-10)
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
-def test_what_would_overflow_in_padding_does_not(dtype: Any) -> None:
-    layer = RNN(1, 1, nonlinearity="relu", dtype=dtype)
-    for name, value in (("weight_ih_l0", 1), ("weight_hh_l0", 2), ("bias_ih_l0", 0)):
-        layer.params[name][...] = value
-    layer.params["bias_hh_l0"][...] = 0
-    T = 20_000 if dtype == np.longdouble else 1200
-    x = np.zeros((2, T, 1), dtype)
-    x[0, :3] = 1
-    y, _, cache = layer.forward(x, lengths=np.array([3, T]))
-    grads = layer.backward(np.ones_like(y), cache)[2]
-    y, _, cache = layer.forward(x[:1, :3])
-    alone = layer.backward(np.ones_like(y), cache)[2]
-    assert grads["weight_hh_l0"] == alone["weight_hh_l0"] == 6
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 5, 64])

@@ -14,7 +14,6 @@ from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import scan, slstm, slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers.slstm import sLSTM
-from numpy_xlstm.trees import leaves
 from tests.ties.gated import Case, Sizes, assert_same, assert_tied, sizes
 from tests.ties.test_mlstm import only_m
 
@@ -30,23 +29,6 @@ def test_sequences_are_their_steps(dtype: Any, s: Sizes) -> None:
     expected = case.unrolled()
     assert_tied(case.layered(), expected, bound, 10 * bound)
     assert_tied(case.recurrent(), expected, bound, 10 * bound)
-
-
-@given(sizes)
-def test_an_infinitesimal_imaginary_part_goes_the_same_way(s: Sizes) -> None:
-    """In complex128, the layer computes the same function as the cell."""
-    real = Case(s)
-    case, step = Case(s, np.complex128), 1e-150
-    case.layer = real.layer.astype(np.complex128)
-    case.state = real.state and type(real.state)(*(a.astype(complex) for a in real.state))
-    case.x = real.x + 1j * step * real.rng.standard_normal(real.x.shape)
-    y, state, _ = unroll(case.layer.cell, case.x, case.state, lengths=real.lengths)
-    got, last, cache = case.layer.forward(case.x, case.state, lengths=real.lengths)
-    for part in (np.real, lambda a: np.imag(a) / step):
-        found, wanted = ((part(a), *map(part, b)) for a, b in ((got, last), (y, state)))
-        assert_same(found, wanted, 1e-11, 1e-13)
-    dx, dstate0, grads = case.layer.backward(got, cache, case.dstate)
-    assert {a.dtype for _, a in leaves("", (dx, dstate0, tuple(grads.values())))} == {got.dtype}
 
 
 @given(sizes, st.sampled_from([30.0, 300.0]), st.sampled_from([np.float32, np.float64]))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from numpy_xlstm.cells import mLSTMCell, mLSTMState, unroll, unroll_backward
 from numpy_xlstm.kernels import mlstm
-from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from tests.samples import times
@@ -226,69 +225,3 @@ def test_strides_of_a_vector_register(
     expected, cancels = by_cell(case, dtype)
     for form in FORMS:
         assert_tied(by_form(form, case, dtype), expected, cancels, 1e-12 * ulp, 1e-11 * ulp)
-
-
-@times(0.4)
-@given(cases)
-def test_complex_forward(case: Case) -> None:
-    """An imaginary part of 1e-30 carries the derivative along v through every form."""
-    x = case.numbers()
-    q, k, v, i, f = x["inputs"]
-    direction = np.random.default_rng(case.seed + 1).standard_normal((5, 1))
-    parts = [a + 1e-30j * d for a, d in zip((q, k, v, i, f), direction.ravel(), strict=True)]
-    state = None if x["state"] is None else tree_map(lambda a: a.astype(complex), x["state"])
-    _, cancels = by_cell(case)
-    for form in FORMS:
-        options = case.options | ({"chunk_size": case.chunk_size} if form == "chunkwise" else {})
-        run, back = pair(form)
-        h, _, _ = run(*parts, state, lengths=x["lengths"], **options)
-        plain, _, cache = run(*x["inputs"], x["state"], lengths=x["lengths"], **options)
-        more = max(1, cancels / 300)
-        np.testing.assert_allclose(
-            h.real, plain, rtol=0, atol=1e-12 * more * np.abs(plain).max(initial=0)
-        )
-        grads = back(x["dh"], cache)[:5]
-        along = [d * g.sum() for d, g in zip(direction.ravel(), grads, strict=True)]
-        sizes = sum(float(np.abs(d * g).sum()) for d, g in zip(direction, grads, strict=True))
-        slope = (x["dh"] * h.imag).sum() / 1e-30
-        assert abs(slope - sum(along)) <= 1e-11 * more**2 * sizes
-
-
-@given(cases, st.sampled_from(["auto", *FORMS]), st.booleans())
-def test_the_layer_is_the_cell(case: Case, form: str, batch_first: bool) -> None:
-    rng = np.random.default_rng(case.seed)
-    layer = mLSTM(
-        3,
-        case.NH * case.DV,
-        case.NH,
-        qk_dim=case.NH * case.DK,
-        form=form,
-        chunk_size=case.chunk_size,
-        batch_first=batch_first,
-        rng=rng,
-        **case.options,
-    )
-    for array in layer.params.values():
-        array[...] = rng.standard_normal(array.shape)
-    numbers = case.numbers()
-    x = rng.standard_normal((case.B, case.T, 3))
-    dy = rng.standard_normal((case.B, case.T, case.NH * case.DV))
-    state, lengths, dstate = (numbers[name] for name in ("state", "lengths", "dstate"))
-    ys, last, steps = unroll(layer.cell, x, state, lengths=lengths)
-    dxs, dstate0, grads = unroll_backward(layer.cell, dy, steps, dstate)
-
-    def turn(array: Array) -> Array:
-        return array if batch_first else array.swapaxes(0, 1)
-
-    y, after, cache = layer.forward(turn(x), state, lengths=lengths)
-    dx, before, found = layer.backward(turn(dy), cache, dstate)
-    expected = {"y": ys, **dict(zip("Cnm", last, strict=True)), "dx": dxs}
-    expected |= dict(zip(("dC0", "dn0", "dm0"), dstate0, strict=True))
-    got = {"y": turn(y), **dict(zip("Cnm", after, strict=True)), "dx": turn(dx)}
-    got |= dict(zip(("dC0", "dn0", "dm0"), before, strict=True))
-    expected |= {f"d{name}": grad for name, grad in grads.items()}
-    got |= {f"d{name}": grad for name, grad in found.items()}
-    ratios = [(np.abs(c.q * c.n).sum(-1) / np.abs(c.den)).max() for c in steps.steps]
-    expected["dv"] = got["dv"] = expected["dW_v"]
-    assert_tied(got, expected, float(max(ratios, default=0)))
-    assert found.keys() == layer.params.keys()

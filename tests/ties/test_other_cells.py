@@ -41,6 +41,7 @@ CELLS = OTHER_CELLS | {
     "slstm one head": sLSTMCell,
 }
 UNROLLED: dict[str, Any] = {"original GRU": OriginalGRUCell}
+"""A cell without a kernel."""
 DTYPES: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12, np.longdouble: 1e-15}
 
 
