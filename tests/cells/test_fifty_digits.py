@@ -25,7 +25,7 @@ ORDINARY = 1e-13
 """Bound of the error relative to the largest output, for ordinary gates."""
 STEPS = (1, 2, 3, 7, 20, 64, 65, 130, 200)
 KINDS = ("ordinary", "large", "tie", "kink", "empty")
-CASES = 105
+CASES = 70
 """How many cases there are in a trial."""
 GROUPS = 6
 
