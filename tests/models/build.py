@@ -174,14 +174,14 @@ def assert_close(got: dict[str, Array], expected: dict[str, Array], tolerance: f
 
 
 def check(target: Any, *inputs: Any, seed: int = 3, directions: int = 2) -> Report:
-    """Compare gradients of all parameters and inputs with the complex step, to 1e-10."""
+    """Compare gradients with the complex step, to 1e-10: some entries of all arrays, and sums."""
     report = gradcheck(
         target,
         *inputs,
         rng=seed,
         methods=["complex", "adjoint"],
         rtol=1e-10,
-        max_entries=8,
+        max_entries=3,
         directions=directions,
     )
     assert not report.failures, str(report)

@@ -67,8 +67,7 @@ NAMES = pytest.mark.parametrize("name", [*CONFIGS, *CELLS])
 
 
 @NAMES
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("prompt", [0, 1, 2, 70])
+@pytest.mark.parametrize(("rows", "prompt"), [(1, 0), (3, 2), (1, 70)])
 def test_steps_go_on_after_a_prompt(name: str, rows: int, prompt: int) -> None:
     """Start from the empty state, and after prompts of one, several and many steps."""
     model, tokens = subject(name), draw_tokens(prompt + STEPS, rows=rows)
