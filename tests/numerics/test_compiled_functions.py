@@ -75,8 +75,8 @@ FUNCTIONS: dict[str, tuple[Any, float, Any, list[tuple[float, float]]]] = {
 
 
 def _points(dtype: Any, intervals: list[tuple[float, float]]) -> Array:
-    """Return over a million numbers: of every sign and exponent, small, and evenly spaced."""
-    rng, unsigned, n = np.random.default_rng(0), f"u{np.dtype(dtype).itemsize}", 2**18
+    """Return over 250,000 numbers: of every sign and exponent, small, and evenly spaced."""
+    rng, unsigned, n = np.random.default_rng(0), f"u{np.dtype(dtype).itemsize}", 2**16
     anything = rng.integers(0, np.iinfo(unsigned).max, n, unsigned).view(dtype)
     parts = [anything, rng.choice([-1, 1], n) * np.exp2(rng.uniform(-30, 10, n))]
     parts += [rng.uniform(a, b, n) for a, b in intervals]
@@ -106,7 +106,7 @@ def _largest_error(function: Any, x: Array, got: Array, wide: Array) -> float:
 def test_errors_are_a_unit_or_two_in_the_last_place(name: str, dtype: Any) -> None:
     loop, bound, function, intervals = FUNCTIONS[name]
     x = _points(dtype, intervals)
-    assert len(x) > 10**6
+    assert len(x) > 250_000
     with np.errstate(all="ignore"):
         got, wide = _values(loop, x), getattr(np, name)(x.astype(WIDER[dtype]))
         rounded = wide.astype(dtype)
@@ -175,7 +175,7 @@ GATES: list[Callable[[Any], Any]] = [
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gates_are_accurate_in_both_tails(dtype: Any) -> None:
     """So far as the results are at all, the last digits of the smallest ones included."""
-    x = np.concatenate([np.linspace(-750, 750, 600), np.linspace(-105, 105, 600)]).astype(dtype)
+    x = np.concatenate([np.linspace(-750, 750, 301), np.linspace(-105, 105, 301)]).astype(dtype)
     y = np.empty((len(x), len(GATES)), dtype)
     _gates(x, y)
     for got, function in zip(y.T, GATES, strict=True):

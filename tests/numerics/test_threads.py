@@ -331,7 +331,7 @@ while interrupts < NUMBER:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals and fork")
 @pytest.mark.parametrize(
     ("program", "number", "printed"),
-    [(FORKS, 8, ""), (END_OF_MAIN, 3, "computed\ncomputed\n"), (INTERRUPTS, 40, "")],
+    [(FORKS, 5, ""), (END_OF_MAIN, 2, "computed\ncomputed\n"), (INTERRUPTS, 20, "")],
     ids=["forks", "end of main", "interrupts"],
 )
 def test_no_hang(program: str, number: int, printed: str, trials: int) -> None:
