@@ -1,5 +1,7 @@
 """Every gradient of every cell against independent references, over random shapes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,10 +55,10 @@ def test_a_normaliser_takes_the_mean_from_what_is_read(eps: float, b_i: float) -
     assert np.allclose(grads["b_k"], dk.ravel(), rtol=1e-12, atol=1e-14)
 
 
-def methods_at_zero(variant: Variant) -> list[str]:
+def options_at_zero(variant: Variant) -> dict[str, Any]:
     """Finite differences are impossible for an sLSTM at n = 0, the boundary of its states."""
     real = [] if variant.sequence is sLSTM else ["difference"]
-    return ["complex", "adjoint", *real]
+    return {"methods": ["complex", "adjoint", *real], "max_entries": 8, "directions": 2}
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -65,8 +67,7 @@ def test_an_explicit_zero_state_has_gradients_of_its_own(variant: Variant) -> No
     case = make(variant, Sizes(2, 3, 2, 2, 1, 2, False, 1e-6, 3))
     zeros = case.layer.init_state(2)
     zeros = type(zeros)(*(None if a is None else np.zeros_like(a) for a in zeros))
-    more: Any = {"methods": methods_at_zero(variant), "max_entries": 8, "directions": 2}
-    report = gradcheck(case.layer, case.x, zeros, rng=1, **more)
+    report = gradcheck(case.layer, case.x, zeros, rng=1, **options_at_zero(variant))
     assert report.passed, str(report)
     _, dstate0, _ = case.layer.backward(case.cotangents()[0], case.layer.forward(case.x, zeros)[2])
     assert np.abs(dstate0.C if variant.is_mlstm else dstate0.c).min() > 0
@@ -76,8 +77,7 @@ def test_an_explicit_zero_state_has_gradients_of_its_own(variant: Variant) -> No
 def test_the_empty_state_as_an_argument_is_the_default(variant: Variant) -> None:
     case = make(variant, Sizes(2, 3, 2, 2, 1, 2, False, 1e-6, 4))
     empty = case.layer.init_state(2)
-    more: Any = {"methods": methods_at_zero(variant), "max_entries": 8, "directions": 2}
-    report = gradcheck(case.layer, case.x, empty, rng=1, **more)
+    report = gradcheck(case.layer, case.x, empty, rng=1, **options_at_zero(variant))
     assert report.passed, str(report)
     y, state, _ = case.layer.forward(case.x)
     y_empty, state_empty, _ = case.layer.forward(case.x, empty)

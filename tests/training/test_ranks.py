@@ -179,7 +179,6 @@ def test_a_rank_that_fails_ends_the_run_with_its_error(
         later("--batch-size=1", "ranks: expected at most 1, one per row of a batch; got 2"),
         ("--accumulate=2", "--accumulate: expected at most 3 parts, one per row; got 2 on each of"),
         later("--heads=3", "--heads: expected a divisor"),
-        ("--steps=none", "argument --steps: expected a whole number"),
     ],
 )
 def test_what_all_ranks_refuse_is_said_once(more: str, message: str, options: list[str]) -> None:
@@ -188,13 +187,27 @@ def test_what_all_ranks_refuse_is_said_once(more: str, message: str, options: li
     assert re.fullmatch(f"numpy-xlstm: error: {message}.*\n", done.stderr)
 
 
-@with_mpi
-def test_without_the_extra_there_is_a_hint(options: list[str], tmp_path: Path) -> None:
-    (tmp_path / "mpi4py.py").write_text("raise ImportError\n", "utf-8")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = launch(2, "-m", "numpy_xlstm", "train", *options, PYTHONPATH=path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"numpy-xlstm: error: {ranks.MISSING_EXTRA}\n"
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [([], ranks.MISSING_EXTRA), (["--steps=none"], "argument --steps: expected a whole number")],
+)
+def test_ranks_that_have_not_met_leave_the_error_to_the_first(
+    more: list[str],
+    message: str,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+    for name in ranks.LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("PMI_RANK", rank)
+        assert main(["train", *options, *more]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1 - int(rank))
+        assert err.startswith(f"numpy-xlstm: error: {message}") or rank == "1"
 
 
 def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
