@@ -124,11 +124,21 @@ def test_a_manifest_with_a_matching_checksum_is_refused(
         read_vectors(folder)
 
 
-@pytest.mark.parametrize("key", ["seed", "made_by", "flags"])
-def test_a_manifest_that_is_edited(folder: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *(lambda m, key=key: m.update({key: 1}) for key in ("seed", "made_by", "flags")),
+        lambda manifest: manifest["cases"].insert(0, first(manifest)),
+        lambda manifest: first(manifest).update(flags=["chunks"]),
+        lambda manifest: first(manifest)["results"]["y"].update(shape=[1, 2]),
+        lambda manifest: first(manifest)["results"]["y"].update(bound=[1, 2]),
+    ],
+)
+def test_a_manifest_that_is_edited(folder: Path, edit: Callable[[Any], None]) -> None:
     path = folder / "manifest.json"
-    said = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps(said | {key: 1}), "utf-8")
+    manifest = json.loads(path.read_text("utf-8"))
+    edit(manifest)
+    path.write_text(json.dumps(manifest), "utf-8")
     with pytest.raises(CheckpointError, match="unchanged manifest; got one that does not match"):
         read_vectors(folder)
 

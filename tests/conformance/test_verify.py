@@ -60,6 +60,10 @@ KIND = "expected float32 (3, 7, 5); got "
             [("dx", f"{KIND}float32 (3, 6, 5)")],
         ),
         (lambda results: results.update(dx=results["dx"].tolist()), [("dx", f"{KIND}list")]),
+        (
+            lambda results: results.update(dx=np.ma.masked_array(results["dx"])),
+            [("dx", f"{KIND}MaskedArray")],
+        ),
     ],
 )
 def test_a_result_of_another_kind(change: Any, rows: list[tuple[str, str]]) -> None:
@@ -220,15 +224,22 @@ def test_results_with_the_header_of_the_inputs(tmp_path: Path) -> None:
     assert verify([CASE], from_folder(tmp_path)).passed
 
 
-def test_a_port_that_raises() -> None:
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (ZeroDivisionError("of\nmine"), "ZeroDivisionError: of mine"),
+        (SystemExit(0), "SystemExit: 0"),
+    ],
+)
+def test_a_port_that_raises(error: BaseException, note: str) -> None:
     def port(case: Case) -> Arrays:
         if case.id == CASES[0].id:
-            raise ZeroDivisionError("of\nmine")
+            raise error
         return case.expected
 
     report = verify(CASES[:3], port)
     assert [v.passed for v in report.verdicts] == [False, True, True]
-    assert report.verdicts[0].rows[0].note == "ZeroDivisionError: of mine"
+    assert report.verdicts[0].rows[0].note == note
 
 
 @pytest.mark.parametrize("answer", [None, 3, {1: 2}, [CASE.expected]])

@@ -12,11 +12,7 @@ from typing import Any
 import pytest
 
 from numpy_xlstm.cli import main
-from numpy_xlstm.conformance import (
-    SMALL,
-    Case,
-    read_vectors,
-)
+from numpy_xlstm.conformance import SMALL, Case, read_vectors
 from tests.conformance.small_set import CASE, CASES, PROGRAM, write
 
 
@@ -116,23 +112,6 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(Path(folder, "README.md").read_text("utf-8").splitlines()) < 70
     assert main(["verify", f"{folder}/results", "--vectors", folder]) == 0
     assert capsys.readouterr().out == "elman.step: 7 of 7 cases passed\n"
-    assert main(["vectors", folder, *chosen]) == 2
-    assert "expected a new or empty folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["--seed", "1"], "--small: expected no --seed, as the small set is of seed 0; got 1"),
-        (["--subject", "mlstm.stack"], "--small: expected a subject of the small set"),
-    ],
-)
-def test_a_small_set_that_there_is_not(
-    tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["vectors", str(tmp_path / "kit"), "--small", *more]) == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
 
 
 def test_vectors_that_are_interrupted_leave_nothing(
@@ -150,42 +129,3 @@ def test_vectors_that_are_interrupted_leave_nothing(
     assert not list(folder.parent.iterdir())
     assert main(chosen) == 0
     assert len(read_vectors(folder)) == 7
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "expected a folder of results, or --run and a program; got neither"),
-        ([".", "--run", "port {in} {out}"], "or --run and a program; got both"),
-        (["nowhere"], "results: expected a folder; nowhere does not exist"),
-        ([".", "--subject", "hlstm"], "--subject: expected one of block, "),
-        ([".", "--subject", "slstm.sequnce"], "'slstm.sequnce'; did you mean slstm.sequence?"),
-        ([__file__], f"results: expected a folder; {__file__} is a file"),
-        ([".", "--vectors", "nowhere"], "got nowhere, which has no manifest.json"),
-        ([".", "--subject", "mlstm.stak"], "'mlstm.stak'; did you mean mlstm.stack?"),
-        (
-            [".", "--subject", "mlstm.stack"],
-            "got 'mlstm.stack'; 'numpy-xlstm vectors DIR --subject NAME' writes others",
-        ),
-        (
-            [".", "--subject", "elman", "--dtype", "float64"],
-            f"verify: expected at least one case in {SMALL}; got none for elman float64",
-        ),
-        (
-            [".", "--case", CASE.id.replace("slstm", "sltsm")],
-            f"--case: expected a case in {SMALL}; got 'sltsm.sequence.sigmoid.ordinary.float32'; "
-            f"did you mean {CASE.id}?",
-        ),
-        (["--run", "port {in} {out}", "--case", ""], f"--case: expected a case in {SMALL}; got ''"),
-        (
-            [".", "--subject", "elman", "--case", CASE.id],
-            f"verify: expected at least one case in {SMALL}; got none for elman {CASE.id}",
-        ),
-        ([".", "--json", "nowhere/report.json"], "refuses to read or write nowhere/report.json"),
-    ],
-)
-def test_bad_options(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["verify", *arguments]) == 2
-    assert message in capsys.readouterr().err

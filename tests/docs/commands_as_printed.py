@@ -1,7 +1,7 @@
 """Every command line of README and of the pages runs as printed, in an environment made as printed.
 
 This takes minutes and installs packages: ``.ci/run`` runs it, by its name. Only the time of
-trainings is changed.
+trainings is changed. ``test_command_line.py`` runs the commands of ``command-line.md``.
 """
 
 import re
@@ -17,7 +17,7 @@ from numpy_xlstm.conformance import SMALL
 
 ROOT = Path(__file__).parents[2]
 PYTHON = next((name for name in ("python3.13", "python3.11") if shutil.which(name)), "python3")
-PAGES = ("command-line", "training", "run-anywhere", "gradcheck", "conformance")
+PAGES = ("training", "run-anywhere", "gradcheck", "conformance")
 PROGRAMS = ("numpy-xlstm", "mpiexec", "pip", "python3")
 LONG = re.compile(r"--minutes [\d.]+|(?<=numpy-xlstm train)(?!.*--(minutes|steps|resume))")
 

@@ -68,7 +68,7 @@ def test_a_result_has_settings_curve_and_test(
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--model", "lstm", "--steps", "45"]
@@ -90,6 +90,9 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     assert len([*read_log(parts / "log.jsonl")]) == 45
     assert main(["experiment", name, "--resume", str(parts)]) == 0  # ended: nothing to do
     assert outcome(parts) == outcome(whole)
+    capsys.readouterr()
+    assert main(["experiment", "set", "--resume", str(parts)]) == 2
+    assert f"--resume: expected a trial of set; got one of {name}" in capsys.readouterr().err
 
 
 def test_the_sequences_grow_after_enough_small_losses() -> None:
@@ -172,49 +175,6 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
     assert two[-1]["validation"] == pytest.approx(one[-1]["validation"], rel=1e-4)
     assert outcome(tmp_path / "two").keys() == outcome(tmp_path / "one").keys()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["paritty"], "NAME: expected one of parity, .*; got 'paritty'; did you mean parity"),
-        ([], "NAME: expected one of parity, .* or --list; got none"),
-        (["parity", "--model", "slsm"], "--model: expected one of slstm, .*; did you mean slstm"),
-        (["parity", "--model", "residual"], "--model: expected one of slstm"),
-        (["parity", "--steps", "0"], "--steps: expected a whole number from 1 to .*; got '0'"),
-        (["parity", "--out", "full"], "--out: expected a new or an empty folder; got full"),
-        (["parity", "--out", "file"], "--out: expected a folder; file is a file"),
-        (
-            ["--resume", "full"],
-            "--resume: expected a directory with a checkpoint.safetensors; got full",
-        ),
-        (["--resume", "run", "--seed", "1"], "--resume: expected no other options, .* --seed"),
-        (["set", "--resume", "run"], "--resume: expected a trial of set; got one of parity"),
-        (["parity", "--out", "run"], "--out: expected one without a training; got run"),
-    ],
-)
-def test_bad_input_is_one_line_and_overwrites_nothing(
-    options: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("full").mkdir()
-    Path("full/result.json").write_text("mine")
-    Path("file").write_text("mine")
-    if "run" in options:
-        assert (
-            main(["experiment", "parity", "--model", "lstm", "--steps", "1", "--out", "run"]) == 0
-        )
-        capsys.readouterr()
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert main(["experiment", *options]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert re.search(message, lines[0])
-    assert {path: path.read_bytes() for path in before} == before
 
 
 WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]

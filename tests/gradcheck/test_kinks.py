@@ -18,7 +18,7 @@ def _tied(cell: type[Any], seed: int, b_f: float) -> tuple[Any, Array]:
             array[...] = 0
         elif name == "b_f":
             array[...] = b_f
-    return layer, rng.standard_normal((2, 3, 2))
+    return layer, rng.standard_normal((1, 2, 2))
 
 
 @pytest.mark.parametrize("b_f", [8, 12, 15, 20, 25])

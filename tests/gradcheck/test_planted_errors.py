@@ -15,7 +15,7 @@ from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
 THREE = [CELLS["LSTMSequence"], CELLS["sLSTM-sigmoid"], CELLS["mLSTM-sigmoid-exp"]]
-SIZES = Sizes(2, 3, 2, 2, 2, 2, True, 1e-2, 11)
+SIZES = Sizes(2, 2, 1, 2, 1, 1, True, 1e-2, 11)
 
 Backward = tuple[Array, Any, dict[str, Array]]
 Plant = Callable[[Backward], Backward]

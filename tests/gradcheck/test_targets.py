@@ -129,20 +129,6 @@ def test_an_integer_in_the_state_leaves_the_complex_step() -> None:
     assert {row.tensor for row in report.rows if row.method == "complex"} == {"x", "state.0"}
 
 
-def _fixed() -> Any:
-    """A layer whose params cannot be set."""
-
-    class Fixed:
-        @property
-        def params(self) -> dict[str, Array]:
-            return {"w": W}
-
-        forward, backward = Layer.forward, Layer.backward
-        spoiled = None
-
-    return Fixed()
-
-
 def test_a_backward_may_be_a_ufunc() -> None:
     assert gradcheck((lambda x: (2 * x, 2.0), np.multiply), X, rng=0).passed
 
