@@ -4,12 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from numpy_xlstm import (
-    SpecialTokens,
-    load_checkpoint,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-)
+from numpy_xlstm import SpecialTokens, load_checkpoint, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import ByteTokenizer

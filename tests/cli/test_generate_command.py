@@ -8,20 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    LSTM,
-    SpecialTokens,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-)
+from numpy_xlstm import LSTM, SpecialTokens, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.checkpoints import save_checkpoint, save_pretrained
 from numpy_xlstm.cli import generate as command
 from numpy_xlstm.cli import main
-from numpy_xlstm.generation import (
-    ByteTokenizer,
-    CharacterTokenizer,
-    generate_text,
-)
+from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer, generate_text
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array

@@ -3,12 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    SpecialTokens,
-    sLSTM,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-)
+from numpy_xlstm import SpecialTokens, sLSTM, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.checkpoints import save_checkpoint, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import CharacterTokenizer
@@ -22,10 +17,7 @@ def model() -> LanguageModel:
 def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
     training = {"step": 1200, "tokens": 10**6, "validations": [[600, 3.0], [1200, 2.25]]}
     save_checkpoint(
-        "a.safetensors",
-        model(),
-        tokenizer=CharacterTokenizer.of("ab"),
-        training=training,
+        "a.safetensors", model(), tokenizer=CharacterTokenizer.of("ab"), training=training
     )
     assert main(["info", "a.safetensors"]) == 0
     assert capsys.readouterr().out.splitlines() == [

@@ -4,13 +4,7 @@ import signal
 import pytest
 
 from numpy_xlstm.cli import main
-from numpy_xlstm.training import (
-    bigram_entropy,
-    default_text,
-    loop,
-    split_text,
-    unigram_entropy,
-)
+from numpy_xlstm.training import bigram_entropy, default_text, loop, split_text, unigram_entropy
 from tests.cli.shared import interrupting
 
 TEXT = default_text()[:20_000]

@@ -140,10 +140,7 @@ def test_a_dtype_that_is_right_is_named() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (
-            {"dx", "grads.W_q"},
-            "the forward is right; in the backward, dx, grads.W_q are wrong",
-        ),
+        ({"dx", "grads.W_q"}, "the forward is right; in the backward, dx, grads.W_q are wrong"),
         ({"y", "dx"}, "y is wrong"),
     ],
 )

@@ -199,10 +199,7 @@ WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
     ],
 )
 def test_damaged_notes(
-    change: dict[str, Any] | None,
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any] | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = trials.begin(EXPERIMENTS["parity"], "lstm", 0)
     notes = {"command": WORDS, "curriculum": {"losses": [], "grown": []}}

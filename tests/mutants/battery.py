@@ -9,15 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm import (
-    SequenceLayer,
-    gate_rows,
-    gradcheck,
-    mLSTM,
-    sLSTM,
-    unroll,
-    unroll_backward,
-)
+from numpy_xlstm import SequenceLayer, gate_rows, gradcheck, mLSTM, sLSTM, unroll, unroll_backward
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array

@@ -103,10 +103,7 @@ WRONG = {
             ("sum += R[j] *", "sum += 0 * R[j] + p->R[((head * 4 + gate) * DH + j) * DH + d] *")
         ],
         "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
-        "m is a constant": [
-            ("*ds_m - u->f * df", "u->i * di"),
-            ("*ds_m - u->i * di", "u->f * df"),
-        ],
+        "m is a constant": [("*ds_m - u->f * df", "u->i * di"), ("*ds_m - u->i * di", "u->f * df")],
         "the normaliser is a constant": [("*ds_n - dh * u->o / u->n * (u->c / u->n)", "*ds_n")],
         "ties go to i": [("u->A >= i_pre", "u->A > i_pre")],
         "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
@@ -122,7 +119,7 @@ WRONG = {
         "a floor of 1": [("denominator(p, qn, exp(-clip(m)));", "denominator(p, qn, 1);")],
         "no eps": [(" + p->eps;", " + 0 * p->eps;")],
         "a floor that overflows": [
-            ("return fmin(fmax(m, -most), most)", "return most < 0 ? most : m"),
+            ("return fmin(fmax(m, -most), most)", "return most < 0 ? most : m")
         ],
         "m is a constant": [("*ds.m - f * df;", "0 * f;"), ("*ds.m - i * di :", "0 * i :")],
         "the floor is a constant": [("*ds.m += S * (floor_ / den);", "(void)S;")],

@@ -1,6 +1,5 @@
-"""The mark of these tests, a run that they attack, and how much they have tried."""
+"""The mark of these tests, and a run that they attack."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,3 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["train", str(folder / "text.txt"), *SMALL, *CELL, *options]
     assert ask(silent, [*command, "--out", str(folder / "run")]).code == 0
     return folder
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the counts from ``record_property``."""
-    tried: Counter[str] = Counter()
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        for name, number in report.user_properties:
-            if isinstance(number, int):
-                tried[name] += number
-    if tried:
-        terminalreporter.section("tried")
-        for name, number in sorted(tried.items()):
-            terminalreporter.write_line(f"{number:8,d}  {name}")

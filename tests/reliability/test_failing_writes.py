@@ -21,7 +21,6 @@ from tests.reliability.loads import FILES, KINDS, digest_of, model_of, place, sa
 from tests.reliability.system_calls import WRITES, at_call, fail, positions
 from tests.reliability.test_kills import EVERY, SHORT, arguments, finish, prepared
 
-Record = Any
 ERRORS = errno.ENOSPC, errno.EIO, errno.EDQUOT
 
 
@@ -43,9 +42,7 @@ def check_old(kind: str, folder: Path, *, or_new: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_calls_of_a_save_fail(
-    kind: str, tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_calls_of_a_save_fail(kind: str, tmp_path: Path, trials: int) -> None:
     seen = save_in(kind, prepared(kind, tmp_path / "whole"), 2, EVERY, 0)
     calls = positions(seen, 2 * trials, [*KINDS].index(kind))
     for call in calls:
@@ -54,7 +51,6 @@ def test_calls_of_a_save_fail(
             save_in(kind, folder, 2, call, error)
         assert caught.value.errno == error
         check_old(kind, folder, or_new=True)
-    record_property("writes that fail in a save", len(calls))
 
 
 def failing_training(argv: list[str], call: int, error: int) -> tuple[int, int, str]:
@@ -69,7 +65,7 @@ def failing_training(argv: list[str], call: int, error: int) -> tuple[int, int, 
     return code, len(seen), errors.getvalue()
 
 
-def test_calls_of_a_training_fail(tmp_path: Path, trials: int, record_property: Record) -> None:
+def test_calls_of_a_training_fail(tmp_path: Path, trials: int) -> None:
     assert ask(silent, arguments("sLSTM", tmp_path, "whole", SHORT)).code == 0
     command, parts = arguments("sLSTM", tmp_path, "parts", SHORT), tmp_path / "parts"
     rng = np.random.default_rng(0)
@@ -82,7 +78,6 @@ def test_calls_of_a_training_fail(tmp_path: Path, trials: int, record_property: 
             assert errors.splitlines()[-1].startswith("numpy-xlstm: error: ")
         finish(command)
         assert_same(parts, tmp_path / "whole")
-    record_property("writes that fail in a training", 3 * trials)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,6 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +14,6 @@ from tests.checkpoints.hostile import Row, change, rows
 from tests.reliability import hostile
 from tests.reliability.children import ask
 from tests.reliability.loads import KINDS, Found, digest, look, model_of, place, save
-
-Record = Any
 
 RUN = "run"
 """A training directory, in addition to the formats of models."""
@@ -88,23 +85,18 @@ def changes_of(file: Path, own: bool) -> st.SearchStrategy[hostile.Change]:
 
 @pytest.mark.parametrize("others", [False, True], ids=["ours", "others"])
 def test_files_that_hypothesis_draws(
-    others: bool,
-    honest: tuple[str, Path, str],
-    tmp_path: Path,
-    trials: int,
-    record_property: Record,
+    others: bool, honest: tuple[str, Path, str], tmp_path: Path, trials: int
 ) -> None:
     """Files of other packages have no checksums, so that changed numbers are not detected."""
     kind, folder, numbers = honest
     size = sum(path.stat().st_size for path in files_of(folder))
-    own, tried = kind in ("safetensors", RUN), 0
+    own = kind in ("safetensors", RUN)
     if own and others:
         pytest.skip("our own formats are written by nobody else")
 
     @settings(max_examples=10 * trials)
     @given(st.data())
     def attack(data: st.DataObject) -> None:
-        nonlocal tried
         shutil.rmtree(tmp_path)
         shutil.copytree(folder, tmp_path)
         file = data.draw(st.sampled_from(files_of(tmp_path)).map(lambda f: f.relative_to(tmp_path)))
@@ -115,12 +107,10 @@ def test_files_that_hypothesis_draws(
             change(tmp_path / file)
         except CheckpointError:  # the change cannot be written
             return
-        tried += 1
         found = examine(kind, tmp_path)
         check(found, size, None if others else numbers)
 
     attack()
-    record_property("hostile files of hypothesis", tried)
 
 
 PATHS = [row for row in rows() if row.view == "path" and "*.safetensors" in row.scopes]
@@ -130,11 +120,8 @@ PATHS = [row for row in rows() if row.view == "path" and "*.safetensors" in row.
     "name", ["checkpoint.safetensors", "best.safetensors", "log.jsonl", "lock"]
 )
 @pytest.mark.parametrize("row", PATHS, ids=lambda row: row.name)
-def test_paths_in_a_training_directory(
-    name: str, row: Row, training: Path, tmp_path: Path, record_property: Record
-) -> None:
+def test_paths_in_a_training_directory(name: str, row: Row, training: Path, tmp_path: Path) -> None:
     shutil.copytree(training, tmp_path, dirs_exist_ok=True)
     size = (tmp_path / RUN / name).stat().st_size
     change(tmp_path / RUN, row, name, 0)
     check(examine(RUN, tmp_path), size, None, path_level=True)
-    record_property("paths in a training directory", 1)

@@ -3,7 +3,6 @@
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +20,6 @@ from tests.reliability.loads import (
     stored,
 )
 from tests.reliability.system_calls import at_call, die, positions
-
-Record = Any
 
 EVERY = 10**9
 """Number of a call that is never reached."""
@@ -49,9 +46,7 @@ def prepared(kind: str, folder: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_save_that_is_killed_at_system_calls(
-    kind: str, tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_a_save_that_is_killed_at_system_calls(kind: str, tmp_path: Path, trials: int) -> None:
     seen = ask(killed_save, kind, prepared(kind, tmp_path / "whole"), 2, EVERY).said
     assert len(seen) > 10
     calls = positions(seen, trials, [*KINDS].index(kind))
@@ -59,13 +54,10 @@ def test_a_save_that_is_killed_at_system_calls(
         folder = prepared(kind, tmp_path / "killed")
         assert ask(killed_save, kind, folder, 2, call).code == -signal.SIGKILL
         check_whole(kind, folder)
-    record_property("kills at a system call of a save", len(calls))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_save_that_is_killed_within_a_write(
-    kind: str, tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_a_save_that_is_killed_within_a_write(kind: str, tmp_path: Path, trials: int) -> None:
     rng = np.random.default_rng(len(kind))
     save(kind, tmp_path, 2)
     largest = max(path.stat().st_size for path in tmp_path.rglob("model*") if path.is_file())
@@ -73,7 +65,6 @@ def test_a_save_that_is_killed_within_a_write(
         folder = prepared(kind, tmp_path / "killed")
         assert ask(cut_save, kind, folder, 2, int(size)).code == -signal.SIGXFSZ
         check_whole(kind, folder)
-    record_property("kills within a write of a save", 5 * trials)
 
 
 DROPPED = ["--dropout=0.2", "--tbptt", "--recompute", "--accumulate=2", "--save-every=3"]
@@ -105,9 +96,7 @@ def finish(command: list[str]) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_that_is_killed_at_random(
-    name: str, tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_a_training_that_is_killed_at_random(name: str, tmp_path: Path, trials: int) -> None:
     rng, kills = np.random.default_rng(len(name)), 0
     seconds = ask(silent, arguments(name, tmp_path, "whole", LONG)).seconds
     while kills < trials:
@@ -123,7 +112,6 @@ def test_a_training_that_is_killed_at_random(
             assert code in (0, -signal.SIGKILL)
             kills += code != 0
         assert_same(tmp_path / "parts", tmp_path / "whole")
-    record_property("kills of a training at random", kills)
 
 
 def killed_training(argv: list[str], call: int) -> None:
@@ -134,9 +122,7 @@ def killed_training(argv: list[str], call: int) -> None:
             Path(f"{argv[-1]}-calls").write_text(str(len(seen)), "ascii")
 
 
-def test_a_training_that_is_killed_at_system_calls(
-    tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_a_training_that_is_killed_at_system_calls(tmp_path: Path, trials: int) -> None:
     whole, command = (arguments("sLSTM", tmp_path, out, SHORT) for out in ("whole", "parts"))
     assert ask(killed_training, whole, EVERY).code == 0
     count = int((tmp_path / "whole-calls").read_text("ascii"))
@@ -147,4 +133,3 @@ def test_a_training_that_is_killed_at_system_calls(
         assert ask(killed_training, command, int(call)).code == -signal.SIGKILL
         finish(command)
         assert_same(tmp_path / "parts", tmp_path / "whole")
-    record_property("kills of a training at a system call", len(calls))

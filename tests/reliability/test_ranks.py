@@ -7,14 +7,12 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.training.test_ranks import TEXT, launch, log, params, with_mpi
 
-Record = Any
 MODEL = "--model=xlstm --dtype=float64 --batch-size=4 --window=12"
 SMALL = "--blocks=2 --width=8 --heads=2"
 
@@ -33,7 +31,7 @@ sys.exit(main(sys.argv[3:]))
 @pytest.mark.long
 @with_mpi
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that kill")
-def test_a_rank_that_dies(tmp_path: Path, trials: int, record_property: Record) -> None:
+def test_a_rank_that_dies(tmp_path: Path, trials: int) -> None:
     rng, text, deaths = np.random.default_rng(0), tmp_path / "text.txt", 0
     text.write_text(TEXT, encoding="utf-8")
     rest = "--tbptt --steps=20 --save-every=1 --validate-every=9 --sample-length=5"
@@ -54,7 +52,6 @@ def test_a_rank_that_dies(tmp_path: Path, trials: int, record_property: Record) 
         assert log(parts) == log(whole)
         for name, array in params(whole / "checkpoint.safetensors").items():
             np.testing.assert_array_equal(params(parts / "checkpoint.safetensors")[name], array)
-    record_property("deaths of one of two ranks", deaths)
 
 
 UNEQUAL = """
@@ -74,9 +71,7 @@ OTHERS = """
 
 
 @with_mpi
-def test_ranks_that_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: int, record_property: Record
-) -> None:
+def test_ranks_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: int) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     chosen = [*range(len(OTHERS))] * trials if trials > 1 else rng.permutation(len(OTHERS))[:2]
@@ -95,4 +90,3 @@ def test_ranks_that_differ(
         done = launch(2, "-c", UNEQUAL, argument, *command)
         assert done.returncode == 2, (other, done)
         assert "expected the same" in done.stderr, (other, done.stderr)
-        record_property("ranks that differ", 1)

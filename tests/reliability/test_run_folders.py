@@ -16,8 +16,6 @@ from numpy_xlstm.training import Run
 from tests.reliability.children import ask, silent
 from tests.reliability.loads import begun, in_a_fork
 
-Record = Any
-
 if sys.platform == "win32":
     pytest.skip("Windows has other links and no fork", allow_module_level=True)
 
@@ -47,9 +45,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {p.name: (p.read_bytes(), p.stat().st_mode) for p in folder.iterdir() if p.is_file()}
 
 
-def test_links_in_a_run_folder(
-    training: Path, tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_links_in_a_run_folder(training: Path, tmp_path: Path, trials: int) -> None:
     rng = np.random.default_rng(0)
     for n in range(13 * trials):
         folder, others = tmp_path / f"{n}", tmp_path / f"{n}-others"
@@ -73,7 +69,6 @@ def test_links_in_a_run_folder(
         assert any(f"{name}: expected a regular file" in text for name in names)
         said.unlink()
         shutil.rmtree(folder)
-        record_property("run folders with links", 1)
 
 
 FOREIGN = [*FILES[1:], "notes.txt", "checkpoint.safetensors.partial", ".hidden", "folder"]

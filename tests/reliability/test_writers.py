@@ -13,8 +13,6 @@ from tests.reliability.children import CONTEXT, LIMIT, ask, silent, start
 from tests.reliability.loads import FILES, KINDS, digest_of, model_of, place, stored
 from tests.reliability.test_kills import LONG, SHORT, arguments
 
-Record = Any
-
 REFUSED = "one that no other process trains in; .* in use by|one without a training"
 
 
@@ -33,9 +31,7 @@ def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, qu
 
 @pytest.mark.parametrize("savers", [2, 4])
 @pytest.mark.parametrize("kind", ["safetensors", "torch", "shards", "xlstm"])
-def test_several_save_at_once(
-    kind: str, savers: int, tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_several_save_at_once(kind: str, savers: int, tmp_path: Path, trials: int) -> None:
     rounds = 20 * trials if savers == 2 else 5 * trials
     folders = [tmp_path / str(n // 5 if kind in FILES else n) for n in range(rounds)]
     for folder in folders:
@@ -57,7 +53,6 @@ def test_several_save_at_once(
     assert len(errors) == (0 if kind in FILES else (savers - 1) * rounds), set(errors)
     for child in children:
         child.join(LIMIT)
-    record_property(f"times that {savers} have saved at once", rounds)
 
 
 def commands(folder: Path, out: str) -> list[list[str]]:
@@ -66,9 +61,7 @@ def commands(folder: Path, out: str) -> list[list[str]]:
     return [begin, ["train", "--resume", begin[-1], "--steps", LONG]]
 
 
-def test_several_begin_one_training_and_go_on_with_it(
-    tmp_path: Path, trials: int, record_property: Record
-) -> None:
+def test_several_begin_one_training_and_go_on_with_it(tmp_path: Path, trials: int) -> None:
     for command in commands(tmp_path, "whole"):
         assert ask(silent, command).code == 0
     refused = 0
@@ -86,4 +79,3 @@ def test_several_begin_one_training_and_go_on_with_it(
             assert 0 in [child.exitcode for child in children]
         assert_same(tmp_path / f"parts{n}", tmp_path / "whole")
     assert refused
-    record_property("pairs of trainings in one directory", 2 * trials)

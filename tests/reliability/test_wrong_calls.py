@@ -22,8 +22,6 @@ from tests.reliability.children import LIMIT, ask
 from tests.reliability.loads import PACKAGE
 from tests.reliability.wrong import fits, wrong
 
-Record = Any
-
 ENDLESS = {
     (kind, name)
     for kind in (f"{10**9}", f"{2**63}", f"{10**30}")
@@ -168,11 +166,10 @@ GROUPS = [NAMES[start::12] for start in range(12)]
 
 @pytest.mark.long
 @pytest.mark.parametrize("group", range(len(GROUPS)))
-def test_wrong_arguments(group: int, trials: int, record_property: Record) -> None:
+def test_wrong_arguments(group: int, trials: int) -> None:
     for trial in range(trials):
         answer = ask(attack, GROUPS[group], trial)
         assert answer.code == 0, answer
         count, problems = answer.said
         report = "\n".join(f"{where}\n    {what}" for where, what in problems.items())
         assert not problems, f"{len(problems)} of {count}:\n{report}"
-        record_property("wrong calls", count)

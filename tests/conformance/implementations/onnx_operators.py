@@ -16,13 +16,7 @@ from tests.parity.outside.runtime import session_run
 ORDERS = {"LSTM": ("ifzo", "iofz"), "GRU": ("rzn", "zrn"), "RNN": ("h", "h")}
 """Orders of the rows in this package and in ONNX."""
 
-KINDS = {
-    "lstm": "LSTM",
-    "peephole": "LSTM",
-    "gru": "GRU",
-    "original-gru": "GRU",
-    "elman": "RNN",
-}
+KINDS = {"lstm": "LSTM", "peephole": "LSTM", "gru": "GRU", "original-gru": "GRU", "elman": "RNN"}
 
 
 def operator(case: Case) -> Operator:

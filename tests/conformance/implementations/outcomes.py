@@ -11,11 +11,7 @@ from numpy_xlstm.conformance.verify import Verdict, verdict
 from tests.conformance.implementations import onnx_operators, packages, torch_layers
 from tests.conformance.implementations.offers import Implementation
 
-ALL = [
-    *torch_layers.IMPLEMENTATIONS,
-    *packages.IMPLEMENTATIONS,
-    *onnx_operators.IMPLEMENTATIONS,
-]
+ALL = [*torch_layers.IMPLEMENTATIONS, *packages.IMPLEMENTATIONS, *onnx_operators.IMPLEMENTATIONS]
 SEEDS = range(3)
 """Seeds of the cases; a case is passed if it passes with all of them."""
 

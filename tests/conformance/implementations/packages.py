@@ -248,11 +248,7 @@ PACKAGES = {
 }
 IMPLEMENTATIONS = [
     Implementation(
-        package,
-        name,
-        subject,
-        autograd(forward),
-        ("exponential forget gate", "lengths", *lacks),
+        package, name, subject, autograd(forward), ("exponential forget gate", "lengths", *lacks)
     )
     for package, rows in PACKAGES.items()
     for name, subject, forward, lacks in rows
