@@ -79,7 +79,7 @@ VALUES: dict[str, Any] = {
 @pytest.mark.parametrize("family", ["lstm", "slstm", "mlstm", "mlstmsig", "gru", "peephole"])
 def test_slopes_that_are_formed_from_values_are_right(family: str) -> None:
     """Gradients of a saturated gate have no correct digit, but an error of one rounding."""
-    for case in conformance.cases(f"{family}.step"):
+    for case in shared.one_of_each(conformance.cases(f"{family}.step")):
         other = with_functions(case.subject.specification, "backward", **VALUES)
         assert other is not case.subject.specification
         case.check(case.results(other))
@@ -96,7 +96,10 @@ def test_a_near_tie_has_a_winner_in_powers_of_2_too(case: Case) -> None:
     assert (A * unit < log_i * unit).all()
 
 
-@pytest.mark.parametrize("subject", conformance.SUBJECTS)
+@pytest.mark.parametrize(
+    "subject",
+    [name for name in conformance.SUBJECTS if name[-6:] != ".stack" or name == "lstm.stack"],
+)
 def test_without_cotangents_there_is_the_forward_alone(subject: str) -> None:
     case = shared.cases(subject, "float64")[0]
     if "dy" in case.inputs:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ LARGE = xLSTMLarge(
 )
 
 
+@cache
+def traced(model: Any, dtype: str | None = None, *, gradients: bool = False) -> tuple[Case, ...]:
+    """Return the trace of a model, the same one in every call."""
+    return tuple(trace(model, IDS, dtype, gradients=gradients))
+
+
 def changed(model: Any, name: str, change: Callable[[Any], Any]) -> Any:
     """Return a model with one other parameter."""
     return model.with_params({**model.params, name: change(model.params[name])})
@@ -80,7 +87,7 @@ def port(model: Any) -> Any:
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("model", [MIXED, LARGE], ids=["mixed", "large"])
 def test_the_block_that_is_wrong_is_named(model: Any, gradients: bool, tmp_path: Path) -> None:
-    cases = list(write_vectors(tmp_path, trace(model, IDS, gradients=gradients)))
+    cases = list(write_vectors(tmp_path, traced(model, gradients=gradients)))
     read = read_trace(tmp_path)
     blocks = [f"block.{n}" for n in range(len(model.body.blocks))]
     assert [case.id for case in read] == ["embedding", *blocks, "norm", "head", "model"]
@@ -100,7 +107,7 @@ def test_the_block_that_is_wrong_is_named(model: Any, gradients: bool, tmp_path:
 
 
 def test_the_tensor_that_is_wrong_is_named() -> None:
-    cases = list(trace(MIXED, IDS, gradients=True))
+    cases = traced(MIXED, gradients=True)
     name = next(n for n in MIXED.params if n.endswith("0.xlstm.learnable_skip"))
     skipped = changed(MIXED, name, lambda array: 1.01 * array)
     (line,) = verify(cases, port(skipped), forward=True).diagnosis
@@ -122,7 +129,7 @@ def test_the_tensor_that_is_wrong_is_named() -> None:
 def test_parts_that_are_joined_in_another_way() -> None:
     uncapped = xLSTMLarge(LARGE.config, dtype="float32", rng=0).with_params(LARGE.params)
     uncapped.cap = 1.0
-    cases = list(trace(LARGE, IDS))
+    cases = traced(LARGE)
     (line,) = verify(cases, port(uncapped)).diagnosis
     assert line == (
         "the port departs first in model (xLSTMLarge): y; right are embedding, block.0, block.1, "
@@ -131,7 +138,7 @@ def test_parts_that_are_joined_in_another_way() -> None:
     )
     (line,) = verify(cases, port(uncapped), skip=[case.id for case in cases[:-1]]).diagnosis
     assert line.endswith("(xLSTMLarge): y; none of its parts was checked and is right")
-    (*_, whole) = trace(MIXED, IDS)
+    (*_, whole) = traced(MIXED)
     (line,) = verify([whole], lambda case: {n: a + 1 for n, a in case.expected.items()}).diagnosis
     assert "final.1.slstm.c … and 7 more; none" in line
 
@@ -157,11 +164,10 @@ def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
     return part
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("model", [MIXED, LARGE], ids=["mixed", "large"])
+@pytest.mark.parametrize(("model", "dtype"), [(MIXED, "bfloat16"), (LARGE, "float16")])
 def test_a_port_that_stores_16_bits(model: Any, dtype: str) -> None:
     pytest.importorskip("ml_dtypes")
-    cases = list(trace(model, IDS, dtype))
+    cases = traced(model, dtype)
 
     def narrow(array: Any) -> Any:
         return in_dtype({"": array}, dtype)[""]
@@ -243,7 +249,7 @@ def test_weights_in_16_bits_have_gradients(tmp_path: Path) -> None:
 
 
 def test_a_check_names_the_part(tmp_path: Path) -> None:
-    cases = list(write_vectors(tmp_path, trace(LARGE, IDS)))
+    cases = list(write_vectors(tmp_path, traced(LARGE)))
     for case in (cases[1], read_trace(tmp_path)[1]):
         with pytest.raises(AssertionError, match=r"departs first in block\.0 \(.*\): final\.n"):
             case.check(case.expected | {"final.n": 2 * case.expected["final.n"]})

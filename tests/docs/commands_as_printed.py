@@ -17,7 +17,8 @@ from numpy_xlstm.conformance import SMALL
 
 ROOT = Path(__file__).parents[2]
 PYTHON = next((name for name in ("python3.13", "python3.11") if shutil.which(name)), "python3")
-PAGES = ("training", "run-anywhere", "gradcheck", "conformance")
+PAGES = ("run-anywhere", "gradcheck", "conformance", "training")
+"""The last page installs numba, which would compile kernels for the others too."""
 PROGRAMS = ("numpy-xlstm", "mpiexec", "pip", "python3")
 LONG = re.compile(r"--minutes [\d.]+|(?<=numpy-xlstm train)(?!.*--(minutes|steps|resume))")
 
@@ -95,5 +96,7 @@ def test_commands_run_as_printed(page: str, home: Path) -> None:
     save_pretrained(large, folder / "xLSTM-7b", format="transformers")  # it stands for 7B
     printed = commands(f"docs/{page}.md")
     assert printed
+    of_readme = " && ".join(commands("README.md")).split(" && ")
     for command in printed:
-        run(command, folder, home)
+        if command != "numpy-xlstm gradcheck" or command not in of_readme:  # it has run
+            run(command, folder, home)

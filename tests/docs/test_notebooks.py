@@ -1,18 +1,21 @@
-"""The notebooks of the tutorials run from top to bottom."""
+"""The notebooks of the tutorials have the code of their pages, in the same order."""
 
 import contextlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sybil.document import Document
+from sybil.parsers.markdown import PythonCodeBlockParser
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra docs")
 
 from notebooks import is_tutorial, to_notebook  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
-PEERS = {"torch", "jax", "cc"}  # optional dependencies of tutorials
+PARSER = PythonCodeBlockParser()
 TUTORIALS = [page for page in sorted(DOCS.rglob("*.md")) if is_tutorial(page.read_text("utf-8"))]
 
 
@@ -28,28 +31,29 @@ def code_of(page: Path) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def lines(sources: Iterable[str]) -> list[str]:
+    """Return the statements, without the lines around an expected exception."""
+    around = {"", "try:", "except Exception as error:", "print(error)"}
+    stripped = (line.strip() for source in sources for line in source.splitlines())
+    return [line for line in stripped if line not in around]
+
+
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
-def test_a_notebook_is_valid_and_can_be_compiled(page: Path) -> None:
+def test_a_notebook_is_valid_and_has_the_examples_of_its_page(page: Path) -> None:
+    """The examples of a page run as tests of their own: see ``conftest.py``."""
     code = code_of(page)
     assert len(code) >= 3
     for source in code:
         compile(source, page.stem, "exec")
+    examples = [example.parsed for example in Document.parse(str(page), PARSER).examples()]
+    assert lines(code) == lines(getattr(each, "source", str(each)) for each in examples)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
-def test_a_notebook_runs(page: Path) -> None:
-    """The examples of its page run without ``--long`` too."""
+def test_a_notebook_runs() -> None:
     names: dict[str, Any] = {}
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            for number, source in enumerate(code_of(page)):
-                exec(compile(source, f"{page.stem}[{number}]", "exec"), names)
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else error.filename
-        if missing not in PEERS:
-            raise
-        pytest.skip(f"{missing} is not installed")
+    with contextlib.redirect_stdout(io.StringIO()):
+        for source in code_of(DOCS / "inside-a-cell.md"):
+            exec(source, names)
 
 
 def test_pictures_are_inside_and_directives_are_not() -> None:

@@ -26,7 +26,7 @@ class ExponentialStep:
         "b": "(gate=ifzo unit)",
     }
 
-    def __init__(self, D: int = 3, H: int = 4, plant: str = "", seed: int = 0) -> None:
+    def __init__(self, D: int = 3, H: int = 2, plant: str = "", seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
         self.params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}

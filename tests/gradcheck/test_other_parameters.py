@@ -164,7 +164,7 @@ def test_what_is_wrong_here_is_not_looked_for_elsewhere() -> None:
 
 
 def test_an_empty_state_hides_no_mistake_of_this_kind() -> None:
-    zeros = np.zeros((4, 4))
+    zeros = np.zeros((4, 2))
     report = gradcheck(ExponentialStep(5), X, State(zeros, zeros, zeros, zeros - np.inf), rng=0)
     assert report.passed, str(report)
     assert not report.notes

@@ -21,7 +21,7 @@ x = np.random.default_rng(1).standard_normal((2, 3))
 
 @pytest.mark.parametrize("method", ["complex", "difference"])
 def test_a_wrong_gate_is_named(method: str) -> None:
-    report = gradcheck(ExponentialStep(plant="rows of f"), x, rng=0, methods=[method])
+    report = gradcheck(ExponentialStep(H=4, plant="rows of f"), x, rng=0, methods=[method])
     row = next(row for row in report.failures if row.state == "returned")
     common, worst = row.note.split("; worst at ")
     assert (row.tensor, row.shape, common) == ("W", (16, 3), "12 of 48 entries, all in gate f")

@@ -39,7 +39,7 @@ def test_a_right_step_passes_and_says_what_was_vacuous(given: tuple[None, ...]) 
 
 
 def test_a_state_that_is_given_is_the_only_one() -> None:
-    state = State(*np.random.default_rng(2).random((4, 2, 4)))
+    state = State(*np.random.default_rng(2).random((4, 2, 2)))
     report = gradcheck(ExponentialStep(), x, state, rng=0)
     assert report.passed, str(report)
     assert {row.state for row in report.rows} == {"given"}
@@ -47,7 +47,7 @@ def test_a_state_that_is_given_is_the_only_one() -> None:
 
 
 def test_an_empty_state_that_is_given_is_not_the_only_one() -> None:
-    zeros = np.zeros((2, 4))
+    zeros = np.zeros((2, 2))
     empty = State(zeros, zeros, zeros, zeros - np.inf)
     report = gradcheck(ExponentialStep(), x, empty, rng=0)
     assert report.passed, str(report)

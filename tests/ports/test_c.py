@@ -89,8 +89,6 @@ def test_what_is_off_by_two_bounds_fails(sanitised: Path, tmp_path: Path) -> Non
     assert done.stdout.startswith(f"{case.id}: dx is off by ")
 
 
-OF_ROWS = "size_t length = lengths ? (size_t)lengths[b] : T;\n        for (size_t t = 0,"
-KEYS = "if (map == MAP_K)\n            sum /= sqrt((REAL)p->DK);\n        made[a] = sum + p->b"
 WRONG = {
     "slstm": {
         "gates f and z exchanged": [
@@ -99,38 +97,22 @@ WRONG = {
                 "f_pre = u->pre[2], z_pre = u->pre[1], o",
             )
         ],
-        "R transposed": [
-            ("sum += R[j] *", "sum += 0 * R[j] + p->R[((head * 4 + gate) * DH + j) * DH + d] *")
+        "m is a constant": [
+            ("*ds_m - u->f * df", "u->i * di"),
+            ("*ds_m - u->i * di", "u->f * df"),
         ],
-        "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
-        "m is a constant": [("*ds_m - u->f * df", "u->i * di"), ("*ds_m - u->i * di", "u->f * df")],
-        "the normaliser is a constant": [("*ds_n - dh * u->o / u->n * (u->c / u->n)", "*ds_n")],
         "ties go to i": [("u->A >= i_pre", "u->A > i_pre")],
-        "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
-        "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
     },
     "mlstm": {
-        "k is not divided": [("sum /= sqrt((REAL)p->DK)", "sum /= 1")],
-        "q is divided too": [(KEYS, KEYS.replace("map == MAP_K", "map <= MAP_K"))],
         "the gradient of W_k is not divided": [
             ("? dmade[a] / sqrt((REAL)p->DK) :", "? dmade[a] :")
         ],
-        "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
-        "a floor of 1": [("denominator(p, qn, exp(-clip(m)));", "denominator(p, qn, 1);")],
-        "no eps": [(" + p->eps;", " + 0 * p->eps;")],
-        "a floor that overflows": [
-            ("return fmin(fmax(m, -most), most)", "return most < 0 ? most : m")
-        ],
-        "m is a constant": [("*ds.m - f * df;", "0 * f;"), ("*ds.m - i * di :", "0 * i :")],
-        "the floor is a constant": [("*ds.m += S * (floor_ / den);", "(void)S;")],
         "ties go to i": [("int past = A >= log_i;", "int past = A > log_i;")],
         "kinks go to the floor": [("fabs(qn) >= floor_", "fabs(qn) > floor_")],
-        "n is not read by the query's gradient": [("dq / den + dqn * u.n[a]", "dq / den")],
-        "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
         "exp is a sigmoid": [("return p->exp_forget ? x", "return p->exp_forget < 0 ? x")],
-        "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
     },
 }
+"""Changes of the sources. ``tests/conformance/test_mutation.py`` tries more mistakes, in Python."""
 
 
 @pytest.mark.parametrize(
@@ -228,13 +210,13 @@ def test_wrong_inputs_are_named(
 
 @pytest.mark.long
 def test_the_commands_of_the_page_run(tmp_path: Path, trials: int) -> None:
-    """In one trial with the cases of single steps, in two with those of sequences too."""
+    """Up to two trials with the cases of single steps, in three with those of sequences too."""
     pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
     build(tmp_path, "clean")
     root = SOURCES.parents[1]
     page = (root / "docs/porting.md").read_text("utf-8")
     (block,) = re.findall(r"```bash\ncd examples/c\n(.*?)```", page, flags=re.S)
-    if trials == 1:
+    if trials < 3:
         block, count = re.subn(r" --subject \w+\.sequence", "", block)
         assert count == 2
     for name, command in (("numpy-xlstm", "-m numpy_xlstm"), ("python3", "")):
