@@ -23,10 +23,10 @@ pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
 
 def test_one_cell_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gradcheck", "LSTM.step", "slstm.sequence", "--seed", "3"]) == 0
+    assert main(["gradcheck", "LSTM.step", "elman.sequence", "--seed", "3"]) == 0
     out = capsys.readouterr().out
     assert "lstm.step" in out
-    assert "slstm.sequence/exp/lengths" in out
+    assert "elman.sequence/tanh/lengths" in out
     assert "mlstm" not in out
     assert "all 5 passed" in out
     assert "seed 3" in out

@@ -184,7 +184,7 @@ def narrow(case: Case) -> Arrays:
 @pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "mlstm.sequence"])
 def test_float32_in_float64_is_named(subject: str) -> None:
     pairs = enumerate(cases(subject))  # each case in float64 and float32
-    chosen = [case for n, case in pairs if subject.endswith("step") or n // 2 % 3 == 0]
+    chosen = [case for n, case in pairs if subject.endswith("step") or n // 2 % 6 == 0]
     assert verify(chosen, narrow).diagnosis == [f"{subject}: {SEVEN_DIGITS}"]
 
 
@@ -329,7 +329,8 @@ def forward_alone(case: Case) -> Arrays:
 
 @pytest.mark.parametrize("subject", ["slstm.sequence", "layer.causal-conv1d", "layer.linear"])
 def test_a_port_of_the_forward_alone_has_an_outcome_of_its_own(subject: str) -> None:
-    chosen, n = cases(subject), len(cases(subject))
+    chosen = cases(subject)[:6]
+    n = len(chosen)
     count = f"{subject}: {n} of {n} cases passed, {n} forward only"
     report = verify(chosen, forward_alone)
     assert (report.outcome, report.passed) == ("forward only", False)

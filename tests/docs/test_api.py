@@ -110,12 +110,8 @@ def test_every_public_name_has_a_page_and_none_has_two() -> None:
 
 
 @pytest.mark.parametrize("name", LISTED)
-def test_its_page_says_everything(name: str) -> None:
+def test_its_page_says_everything_and_its_source_is_here(name: str) -> None:
     assert missing(_public(name)) == []
-
-
-@pytest.mark.parametrize("name", LISTED)
-def test_its_source_is_here(name: str) -> None:
     source = inspect.getsourcefile(inspect.unwrap(_public(name)))
     assert source is not None
     assert Path(source).is_relative_to(Path(numpy_xlstm.__file__).parent)

@@ -41,7 +41,7 @@ def test_manifests_that_are_changed(
     rng, path = np.random.default_rng(0), vectors / "manifest.json"
     honest = json.loads(path.read_text("utf-8"))
     ways = "put", "put", "drop", "rename", "double"
-    for _ in range(50 * trials):
+    for _ in range(25 * trials):
         tree = honest
         for _ in range(rng.integers(1, 3)):
             value = [*ODD, [[]], {"bound": [0]}, "x", [3, 3]][rng.integers(len(ODD) + 4)]
