@@ -67,8 +67,9 @@ def test_no_sanitizer_complains(step: int, sanitised: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fast_mathematics_passes(family: str, tmp_path: Path, seed_of_cases: int) -> None:
     program = build(tmp_path, f"{family}_port", flags=f"{STRICT} -ffast-math") / f"{family}_port"
-    chosen = cases(family, seed=seed_of_cases)
-    report = verified(program, chosen if seed_of_cases else one_of_each(chosen), tmp_path)
+    by_dtype = [cases(family, dtype, seed_of_cases) for dtype in ("float64", "float32")]
+    chosen = [case for every in by_dtype for case in one_of_each(every)]
+    report = verified(program, chosen, tmp_path)
     assert report.passed, report
 
 
@@ -125,7 +126,7 @@ WRONG = {
 def test_a_wrong_copy_fails(family: str, name: str, compiled: Path, tmp_path: Path) -> None:
     changes, program = WRONG[family][name], f"{family}_port"
     folder = build(tmp_path, program, changes=changes, changed=f"{family}.c", like=compiled)
-    report = verified(folder / program, cases(family, "float32"), tmp_path)
+    report = verified(folder / program, one_of_each(cases(family, "float32")), tmp_path)
     assert not report.passed
     assert any(verdict.passed for verdict in report.verdicts)
 
@@ -261,6 +262,7 @@ def test_by_ctypes_it_passes_the_kit(compiled: Path) -> None:
         gate = case.options["forget_gate"]
         return example().CompiledSLSTM(params, gate, compiled / "libslstm.so")
 
-    chosen = [case for case in cases("slstm") if case.subject.name == "slstm.sequence"]
+    known = cases("slstm", "float64") + one_of_each(cases("slstm", "float32"))
+    chosen = [case for case in known if case.subject.name == "slstm.sequence"]
     report = conformance.verify(chosen, conformance.from_layer(layer))
     assert report.passed, report
