@@ -1,7 +1,8 @@
 """Correct ports of the mLSTM written only from its equations: they share no code with the package.
 
 The row-maximum form unrolls the stabiliser: the exponents of a step are those of the state and of
-all steps so far, and m is their maximum. A chunk of all steps is the parallel form.
+all steps so far, and m is their maximum. A chunk of all steps is the parallel form, and a chunk of
+one step the recurrent form, which ``examples/c/mlstm.c`` also is.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ class How(NamedTuple):
     """The form of a port, and the choices that equations leave open."""
 
     chunk: int = 7
-    """Steps of a chunk; 0 for the recurrent form."""
+    """Steps of a chunk."""
     sums: str = "own"
     """Sum of the logs of forget gates: each its own, continued from the gate, or by difference."""
     terms: bool = False
@@ -33,14 +34,12 @@ class How(NamedTuple):
 PORTS = {
     "row-maximum": How(),
     "row-maximum-by-terms": How(sums="continued", terms=True),
-    "chunks-of-1": How(1, logaddexp=True),
+    "chunks-of-1": How(1),
+    "chunks-of-1-by-terms": How(1, terms=True, logaddexp=True),
     "chunks-of-2": How(2, "continued"),
     "chunks-of-3": How(3, terms=True),
     "chunks-of-5": How(5, terms=True, logaddexp=True),
     "chunks-of-4-by-difference": How(4, "difference"),
-    "recurrent": How(0),
-    "recurrent-by-terms": How(0, terms=True),
-    "recurrent-logaddexp": How(0, logaddexp=True),
 }
 
 
@@ -106,8 +105,7 @@ def _given(how: How, options: Mapping[str, Any], given: Mapping[str, Array]) -> 
         ones = np.ones((len(v[at][t]), 1), dtype)
         steps = q[at][t], k[at][t] / root, np.hstack([v[at][t], ones]), i[at][t], log_f[at][t]
         dC, dn, dm = (given[f"dstate.{name}"][at] for name in "Cnm")
-        run = _chunks if how.chunk else _recurrent
-        h, (M, m), pull = run(how, options["eps"], *steps, np.hstack([C0, n0[:, None]]), m0)
+        h, (M, m), pull = _chunks(how, options["eps"], *steps, np.hstack([C0, n0[:, None]]), m0)
         dq, dk, dv, di, dlog_f, dM, dm = pull(given["dy"][at][t], np.hstack([dC, dn[:, None]]), dm)
         found["y"][at][t] = h
         for kind, memory, top in (("final", M, m), ("dstate0", dM, dm)):
@@ -221,39 +219,3 @@ def _chunk(
         return dq, dk, dv, di, dlog_f, dM0, dD[:, 0].sum()
 
     return h, (M, m[-1]), pull
-
-
-def _recurrent(
-    how: How, eps: Any, q: Array, k: Array, v: Array, i: Array, log_f: Array, M: Array, m: Any
-) -> tuple[Array, tuple[Array, Any], Pull]:
-    """Take one step after the other."""
-    hs, kept = [np.zeros((0, v.shape[1] - 1), v.dtype)], []
-    for t in range(len(i)):
-        A, before = log_f[t] + m, M
-        past = i[t] <= A  # at a tie too
-        m = A if past else i[t]
-        fs, is_ = np.exp(A - m), np.exp(i[t] - m)
-        M = fs * M + is_ * np.outer(k[t], v[t])
-        h, pull_h = _read(eps, (q[t] @ M)[None], np.array([m]))
-        hs.append(h)
-        kept.append((before, M, fs, is_, past, pull_h))
-
-    def pull(dh: Array, dM: Array, dm: Any) -> tuple[Array, ...]:
-        found = tuple(np.zeros_like(a) for a in (q, k, v, i, log_f))
-        dq, dk, dv, di, dlog_f = found
-        for t in reversed(range(len(i))):
-            before, after, fs, is_, past, pull_h = kept[t]
-            dnum, dfloor = pull_h(dh[t : t + 1])
-            dM, dm = dM + np.outer(q[t], dnum[0]), dm + dfloor[0]
-            dq[t], dk[t], dv[t] = after @ dnum[0], is_ * (dM @ v[t]), is_ * (k[t] @ dM)
-            new, old = is_ * (k[t] @ dM @ v[t]), fs * (before * dM).sum()
-            if how.terms:
-                rest = dm - new - old
-                di[t], dA = (new, old + rest) if past else (new + rest, old)
-            else:
-                di[t], dA = (new, dm - new) if past else (dm - old, old)
-            dlog_f[t] = dm = dA
-            dM = fs * dM
-        return *found, dM, dm
-
-    return np.concatenate(hs), (M, m), pull
