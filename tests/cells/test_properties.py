@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import random_state
-from tests.variants import (
-    VARIANTS,
-    Sizes,
-    Variant,
-    assert_close,
-    largest,
-    make,
-    sizes,
-    variants,
-)
+from tests.variants import VARIANTS, Sizes, Variant, assert_close, largest, make, sizes, variants
 
 
 def _row(tree: Any, row: int) -> Any:

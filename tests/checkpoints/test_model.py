@@ -124,12 +124,7 @@ def test_the_names_in_the_file(tmp_path: Path) -> None:
             "vocab_size": 7,
             "embedding_size": 4,
             "cell": {"kind": "sLSTM", "options": options},
-            "options": {
-                "tied": False,
-                "head_bias": True,
-                "cap": None,
-                "embedding_dropout": 0.0,
-            },
+            "options": {"tied": False, "head_bias": True, "cap": None, "embedding_dropout": 0.0},
         },
         "dtype": "float64",
         "tokenizer": None,

@@ -74,10 +74,7 @@ def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:
-    for name, kind in (
-        ("model", "transformers"),
-        ("a.safetensors", None),
-    ):
+    for name, kind in (("model", "transformers"), ("a.safetensors", None)):
         model = large()
         model.params["lm_head.weight"][3, 4] = 1e5
         message = r"lm_head\.weight: expected numbers that float16 holds; got ±100000"

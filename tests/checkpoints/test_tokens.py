@@ -56,10 +56,7 @@ def test_the_configuration_of_generation_comes_first(
     [
         ("{", "expected JSON; got something else"),
         ("[2]", "expected a mapping of values; got [2]"),
-        (
-            '{"eos_token_id": "e"}',
-            "eos_token_id: expected a whole number, at least 0; got 'e'",
-        ),
+        ('{"eos_token_id": "e"}', "eos_token_id: expected a whole number, at least 0; got 'e'"),
         ('{"eos_token_id": [2, -1]}', "eos_token_id: expected a whole number, at least 0; got -1"),
     ],
 )

@@ -7,17 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden.cases import (
-    CELLS,
-    GENERATION,
-    MODELS,
-    SEQUENCES,
-    Case,
-    Trees,
-    V,
-    adamw,
-    greedy,
-)
+from tests.golden.cases import CELLS, GENERATION, MODELS, SEQUENCES, Case, Trees, V, adamw, greedy
 from tests.golden.store import Named, named, save
 from tests.samples import draw_like, random_state
 

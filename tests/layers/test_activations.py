@@ -41,11 +41,7 @@ EXACT: dict[str, tuple[Exact, Exact, Exact]] = {
         exact_sigma,
         lambda x: x * exact_sigma(x) * exact_sigma(-x),
     ),
-    "gelu": (
-        lambda x: x * mpmath.ncdf(x),
-        mpmath.ncdf,
-        lambda x: x * mpmath.npdf(x),
-    ),
+    "gelu": (lambda x: x * mpmath.ncdf(x), mpmath.ncdf, lambda x: x * mpmath.npdf(x)),
     "gelu_tanh": (
         lambda x: x * exact_sigma(exact_u(x)),
         lambda x: exact_sigma(exact_u(x)),

@@ -109,12 +109,7 @@ def assert_dense(layer: HeadwiseLinear, x: Array, dy: Array, tolerance: float) -
 
 @given(sizes, sizes, sizes, st.booleans(), leading, seeds)
 def test_it_equals_a_linear_layer_with_a_block_diagonal_matrix(
-    NH: int,
-    D: int,
-    out: int,
-    bias: bool,
-    leading: tuple[int, ...],
-    seed: int,
+    NH: int, D: int, out: int, bias: bool, leading: tuple[int, ...], seed: int
 ) -> None:
     layer, rng = make(NH, D, out, bias, seed)
     x, dy = rng.standard_normal((*leading, NH * D)), rng.standard_normal((*leading, NH * out))

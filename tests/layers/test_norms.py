@@ -14,11 +14,7 @@ PLAIN: list[type[Any]] = [LayerNorm, RMSNorm]
 BY_HEAD: list[type[Any]] = [MultiHeadLayerNorm, MultiHeadRMSNorm]
 
 options = st.fixed_dictionaries(
-    {
-        "eps": st.sampled_from([0.0, 1e-6, 0.3]),
-        "weight": st.booleans(),
-        "bias": st.booleans(),
-    }
+    {"eps": st.sampled_from([0.0, 1e-6, 0.3]), "weight": st.booleans(), "bias": st.booleans()}
 )
 
 

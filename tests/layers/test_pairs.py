@@ -39,10 +39,7 @@ PAIRS: dict[str, Pair] = {
     "gelu": (gelu, gelu_backward),
     "gelu_tanh": (gelu_tanh, gelu_tanh_backward),
     "soft_cap": (lambda x: soft_cap(x, 2.0), soft_cap_backward),
-    "Dropout.forward": (
-        lambda x: DROPOUT.forward(x, np.random.default_rng(1)),
-        DROPOUT.backward,
-    ),
+    "Dropout.forward": (lambda x: DROPOUT.forward(x, np.random.default_rng(1)), DROPOUT.backward),
     "Dropout.forward without rng": (DROPOUT.forward, DROPOUT.backward),
 }
 pairs = pytest.mark.parametrize("name", PAIRS)

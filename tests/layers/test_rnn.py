@@ -7,16 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    GRU,
-    LSTM,
-    RNN,
-    Stacked,
-    gradcheck,
-    mLSTM,
-    sLSTM,
-    stack_layers,
-)
+from numpy_xlstm import GRU, LSTM, RNN, Stacked, gradcheck, mLSTM, sLSTM, stack_layers
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.trees import leaves, tree_map
 from tests.variants import assert_close

@@ -94,8 +94,7 @@ CONFIGS: dict[str, Callable[[], xLSTMLMModelConfig | xLSTMLargeConfig]] = {
     "tied": lambda: lm_config(tie_weights=True),
     "biased": lambda: lm_config(bias=True, slstm_block=slstm_block(ffn={"bias": True})),
     "no-conv": lambda: lm_config(
-        mlstm_block=mlstm_block(conv1d_kernel_size=1),
-        slstm_block=slstm_block(conv1d_kernel_size=0),
+        mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_block=slstm_block(conv1d_kernel_size=0)
     ),
     "no-ffn": lambda: lm_config(slstm_block=slstm_block(ffn=False, group_norm_weight=False)),
     "no-out-norm": lambda: lm_config(add_post_blocks_norm=False),

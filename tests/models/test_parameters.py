@@ -10,14 +10,7 @@ import pytest
 from numpy_xlstm import LSTM, load_checkpoint, save_checkpoint
 from numpy_xlstm.errors import NonFiniteError, ShapeError
 from numpy_xlstm.models import LanguageModel
-from tests.models.build import (
-    CONFIGS,
-    EVERY_MODEL,
-    MAIN_MODELS,
-    assert_same,
-    build,
-    draw_tokens,
-)
+from tests.models.build import CONFIGS, EVERY_MODEL, MAIN_MODELS, assert_same, build, draw_tokens
 
 R, BIAS = "_recurrent_kernel_", "_bias_"
 CELL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell"

@@ -40,11 +40,7 @@ class Case:
 
     @property
     def options(self) -> dict[str, Any]:
-        return {
-            "eps": self.eps,
-            "forget_gate": self.forget_gate,
-            "input_gate": self.input_gate,
-        }
+        return {"eps": self.eps, "forget_gate": self.forget_gate, "input_gate": self.input_gate}
 
     def state(self, rng: np.random.Generator, dtype: Any, B: int | None = None) -> mLSTMState:
         C = rng.standard_normal((B or self.B, self.NH, self.DK, self.DV)).astype(dtype)

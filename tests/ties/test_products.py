@@ -36,13 +36,7 @@ def stored(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> Array
     seed=st.integers(0, 2**32 - 1),
 )
 def test_the_error_is_that_of_float32_sums(
-    kind: str,
-    rows: int,
-    D: int,
-    out_features: int,
-    on_threads: bool,
-    use_numba: bool,
-    seed: int,
+    kind: str, rows: int, D: int, out_features: int, on_threads: bool, use_numba: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     W, x = stored(kind, (out_features, D), rng), rng.standard_normal((rows, D)).astype(np.float32)
@@ -62,8 +56,7 @@ def test_the_error_is_that_of_float32_sums(
 
 
 @pytest.mark.parametrize(
-    ("kind", "widen"),
-    [("bfloat16", products.from_bfloat16), ("float16", products.from_float16)],
+    ("kind", "widen"), [("bfloat16", products.from_bfloat16), ("float16", products.from_float16)]
 )
 @pytest.mark.parametrize("use_numba", [False, True])
 def test_each_finite_number_is_widened_exactly(kind: str, widen: Any, use_numba: bool) -> None:

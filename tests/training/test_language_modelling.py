@@ -98,10 +98,7 @@ def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry:
     ],
 )
 def test_validations_come_every_so_many_steps_or_after_each_twentieth(
-    budget: Budget,
-    validate_every: int | None,
-    expected: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    budget: Budget, validate_every: int | None, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step n ends after 3 n − 1 seconds, because the clock is read three times in a step."""
     split = split_text("the cat sat on the mat. " * 20, window=4)

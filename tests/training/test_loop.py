@@ -62,9 +62,7 @@ def test_whichever_comes_first(budget: Budget, steps: int) -> None:
     assert len(run(budget)) == steps
 
 
-def test_what_the_caller_does_between_steps_takes_time_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_the_caller_does_between_steps_takes_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(ranks, "seconds", lambda comm: now[0])
     records = train(started(), draw_batches(), Budget(seconds=10))

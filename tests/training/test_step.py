@@ -3,12 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    mLSTMBlockConfig,
-    mLSTMLayerConfig,
-    xLSTMLMModel,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm import mLSTMBlockConfig, mLSTMLayerConfig, xLSTMLMModel, xLSTMLMModelConfig
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Batch, StepResult, train_step

@@ -9,13 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells import (
-    ElmanCell,
-    GRUCell,
-    LSTMCell,
-    OriginalGRUCell,
-    PeepholeLSTMCell,
-)
+from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.layers import GRU, LSTM, RNN, Recurrent, SequenceLayer, Stacked
 from numpy_xlstm.layers.rnn_base import RNNBase
 from numpy_xlstm.layers.stacked import reverse_steps
