@@ -144,7 +144,11 @@ def test_a_dtype_that_is_right_is_named() -> None:
         ({"y", "dx"}, "y is wrong"),
     ],
 )
-def test_what_is_right_where_no_mistake_is_known(wrong: set[str], said: str) -> None:
+def test_what_is_right_where_no_mistake_is_known(
+    wrong: set[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 50)
+
     def port(case: Case) -> Arrays:
         return {n: a * (1.01 if n in wrong else 1) for n, a in case.results().items()}
 
