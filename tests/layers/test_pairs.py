@@ -68,7 +68,9 @@ def test_a_cache_of_another_origin(name: str) -> None:
 
 
 SHAPES: list[tuple[int, ...]] = [(), (1,), (0, 3), (2, 1, 2)]
-INNER = {f"ACTIVATIONS[{name}]": (a.forward, a.backward) for name, a in ACTIVATIONS.items()}
+INNER: dict[str, Pair] = {
+    f"ACTIVATIONS[{name}]": (a.forward, a.backward) for name, a in ACTIVATIONS.items()
+}
 """Pairs within layers, which take no number."""
 
 
