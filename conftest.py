@@ -37,9 +37,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="load a checkpoint of 1.3 GB, and not one of 130 MB, where its memory is measured",
     )
-    parser.addoption(
-        "--learning", action="store_true", help="train models until they have learnt a task"
-    )
     parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
         "--trials", type=int, default=1, help="check N times as many cases where tests sample"

@@ -8,10 +8,9 @@ _COMMON = {
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
-# A run of all tests takes few examples, CI more, and both the same ones every time; the thorough
-# profile looks for new ones.
+# A run of all tests takes few examples, the same ones every time; the thorough profile looks for
+# new ones.
 settings.register_profile("few", max_examples=20, derandomize=True, **_COMMON)  # type: ignore[arg-type]
-settings.register_profile("more", max_examples=50, derandomize=True, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=2000, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile("few")
 

@@ -1,7 +1,4 @@
-"""Models learn the tasks, and do not if one gradient is wrong: with ``--learning`` only.
-
-Each training takes from ten seconds to a minute on one core.
-"""
+"""Models learn the tasks, and do not if one gradient is wrong."""
 
 from typing import Any
 
@@ -11,11 +8,11 @@ from numpy_xlstm.experiments import trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
-def _only_if_asked_for(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--learning"):
-        pytest.skip("takes minutes: needs --learning")
+def _as_the_command_does() -> None:
     keep_freed_memory()
 
 

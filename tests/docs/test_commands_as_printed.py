@@ -1,7 +1,7 @@
 """Every command line of README and of the pages runs as printed, in an environment made as printed.
 
-This takes minutes and installs packages: ``.ci/run`` runs it, by its name. Only the time of
-trainings is changed. ``test_command_line.py`` runs the commands of ``command-line.md``.
+This takes minutes and installs packages. Only the time of trainings is changed.
+``test_command_line.py`` runs the commands of ``command-line.md``.
 """
 
 import re
@@ -15,6 +15,7 @@ import pytest
 from numpy_xlstm import LanguageModel, save_pretrained, sLSTM, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.conformance import SMALL
 
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("one clone for all pages")]
 ROOT = Path(__file__).parents[2]
 PYTHON = next((name for name in ("python3.13", "python3.11") if shutil.which(name)), "python3")
 PAGES = ("run-anywhere", "gradcheck", "conformance", "training")
