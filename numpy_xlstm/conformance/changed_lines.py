@@ -47,6 +47,7 @@ class ChangedLines:
             old = (changes.all[numbers[0]].old for numbers in lines)
             leads = [line for line in dict.fromkeys(old) if not line.startswith("return ")]
             self.lines = [*self.lines, *leads][:LINES]
+            targets.append((simplest, changes, lines))
             ones = map(wrong[0].only, wrong[0].sources)
             targets += [(one, changes, self._lines([one], made, changes)) for one in ones]
         contradicted: Made = ()
@@ -84,10 +85,10 @@ class ChangedLines:
     def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
         """Return the changes of each line on which most wrong entries depend, the likeliest first.
 
-        Lines with an option that only failed cases have come first; among equals, those on which
-        the fewest other entries depend; among these, the later ones.
+        Lines with what only failed cases have come first, an option or padding; among equals,
+        those on which the fewest other entries depend; among these, the later ones.
         """
-        lines, options = [], self._options()
+        lines, options, padding = [], self._options(), self._padding()
         for numbers in changes.lines():
             if wrong[0].forward and changes.all[numbers[0]].function.endswith("backward"):
                 continue  # no line of a backward changes a result of the forward
@@ -102,7 +103,9 @@ class ChangedLines:
                 if share < COVERED:
                     break
             else:
-                reads = any(f"self.{name}" in changes.all[numbers[0]].old for name in options)
+                change = changes.all[numbers[0]]
+                reads = any(f"self.{name}" in change.old for name in options)
+                reads = reads or (padding and change.function.startswith("unroll"))
                 lines.append((not reads, -likely, numbers[0], numbers))
         return [numbers for *_, numbers in sorted(lines)]
 
@@ -119,6 +122,12 @@ class ChangedLines:
                 options.get(name) for options in passed
             )
         ]
+
+    def _padding(self) -> bool:
+        """Return whether all failed cases have padding, and no passed case."""
+        return all("lengths" in case.inputs for case, _ in self.port.failed) and not any(
+            "lengths" in case.inputs for case, _ in self.port.passed
+        )
 
     def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
         """Return whether a change gives the wrong outputs or, if there are none, the gradients."""

@@ -102,20 +102,26 @@ class Wrong:
         return float(both / max(own, 1)), float(both / max(either, 1))
 
 
-def clues(wrong: Sequence[Wrong], passed: Sequence[CaseData], *, right_forward: bool) -> list[str]:
-    """Return clues to the cause of wrong results, as sentences."""
+def clues(
+    wrong: Sequence[Wrong], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
+) -> list[str]:
+    """Return clues to the cause of wrong results, as sentences; ``rest`` if others are explained."""
     names = dict.fromkeys(name for case in wrong for name in case.tensors)
     shown = [name for name in names if not is_gradient(name)] or [*names]
-    sentence = f"{listed(shown, MOST_NAMES)} {'are' if shown[1:] else 'is'} wrong"
+    verb = f"{'are' if shown[1:] else 'is'}{' still' if rest else ''}"
+    sentence = f"{listed(shown, MOST_NAMES)} {verb} wrong"
     if right_forward:
         sentence = f"the forward is right; in the backward, {sentence}"
     failed, simplest = [case.case for case in wrong], min(wrong, key=lambda w: w.simplicity)
     flags = shared_flags(failed) if passed or failed[1:] else ()
-    return [sentence, *pattern(failed, passed), *flags, *at(simplest), *gauge(wrong)]
+    what = "the rest" if rest else "it"
+    return [sentence, *pattern(failed, passed, what), *flags, *at(simplest), *gauge(wrong)]
 
 
-def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData]) -> Iterator[str]:
-    """Describe the cases that fail in contrast to those that pass."""
+def pattern(
+    failed: Sequence[CaseData], passed: Sequence[CaseData], what: str
+) -> Iterator[str]:
+    """Describe the cases in which something fails in contrast to those in which it passes."""
     if not passed:
         return
     passed = [case for case in passed if "no-step" not in case.flags]
@@ -132,12 +138,12 @@ def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData]) -> Iterator[
     ]
     none = [value for value, cases in having.items() if not cases & those]
     if exact:
-        yield f"it fails in every case with {exact[0]}, and in no other"
+        yield f"{what} fails in every case with {exact[0]}, and in no other"
     elif all_have:
         narrow = min(all_have, key=lambda value: len(all_have[value]))
-        yield f"it fails only in cases with {narrow}"
+        yield f"{what} fails only in cases with {narrow}"
     elif none:
-        yield f"it passes in every case with {max(none, key=lambda value: len(having[value]))}"
+        yield f"{what} passes in every case with {max(none, key=lambda value: len(having[value]))}"
 
 
 def shared_flags(failed: Sequence[CaseData]) -> list[str]:

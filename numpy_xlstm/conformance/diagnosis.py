@@ -269,7 +269,7 @@ class Search:
         ids = {case.case.id for case in wrong}
         others = [case for case, _ in self.port.failed + self.port.passed if case.id not in ids]
         right = all(self.port.wrong(each, ()).right_forward for each in self.port.failed)
-        more = clues(wrong, others, right_forward=right)
+        more = clues(wrong, others, right_forward=right, rest=bool(self.made))
         if self.lines:
             more += [
                 "the wrong numbers depend on each of these lines; a mistake may be in one of them",

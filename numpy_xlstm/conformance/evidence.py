@@ -21,7 +21,7 @@ STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
 """Largest number of runs of changed lines in a report, and number of runs of known mistakes after
-which no further search begins."""
+which no further search begins. A run of a stack counts once for each of its layers."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 
@@ -68,14 +68,14 @@ class Runs:
             with np.errstate(all="ignore"):
                 changed = last.around.change(dict(before), case.inputs) if before else {}
             return {**before, **changed}
-        self.left_known -= 1
+        self.left_known -= layers(case)
         return results(case, *made)
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
         """Return the results of a case with the change of a line."""
         key = (case, changes, number)
         if key not in self.changed:
-            self.left -= 1
+            self.left -= layers(case)
             self.changed[key] = changes.results(number, case)
         return self.changed[key]
 
@@ -206,6 +206,12 @@ class Evidence:
             or name not in before
             or far(before[name], now[name], allowed[name]).any()
         }
+
+
+def layers(case: CaseData) -> int:
+    """Return the number of layers of a stack, those of both directions apart; otherwise 1."""
+    count: int = case.options.get("num_layers", 1)
+    return 2 * count if case.options.get("bidirectional") else count
 
 
 def _compared(case: CaseData, got: Mapping[str, Any]) -> bool:

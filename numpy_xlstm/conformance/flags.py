@@ -95,7 +95,7 @@ EDGES = {
     "near-tie": "two numbers differ in their last digit",
     "kink": "a number is exactly at the kink of a function",
     "no-step": "a sequence has no steps",
-    "empty-state": "a sequence begins without a state",
+    "empty-state": "a sequence begins without a state, as the first one does",
     "zero-memory": "a given state is 0 except for its m",
 }
 """Flags of edge cases, and when they matter, as a clause after "only if"."""

@@ -30,7 +30,8 @@ from numpy_xlstm.conformance.bugs.maps import (
     with_options,
 )
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.subjects import gradient_of
+from numpy_xlstm.conformance.subjects import Subject, gradient_of, positional
+from numpy_xlstm.trees import leaves
 
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
@@ -186,18 +187,20 @@ def _states(case: CaseData) -> Mistakes:
     yield "initial-state-returned", what, same
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
-        likes = case.expected
-        zeros = with_inputs(
-            lambda i: {
-                n: i.get(n, np.zeros_like(i.get(f"d{n}", likes[name]))) for n, name in given.items()
-            }
-        )
-        yield "no-state-with-m-0", what, zeros
+        yield "no-state-with-m-0", what, partial(_from_zeros, case.subject)
     what = "a port that computes padding like any other step"
     yield "lengths-ignored", what, with_inputs(lambda _: {"lengths": None})
     for word, shift in (("more", 1), ("less", -1)):
         what = f"a port whose mask of padding is off by one: each row has one step {word}"
         yield f"lengths-one-{word}", what, with_inputs(partial(_lengthened, shift))
+
+
+def _from_zeros(subject: Subject, run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Begin with zeros where no state is given."""
+    rows = len(inputs[positional(inputs)[0]])
+    dtype = next(array.dtype for array in inputs.values() if array.dtype.kind == "f")
+    empty = leaves("state", subject.module(options).init_state(rows))
+    return run(options, {name: np.zeros(a.shape, dtype) for name, a in empty} | inputs)
 
 
 def _lengthened(shift: int, inputs: Arrays) -> Arrays:
