@@ -41,17 +41,17 @@ class ChangedLines:
             return made
         simplest = min(wrong, key=lambda case: case.simplicity)
         two = [simplest, *(each for each in wrong[:1] if each is not simplest)]
-        every, targets = self._changes(simplest.case, made), []
+        every, targets, whole = self._changes(simplest.case, made), [], []
         for changes in every:
             lines = self._lines(two, made, changes)
             old = (changes.all[numbers[0]].old for numbers in lines)
             leads = [line for line in dict.fromkeys(old) if not line.startswith("return ")]
             self.lines = [*self.lines, *leads][:LINES]
-            targets.append((simplest, changes, lines))
+            whole.append((simplest, changes, lines))
             ones = map(wrong[0].only, wrong[0].sources)
             targets += [(one, changes, self._lines([one], made, changes)) for one in ones]
         contradicted: Made = ()
-        for target in sorted(targets, key=lambda target: len(target[2])):
+        for target in [*sorted(targets, key=lambda target: len(target[2])), *whole]:
             for bug in self._giving(*target):
                 if not self.port.contradicted(bug, (*made, bug)):
                     return (*made, bug)

@@ -105,7 +105,7 @@ class Wrong:
 def clues(
     wrong: Sequence[Wrong], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
 ) -> list[str]:
-    """Return clues to the cause of wrong results, as sentences; ``rest`` if others are explained."""
+    """Return clues to the cause of wrong results; ``rest`` if others are explained already."""
     names = dict.fromkeys(name for case in wrong for name in case.tensors)
     shown = [name for name in names if not is_gradient(name)] or [*names]
     verb = f"{'are' if shown[1:] else 'is'}{' still' if rest else ''}"
@@ -118,9 +118,7 @@ def clues(
     return [sentence, *pattern(failed, passed, what), *flags, *at(simplest), *gauge(wrong)]
 
 
-def pattern(
-    failed: Sequence[CaseData], passed: Sequence[CaseData], what: str
-) -> Iterator[str]:
+def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
     """Describe the cases in which something fails in contrast to those in which it passes."""
     if not passed:
         return
