@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 from numpy_xlstm.conformance.bugs import SECTIONS, Bug
@@ -12,7 +13,7 @@ from numpy_xlstm.conformance.evidence import Evidence, Made, same, tolerances
 
 COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
-MOST_LINES = 10
+MOST_LINES = 12
 """Largest number of lines whose changes are tried."""
 LINES = 3
 """Largest number of lines that are shown as possible places of a mistake."""
@@ -41,17 +42,21 @@ class ChangedLines:
             return made
         simplest = min(wrong, key=lambda case: case.simplicity)
         two = [simplest, *(each for each in wrong[:1] if each is not simplest)]
-        every, targets, whole = self._changes(simplest.case, made), [], []
+        every, targets = self._changes(simplest.case, made), []
         for changes in every:
             lines = self._lines(two, made, changes)
             old = (changes.all[numbers[0]].old for numbers in lines)
             leads = [line for line in dict.fromkeys(old) if not line.startswith("return ")]
             self.lines = [*self.lines, *leads][:LINES]
-            whole.append((simplest, changes, lines))
-            ones = map(wrong[0].only, wrong[0].sources)
-            targets += [(one, changes, self._lines([one], made, changes)) for one in ones]
+            for one in map(wrong[0].only, wrong[0].sources):
+                own = self._lines([one], made, changes)
+                whole = [numbers for numbers in lines if numbers in own]
+                # The mistake may be one of several, or the only one.
+                pairs = zip_longest(own, whole)
+                both = dict.fromkeys(numbers for pair in pairs for numbers in pair if numbers)
+                targets.append((one, changes, [*both]))
         contradicted: Made = ()
-        for target in [*sorted(targets, key=lambda target: len(target[2])), *whole]:
+        for target in sorted(targets, key=lambda target: len(target[2])):
             for bug in self._giving(*target):
                 if not self.port.contradicted(bug, (*made, bug)):
                     return (*made, bug)
@@ -76,7 +81,9 @@ class ChangedLines:
 
     def _giving(self, wrong: Wrong, changes: Changes, lines: list[range]) -> Iterator[Bug]:
         """Yield the changes of lines that give the wrong results."""
-        for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
+        old = {numbers: changes.all[numbers[0]].old for numbers in lines}
+        tried = [*dict.fromkeys(old.values())][:MOST_LINES]
+        for number in (n for numbers in lines if old[numbers] in tried for n in numbers[1:]):
             if self.runs.left <= 0:
                 return
             if self._gives(wrong, self.runs.with_change(changes, number, wrong.searched)):
@@ -85,8 +92,9 @@ class ChangedLines:
     def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
         """Return the changes of each line on which most wrong entries depend, the likeliest first.
 
-        Lines with what only failed cases have come first, an option or padding; among equals,
-        those on which the fewest other entries depend; among these, the later ones.
+        Lines with what only failed cases have come first, an option or padding; then those of a
+        backward if only gradients are wrong; among equals, those on which the fewest other entries
+        depend; among these, the later ones.
         """
         lines, options, padding = [], self._options(), self._padding()
         for numbers in changes.lines():
@@ -106,7 +114,8 @@ class ChangedLines:
                 change = changes.all[numbers[0]]
                 reads = any(f"self.{name}" in change.old for name in options)
                 reads = reads or (padding and change.function.startswith("unroll"))
-                lines.append((not reads, -likely, numbers[0], numbers))
+                far = not (wrong[0].forward or change.function.endswith("backward"))
+                lines.append((not reads, far, -likely, numbers[0], numbers))
         return [numbers for *_, numbers in sorted(lines)]
 
     def _options(self) -> list[str]:

@@ -212,8 +212,11 @@ class Search:
             names = {
                 name
                 for checked in self.port.failed
-                for name in self.port.differing(before, checked).keys()
-                - self.port.differing(after, checked).keys()
+                for name in self.port.changed(after, before, checked[0])
+                & (
+                    self.port.differing(before, checked).keys()
+                    - self.port.differing(after, checked).keys()
+                )
             }
             ordered = [name for name in self.port.failed[0][0].expected if name in names]
             findings.append(Finding(self.subject, bug, tuple(ordered)))

@@ -152,7 +152,7 @@ class Evidence:
         differing = self.differing(made, checked)
         if not differing or not all(map(is_gradient, differing)):
             return set()
-        forward = tuple(bug for bug in made if self._changed((bug,), (), case.forward))
+        forward = tuple(bug for bug in made if self.changed((bug,), (), case.forward))
         for name in differing if forward else ():
             key = (case, forward, name)
             if key not in self._fitting:
@@ -192,11 +192,11 @@ class Evidence:
         for stage in ((case.forward, got), checked):
             if not self.numbers(made, stage[0])[0]:
                 return True
-            if changed := self._changed(made, without, stage[0]):
+            if changed := self.changed(made, without, stage[0]):
                 return not changed.isdisjoint(self.off(made, stage))
         return False
 
-    def _changed(self, made: Made, without: Made, case: CaseData) -> set[str]:
+    def changed(self, made: Made, without: Made, case: CaseData) -> set[str]:
         """Return the results that mistakes change."""
         (now, allowed), (before, _) = self.numbers(made, case), self.numbers(without, case)
         return {

@@ -33,7 +33,7 @@ ACTIVATIONS = ("np.tanh", "sigmoid", "np.exp", "tanh_slope", "sigmoid_slope")
 GATES = "qkvifzo"
 BY_MISTAKE = {
     "Add": "a; b; -b; a - b; np.maximum(a, b)",
-    "Sub": "a; b; -b; a + b",
+    "Sub": "a; b; -b; a + b; b - a",
     "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
     "Div": "a; a * b; a / np.maximum(b, 1); a / (b + 1e-5); a / (b + 1e-6); a / (b + 1e-8)",
     "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2)",
@@ -172,7 +172,7 @@ def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
         yield True, "pass"
     whole = statement.value
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
-        holes = [_parsed(f"MORE({ast.unparse(part)})"), _parsed(f"0 * ({ast.unparse(part)})")]
+        holes = [_parsed(f"{word}({ast.unparse(part)})") for word in ("MORE", "0 * ", "-")]
         variants = [*({id(part): hole} for hole in holes), *_variants(part, names)]
         for n, replaced in enumerate(variants):
             effect = n == 0 and not isinstance(statement, ast.Expr)
@@ -255,8 +255,9 @@ def _calls(node: ast.Call) -> Iterator[ast.expr]:
         if not isinstance(arg, ast.Constant | ast.Starred):
             yield arg
         if isinstance(arg, ast.Name | ast.Attribute):
-            turned = _parsed(f"{ast.unparse(arg)}[::-1]")
-            yield ast.Call(func, [*args[:n], turned, *args[n + 1 :]], keywords)
+            for other in ("{}[::-1]", "-{}"):
+                turned = _parsed(other.format(ast.unparse(arg)))
+                yield ast.Call(func, [*args[:n], turned, *args[n + 1 :]], keywords)
     if len(args) > 1:
         yield ast.Call(func, [*args[:-2], args[-1], args[-2]], keywords)
 

@@ -146,6 +146,9 @@ def _parameters(case: CaseData) -> Mistakes:
             yield f"{short}-twice", what, both_twice(name)
             what += ", as when it is used for both biases of PyTorch, and counts its gradient once"
             yield f"{short}-for-both", what, scaled([name], 2)
+        if short.endswith("norm.weight") and case.options.get("residual_weight"):
+            what = f"a port that takes {short} for the factor itself, not for its distance from 1"
+            yield f"{short}-as-factor", what, with_inputs(partial(_lessened, name))
         gates = "f" if name == "params.b_f" else axes_of(case.pattern(name)).get("gate", "")
         if name in ("params.b", "params.b_f") and "f" in gates:
             what = "a port that adds 1 to the forget gate's pre-activation, as TensorFlow 1 did"
@@ -156,6 +159,10 @@ def _raised(name: str, gates: str) -> Around:
     """Add 1 to the rows of a bias that belong to the forget gate."""
     rows = np.array([[gate == "f"] for gate in gates])
     return with_inputs(lambda i: {name: (i[name].reshape(len(gates), -1) + rows).ravel()})
+
+
+def _lessened(name: str, inputs: Arrays) -> Arrays:
+    return {name: inputs[name] - inputs[name].dtype.type(1)}
 
 
 def _states(case: CaseData) -> Mistakes:
@@ -178,6 +185,9 @@ def _states(case: CaseData) -> Mistakes:
     if not initial:
         return
     if initial[1:]:
+        what = "a port that takes the initial state of row 0 for all rows"
+        first = rearranged(case, initial, lambda a, _: np.repeat(a[:1], len(a), 0))
+        yield "initial-state-of-row-0", what, first
         what = "a backward that ignores the cotangent of the final state"
         yield "cotangent-of-final-state-dropped", what, scaled(finals, 0)
     what = "a port that begins in the empty state, whatever it is given"
@@ -185,6 +195,11 @@ def _states(case: CaseData) -> Mistakes:
     what = "a port that returns the state it was given, not the one after it"
     same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
     yield "initial-state-returned", what, same
+    pairs = {n: n.replace("state.1", "state.2") for n in initial if n.startswith("state.1")}
+    if pairs.keys() | {*pairs.values()} <= {*initial} and "state.3.h" in initial:
+        what = "a stack that takes the initial states of one direction after those of the other"
+        both = pairs | {second: first for first, second in pairs.items()}
+        yield "initial-states-by-direction", what, exchanged(both)
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
         yield "no-state-with-m-0", what, partial(_from_zeros, case.subject)
