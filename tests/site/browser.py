@@ -1,4 +1,4 @@
-"""Checks of the site in Debian's Chromium, without access to other machines."""
+"""Checks of the site in Chromium or Chrome, without access to other machines."""
 
 import re
 import shutil
@@ -13,7 +13,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 WIDTHS = (1400, 390)
 MODES = ("light", "dark")
 LOOK, OVERFLOW, CUT, PIXEL = (
