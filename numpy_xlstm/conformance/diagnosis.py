@@ -150,6 +150,9 @@ class Search:
                 elif start != made:
                     changed.lines = lines
         self.lines = changed.lines
+        # Besides a changed line there may be known mistakes.
+        if made != kept and port.open(made):
+            made = self._of_these(port, made)[0]
         explained = [
             got[name]
             for case, got in port.failed
@@ -207,6 +210,7 @@ class Search:
     def findings(self) -> list[Finding]:
         """Return each mistake with the results that it explains."""
         findings = []
+        open_ = {name for each in self.port.failed for name in self.port.off(self.made, each)}
         for n, bug in enumerate(self.made):
             before, after = self.made[:n], self.made[: n + 1]
             names = {
@@ -219,7 +223,8 @@ class Search:
                 )
             }
             ordered = [name for name in self.port.failed[0][0].expected if name in names]
-            findings.append(Finding(self.subject, bug, tuple(ordered)))
+            closed = [name for name in ordered if name not in open_]
+            findings.append(Finding(self.subject, bug, tuple(closed or ordered)))
         return findings
 
     def sentences(self) -> list[str]:
