@@ -171,6 +171,7 @@ EXPERIMENTS = {
         models=tuple(ABLATION),
     ),
     **LANGUAGES,
+    "even-pairs": LANGUAGES["even-pairs"]._replace(steps=400),
 }
 """All experiments by name."""
 
