@@ -211,7 +211,7 @@ def test_other_precisions(case: Case, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("T", [4, 8, 16, 32])
-@pytest.mark.parametrize(("input_gate", "forget_gate"), product(KINDS, KINDS))
+@pytest.mark.parametrize(("input_gate", "forget_gate"), [*product(KINDS, KINDS)])
 def test_strides_of_a_vector_register(
     input_gate: str, forget_gate: str, T: int, dtype: Any
 ) -> None:
