@@ -31,7 +31,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         shutil.copy(path, folder)
     with served(folder) as address, opened() as browser:
         page = browser.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(120_000)
         page.goto(address)
         yield page
 
