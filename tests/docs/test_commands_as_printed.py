@@ -15,7 +15,7 @@ import pytest
 from numpy_xlstm import LanguageModel, save_pretrained, sLSTM, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.conformance import SMALL
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("one clone for all pages")]
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 PYTHON = next((name for name in ("python3.13", "python3.11") if shutil.which(name)), "python3")
 PAGES = ("run-anywhere", "gradcheck", "conformance", "training")
