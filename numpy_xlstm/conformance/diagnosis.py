@@ -190,10 +190,13 @@ class Search:
         helpful = [bug for bug in self.bugs if bug not in made]
         for case, got in port.open(made)[:1]:
             for checked in ((case.forward, got), (case, got)):  # the forward first, to save time
-                if before := len(port.off(made, checked)):
+                if wrong := port.off(made, checked):
                     left = {bug: len(port.off((*made, bug), checked)) for bug in helpful}
                     helpful = [
-                        bug for bug in sorted(left, key=left.__getitem__) if left[bug] < before
+                        bug
+                        for bug in sorted(left, key=left.__getitem__)
+                        if left[bug] < len(wrong)
+                        and not port.changed((*made, bug), made, checked[0]).isdisjoint(wrong)
                     ]
         scores = {bug: port.score((*made, bug)) for bug in helpful[:SHORTLIST]}
         better = [bug for bug, score in scores.items() if score < port.score(made)]
