@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype, is_gradient
-from numpy_xlstm.conformance.subjects import Arrays, Subject, part, positional
-from numpy_xlstm.trees import leaves
+from numpy_xlstm.conformance.subjects import Arrays, Subject, part
 
 
 def frozen(arrays: Arrays) -> Arrays:
@@ -92,9 +91,8 @@ class CaseData:
             values = {n: -np.inf if n.endswith(".m") else 0.0 for n in arrays}
             state = {f"state{n[5:]}": np.full_like(a, values[n]) for n, a in arrays.items()}
             return state | self.inputs
-        rows = len(self.inputs[positional(self.inputs)[0]])
-        state = self.subject.module(self.options).init_state(rows)
-        return in_dtype(dict(leaves("state", state)), self.dtype) | self.inputs
+        empty = self.subject.empty_state(self.options, self.inputs)
+        return in_dtype(empty, self.dtype) | self.inputs
 
     @property
     def expected(self) -> Arrays:

@@ -46,6 +46,10 @@ def test_a_state_that_begins_with_m_0_is_named_in_both_dtypes() -> None:
     text = "\n".join(verify(cases("slstm.step"), lambda case: results(case, bug)).diagnosis)
     assert "(no-state-with-m-0)" in text
     assert "4 of 4 failed cases are edge cases" in text
+    (case,) = [c for c in cases("slstm.step", "float64") if "exp.no-state" in c.id]
+    dx = results(case, bug)["dx"]
+    assert is_derivative(case, (bug,), "dx", dx)
+    assert not is_derivative(case, (bug,), "dx", 1.5 * dx)
 
 
 def test_lines_of_padding_come_first_where_only_padding_fails() -> None:

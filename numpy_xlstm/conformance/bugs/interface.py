@@ -30,8 +30,7 @@ from numpy_xlstm.conformance.bugs.maps import (
     with_options,
 )
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.subjects import Subject, gradient_of, positional
-from numpy_xlstm.trees import leaves
+from numpy_xlstm.conformance.subjects import Subject, gradient_of
 
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
@@ -212,10 +211,9 @@ def _states(case: CaseData) -> Mistakes:
 
 def _from_zeros(subject: Subject, run: Run, options: Options, inputs: Arrays) -> Arrays:
     """Begin with zeros where no state is given."""
-    rows = len(inputs[positional(inputs)[0]])
-    dtype = next(array.dtype for array in inputs.values() if array.dtype.kind == "f")
-    empty = leaves("state", subject.module(options).init_state(rows))
-    return run(options, {name: np.zeros(a.shape, dtype) for name, a in empty} | inputs)
+    dtype = next(array.dtype for array in inputs.values() if array.dtype.kind in "fc")
+    empty = subject.empty_state(options, inputs)
+    return run(options, {name: np.zeros(a.shape, dtype) for name, a in empty.items()} | inputs)
 
 
 def _lengthened(shift: int, inputs: Arrays) -> Arrays:
