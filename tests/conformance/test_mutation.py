@@ -182,7 +182,12 @@ def test_a_right_port_never_fails(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("subject", "apart"),
-    [("lstm.step", 10), ("slstm.step", 10), ("mlstm.step", 10), ("training.adamw", 5)],
+    [
+        ("lstm.step", 10),
+        ("training.adamw", 5),
+        pytest.param("slstm.step", 10, marks=pytest.mark.long),
+        pytest.param("mlstm.step", 10, marks=pytest.mark.long),
+    ],
 )
 def test_mistakes_at_the_interface_are_seen_and_explained(subject: str, apart: int) -> None:
     """The named mistakes give the numbers of the port; several may give the same."""
@@ -235,6 +240,7 @@ def test_a_line_that_is_not_there_is_refused() -> None:
         planted(bug)
 
 
+@pytest.mark.long
 def test_several_mistakes_of_one_port_are_all_named() -> None:
     names = ["normaliser-constant", "cotangent-of-final-n-dropped", "scale-missing"]
     bugs = [mistake(name, "mlstm.sequence") for name in names]
