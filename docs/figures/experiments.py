@@ -86,7 +86,7 @@ def rows(found: Results, names: Collection[str]) -> str:
                 f"`{model}`",
                 f"{len(trials)}",
                 f"{sum(score >= GOAL for score in scores)}" if is_accuracy else "",
-                f"{np.mean(scores):.3f}",
+                f"{np.mean(scores):z.3f}",
                 f"{min(scores):.3f} to {max(scores):.3f}",
                 "" if published is None else f"{published:.2f}",
                 f"{np.mean([trial['trained_steps'] for trial in trials]):,.0f}",
@@ -108,7 +108,7 @@ def languages(trials: Results) -> str:
         for model in models:
             scores = [1 - trial["errors"]["test"] for trial in trials.get((name, model), [])]
             solved = sum(score >= SOLVED for score in scores)
-            cells.append(f"{np.mean(scores):.2f}, {solved} of {len(scores)}" if scores else "")
+            cells.append(f"{np.mean(scores):z.2f}, {solved} of {len(scores)}" if scores else "")
         published = PUBLISHED.get(name, {}).items()
         cells.append(", ".join(f"{model} {score:.2f}" for model, score in published))
         if any((name, model) in trials for model in models):
