@@ -1,3 +1,3 @@
 """Version of this package."""
 
-__version__ = "1.0.0rc2"
+__version__ = "1.0.0"
