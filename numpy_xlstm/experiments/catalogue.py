@@ -176,7 +176,7 @@ EXPERIMENTS = {
         train=(1, 40), first=3, below=0.6, lr=4e-3, steps=12_000, solved=0.005, minutes=30.0
     ),
     "missing-duplicate": LANGUAGES["missing-duplicate"]._replace(
-        train=(1, 40), first=1, grow=1, below=0.6, lr=4e-3, steps=4000, solved=0.005, minutes=15.0
+        train=(1, 40), first=1, grow=1, below=0.6, lr=4e-3, steps=4000, solved=0.005, minutes=20.0
     ),
 }
 """All experiments by name."""
