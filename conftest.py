@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
+        "--rest", action="store_true", help="run only what did not pass in the last run"
+    )
+    parser.addoption(
         "--trials", type=int, default=1, help="check N times as many cases where tests sample"
     )
     parser.addoption(
@@ -46,9 +49,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+PASSED = "numpy_xlstm/passed"
+"""Key of the tests that passed, in pytest's cache."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip long tests without ``--long``."""
+    """Leave out what passed before with ``--rest``, and skip long tests without ``--long``."""
+    if config.getoption("--rest"):
+        passed = config.cache.get(PASSED, [])  # type: ignore[union-attr]
+        rest = {_test(nodeid) for nodeid in {item.nodeid for item in items}.difference(passed)}
+        items[:] = [item for item in items if _test(item.nodeid) in rest]
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes long: needs --long"))
+
+
+def _test(nodeid: str) -> str:
+    """Return the file of an example, which needs those before it; a test is itself."""
+    return nodeid.partition("::line:")[0]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Store what passed."""
+    passed = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
+    config.cache.set(PASSED, passed)  # type: ignore[union-attr]
