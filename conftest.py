@@ -56,7 +56,7 @@ PASSED = "numpy_xlstm/passed"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what passed before with ``--rest``, and skip long tests without ``--long``."""
     if config.getoption("--rest"):
-        passed = config.cache.get(PASSED, [])  # type: ignore[union-attr]
+        passed = config.cache.get(PASSED, [])
         rest = {_test(nodeid) for nodeid in {item.nodeid for item in items}.difference(passed)}
         items[:] = [item for item in items if _test(item.nodeid) in rest]
     if not config.getoption("--long"):
@@ -75,4 +75,4 @@ def pytest_terminal_summary(
 ) -> None:
     """Store what passed."""
     passed = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
-    config.cache.set(PASSED, passed)  # type: ignore[union-attr]
+    config.cache.set(PASSED, passed)
