@@ -1,29 +1,24 @@
 """Outputs and gradients of a computation here, and of the same one in PyTorch."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
-from tests.parity.outside.suite import error
 
 Arrays = tuple[Array, ...]
 Ours = Callable[..., tuple[Arrays, Callable[..., Arrays]]]
 """Function that returns outputs, and a function of their cotangents that returns gradients."""
 
 
-class Results(NamedTuple):
-    """Outputs, and gradients of all inputs."""
+def apart(ours: Ours, theirs: Callable[..., Any], inputs: Arrays) -> float:
+    """Return the largest relative error of outputs, and of gradients of all inputs.
 
-    outputs: Arrays
-    gradients: Arrays
-
-
-def both(ours: Ours, theirs: Callable[..., Any], inputs: Arrays) -> tuple[Results, Results]:
-    """Run both with random cotangents of the outputs; ``theirs`` takes and returns tensors."""
+    ``theirs`` takes and returns tensors. The cotangents of the outputs are random.
+    """
     torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
     tensors = [torch.tensor(array, requires_grad=True) for array in inputs]
     expected = theirs(*tensors)
@@ -31,31 +26,17 @@ def both(ours: Ours, theirs: Callable[..., Any], inputs: Arrays) -> tuple[Result
     rng = np.random.default_rng(7)
     cotangents = [rng.standard_normal(y.shape) for y in outputs]
     sum((y * torch.tensor(dy)).sum() for y, dy in zip(expected, cotangents, strict=True)).backward()
-    their_gradients = tuple(tensor.grad.numpy() for tensor in tensors)
-    expected_results = Results(tuple(y.detach().numpy() for y in expected), their_gradients)
-    return Results(outputs, backward(*cotangents)), expected_results
+    got = outputs + backward(*cotangents)
+    wanted = [*(y.detach().numpy() for y in expected), *(tensor.grad.numpy() for tensor in tensors)]
+    return max(_error(a, b) for a, b in zip(got, wanted, strict=True))
 
 
-def apart(ours: Ours, theirs: Callable[..., Any], inputs: Arrays) -> float:
-    """Return the largest relative error over outputs and gradients."""
-    got, expected = both(ours, theirs, inputs)
-    return error(got.outputs + got.gradients, expected.outputs + expected.gradients)
-
-
-def of_layer(layer: Any) -> Ours:
-    """Return a function of x and of the parameters, in order."""
-
-    def run(x: Array, *params: Array) -> tuple[Arrays, Callable[..., Arrays]]:
-        module = layer.with_params(dict(zip(layer.params, params, strict=True)))
-        y, cache = module.forward(x)
-
-        def backward(dy: Array) -> Arrays:
-            dx, grads = module.backward(dy, cache)
-            return dx, *(grads[name] for name in layer.params)
-
-        return (y,), backward
-
-    return run
+def _error(a: Array, b: Array) -> float:
+    """Return max |a − b| / max |b|, infinite for NaN or another shape."""
+    if a.shape != b.shape or a.dtype != b.dtype or not np.isfinite(a).all():
+        return np.inf
+    scale = float(np.abs(b).max(initial=0)) or 1.0
+    return float(np.abs(a - b).max(initial=0)) / scale
 
 
 def of_recurrent(layer: Any, **options: Any) -> Ours:

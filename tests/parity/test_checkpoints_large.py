@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_pretrained, save_pretrained, with_weight_mode, xLSTMLarge
-from tests.models.build import B, assert_close, assert_same, draw_tokens, large_config
+from numpy_xlstm import (
+    from_official_state,
+    from_pretrained,
+    save_pretrained,
+    with_weight_mode,
+    xLSTMLarge,
+)
+from tests.models.build import B, assert_close, assert_same, draw_tokens, flat, large_config
 from tests.parity.official import (
+    FORWARD,
+    LARGE,
     T,
     assert_close_to_largest,
     assert_exact,
@@ -17,20 +25,25 @@ from tests.parity.official import (
     large_model,
     made,
     safetensors,
+    start,
     torch,
     write_large,
     yaml,
 )
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-@pytest.mark.parametrize("options", [{}, {"use_bias": True}, {"weight_mode": "fused"}], ids=str)
-def test_their_large_is_read(options: Any, shards: int, tmp_path: Path) -> None:
-    theirs = large_model(**options)
-    ours = from_pretrained(write_large(theirs, tmp_path / "large", shards))
+@pytest.mark.parametrize("name", LARGE)
+def test_their_large_is_read(name: str, tmp_path: Path) -> None:
+    """Their sequence starts from m = 0. Logits, gradients and the last state are compared."""
+    theirs = large_model(**LARGE[name])
+    shards = 3 if name == "large-single" else 1
+    ours: Any = from_pretrained(write_large(theirs, tmp_path / "large", shards))
     tokens = draw_tokens(T, vocab=31)
     assert isinstance(ours, xLSTMLarge)
     assert_exact(ours, theirs, tokens)
+    with torch.no_grad():
+        expected = from_official_state(ours, theirs(torch.tensor(tokens))[1])
+    assert_close(flat(ours(tokens, start(ours))[1]), flat(expected), FORWARD)
 
 
 def test_single_weights_under_a_fused_configuration(tmp_path: Path) -> None:

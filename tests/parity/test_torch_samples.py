@@ -38,20 +38,22 @@ def draw(kind: str) -> list[Any]:
     return list(samples.module_inputs_torch_nn_RNN_GRU(None, **options, **packed))
 
 
-def error_of_sample(kind: str, n: int) -> float:
-    """Return the largest error of a sample; ``test_outside.py`` runs all as a suite."""
-    sample = draw(kind)[n]
-    options = sample.constructor_input.kwargs
-    theirs, ours = getattr(torch.nn, kind)(**options).double(), OURS[kind](**options)
-    x, *state = sample.forward_input.args
-    lengths = None
-    if isinstance(x, torch.nn.utils.rnn.PackedSequence):
-        x, lengths = rnn.pad_packed_sequence(x, batch_first=ours.batch_first)
-        lengths = lengths.numpy()
-    if state and isinstance(state[0], tuple | list):
-        state = [*state[0]]
-    arrays = [tensor.detach().numpy() for tensor in (x, *state)]
-    return compare(ours, theirs, arrays[0], arrays[1:], lengths)
+@pytest.mark.parametrize("kind", OURS)
+def test_samples(kind: str) -> None:
+    drawn = draw(kind)
+    assert len(drawn) >= 32
+    for sample in drawn:
+        options = sample.constructor_input.kwargs
+        theirs, ours = getattr(torch.nn, kind)(**options).double(), OURS[kind](**options)
+        x, *state = sample.forward_input.args
+        lengths = None
+        if isinstance(x, rnn.PackedSequence):
+            x, lengths = rnn.pad_packed_sequence(x, batch_first=ours.batch_first)
+            lengths = lengths.numpy()
+        if state and isinstance(state[0], tuple | list):
+            state = [*state[0]]
+        arrays = [tensor.detach().numpy() for tensor in (x, *state)]
+        assert compare(ours, theirs, arrays[0], arrays[1:], lengths) <= BOUND, options
 
 
 @pytest.mark.parametrize("seed", range(12))

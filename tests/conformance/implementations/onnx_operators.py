@@ -1,22 +1,39 @@
 """Forwards of the ONNX operators LSTM, GRU and RNN, by ONNX Runtime and by ``onnx``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.numerics import Array
 from tests.conformance.implementations.offers import Implementation
-from tests.parity.outside.operators import Operator, reordered
-from tests.parity.outside.runtime import session_run
 
 ORDERS = {"LSTM": ("ifzo", "iofz"), "GRU": ("rzn", "zrn"), "RNN": ("h", "h")}
 """Orders of the rows in this package and in ONNX."""
 
 KINDS = {"lstm": "LSTM", "peephole": "LSTM", "gru": "GRU", "original-gru": "GRU", "elman": "RNN"}
+
+
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+"""Inputs of an LSTM, in order; the others have the first six."""
+
+
+class Operator(NamedTuple):
+    """A node and its inputs, with their names in ONNX."""
+
+    kind: str
+    attributes: Mapping[str, Any]
+    inputs: Mapping[str, Array]
+
+
+def reordered(rows: Array, ours: str, theirs: str) -> Array:
+    """Reorder blocks of rows, one for each letter."""
+    parts = dict(zip(ours, np.split(rows, len(ours)), strict=True))
+    return np.concatenate([parts[gate] for gate in theirs])
 
 
 def operator(case: Case) -> Operator:
@@ -41,27 +58,42 @@ def operator(case: Case) -> Operator:
     return Operator(kind, attributes, inputs)
 
 
+def model_of(op: Operator) -> Any:
+    """Make a model with this single node."""
+    import onnx
+
+    named = [name if name in op.inputs else "" for name in INPUTS[: 8 if op.kind == "LSTM" else 6]]
+    node = onnx.helper.make_node(op.kind, named, outputs(op), **op.attributes)
+    info, kind = onnx.helper.make_tensor_value_info, onnx.helper.np_dtype_to_tensor_dtype
+    ends = (
+        [info(n, kind(a.dtype), a.shape) for n, a in op.inputs.items()],
+        [info(n, kind(op.inputs["X"].dtype), None) for n in outputs(op)],
+    )
+    graph = onnx.helper.make_graph([node], op.kind, *ends)
+    opset = onnx.helper.make_opsetid("", 14)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+def outputs(op: Operator) -> list[str]:
+    return ["Y", "Y_h", "Y_c"] if op.kind == "LSTM" else ["Y", "Y_h"]
+
+
 def evaluated(op: Operator) -> dict[str, Array]:
     """Compute the results with the reference evaluator of ``onnx``."""
-    import onnx
     from onnx.reference import ReferenceEvaluator
-    from onnx.reference.ops import op_gru, op_lstm, op_rnn
 
-    module = {"LSTM": op_lstm, "GRU": op_gru, "RNN": op_rnn}[op.kind]
-    names = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-    wanted = names if op.kind == "LSTM" else names[:6]
-    outputs = ["Y", "Y_h", "Y_c"] if op.kind == "LSTM" else ["Y", "Y_h"]
-    used = [name if name in op.inputs else "" for name in wanted]
-    node = onnx.helper.make_node(op.kind, used, outputs, **op.attributes)
-    info, kind = onnx.helper.make_tensor_value_info, onnx.helper.np_dtype_to_tensor_dtype
-    graph = onnx.helper.make_graph(
-        [node],
-        module.__name__,
-        [info(n, kind(a.dtype), a.shape) for n, a in op.inputs.items()],
-        [info(n, kind(op.inputs["X"].dtype), None) for n in outputs],
-    )
-    session = ReferenceEvaluator(onnx.helper.make_model(graph))
-    return dict(zip(outputs, session.run(None, dict(op.inputs)), strict=True))
+    session = ReferenceEvaluator(model_of(op))
+    return dict(zip(outputs(op), session.run(None, dict(op.inputs)), strict=True))
+
+
+def session_run(op: Operator) -> dict[str, Array]:
+    """Compute the results with ONNX Runtime."""
+    import onnxruntime
+
+    feed = {name: np.ascontiguousarray(array) for name, array in op.inputs.items()}
+    options: Any = {"providers": ["CPUExecutionProvider"]}
+    session = onnxruntime.InferenceSession(model_of(op).SerializeToString(), **options)
+    return dict(zip(outputs(op), session.run(None, feed), strict=True))
 
 
 def runtime(op: Operator) -> dict[str, Array]:

@@ -92,7 +92,7 @@ def transformers_form(name: str, case: Case, given: Tensors) -> Tensors:
     """A form in the code of transformers, which it uses without ``xlstm``."""
     import torch
 
-    from tests.parity.outside.transformers_model import code
+    from tests.parity.test_transformers import code
 
     def function(*args: Any, **options: Any) -> Any:
         found = getattr(code(own=True), name)(*args, **options)
