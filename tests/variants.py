@@ -1,14 +1,14 @@
-"""The cells with kernels in all variants, at random points that hide no mistake."""
+"""All cells in all variants, at random points that hide no mistake."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from numpy_xlstm import mLSTM
-from numpy_xlstm.conformance.catalogue import FAMILIES
-from numpy_xlstm.layers import LSTMSequence
+from numpy_xlstm import LSTMPCell, SequenceLayer, mLSTM, sLSTM
+from numpy_xlstm.conformance.catalogue import FAMILIES, Family
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.samples import draw_like, random_state
@@ -16,10 +16,10 @@ from tests.samples import draw_like, random_state
 
 @dataclass(frozen=True)
 class Variant:
-    """A family of cells with its options."""
+    """A cell, its layer, and options."""
 
     step: type[Any]
-    sequence: type[Any]
+    sequence: Callable[..., Any]
     options: dict[str, Any]
 
     def __str__(self) -> str:
@@ -27,7 +27,7 @@ class Variant:
 
     @property
     def has_heads(self) -> bool:
-        return self.sequence is not LSTMSequence
+        return self.sequence in (sLSTM, mLSTM)
 
     @property
     def is_mlstm(self) -> bool:
@@ -38,12 +38,27 @@ class Variant:
         return self.has_heads and self.options.get("input_gate") != "sigmoid"
 
 
-VARIANTS = [
-    Variant(family.cell, family.layer, {n: o for n, o in options.items() if n.endswith("_gate")})
+def _sequence(family: Family) -> Callable[..., Any]:
+    """Return the class of the layer of a family, or a function that makes one of its cell."""
+
+    def make(*sizes: int, **options: Any) -> Any:
+        return SequenceLayer(family.cell(*sizes, **options))
+
+    make.__name__ = family.cell.__name__
+    return family.layer or make
+
+
+EVERY_VARIANT = [
+    Variant(
+        family.cell,
+        _sequence(family),
+        {n: o for n, o in options.items() if n.endswith("_gate") or n == "nonlinearity"},
+    )
     for family in FAMILIES.values()
-    if family.layer
     for options in family.variants.values()
 ]
+VARIANTS = [variant for variant in EVERY_VARIANT if isinstance(variant.sequence, type)]
+"""Those of LSTM, sLSTM and mLSTM."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ sizes = st.builds(
     eps=st.sampled_from([0.0, 1e-6, 0.3]),
     seed=st.integers(0, 2**32 - 1),
 )
-variants = st.sampled_from(VARIANTS)
+variants = st.sampled_from(EVERY_VARIANT)
 
 
 @dataclass
@@ -111,6 +126,8 @@ def make(
         options["num_heads"] = NH
     if variant.is_mlstm:
         options |= {"qk_dim": NH * s.DK, "eps": s.eps}
+    if variant.step is LSTMPCell:
+        options["proj_size"] = s.DK
     cls = variant.step if step else variant.sequence
     layer = cls(s.D, NH * s.DH, **options, dtype=dtype, rng=rng)
     for array in layer.params.values():

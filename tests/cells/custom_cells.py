@@ -12,8 +12,6 @@ from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 
@@ -72,19 +70,6 @@ class Untouched(np.ndarray):
 def untouched(cell: Any) -> Any:
     """Return a cell that raises an error when it computes."""
     return cell.over({name: array.view(Untouched) for name, array in cell.params.items()})
-
-
-class Unrolled(Module):
-    """A cell over a sequence, as a layer for gradcheck."""
-
-    def __init__(self, cell: Any, lengths: Any = None) -> None:
-        self.cell, self.lengths, self.parts = cell, lengths, {"cell": ""}
-
-    def forward(self, xs: Array, state: Any = None) -> Any:
-        return unroll(self.cell, xs, state, lengths=self.lengths)
-
-    def backward(self, dys: Array, cache: Any, dstate: Any = None) -> Any:
-        return unroll_backward(self.cell, dys, cache, dstate)
 
 
 def plain_step(custom: str, params: dict[str, Any], x: Vector, state: list[Vector]) -> list[Vector]:

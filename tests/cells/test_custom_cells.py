@@ -1,24 +1,21 @@
-"""Both GRUs, Elman, peephole and projected LSTM: 50 digits, all gradients, special cases."""
+"""Both GRUs, Elman, peephole and projected LSTM: 50 digits, complex numbers, special cases.
+
+``test_gradients.py`` and ``test_properties.py`` have their gradients and sequences.
+"""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from mpmath import mpf
 
-from numpy_xlstm import gradcheck
 from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
-from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, exactly, normal, plain_step
-from tests.samples import times
+from tests.cells.custom_cells import CUSTOM_CELLS, build, exactly, normal, plain_step
 from tests.variants import assert_close
 
 custom_cells = pytest.mark.parametrize("custom", CUSTOM_CELLS)
-sizes = st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
-seeds = st.integers(0, 2**32 - 1)
 
 
 def _error(got: Any, expected: Any) -> float:
@@ -44,29 +41,6 @@ def test_values_are_those_of_the_equations_in_50_digits(custom: str, dtype: Any)
 
 
 @custom_cells
-def test_gradients_of_a_step(custom: str) -> None:
-    cell, xs, state, _ = build(custom, 3, 1, 2, 4, seed=1)
-    report = gradcheck(cell, xs[:, 0], state, rng=1, max_entries=16, directions=4)
-    assert report.passed, str(report)
-    checked = {row.tensor for row in report.rows if row.method == "complex"}
-    assert checked == {"x", *cell.params, *(f"state.{name}" for name in state._fields)}
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
-@times(0.5)
-@given(custom=st.sampled_from(list(CUSTOM_CELLS)), size=sizes, seed=seeds, padded=st.booleans())
-def test_gradients_of_a_sequence(
-    custom: str, dtype: Any, size: tuple[int, int, int, int], seed: int, padded: bool
-) -> None:
-    cell, xs, state, rng = build(custom, *size, seed=seed, dtype=dtype)
-    B, T = size[:2]
-    layer = Unrolled(cell, rng.integers(0, T + 1, B) if padded else None)
-    methods = ["complex", "adjoint"]
-    report = gradcheck(layer, xs, state, rng=seed, methods=methods, max_entries=16, directions=4)
-    assert not report.failures, str(report)
-
-
-@custom_cells
 def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(custom: str) -> None:
     cell, xs, state, rng = build(custom, 2, 4, 3, 2, seed=3)
     ys, last, cache = unroll(cell, xs, state)
@@ -85,16 +59,6 @@ def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(custom: str
 
 def _complex(tree: Any) -> Any:
     return tree_map(lambda a: a.astype(complex), tree)
-
-
-@custom_cells
-def test_without_a_state_it_starts_at_zero_and_the_last_state_goes_on(custom: str) -> None:
-    cell, xs, _, _ = build(custom, 2, 5, 3, 2, seed=4)
-    ys, last, _ = unroll(cell, xs)
-    first, middle, _ = unroll(cell, xs[:, :2], cell.init_state(2))
-    second, end, _ = unroll(cell, xs[:, 2:], middle)
-    assert_close((np.concatenate([first, second], 1), end), (ys, last), 0.0)
-    assert np.array_equal(ys[:, -1], last.h)
 
 
 def test_a_gru_with_a_diagonal_map_is_the_original_one() -> None:

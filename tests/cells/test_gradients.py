@@ -16,7 +16,7 @@ from tests.variants import VARIANTS, Sizes, Variant, make, sizes, variants
 def test_complex_step_and_adjoint_agree_to_1e_12(variant: Variant, s: Sizes, step: bool) -> None:
     case = make(variant, s, step=step)
     report = gradcheck(
-        case.layer, *case.inputs, rng=s.seed, methods=["complex", "adjoint"], max_entries=24
+        case.layer, *case.inputs, rng=s.seed, methods=["complex", "adjoint"], max_entries=12
     )
     assert not report.failures, str(report)
     assert {row.tolerance for row in report.rows if row.method == "complex"} == {1e-12}
@@ -27,7 +27,7 @@ def test_complex_step_and_adjoint_agree_to_1e_12(variant: Variant, s: Sizes, ste
 def test_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool) -> None:
     case = make(variant, s, step=step)
     report = gradcheck(
-        case.layer, *case.inputs, rng=s.seed, methods=["difference"], max_entries=24, directions=4
+        case.layer, *case.inputs, rng=s.seed, methods=["difference"], max_entries=12, directions=4
     )
     assert not report.failures, str(report)
     assert {row.tolerance for row in report.rows} == {1e-7}

@@ -66,7 +66,9 @@ def test_each_row_is_as_if_it_were_alone(variant: Variant, s: Sizes, seed: int) 
     assert_close(tuple(grads.values()), tuple(total.values()), 1e-11, 1e-12 * (1 + scale))
 
 
-bounded = variants.filter(lambda v: v.options != {"forget_gate": "exp", "input_gate": "sigmoid"})
+bounded = st.sampled_from(
+    [v for v in VARIANTS if v.options != {"forget_gate": "exp", "input_gate": "sigmoid"}]
+)
 """Exclude the variant whose C is unbounded and can overflow."""
 
 

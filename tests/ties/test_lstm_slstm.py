@@ -1,12 +1,9 @@
-"""Kernels and layers of LSTM and sLSTM equal their cells at every step."""
+"""LSTM and sLSTM at ties, from empty and zero states, in any order of memory, and one step."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from numpy_xlstm import kernels
 from numpy_xlstm.cells.gates import log_gate
@@ -14,34 +11,8 @@ from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import scan, slstm, slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers.slstm import sLSTM
-from tests.ties.gated import Case, Sizes, assert_same, assert_tied, sizes
 from tests.ties.test_mlstm import only_m
-
-BOUNDS: dict[Any, float] = {np.float32: 1e-4, np.float64: 1e-12, np.longdouble: 1e-12}
-if np.finfo(np.longdouble).eps < 1e-18:
-    BOUNDS[np.longdouble] = 1e-15
-
-
-@pytest.mark.parametrize("dtype", BOUNDS)
-@given(sizes)
-def test_sequences_are_their_steps(dtype: Any, s: Sizes) -> None:
-    case, bound = Case(s, dtype), BOUNDS[dtype]
-    expected = case.unrolled()
-    assert_tied(case.layered(), expected, bound, 10 * bound)
-    assert_tied(case.recurrent(), expected, bound, 10 * bound)
-
-
-@given(sizes, st.sampled_from([30.0, 300.0]), st.sampled_from([np.float32, np.float64]))
-def test_extreme_gates(s: Sizes, size: float, dtype: Any) -> None:
-    """Every pre-activation is ±size or 0, except that the recurrence adds to z and o."""
-    case = Case(replace(s, sizes=replace(s.sizes, D=4 * s.width)), dtype)
-    params = case.layer.params
-    params["W"][...], params["b"][...] = np.eye(len(params["W"])), 0
-    R = params["R"].reshape(-1, 4, *2 * params["R"].shape[-1:])
-    R[:, :2] = 0
-    case.x[...] = size * case.rng.integers(-1, 2, case.x.shape)
-    bounds = (1e-12, 1e-11) if dtype == np.float64 else (1e-5, 1e-4)
-    assert_tied(case.layered(), case.unrolled(), *bounds)
+from tests.ties.test_other_cells import assert_same
 
 
 @pytest.mark.parametrize(("dtype", "f"), [(np.float64, 40.0), (np.float32, 17.5)])

@@ -1,7 +1,7 @@
-"""Kernels equal the unrolled cells: small ones of other cells, and all at every threshold."""
+"""Layers and public recurrences equal the unrolled cells: small ones, and at every threshold."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,16 +16,21 @@ from numpy_xlstm import (
     OriginalGRUCell,
     PeepholeLSTMCell,
     SequenceLayer,
+    gate_rows,
+    lstm_recurrent,
+    lstm_recurrent_backward,
     sLSTM,
+    slstm_recurrent,
+    slstm_recurrent_backward,
     sLSTMCell,
     unroll,
     unroll_backward,
 )
 from numpy_xlstm.kernels import compiled, loops, parts, scan
-from numpy_xlstm.numerics import threads
+from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.trees import leaves, tree_map
-from tests.samples import random_state
-from tests.ties.gated import assert_same
+from tests.samples import random_state, times
+from tests.variants import assert_close, largest
 
 OTHER_CELLS: dict[str, Any] = {
     "gru": GRUCell,
@@ -42,13 +47,88 @@ CELLS = OTHER_CELLS | {
 }
 UNROLLED: dict[str, Any] = {"original GRU": OriginalGRUCell}
 """A cell without a kernel."""
-DTYPES: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12, np.longdouble: 1e-15}
+DTYPES: dict[Any, float] = {np.float32: 1e-5, np.float64: 1e-12, np.longdouble: 1e-12}
+if np.finfo(np.longdouble).eps < 1e-18:
+    DTYPES[np.longdouble] = 1e-15
+RECURRENCES: dict[str, Any] = {
+    "lstm": (lstm_recurrent, lstm_recurrent_backward, {}),
+    "slstm": (slstm_recurrent, slstm_recurrent_backward, {"forget_gate": "sigmoid"}),
+    "slstm exp": (slstm_recurrent, slstm_recurrent_backward, {"forget_gate": "exp"}),
+}
+"""Public functions of given pre-activations, their backwards and options."""
+
+
+class Results(NamedTuple):
+    """Results of a forward and a backward."""
+
+    y: Array
+    state: Any
+    dx: Array
+    dstate0: Any
+    grads: dict[str, Array]
+
+
+def assert_same(got: Any, expected: Any, rtol: float, atol: float = 0.0) -> None:
+    """Compare dtypes, and shapes and numbers as :func:`assert_close` does."""
+    for (name, a), (_, b) in zip(leaves("", got), leaves("", expected), strict=True):
+        assert a.dtype == b.dtype, name
+    assert_close(got, expected, rtol, atol)
+
+
+def assert_tied(got: Results, expected: Results, bound: float) -> None:
+    assert_same(got[:2], expected[:2], bound, bound / 1000)
+    assert got.grads.keys() == expected.grads.keys()
+    found, wanted = (
+        (r.dx, r.dstate0, tuple(r.grads[name] for name in expected.grads)) for r in (got, expected)
+    )
+    assert_same(found, wanted, 10 * bound, bound / 10 * largest(wanted))
+
+
+def starting_state(kind: str, cell: Any, B: int, rng: np.random.Generator) -> Any:
+    """Return None or a random state, for an sLSTM also one with n = 0 and finite m."""
+    state = random_state(cell.init_state(B), rng)
+    if kind == "empty" or not hasattr(state, "m"):
+        return None if kind == "empty" else state
+    _, c, n, m = state
+    if kind == "zero":
+        return state._replace(c=0 * c, n=0 * n, m=0 * m)
+    if kind == "far":
+        place = rng.random(m.shape)
+        c, n = np.where(place < 0.7, 0, c), np.where(place < 0.7, 0, n)
+        m = np.where(rng.random(m.shape) < 0.5, m.dtype.type(2000), m)
+        return state._replace(c=c, n=n, m=np.where(place < 0.2, -np.inf, m))
+    return state
+
+
+def recurrent(kind: str, cell: Any, x: Array, state: Any, ends: Any, dy: Array, d: Any) -> Results:
+    """Run the public recurrence between two matrix products."""
+    W, R, b = (cell.params[name] for name in "WRb")
+    forward, backward, options = RECURRENCES[kind]
+    heads = R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
+    Wx = np.einsum("gd,btd->btg", W, x) + b
+    y, after, cache = forward(Wx, heads, state, lengths=ends, **options)
+    dWx, dR, dstate0 = backward(dy, cache, d)
+    assert dR.shape == heads.shape
+    dW = np.einsum("btg,btd->gd", dWx, x)
+    grads = {"W": dW, "R": dR.reshape(R.shape), "b": dWx.sum((0, 1))}
+    return Results(y, after, np.einsum("btg,gd->btd", dWx, W), dstate0, grads)
 
 
 def tied(
-    kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int, time_first: bool = False
+    kind: str,
+    dtype: Any,
+    sizes: tuple[int, ...],
+    lengths: Any,
+    seed: int,
+    start: str = "random",
+    extreme: float = 0,
+    time_first: bool = False,
 ) -> None:
-    """Compare outputs, states and all gradients, under cotangents on everything."""
+    """Compare outputs, states and all gradients, under cotangents on everything.
+
+    With ``extreme``, every pre-activation is ±extreme or 0, except that the recurrence adds to
+    gates other than those of input and forgetting.
+    """
     (B, T, D, H), rng = sizes, np.random.default_rng(seed)
 
     def like(array: Any) -> Any:
@@ -57,10 +137,15 @@ def tied(
     def turned(array: Any) -> Any:
         return array.swapaxes(0, 1) if time_first else array
 
-    cell = (CELLS | UNROLLED)[kind](D, H, dtype=dtype, rng=rng)
+    cell = (CELLS | UNROLLED)[kind](4 * H if extreme else D, H, dtype=dtype, rng=rng)
     size = dtype(0.7 * min(1, (5 / H) ** 0.5))
     cell = cell.with_params({name: size * like(a) for name, a in cell.params.items()})
-    x, state = like(np.empty((B, T, D))), random_state(cell.init_state(B), rng)
+    x, state = like(np.empty((B, T, cell.input_size))), starting_state(start, cell, B, rng)
+    if extreme:
+        cell.params["W"][...], cell.params["b"][...] = np.eye(4 * H), 0
+        for gate in "if":
+            gate_rows(cell.params["R"], gate)[...] = 0
+        x[...] = extreme * rng.integers(-1, 2, x.shape)
     ends = (
         None
         if lengths is None
@@ -75,32 +160,40 @@ def tied(
     y = turned(y)
     dy, dafter = like(y), tree_map(like, after)
     wanted_y, wanted_after, kept = unroll(cell, x, state, lengths=ends)
-    wanted = unroll_backward(cell, dy, kept, dafter)
+    wanted = Results(wanted_y, wanted_after, *unroll_backward(cell, dy, kept, dafter))
     before = tree_map(np.copy, (x, dy, tuple(cell.params.values())))
     dx, dstate0, grads = layer.backward(turned(dy), cache, dafter)
     assert_same((x, dy, tuple(cell.params.values())), before, 0.0)
-    scale = max(1.0, *(float(np.abs(a).max(initial=0)) for a in (wanted[0], *wanted[2].values())))
-    assert_same((y, after), (wanted_y, wanted_after), bound, bound)
-    assert grads.keys() == wanted[2].keys()
-    got = turned(dx), dstate0, tuple(grads[name] for name in wanted[2])
-    expected = wanted[0], wanted[1], tuple(wanted[2].values())
-    assert_same(got, expected, 10 * bound, bound * scale)
+    assert_tied(Results(y, after, turned(dx), dstate0, grads), wanted, bound)
+    if kind in RECURRENCES:
+        assert_tied(recurrent(kind, cell, x, state, ends, dy, dafter), wanted, bound)
 
 
-sizes = st.tuples(st.integers(1, 3), st.integers(0, 6), st.integers(1, 4), st.integers(1, 5))
+sizes = st.tuples(st.integers(1, 3), st.integers(0, 9), st.integers(1, 4), st.integers(1, 5))
+LENGTHS = st.none() | st.lists(st.integers(0, 9), min_size=1, max_size=3)
+STATES = st.sampled_from(["empty", "random", "zero", "far"])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", OTHER_CELLS)
-@given(
-    sizes=sizes,
-    lengths=st.none() | st.lists(st.integers(0, 6), min_size=1, max_size=3),
-    seed=st.integers(0, 2**16),
-)
+@pytest.mark.parametrize("kind", CELLS)
+@given(sizes=sizes, lengths=LENGTHS, seed=st.integers(0, 2**16), start=STATES)
 def test_the_kernel_is_the_cell(
-    kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int
+    kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int, start: str
 ) -> None:
-    tied(kind, dtype, sizes, lengths, seed)
+    B, T, D, H = sizes
+    tied(kind, dtype, (B, T, D, 2 * H if kind.startswith("slstm") else H), lengths, seed, start)
+
+
+@pytest.mark.parametrize("size", [30.0, 300.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["lstm", "slstm", "slstm exp"])
+@times(0.3)
+@given(sizes=sizes, lengths=LENGTHS, seed=st.integers(0, 2**16), start=STATES)
+def test_extreme_gates(
+    kind: str, dtype: Any, size: float, sizes: tuple[int, ...], lengths: Any, seed: int, start: str
+) -> None:
+    B, T, D, H = sizes
+    tied(kind, dtype, (B, T, D, 2 * H), lengths, seed, start, size)
 
 
 @pytest.mark.parametrize("kind", ["gru", "slstm", *UNROLLED])
