@@ -1,15 +1,16 @@
-"""Changes of the files of a checkpoint, as hypothesis strategies."""
+"""Random changes of the files of a checkpoint."""
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
+from numpy_xlstm.errors import CheckpointError
 from tests.checkpoints.build import (
     CHECKSUM,
     read_config,
@@ -19,51 +20,32 @@ from tests.checkpoints.build import (
     write_safetensors,
 )
 
-Change = Callable[[Path], None]
-"""Function that changes one file."""
-
-PLACES = st.one_of(st.floats(0, 1), st.integers(0, 400), st.integers(-400, -1))
-"""Position in a file: a fraction of its length, or bytes from either end, near headers."""
-
-PIECES = st.one_of(
-    st.binary(min_size=1, max_size=16),
-    st.sampled_from((b"\0" * 64, b"\xff" * 64, b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b'":[')),
-    st.sampled_from((0, 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63)).map(
-        lambda n: n.to_bytes(8, "little")
-    ),
+PIECES: tuple[bytes, ...] = (
+    *(b"\0" * 64, b"\xff" * 64, b"PK\x03\x04", b"\x93NUMPY", b'":['),
+    *(n.to_bytes(8, "little") for n in (1, 2**31, 2**32 - 1, 2**63 - 1, 2**63)),
 )
 WAYS = "cut", "insert", "put", "drop", "flip", "repeat", "zero"
 
 
-def edited(data: bytes, way: str, place: float, piece: bytes) -> bytes:
-    """Change bytes at a position."""
-    at = round(place * len(data)) if isinstance(place, float) else place % max(1, len(data))
-    size = 1 + piece[0] * len(data) // 1000
-    before, after = data[:at], data[at:]
-    return {
-        "cut": before,
-        "insert": before + piece + after,
-        "put": before + piece + after[len(piece) :],
-        "drop": before + after[size:],
-        "flip": before + bytes([after[0] ^ 1 << piece[0] % 8]) + after[1:] if after else before,
-        "repeat": before + after[:size] + after,
-        "zero": before + bytes(min(size, len(after))) + after[size:],
-    }[way]
-
-
-def bytes_changed(edits: list[tuple[str, float, bytes]]) -> Change:
-    def change(file: Path) -> None:
-        data = file.read_bytes()
-        for edit in edits:
-            data = edited(data, *edit)
-        file.write_bytes(data)
-
-    return change
-
-
-bytes_changes = st.lists(
-    st.tuples(st.sampled_from(WAYS), PLACES, PIECES), min_size=1, max_size=3
-).map(bytes_changed)
+def bytes_changed(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change one to three places, half of them near an end, where headers are."""
+    for _ in range(rng.integers(1, 4)):
+        near = int(rng.integers(-400, 401)) % max(1, len(data))
+        at = near if rng.random() < 0.5 else int(rng.integers(len(data) + 1))
+        piece = rng.bytes(int(rng.integers(1, 17)))
+        if rng.random() < 0.7:
+            piece = PIECES[rng.integers(len(PIECES))]
+        before, after, size = data[:at], data[at:], 1 + piece[0] * len(data) // 1000
+        data = {
+            "cut": before,
+            "insert": before + piece + after,
+            "put": before + piece + after[len(piece) :],
+            "drop": before + after[size:],
+            "flip": before + bytes([(after or b"\0")[0] ^ 1 << piece[0] % 8]) + after[1:],
+            "repeat": before + after[:size] + after,
+            "zero": before + bytes(min(size, len(after))) + after[size:],
+        }[WAYS[rng.integers(len(WAYS))]]
+    return data
 
 
 def deep(levels: int) -> Any:
@@ -78,13 +60,7 @@ ODD: tuple[Any, ...] = (
     *("", "1", "vanilla", "\x1b[31m\x07", "/dev/zero", "../../etc/passwd"),
     *([], {}, [1], [None], {"a": 1}),
 )
-LARGE = {"<deep>": deep(300), "<long>": [0] * 100_000, "<text>": "x" * 10_000}
-"""Large values, which are drawn by their names for short reports."""
-
-VALUES = st.one_of(
-    st.sampled_from(ODD), st.sampled_from([*LARGE]), st.integers(), st.text(max_size=9)
-)
-"""Values of a field, valid or invalid."""
+LARGE = deep(300), [0] * 100_000, "x" * 10_000
 
 
 def fields(tree: Any) -> Iterator[tuple[Any, Any]]:
@@ -98,7 +74,6 @@ def fields(tree: Any) -> Iterator[tuple[Any, Any]]:
 def replaced(tree: Any, way: str, where: int, value: Any) -> Any:
     """Change one field of a JSON tree."""
     tree = copy.deepcopy(tree)
-    value = LARGE.get(value, value) if isinstance(value, str) else value
     places = list(fields(tree)) if isinstance(tree, dict | list) else []
     if way == "whole" or not places:
         return value
@@ -115,43 +90,58 @@ def replaced(tree: Any, way: str, where: int, value: Any) -> Any:
     return tree
 
 
-tree_edits = st.tuples(
-    st.sampled_from(("put", "put", "put", "drop", "rename", "double", "whole")),
-    st.integers(0, 10_000),
-    VALUES,
-)
+def tree_changed(tree: Any, rng: np.random.Generator, values: Sequence[Any]) -> Any:
+    """Change one or two fields of a JSON tree to some of these values."""
+    ways = "put", "put", "put", "drop", "rename", "double", "whole"
+    for _ in range(rng.integers(1, 3)):
+        value, where = values[int(rng.integers(len(values)))], int(rng.integers(10_000))
+        tree = replaced(tree, ways[rng.integers(len(ways))], where, value)
+    return tree
 
 
-def changes_of_tree(read: Callable[[Path], Any], write: Callable[[Path, Any], None]) -> Any:
-    """Return changes of a JSON tree in a file that keep the format valid."""
-
-    def changed(edits: list[tuple[str, int, Any]]) -> Change:
-        def change(file: Path) -> None:
-            tree = read(file)
-            for edit in edits:
-                tree = replaced(tree, *edit)
-            write(file, tree)
-
-        return change
-
-    return st.lists(tree_edits, min_size=1, max_size=2).map(changed)
-
-
-def write_header(file: Path, header: Any) -> None:
-    """Write the header with correct checksums, if it still has a place for them."""
-    data = read_safetensors(file)[1]
-    try:
-        text = sealed(header, data)
-    except (AttributeError, TypeError, ValueError):
-        text = json.dumps(header).encode()
-    write_safetensors(file, text, data)
+def array_changed(arrays: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Remove, rename, add or change one array."""
+    name, dtypes = sorted(arrays)[rng.integers(len(arrays))], ("f2", "f8", "i4", "u1", "?")
+    array = arrays.pop(name)
+    changes: list[dict[str, Any]] = [
+        {},
+        {name + "x": array},
+        {name: array, f"{name}.more": array},
+        {name: array.astype(dtypes[rng.integers(len(dtypes))])},
+        {name: array.reshape(-1)},
+        {name: array.T[None]},
+        {name: array.reshape(-1)[:0]},
+        {name: np.full_like(array, np.nan if array.dtype.kind == "f" else 0)},
+    ]
+    return arrays | changes[rng.integers(len(changes))]
 
 
-def write_metadata(file: Path, metadata: Any) -> None:
-    """Write the metadata with a correct checksum, if that is possible."""
-    write_arrays(
-        file, read_arrays(file)[0], metadata if isinstance(metadata, dict) else {"a": metadata}
-    )
+def change(file: Path, own: bool, n: int, rng: np.random.Generator) -> None:
+    """Make the n-th change of a file: of its bytes, or of what it holds in a valid format.
+
+    The checksums of a file of our own are then correct.
+    """
+    values = [*ODD, *LARGE, int(rng.integers(-(2**62), 2**62)), rng.bytes(9).decode("latin-1")]
+    if n % 2 == 0 or file.suffix not in (".json", ".yaml", ".safetensors"):
+        file.write_bytes(bytes_changed(file.read_bytes(), rng))
+    elif file.suffix in (".json", ".yaml"):
+        write_config(file, tree_changed(read_config(file), rng, values))
+    elif not own:
+        header, data = read_safetensors(file)
+        header = tree_changed(header, rng, values)
+        try:
+            text = sealed(header, data)
+        except (AttributeError, TypeError, ValueError):  # it has no place for checksums
+            text = json.dumps(header).encode()
+        write_safetensors(file, text, data)
+    else:
+        arrays, metadata = read_arrays(file)
+        if n % 4 == 1:
+            metadata = tree_changed(metadata, rng, values)
+        else:
+            arrays = array_changed(arrays, rng)
+        with suppress(CheckpointError):  # the change cannot be written
+            write_arrays(file, arrays, metadata if isinstance(metadata, dict) else {"a": metadata})
 
 
 def without_checksum(file: Path) -> None:
@@ -160,38 +150,3 @@ def without_checksum(file: Path) -> None:
         header, data = read_safetensors(file)
         header.get("__metadata__", {}).pop(CHECKSUM, None)
         write_safetensors(file, header, data)
-
-
-config_changes = changes_of_tree(read_config, write_config)
-header_changes = changes_of_tree(lambda file: read_safetensors(file)[0], write_header)
-metadata_changes = changes_of_tree(lambda file: read_arrays(file)[1], write_metadata)
-
-
-def arrays_changed(edit: tuple[str, int, str]) -> Change:
-    """Change one array, and write a correct checksum."""
-    way, where, dtype = edit
-
-    def change(file: Path) -> None:
-        arrays, metadata = read_arrays(file)
-        name = sorted(arrays)[where % len(arrays)]
-        array = arrays.pop(name)
-        found = {
-            "drop": [],
-            "rename": [(name + "x", array)],
-            "more": [(name, array), (f"{name}.more", array)],
-            "dtype": [(name, array.astype(dtype))],
-            "flat": [(name, array.reshape(-1))],
-            "turned": [(name, array.T[None])],
-            "none": [(name, array.reshape(-1)[:0])],
-            "nan": [(name, np.full_like(array, np.nan if array.dtype.kind == "f" else 0))],
-        }[way]
-        write_arrays(file, arrays | dict(found), metadata)
-
-    return change
-
-
-array_changes = st.tuples(
-    st.sampled_from(("drop", "rename", "more", "dtype", "flat", "turned", "none", "nan")),
-    st.integers(0, 1000),
-    st.sampled_from(("f2", "f8", "i4", "u1", "?")),
-).map(arrays_changed)
