@@ -1,16 +1,16 @@
 """Checks of the site in Chromium or Chrome, without access to other machines."""
 
-import re
 import shutil
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterator
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urldefrag, urljoin
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -54,44 +54,61 @@ def opened() -> Iterator[Any]:
             browser.close()
 
 
-def papers(folder: Path, theme: str, system: str) -> dict[str, str]:
+def papers(browser: Any, site: str, pages: list[str], theme: str, system: str) -> dict[str, str]:
     """Return the background of each figure in a theme of the site, with that of the system."""
     found: dict[str, str] = {}
-    with served(folder) as site, opened() as browser:
-        window = browser.new_page(color_scheme=system, viewport={"width": 1400, "height": 2400})
-        for page in sorted(folder.rglob("*.html")):
-            if not re.search(r'<img [^>]*\.svg"', page.read_text("utf-8")):
-                continue
-            window.goto(site + page.relative_to(folder).as_posix())
-            window.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
-            for image in window.locator("main img[src$='.svg']").all():
-                name = (image.get_attribute("src") or "").rpartition("/")[2]
-                png = b64encode(image.screenshot(animations="disabled")).decode()
-                found[name] = window.evaluate(PIXEL, png)
+    window = browser.new_page(color_scheme=system, viewport={"width": 1400, "height": 2400})
+    for page in pages:
+        window.goto(site + page)
+        window.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+        for image in window.locator("main img[src$='.svg']").all():
+            name = (image.get_attribute("src") or "").rpartition("/")[2]
+            png = b64encode(image.screenshot(animations="disabled")).decode()
+            found[name] = window.evaluate(PIXEL, png)
     return found
 
 
+class Seen(NamedTuple):
+    """Problems of some pages, and the links and ids of each."""
+
+    problems: list[str]
+    links: dict[str, set[str]]
+    ids: dict[str, set[str]]
+
+
 def faults(folder: Path) -> list[str]:
-    """Return one line for each problem of the pages in a folder, in each width and mode."""
+    """Return one line for each problem of the pages in a folder, in each width and mode.
+
+    Two browsers share the pages.
+    """
     paths = sorted(path.relative_to(folder) for path in folder.rglob("*.html"))
     pages = [path.as_posix() for path in paths if path.parts[0] != "_static"]
-    found: list[str] = []
-    links: dict[str, set[str]] = {}
-    ids: dict[str, set[str]] = {}
-    with served(folder) as site, opened() as browser:
+    halves = [half for half in (pages[::2], pages[1::2]) if half]
+    with served(folder) as site, ThreadPoolExecutor(len(halves)) as pool:
+        seen = list(pool.map(partial(_visited, site), halves))
+    links, ids = ChainMap(*(half.links for half in seen)), ChainMap(*(half.ids for half in seen))
+    problems = [line for half in seen for line in half.problems]
+    return problems + list(_broken(site, links, ids, folder))
+
+
+def _visited(site: str, pages: list[str]) -> Seen:
+    """Look at some pages in a browser."""
+    seen = Seen([], {}, {})
+    with opened() as browser:
         window = browser.new_page()
         watched = _watch(window, site)
         for page in pages:
             window.goto(site + page)
-            seen = window.evaluate(LOOK)
-            links[page], ids[page] = set(seen.pop("links")), set(seen["ids"])
-            seen["id twice"] = [name for name, n in Counter(seen.pop("ids")).items() if n > 1]
-            seen |= _in_every_width(window)
-            found += [f"{page}: {kind}: {what}" for kind, all_ in seen.items() for what in all_]
-            found += [f"{page}: {what}" for what in watched]
+            kinds = window.evaluate(LOOK)
+            seen.links[page], seen.ids[page] = set(kinds.pop("links")), set(kinds["ids"])
+            kinds["id twice"] = [name for name, n in Counter(kinds.pop("ids")).items() if n > 1]
+            kinds |= _in_every_width(window)
+            seen.problems.extend(
+                f"{page}: {kind}: {what}" for kind, several in kinds.items() for what in several
+            )
+            seen.problems.extend(f"{page}: {what}" for what in watched)
             watched.clear()
-        found += _broken(site, links, ids, folder)
-    return found
+    return seen
 
 
 def _watch(window: Any, site: str) -> list[str]:
@@ -124,7 +141,7 @@ def _in_every_width(window: Any) -> dict[str, list[str]]:
 
 
 def _broken(
-    site: str, links: dict[str, set[str]], ids: dict[str, set[str]], folder: Path
+    site: str, links: Mapping[str, set[str]], ids: Mapping[str, set[str]], folder: Path
 ) -> Iterator[str]:
     """Return links to missing pages or missing anchors."""
     for page, targets in links.items():

@@ -4,8 +4,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from tags import lines_of_tags, pages_of_tags
@@ -40,14 +42,39 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+class Site(NamedTuple):
+    """An open browser, and the address of the site in it."""
+
+    browser: Any
+    address: str
+
+    def window(self, page: str, **options: Any) -> Any:
+        window = self.browser.new_page(**options)
+        window.goto(self.address + page)
+        return window
+
+
+@pytest.fixture(scope="module")
+def shown(site: Path) -> Iterator[Site]:
+    with served(site) as address, opened() as browser:
+        yield Site(browser, address)
+
+
 def test_no_page_has_a_fault(site: Path) -> None:
     assert len(list(site.rglob("*.html"))) > 100
     assert faults(site) == []
 
 
 @pytest.mark.parametrize(("theme", "system"), [("light", "dark"), ("dark", "light")])
-def test_figures_follow_the_switch_of_the_site(site: Path, theme: str, system: str) -> None:
-    found = papers(site, theme, system)
+def test_figures_follow_the_switch_of_the_site(
+    site: Path, shown: Site, theme: str, system: str
+) -> None:
+    pages = [
+        path.relative_to(site).as_posix()
+        for path in sorted(site.rglob("*.html"))
+        if re.search(r'<img [^>]*\.svg"', path.read_text("utf-8"))
+    ]
+    found = papers(*shown, pages, theme, system)
     paper = {"light": LIGHT, "dark": DARK}[theme]["paper"]
     assert len(found) > 10
     assert set(found.values()) == {paper}, found
@@ -75,7 +102,7 @@ FAULTS = {
     "console": "<script>console.error('no')</script>",
     "script": "<script>undefined.no</script>",
     "request to https://example.org": "<img src='https://example.org/a.png' hidden>",
-    "broken link: none.html": "<a href='none.html'>there</a>",
+    "broken link: missing.html": "<a href='missing.html'>there</a>",
     "broken link: no such place": "<a href='#none'>there</a>",
 }
 
@@ -83,16 +110,25 @@ FAULTS = {
 PAGE = "<!doctype html><link rel='icon' href='data:,'><body style='margin: 0'><main>{}</main>"
 
 
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the faults of pages that have one each, and of one that has none."""
+    folder = tmp_path_factory.mktemp("faults")
+    pages = {f"fault-{n}": text for n, text in enumerate(FAULTS.values())}
+    pages["none"] = f"<pre style='overflow: auto'>{'m' * 999}</pre>"
+    for name, text in pages.items():
+        (folder / f"{name}.html").write_text(PAGE.format(text), "utf-8")
+    return faults(folder)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found(fault: str, tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text(PAGE.format(FAULTS[fault]), "utf-8")
-    assert any(line.startswith(f"index.html: {fault}") for line in faults(tmp_path))
+def test_a_fault_is_found(fault: str, found: list[str]) -> None:
+    page = f"fault-{list(FAULTS).index(fault)}.html"
+    assert any(line.startswith(f"{page}: {fault}") for line in found)
 
 
-def test_a_page_without_fault_has_none(tmp_path: Path) -> None:
-    scrolls = f"<pre style='overflow: auto'>{'m' * 999}</pre>"
-    (tmp_path / "index.html").write_text(PAGE.format(scrolls), "utf-8")
-    assert faults(tmp_path) == []
+def test_a_page_without_fault_has_none(found: list[str]) -> None:
+    assert not [line for line in found if line.startswith("none.html")]
 
 
 def test_every_tag_is_a_link_both_ways(site: Path) -> None:
@@ -116,49 +152,43 @@ def test_a_tag_in_the_text_and_in_code_leads_to_its_equation(site: Path) -> None
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_linked_equation_has_one_colour(site: Path, mode: str) -> None:
-    with served(site) as address, opened() as browser:
-        window = browser.new_page(color_scheme=mode)
-        window.goto(f"{address}derivations/lstm.html#lstm.9")
-        colour, covers = window.evaluate(
-            """() => {
-              const style = e => getComputedStyle(document.querySelector(e));
-              return [style(":target").backgroundColor, style(":target .formula").backgroundImage];
-            }"""
-        )
+def test_a_linked_equation_has_one_colour(shown: Site, mode: str) -> None:
+    colour, covers = shown.window("derivations/lstm.html#lstm.9", color_scheme=mode).evaluate(
+        """() => {
+          const style = e => getComputedStyle(document.querySelector(e));
+          return [style(":target").backgroundColor, style(":target .formula").backgroundImage];
+        }"""
+    )
     assert covers.startswith(f"linear-gradient(to left, {colour} 40%"), (colour, covers)
 
 
-def test_the_players_are_on_their_page_and_a_sentence_without_javascript(site: Path) -> None:
-    with served(site) as address, opened() as browser:
-        for java_script in (True, False):
-            window = browser.new_page(java_script_enabled=java_script)
-            for page, name, figures in (
-                ("exponential-gates", "stabiliser", 3),
-                ("matrix-memory", "memory", 2),
-            ):
-                window.goto(f"{address}{page}.html")
-                player = window.locator(".player")
-                assert player.count() == window.locator(f".{name}-player").count() == 1
-                assert (player.locator("input[type=range]").count() >= 2) == java_script
-                assert ("if JavaScript is on" in player.inner_text()) != java_script
-                if java_script and name == "stabiliser":  # at first, it shows what m is for
-                    status = player.get_by_role("status").inner_text()
-                    assert status.startswith("Without m, h is wrong at step 8")
-                assert window.locator("main img[src*='change-']").count() == figures
+@pytest.mark.parametrize("java_script", [True, False])
+def test_the_players_are_on_their_page_and_a_sentence_without_javascript(
+    shown: Site, java_script: bool
+) -> None:
+    for page, name, figures in (
+        ("exponential-gates", "stabiliser", 3),
+        ("matrix-memory", "memory", 2),
+    ):
+        window = shown.window(f"{page}.html", java_script_enabled=java_script)
+        player = window.locator(".player")
+        assert player.count() == window.locator(f".{name}-player").count() == 1
+        assert (player.locator("input[type=range]").count() >= 2) == java_script
+        assert ("if JavaScript is on" in player.inner_text()) != java_script
+        if java_script and name == "stabiliser":  # at first, it shows what m is for
+            status = player.get_by_role("status").inner_text()
+            assert status.startswith("Without m, h is wrong at step 8")
+        assert window.locator("main img[src*='change-']").count() == figures
 
 
-def test_solutions_fold_out(site: Path) -> None:
-    with served(site) as address, opened() as browser:
-        window = browser.new_page()
-        window.goto(f"{address}revising.html")
-        solutions = window.locator("main details").all()
-        assert len(solutions) == 2
-        for solution in solutions:
-            code = solution.locator("pre")
-            assert not code.is_visible()
-            solution.locator("summary").click()
-            assert code.is_visible()
+def test_solutions_fold_out(shown: Site) -> None:
+    solutions = shown.window("revising.html").locator("main details").all()
+    assert len(solutions) == 2
+    for solution in solutions:
+        code = solution.locator("pre")
+        assert not code.is_visible()
+        solution.locator("summary").click()
+        assert code.is_visible()
 
 
 def test_the_first_page_has_versions_and_links(site: Path) -> None:
@@ -168,15 +198,13 @@ def test_the_first_page_has_versions_and_links(site: Path) -> None:
         assert f'href="{link}"' in page
 
 
-def test_three_figures_in_a_row_are_large_enough(site: Path) -> None:
-    with served(site) as address, opened() as browser:
-        window = browser.new_page(viewport={"width": 1400, "height": 900})
-        for page, least in (("index.html", 380), ("cells-as-code.html", 260)):
-            window.goto(address + page)
-            cells = window.locator("main img[src*='-cell.svg']")
-            widths = [cell.bounding_box()["width"] for cell in cells.all()]
-            assert len(widths) == 3
-            assert min(widths) >= least, page
+def test_three_figures_in_a_row_are_large_enough(shown: Site) -> None:
+    for page, least in (("index.html", 380), ("cells-as-code.html", 260)):
+        window = shown.window(page, viewport={"width": 1400, "height": 900})
+        cells = window.locator("main img[src*='-cell.svg']")
+        widths = [cell.bounding_box()["width"] for cell in cells.all()]
+        assert len(widths) == 3
+        assert min(widths) >= least, page
 
 
 SEARCHES = {
@@ -190,15 +218,13 @@ SEARCHES = {
 }
 
 
-def test_the_first_result_of_a_search(site: Path) -> None:
-    found = {}
-    with served(site) as address, opened() as browser:
-        window = browser.new_page()
-        for words in SEARCHES:
-            window.goto(f"{address}search.html?q={words}")
-            first = window.locator("ul.search > li > a").first.get_attribute("href")
-            found[words] = first.replace("#index-0", "")
-    assert found == SEARCHES
+def test_the_first_result_of_a_search(shown: Site) -> None:
+    results = {}
+    for words in SEARCHES:
+        window = shown.window(f"search.html?q={words}")
+        first = window.locator("ul.search > li > a").first.get_attribute("href")
+        results[words] = first.replace("#index-0", "")
+    assert results == SEARCHES
 
 
 def test_the_search_knows_no_tex(site: Path) -> None:
