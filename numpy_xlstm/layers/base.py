@@ -45,10 +45,6 @@ class RunOptions(NamedTuple):
     lengths: Array | None = None  # steps of each row, (B,), before padding; None for T of all rows
     recompute: bool = False  # whether blocks compute their residuals again in the backward
 
-    def of(self, rows: slice) -> "RunOptions":
-        """Return the options for some rows of the batch."""
-        return self if self.lengths is None else self._replace(lengths=self.lengths[rows])
-
 
 EVALUATION = RunOptions()
 """Options without dropout and without padding."""

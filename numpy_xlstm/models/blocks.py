@@ -208,7 +208,8 @@ class BlockStack(Recurrent[tuple[S, ...]]):
             return y, state, [cache]
 
         def half(rows: slice) -> tuple[Array, Any, Any]:
-            return self._compute(x[rows], rows_of(state, rows), options.of(rows))
+            some = options._replace(lengths=rows_of(options.lengths, rows))
+            return self._compute(x[rows], rows_of(state, rows), some)
 
         # The halves do not depend on the number of threads, and so neither does rounding.
         ys, states, caches = zip(*parallel_map(half, spread(len(x), 2)), strict=True)

@@ -87,7 +87,7 @@ def test_parameters_and_names_of_a_stack_of_any_layer() -> None:
     assert (over.in_features, over.out_features, over.causal) == (3, 8, False)
     one = stack_layers(sLSTM, 3, 4, 2, num_heads=2, rng=rng)
     assert (one.out_features, one.causal) == (4, True)
-    assert gradcheck(one, rng.standard_normal((1, 3, 3)), rng=0).passed
+    assert gradcheck(one, rng.standard_normal((1, 3, 3)), rng=0, max_entries=4).passed
 
 
 def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:

@@ -1,7 +1,6 @@
 """Small models of every kind, with random numbers in every parameter and every state."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,7 +91,11 @@ CONFIGS: dict[str, Callable[[], xLSTMLMModelConfig | xLSTMLargeConfig]] = {
     "slstm-only": lambda: lm_config(slstm_at="all", mlstm_block=None, num_blocks=2),
     "mixed": lm_config,
     "tied": lambda: lm_config(tie_weights=True),
-    "biased": lambda: lm_config(bias=True, slstm_block=slstm_block(ffn={"bias": True})),
+    "biased": lambda: lm_config(
+        bias=True,
+        mlstm_block=mlstm_block(num_heads=1, qkv_proj_blocksize=2, conv1d_kernel_size=2),
+        slstm_block=slstm_block(num_heads=1, conv1d_kernel_size=3, ffn={"bias": True}),
+    ),
     "no-conv": lambda: lm_config(
         mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_block=slstm_block(conv1d_kernel_size=0)
     ),
@@ -100,9 +103,13 @@ CONFIGS: dict[str, Callable[[], xLSTMLMModelConfig | xLSTMLargeConfig]] = {
     "no-out-norm": lambda: lm_config(add_post_blocks_norm=False),
     "large-single": large_config,
     "large-fused": lambda: large_config(weight_mode="fused"),
-    "large-single-biased": lambda: large_config(use_bias=True, add_out_norm=False),
+    "large-single-biased": lambda: large_config(
+        use_bias=True, add_out_norm=False, num_heads=3, qk_dim_factor=1.0, v_dim_factor=2.0
+    ),
     "large-fused-biased": lambda: large_config(use_bias=True, weight_mode="fused"),
-    "large-uncapped": lambda: large_config(gate_soft_cap=None, output_logit_soft_cap=None),
+    "large-uncapped": lambda: large_config(
+        gate_soft_cap=None, output_logit_soft_cap=None, chunk_size=1
+    ),
 }
 
 
@@ -172,35 +179,19 @@ def assert_close(got: dict[str, Array], expected: dict[str, Array], tolerance: f
     assert error <= tolerance, f"{name}: {error:.2e}"
 
 
-def check(target: Any, *inputs: Any, seed: int = 3, directions: int = 2) -> Report:
-    """Compare gradients with the complex step, to 1e-10: some entries of all arrays, and sums."""
+def check(target: Any, *inputs: Any, seed: int = 3) -> Report:
+    """Compare gradients with the complex step, to 1e-10: an entry of each array, and one sum."""
     report = gradcheck(
         target,
         *inputs,
         rng=seed,
         methods=["complex", "adjoint"],
         rtol=1e-10,
-        max_entries=3,
-        directions=directions,
+        max_entries=1,
+        directions=1,
     )
     assert not report.failures, str(report)
     return report
-
-
-@dataclass(frozen=True)
-class Example:
-    """A configuration with the sizes of a batch and a seed for its numbers."""
-
-    config: Any
-    B: int
-    T: int
-    seed: int
-
-    def model(self, **options: Any) -> LanguageModel:
-        return make(self.config, seed=self.seed, **options)
-
-    def tokens(self) -> Array:
-        return draw_tokens(self.T, rows=self.B, vocab=self.config.vocab_size, seed=self.seed)
 
 
 @st.composite
@@ -251,18 +242,6 @@ def large_configs(draw: st.DrawFn, width: st.SearchStrategy[int]) -> xLSTMLargeC
         gate_soft_cap=draw(caps),
         output_logit_soft_cap=draw(caps),
         weight_mode=draw(st.sampled_from(["single", "fused"])),
-    )
-
-
-def examples(smallest_head: int) -> st.SearchStrategy[Example]:
-    """Draw models of all kinds with heads of at least this width."""
-    width = st.integers(smallest_head, smallest_head + 2)
-    return st.builds(
-        Example,
-        config=st.one_of(lm_configs(width), large_configs(width)),
-        B=st.integers(1, 3),
-        T=st.integers(0, 7),
-        seed=st.integers(0, 2**32 - 1),
     )
 
 
