@@ -1,6 +1,8 @@
 """The examples in README, docs and docstrings are tests: they run and print what they say."""
 
 import os
+import subprocess
+import sys
 from doctest import ELLIPSIS
 from importlib.util import find_spec
 from typing import Any
@@ -51,6 +53,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 PASSED = "numpy_xlstm/passed"
 """Key of the tests that passed, in pytest's cache."""
+
+COMPILE = """
+import numpy as np
+from numpy_xlstm import gradcheck, kernels, suite
+for dtype in (np.float64, np.float32) if kernels.compiled() else ():
+    for case in suite.cases().values():
+        target, arguments = case(np.random.default_rng(0), dtype)
+        gradcheck(target, *arguments, methods=["adjoint"], max_entries=0, directions=1)
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile next to the workers of ``-n``; two that need the same kernel would leave a core."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        command, nowhere = [sys.executable, "-c", COMPILE], subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
+        config.add_cleanup(process.wait)
+        config.add_cleanup(process.kill)  # the last is called first
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
     check_array,
-    check_choice,
     check_form,
     check_writable,
     is_number,
@@ -23,7 +22,6 @@ from numpy_xlstm.training.adamw_block import BLOCK, Block, cut, on_threads
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.protocol import diverged
-from numpy_xlstm.training.torch_state import from_torch, to_torch
 
 LARGEST = 3e38
 """Bound of learning rate and weight decay, which float32 can express."""
@@ -92,9 +90,18 @@ class AdamW:
         decays: DecayRule | Collection[str] = is_matrix,
     ) -> None:
         check_floats(params, "params")
-        options = _checked_options(params, lr, betas, eps, weight_decay)
-        self.lr, self.betas, self.eps, self.weight_decay = options
-        self.params = params
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise OptionError(f"betas: expected two numbers; got {betas!r}")
+        beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
+        eps = check_above_zero("eps", eps)  # because a gradient can be 0
+        for dtype in {array.dtype for array in params.values()}:
+            if eps < (least := np.finfo(dtype).tiny):
+                raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
+            if dtype.type(max(beta1, beta2)) == 1:
+                raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
+        self.lr = _in_range("lr", lr, LARGEST)
+        self.weight_decay = _in_range("weight_decay", weight_decay, LARGEST)
+        self.betas, self.eps, self.params = (beta1, beta2), eps, params
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
@@ -189,26 +196,11 @@ class AdamW:
             for p, g, m, v in cut(size, array, grads[name], self.m[name], self.v[name]):
                 yield Block(name, p, g, m, v, scale, factors)
 
-    def state_dict(
-        self,
-        *,
-        format: str = "numpy",  # noqa: A002
-        order: Sequence[str] | None = None,
-        layout: str = "vanilla",
-    ) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Array]:
         """Return the state that the next step depends on: ``t`` and the moments, not copied.
 
-        Parameters
-        ----------
-        format : {"numpy", "torch"}
-            "torch" is the form of ``torch.optim.AdamW``, with the options, and with arrays instead
-            of tensors. The first group has the parameters that decay, the second the others, both
-            with ``param_names``. Options that are absent have their defaults in PyTorch.
-        order : sequence of str, optional
-            Names in the order of the parameters in each group, such as that of PyTorch's
-            ``named_parameters()``; by default that of ``params``.
-        layout : {"vanilla", "cuda", "canonical"}
-            Layout of R and b of an sLSTM, as in the model's ``state_dict``.
+        In PyTorch, ``optimizer.state[parameter]`` has the same arrays: ``step``, ``exp_avg`` for
+        ``m.NAME``, and ``exp_avg_sq`` for ``v.NAME``.
 
         Examples
         --------
@@ -216,42 +208,13 @@ class AdamW:
         >>> optimizer = AdamW({"w": np.ones((1, 2)), "b": np.ones(1)})
         >>> optimizer.state_dict()["m.w"]
         array([[0., 0.]])
-        >>> groups = optimizer.state_dict(format="torch")["param_groups"]
-        >>> [(group["param_names"], group["weight_decay"]) for group in groups]
-        [(['w'], 0.01), (['b'], 0.0)]
         """
-        if check_choice("format", format, ("numpy", "torch")) == "torch":
-            return to_torch(self.state_dict(), self.options, order, layout)
         m = {f"m.{name}": array for name, array in self.m.items()}
         v = {f"v.{name}": array for name, array in self.v.items()}
         return {"t": np.array(self.t), **m, **v}
 
-    def load_state_dict(
-        self,
-        arrays: Mapping[str, Any],
-        *,
-        order: Sequence[str] | None = None,
-        layout: str | None = None,
-    ) -> None:
-        """Copy the state of another optimiser, from its :meth:`state_dict`, or change nothing.
-
-        Parameters
-        ----------
-        arrays : Mapping[str, Any]
-            State in either format. PyTorch's format may contain tensors and also sets the options;
-            the learning rate is then ``initial_lr``, if a PyTorch schedule has stored one.
-        order : sequence of str, optional
-            Names from ``named_parameters()``, needed if the groups have no names. There must be one
-            group, or two: the parameters that decay, then the others, each in this order of names.
-        layout : {"vanilla", "cuda"}, optional
-            Layout of an sLSTM's b in PyTorch; by default that of R.
-        """
-        if isinstance(arrays, Mapping) and "param_groups" in arrays:
-            arrays, options = from_torch(self.state_dict(), self.options, arrays, order, layout)
-            checked = _checked_options(self.m, **options)
-            self.load_state_dict(arrays)
-            self.lr, self.betas, self.eps, self.weight_decay = checked
-            return
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Copy the state of another optimiser, from its :meth:`state_dict`, or change nothing."""
         expected = self.state_dict()
         check_same_parameters(expected, arrays)
         for name, array in expected.items():
@@ -278,25 +241,6 @@ def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) 
             raise OptionError(f"decays: expected names of parameters; got {name!r}")
     decaying = {*decays}
     return [name for name in params if name in decaying]
-
-
-def _checked_options(
-    params: Mapping[str, Array], lr: Any, betas: Any, eps: Any, weight_decay: Any
-) -> tuple[float, tuple[float, float], float, float]:
-    if not isinstance(betas, tuple | list) or len(betas) != 2:
-        raise OptionError(f"betas: expected two numbers; got {betas!r}")
-    lr, weight_decay = (
-        _in_range("lr", lr, LARGEST),
-        _in_range("weight_decay", weight_decay, LARGEST),
-    )
-    beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
-    check_above_zero("eps", eps)  # because a gradient can be 0
-    for dtype in {array.dtype for array in params.values()}:
-        if eps < (least := np.finfo(dtype).tiny):
-            raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
-        if dtype.type(max(beta1, beta2)) == 1:
-            raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
-    return lr, (beta1, beta2), float(eps), weight_decay
 
 
 def _in_range(name: str, value: float, below: float) -> float:
