@@ -74,20 +74,12 @@ def join_states(states: Sequence[Any]) -> Any:
     """
     if not isinstance(states, Sequence) or isinstance(states, str | bytes) or not states:
         raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
-    kinds = {type(state) for state in states}
-    is_tuple = {issubclass(kind, tuple | list) for kind in kinds}
-    if len(is_tuple) > 1 or len(kinds - {tuple, list}) > 1:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise ShapeError(f"states: expected the same structure in all; got {names}")
-    first = states[0]
-    if first is None or len(states) == 1:
-        return first
-    if not isinstance(first, tuple | list):
-        return np.concatenate([plain_array("state", state) for state in states])
-    lengths = {len(state) for state in states}
-    if len(lengths) > 1:
-        raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")
-    return put_together(first, [join_states(part) for part in zip(*states, strict=True)])
+    structures = [rebuild(state, itertools.repeat(0)) for state in states]
+    if structures.count(structures[0]) < len(states):
+        raise ShapeError(f"states: expected the same structure in all; got {structures}")
+    if len(states) == 1:
+        return states[0]
+    return tree_map(lambda *arrays: np.concatenate(arrays), *states)
 
 
 def put_together(tree: Any, parts: list[Any]) -> Any:

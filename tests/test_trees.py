@@ -49,13 +49,14 @@ def test_states_are_joined_along_the_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "message"),
+    "states",
     [
-        ([np.zeros((1, 2)), None], "states: expected the same structure .*got NoneType, ndarray"),
-        ([(None,), (None, None)], r"states: expected tuples of one length; got \[1, 2\]"),
-        ([(None, (None,)), (None, Pair(1, 2))], "states: expected tuples of one length"),
+        [np.zeros((1, 2)), None],
+        [(None,), (None, None)],
+        [(None, (None,)), (None, Pair(1, 2))],
+        [(np.zeros((1, 2)), None), (None, np.zeros((1, 2)))],
     ],
 )
-def test_states_of_different_structure(states: list[Any], message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
+def test_states_of_different_structure(states: list[Any]) -> None:
+    with pytest.raises(ShapeError, match="states: expected the same structure in all; got "):
         join_states(states)

@@ -27,7 +27,6 @@ from numpy_xlstm.numerics.arrays import (
     check_form,
     check_generator,
     check_has,
-    check_interval,
     check_kind,
     check_lengths,
     check_plain,

@@ -253,13 +253,6 @@ def check_eps(value: Any) -> float:
     return float(value)
 
 
-def check_interval(name: str, value: Any) -> float:
-    """Return ``value`` if it is a number of seconds ≥ 0, possibly infinite, else raise."""
-    if not is_number(value) or not value >= 0:
-        raise OptionError(f"{name}: expected a number of seconds, at least 0; got {value!r}")
-    return float(value)
-
-
 def check_kind(name: str, value: Any, kind: type) -> None:
     """Raise :class:`OptionError` unless ``value`` has this type."""
     if not isinstance(value, kind):

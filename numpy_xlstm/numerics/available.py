@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -64,19 +65,10 @@ def _machine() -> float:
 
 
 def _container() -> Iterator[float]:
-    """Yield the limits of the control groups of the process and of their parents."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    own = [line.split(":", 2)[2].lstrip("/") for line in lines if line.count(":") >= 2]
-    groups = {CGROUPS / root / inside for root in ("", "memory") for inside in ("", *own)}
-    for folder in {folder for group in groups for folder in (group, *group.parents)}:
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            try:
-                yield float((folder / name).read_text())
-            except (OSError, ValueError):  # no limit, or "max"
-                continue
+    """Yield the limits of the container, in versions 2 and 1 of control groups."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no limit, or "max"
+            yield float((CGROUPS / name).read_text())
 
 
 def _process() -> float:

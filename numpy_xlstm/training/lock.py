@@ -2,9 +2,8 @@
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from weakref import finalize
 
 from numpy_xlstm.disk import open_in_place
@@ -29,14 +28,15 @@ AFTER = 2**30
 class DirectoryLock:
     """A lock on a directory, in which nobody else may train while this object exists.
 
+    A process that is forked from its process holds it too, until it ends.
+
     Raises :class:`OptionError` if another process or another run of this process holds it, and
     :class:`OSError` if the file system has no locks, like some network file systems.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.path, self.process = directory / LOCK, os.getpid()
-        file = self._file = open_in_place(self.path, os.O_CREAT)
-        finalize(self, _release, file, self.process)
+        file = open_in_place(directory / LOCK, os.O_CREAT)
+        finalize(self, file.close)
         holder = file.read(200).decode(errors="replace")
         try:
             _lock(file.fileno())
@@ -45,28 +45,9 @@ class DirectoryLock:
                 f"directory: expected one that no other process trains in; got {directory}, in use "
                 f"by {holder!a}"
             ) from error
-        self.check()
         file.truncate(0)
         file.seek(0)
-        file.write(HOLDER + f"{self.process} on {socket.gethostname()}".encode())
-
-    def check(self) -> None:
-        """Raise :class:`OptionError` unless this process still holds the directory."""
-        with suppress(FileNotFoundError):
-            same = os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
-            if same and self.process == os.getpid():
-                return
-        raise OptionError(
-            f"directory: expected one that this process has locked; {self.path} is locked by a "
-            "parent process, or was removed"
-        )
-
-
-def _release(file: IO[bytes], process: int) -> None:
-    """Release a lock even if a child process still has the file open, but not in that child."""
-    with file, suppress(OSError):
-        if fcntl is not None and process == os.getpid():
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+        file.write(HOLDER + f"{os.getpid()} on {socket.gethostname()}".encode())
 
 
 def _lock(descriptor: int) -> None:

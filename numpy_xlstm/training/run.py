@@ -134,7 +134,7 @@ class Run:
 
     def add(self, progress: Progress) -> None:
         """Append a report to the log, and save a checkpoint or the best model if they are due."""
-        if self._writes():
+        if ranks.writes(self.comm):
             names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
             entry = {name: getattr(progress, name) for name in names}
             known = {name: value for name, value in entry.items() if value is not None}
@@ -146,12 +146,6 @@ class Run:
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
         if by_steps or ranks.seconds(self.comm) - seconds >= SAVE_SECONDS:
             self.save()
-
-    def _writes(self) -> bool:
-        """Return whether this rank writes, after checking that this run holds the directory."""
-        if self.lock is not None:
-            self.lock.check()
-        return ranks.writes(self.comm)
 
     def _append(self, line: bytes) -> None:
         """Append a whole line to the log, or leave the log unchanged."""
@@ -172,7 +166,7 @@ class Run:
     def save(self) -> None:
         """Save a checkpoint after the log has been flushed to the disk."""
         facts: dict[str, Any] = {"tokenizer": self.tokenizer, "notes": self.notes}
-        if self._writes():
+        if ranks.writes(self.comm):
             with open_in_place(self.log) as file:
                 os.fsync(file.fileno())
                 facts["log_size"] = file.seek(0, os.SEEK_END)

@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import os
-import re
 import resource
 import signal
 import traceback
@@ -18,7 +16,7 @@ import uniplot  # noqa: F401  what the command line imports is not the memory of
 from numpy_xlstm import LSTM, AdamW, LanguageModel, errors, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import HuggingFaceTokenizer, StreamDecoder
-from numpy_xlstm.training import Run, TrainingState
+from numpy_xlstm.training import TrainingState
 from tests.checkpoints import build
 from tests.checkpoints.measure import now, peak
 from tests.models.build import fill
@@ -147,27 +145,3 @@ def begun() -> TrainingState:
     rng = np.random.default_rng(0)
     model = LanguageModel(5, 3, LSTM(3, 4, rng=rng), rng=rng)
     return TrainingState(model, AdamW(model.params), rng)
-
-
-def in_a_fork(folder: Path) -> list[str]:
-    """Return what a run says in a forked process, and then in its parent."""
-    run, (read, write) = Run.begin(folder, begun()), os.pipe()
-    child = os.fork()
-    if not child:
-        for use in (run.save, lambda: Run.resume(folder)):
-            try:
-                use()
-            except errors.OptionError as error:
-                os.write(write, f"OptionError: {error}".partition(folder.name)[0].encode() + b"\n")
-        os.close(write)
-        signal.pause()
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = [re.sub(r"(; got)? \S*$", "", line.strip()) for line in pipe]
-    run.save()
-    said.append("the parent saves")
-    del run
-    Run.resume(folder)
-    said.append("the parent resumes while a child has the file open")
-    os.kill(child, signal.SIGKILL)
-    return said

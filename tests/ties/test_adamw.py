@@ -12,7 +12,7 @@ from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics import threads as pool
-from numpy_xlstm.training import AdamW, adamw_block
+from numpy_xlstm.training import AdamW
 from numpy_xlstm.training import adamw as optimiser
 
 SHAPES = st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple)
@@ -64,10 +64,10 @@ def test_any_number_of_threads_has_the_same_bits(
     dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optimiser, "BLOCK", 16)
-    monkeypatch.setattr(adamw_block, "SHARE", 40)
+    monkeypatch.setattr(optimiser, "SHARE", 40)
     found = []
     for threads in (1, 2, 3):
-        for module in (adamw_block, pool):
+        for module in (optimiser, pool):
             monkeypatch.setattr(module, "num_threads", lambda threads=threads: threads)
         rng = np.random.default_rng(0)
         params = {str(n): rng.standard_normal((n, 9)).astype(dtype) for n in (1, 30, 7)}

@@ -17,7 +17,7 @@ from numpy_xlstm.models import (
 )
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, adamw, decay_rule, is_matrix, official_decay
-from numpy_xlstm.training.adamw_block import cut
+from numpy_xlstm.training.adamw import cut
 from tests.models.build import lm_config
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
