@@ -23,6 +23,8 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
 
+from numpy_xlstm.numerics import activations
+
 fcntl: Any
 try:
     import fcntl
@@ -181,11 +183,11 @@ def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]
 def source_hash(module: str) -> bytes:
     """Hash the files that a kernel is compiled from.
 
-    They are its module, this one, ``elementary.py``, and all modules of this package whose
-    functions one of them uses.
+    They are its module, this one, ``elementary.py``, ``activations.py``, and all modules of this
+    package whose functions one of them uses.
     """
     package = __name__.rpartition(".")[0]
-    modules = [module, __name__, f"{package}.elementary"]
+    modules = [module, __name__, f"{package}.elementary", activations.__name__]
     for name in modules:  # the loop appends to this list
         values = vars(sys.modules[name]).values()
         used = {getattr(value, "__module__", getattr(value, "__name__", "")) for value in values}

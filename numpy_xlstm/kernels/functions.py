@@ -109,29 +109,17 @@ def _dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any
     return compiler.dispatcher(function, options)
 
 
-def exp(x: Any) -> Any:
-    """Return e^x."""
-    return np.exp(x)
-
-
 def tanh(x: Any) -> Any:
     """Return tanh(x)."""
     return np.tanh(x)
 
 
-def log1p(x: Any) -> Any:
-    """Return log(1 + x)."""
-    return np.log1p(x)
-
-
+# Functions that the cells use too.
+exp, log1p = activations.exp, activations.log1p
 maximum: Any = activations.maximum
-"""Return the larger of two numbers, by their real parts."""
-
 minimum: Any = activations.minimum
-"""Return the smaller of two numbers, by their real parts."""
-
 modulus: Any = activations.modulus
-"""Return x or −x, whichever has a non-negative real part."""
+tanh_slope, log_sigmoid = pointwise(activations.tanh_slope), pointwise(activations.log_sigmoid)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -163,16 +151,3 @@ def sigmoid_and_slope(x: Any) -> Any:
     e = exp(-modulus(x))
     s = 1 / (1 + e)
     return where(x.real >= 0, s, e * s), e * s * s
-
-
-@pointwise
-def tanh_slope(x: Any) -> Any:
-    """Return tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
-    e = exp(-2 * modulus(x))
-    return 4 * e / ((1 + e) * (1 + e))
-
-
-@pointwise
-def log_sigmoid(x: Any) -> Any:
-    """Return log σ(x) = min(x, 0) − log(1 + e^−|x|)."""
-    return minimum(x, 0) - log1p(exp(-modulus(x)))

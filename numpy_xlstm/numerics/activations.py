@@ -42,17 +42,25 @@ def sigmoid_slope(x: Array) -> Array:
     return sigmoid(x) * sigmoid(-x)
 
 
-def tanh_slope(x: Array) -> Array:
+def exp(x: Any) -> Any:
+    """Return e^x."""
+    return np.exp(x)
+
+
+def log1p(x: Any) -> Any:
+    """Return log(1 + x)."""
+    return np.log1p(x)
+
+
+def tanh_slope(x: Any) -> Any:
     """Return tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
-    e: Array = np.exp(-2 * modulus(x))
-    slope: Array = 4 * e / ((1 + e) * (1 + e))
-    return slope
+    e = exp(-2 * modulus(x))
+    return 4 * e / ((1 + e) * (1 + e))
 
 
-def log_sigmoid(x: Array) -> Array:
+def log_sigmoid(x: Any) -> Any:
     """Return log σ(x) = min(x, 0) − log(1 + e^−|x|), stable at any magnitude."""
-    y: Array = minimum(x, x.dtype.type(0)) - np.log1p(np.exp(-modulus(x)))
-    return y
+    return minimum(x, 0) - log1p(exp(-modulus(x)))
 
 
 def log_sigmoid_slope(x: Array) -> Array:
@@ -60,7 +68,7 @@ def log_sigmoid_slope(x: Array) -> Array:
     return sigmoid(-x)
 
 
-def maximum(a: Array, b: Array) -> Array:
+def maximum(a: Array, b: Any) -> Array:
     """Return the larger of ``a`` and ``b`` by their real parts; ``a`` where they tie."""
     if a.dtype.kind == "c":
         return np.where(a.real >= b.real, a, b)
@@ -68,7 +76,7 @@ def maximum(a: Array, b: Array) -> Array:
     return larger
 
 
-def minimum(a: Array, b: Array) -> Array:
+def minimum(a: Array, b: Any) -> Array:
     """Return the smaller of ``a`` and ``b`` by their real parts; ``b`` where they tie."""
     if a.dtype.kind == "c":
         return np.where(a.real < b.real, a, b)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from numpy_xlstm.config import LARGEST
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
@@ -23,9 +24,6 @@ from numpy_xlstm.torch_habits import explained
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.protocol import diverged
-
-LARGEST = 3e38
-"""Bound of learning rate and weight decay, which float32 can express."""
 
 BLOCK = 2**15
 """Count of numbers that are updated at a time, so that they fit into the processor's cache.

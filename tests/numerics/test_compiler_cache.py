@@ -164,7 +164,7 @@ LOOPS = {
         ("matrices.py", {"mlstm.chunkwise"}),
         ("step.py", {"mlstm.step", "mlstm.recurrent"}),
         ("norms.py", {"norms"}),
-        *((f"{name}.py", None) for name in ("functions", "elementary", "compiler")),
+        *((f"{n}.py", None) for n in ("functions", "elementary", "compiler", "activations")),
     ],
 )
 def test_code_depends_on_the_sources_of_its_functions_alone(
