@@ -160,10 +160,11 @@ def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]
     compile_now = compiled.compile
 
     def compile_once(signature: Any) -> Any:
-        """Compile or load the kernel, while no other process does this for a kernel of the file."""
+        """Compile or load the kernel, while no other process does this for one of its module."""
+        file = getattr(sys.modules[function.__module__], "__file__", "")
         with ExitStack() as stack:
             with suppress(OSError):  # no file, or no locks
-                source = stack.enter_context(Path(function.__code__.co_filename).open("rb"))
+                source = stack.enter_context(Path(file).open("rb"))
                 if fcntl is not None:
                     fcntl.flock(source, fcntl.LOCK_EX)
             try:
