@@ -69,8 +69,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         command, nowhere = [sys.executable, "-c", COMPILE], subprocess.DEVNULL
         process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
-        config.add_cleanup(process.wait)
-        config.add_cleanup(process.kill)  # the last is called first
+
+        def stop() -> None:
+            process.kill()
+            process.wait()
+
+        config.add_cleanup(stop)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
