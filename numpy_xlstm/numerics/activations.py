@@ -52,10 +52,11 @@ def log1p(x: Any) -> Any:
     return np.log1p(x)
 
 
-def tanh_slope(x: Any) -> Any:
+def tanh_slope(x: Array) -> Array:
     """Return tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
     e = exp(-2 * modulus(x))
-    return 4 * e / ((1 + e) * (1 + e))
+    slope: Array = 4 * e / ((1 + e) * (1 + e))
+    return slope
 
 
 def log_sigmoid(x: Any) -> Any:
