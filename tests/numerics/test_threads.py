@@ -310,6 +310,7 @@ for _ in range(2):
     threading.Thread(target=compute).start()
 """
 
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize(
     ("program", "number", "printed"),

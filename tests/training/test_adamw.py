@@ -285,3 +285,15 @@ def test_decays_that_are_set_later_are_checked() -> None:
     assert optimizer.decays == ["b"]
     optimizer.decays = {"b", "w"}
     assert optimizer.options["decays"] == ["w", "b"]
+
+
+@pytest.mark.parametrize("layout", ["vanilla", "cuda", "canonical"])
+def test_a_model_over_the_moments_reads_and_writes_them_in_every_layout(layout: str) -> None:
+    model, rng = xlstm(), np.random.default_rng(1)
+    moments = AdamW(model.params).m
+    drawn = {name: rng.standard_normal(array.shape) for name, array in moments.items()}
+    stored = model.with_params(drawn).state_dict(layout)
+    assert (stored[KERNEL].shape == drawn[KERNEL].shape) == (layout == "vanilla")
+    model.with_params(moments).load_state_dict(stored)
+    for name, array in drawn.items():
+        np.testing.assert_array_equal(moments[name], array)
