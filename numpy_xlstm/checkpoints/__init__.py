@@ -13,5 +13,3 @@ from numpy_xlstm.checkpoints.model import save_checkpoint as save_checkpoint
 from numpy_xlstm.checkpoints.pretrained import from_pretrained as from_pretrained
 from numpy_xlstm.checkpoints.pretrained import open_pretrained as open_pretrained
 from numpy_xlstm.checkpoints.saving import save_pretrained as save_pretrained
-from numpy_xlstm.checkpoints.states import from_official_state as from_official_state
-from numpy_xlstm.checkpoints.states import to_official_state as to_official_state

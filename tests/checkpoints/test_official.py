@@ -1,24 +1,15 @@
-"""Configurations and states of the official packages, without the packages."""
+"""Configurations of the official packages, without the packages."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    SpecialTokens,
-    from_official_state,
-    from_pretrained,
-    save_pretrained,
-    to_official_state,
-)
+from numpy_xlstm import SpecialTokens, from_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.transformers import from_transformers
-from numpy_xlstm.errors import CheckpointError, ShapeError
+from numpy_xlstm.errors import CheckpointError
 from tests.checkpoints.build import large, paper
-from tests.models.build import assert_same, flat, large_config, lm_config, make
-from tests.samples import random_state
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
@@ -71,47 +62,3 @@ def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
         file.write_text(yaml.safe_dump(values))
         with pytest.raises(CheckpointError, match="as many numbers as its file"):
             from_pretrained(tmp_path / "model")
-
-
-@pytest.mark.parametrize("name", ["large", "mixed"])
-def test_states_come_back(name: str) -> None:
-    model = make({"large": large_config, "mixed": lm_config}[name]())
-    state = random_state(model.init_state(3), np.random.default_rng(0))
-    theirs = to_official_state(model, state)
-    back = from_official_state(model, theirs)
-    for key, array in flat(state).items():
-        np.testing.assert_allclose(flat(back)[key], array, rtol=1e-15)
-    if name == "large":
-        np.testing.assert_allclose(theirs[1][0], state[1].C * 3**0.5, rtol=1e-15)
-    assert_same(
-        flat(from_official_state(model, to_official_state(model, model.init_state(2)))),
-        flat(model.init_state(2)),
-    )
-
-
-def test_a_state_of_one_part_more() -> None:
-    model = make(large_config())
-    with pytest.raises(ShapeError, match=r"state: expected a tuple \(0, 1\); got 3 entries"):
-        to_official_state(model, (*model.init_state(2), None))
-
-
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
-        (None, r"state: expected the arrays state\.0\.0, .*; got none"),
-        ({0: 1}, r"state: expected the arrays state\.0\.0, .*; got state\.0"),
-        ({0: 1, 1: 2}, r"; got state\.0, state\.1"),
-        (
-            {n: (np.ones((1, 2)),) * 3 for n in (0, 1)},
-            r"state\.0\.0: expected shape \(1, 2, 3, 6\) for one row; got \(1, 2\)",
-        ),
-        (
-            {n: (np.ones((1, 2, 3, 7)), np.ones((1, 2, 3)), np.ones((1, 2, 1))) for n in (0, 1)},
-            r"for one row; got \(1, 2, 3, 7\)",
-        ),
-    ],
-    ids=["none", "keys", "number", "rank", "shape"],
-)
-def test_states_that_are_none(state: Any, message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
-        from_official_state(make(large_config()), state)

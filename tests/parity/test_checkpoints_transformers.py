@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_official_state,
-    from_pretrained,
-    save_pretrained,
-    with_weight_mode,
-    xLSTMLarge,
-)
+from numpy_xlstm import from_pretrained, save_pretrained, with_weight_mode, xLSTMLarge
 from numpy_xlstm.errors import CheckpointError
 from tests.models.build import assert_close, assert_same, draw_tokens, large_config
 from tests.parity.official import (
@@ -27,6 +21,7 @@ from tests.parity.official import (
     torch,
     transformers_model,
 )
+from tests.parity.states import from_official
 
 
 def test_fused_weights(transformers: Any, tmp_path: Path) -> None:
@@ -151,7 +146,7 @@ def test_the_cache_of_transformers(transformers: Any, tmp_path: Path) -> None:
     tokens = draw_tokens(12, vocab=31)
     with torch.no_grad():
         first = theirs(torch.tensor(tokens[:, :6]), use_cache=True)
-        ours_now = from_official_state(ours, first.cache.rnn_state)
+        ours_now = from_official(ours, first.cache.rnn_state)
         second = theirs(torch.tensor(tokens[:, 6:]), cache=first.cache, use_cache=True)
     y, _ = ours(tokens[:, 6:], ours_now)
     assert_close({"y": y}, {"y": second.logits.numpy()}, 1e-5)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_official_state, to_official_state, xLSTMLMModel
+from numpy_xlstm import xLSTMLMModel
 from numpy_xlstm.training import official_decay
 from numpy_xlstm.trees import tree_map
 from tests.models.build import B, assert_close, assert_same, draw_tokens, flat, make, slstm_block
@@ -28,6 +28,7 @@ from tests.parity.official import (
     with_weights,
     xlstm,
 )
+from tests.parity.states import from_official, to_official
 
 STEPS = 37
 
@@ -67,23 +68,23 @@ def test_token_by_token(name: str, options: dict[str, Any]) -> None:
                 assert_close({"logits": logits}, {"logits": expected.numpy()}, FORWARD)
                 assert_close({"logits": again.numpy()}, {"logits": expected.numpy()}, 1e-13)
             elif t >= STEPS // 2:  # they change a state that they are given
-                taken = tree_map(np.copy, from_official_state(ours, state))
-                back = torch_state(to_official_state(ours, taken))
+                taken = tree_map(np.copy, from_official(ours, state))
+                back = torch_state(to_official(ours, taken))
     for after in (now, taken):
-        assert_close(flat(after), flat(from_official_state(ours, state)), FORWARD)
+        assert_close(flat(after), flat(from_official(ours, state)), FORWARD)
 
 
 def test_the_empty_state_is_theirs() -> None:
     """They start from m = 0 and we from −∞; from m = 0, steps agree to rounding."""
     ours, theirs = pair("mixed")
-    empty = to_official_state(ours, ours.init_state(B))
-    assert not all(np.isfinite(a).all() for a in flat(from_official_state(ours, empty)).values())
+    empty = to_official(ours, ours.init_state(B))
+    assert not all(np.isfinite(a).all() for a in flat(from_official(ours, empty)).values())
     tokens = draw_tokens(1)
     with torch.no_grad():
         expected, _ = theirs.step(torch.tensor(tokens))
-    y, _ = ours(tokens, from_official_state(ours, empty, keep_m=True))
+    y, _ = ours(tokens, from_official(ours, empty, keep_m=True))
     assert_close({"y": y}, {"y": expected.numpy()}, 1e-14)
-    y, _ = ours(tokens, from_official_state(ours, empty))
+    y, _ = ours(tokens, from_official(ours, empty))
     assert_same({"y": y}, {"y": ours(tokens)[0]})
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_official_state, mLSTMState, xLSTMLarge, xLSTMLargeConfig
+from numpy_xlstm import mLSTMState, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.numerics import Array
 from tests.models.build import distance, flat
+from tests.parity.states import from_official
 
 B, T, V = 2, 37, 11
 SIZES: dict[str, Any] = {"vocab_size": V, "num_heads": 2, "chunk_size": 16}
@@ -139,7 +140,7 @@ def steps(own: bool, bias: bool) -> float:
             expected, memory = logits_of(own, theirs, part, memory)
             logits, now = ours(part, now)
             got = flat(now, {"y": logits})
-            their_state = from_official_state(ours, memory.rnn_state)
+            their_state = from_official(ours, memory.rnn_state)
             worst = max(worst, distance(got, flat(their_state, {"y": expected.numpy()}))[0])
     return worst
 

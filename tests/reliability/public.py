@@ -156,18 +156,6 @@ def others() -> dict[str, Make]:
         given = {"dys": np.cos(ys), "cache": cache, "dstate": tree_map(np.cos, last)}
         return Call(cells.unroll_backward, {"cell": call.arguments["cell"], **given})
 
-    def official(dtype: Any) -> Call:
-        built = large()
-        _, last = built(np.array([[1, 2]]))
-        return Call(nx.to_official_state, {"model": built, "state": last})
-
-    def returned(dtype: Any) -> Call:
-        given = official(dtype).arguments
-        theirs = nx.to_official_state(**given)
-        return Call(
-            nx.from_official_state, {"model": given["model"], "state": theirs, "keep_m": True}
-        )
-
     checked = {"target": Fresh(lambda: layers.Linear(3, 2, rng=rng())), "rng": 0}
     checked |= {"methods": ["adjoint"], "rtol": 1e-6, "max_entries": 2, "directions": 1}
     return {
@@ -177,8 +165,6 @@ def others() -> dict[str, Make]:
         **entry(nx.gate_rows, array=np.ones((8, 3)), gate="f"),
         "unroll": unrolled,
         "unroll_backward": back,
-        "to_official_state": official,
-        "from_official_state": returned,
         **entry(nx.with_weight_mode, model=Fresh(large), weight_mode="fused"),
     }
 
