@@ -26,9 +26,7 @@ def make(folder: Path, width: int, heads: int, blocks: int, vocabulary: int) -> 
         params[name] = (
             np.ones(array.shape, np.float32) if "norm" in name else drawn(name, array, rng)
         )
-    nx.save_pretrained(
-        model.over(params), folder, format="transformers", dtype="bfloat16", max_shard_size="5GB"
-    )
+    nx.save_pretrained(model.over(params), folder, format="transformers", dtype="bfloat16")
 
 
 def drawn(name: str, like: Array, rng: np.random.Generator) -> Array:

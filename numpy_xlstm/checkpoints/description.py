@@ -212,10 +212,7 @@ class Saving(NamedTuple):
 
     dtype: str | None
     layout: str
-    limit: float
-    """Largest size of the arrays in one file, in bytes."""
     tokenizer: Tokenizer | None
-    progress: OnProgress | None
     step: bool
     """Whether the graph in an ONNX file takes exactly one step."""
 

@@ -58,8 +58,7 @@ def write_arrays(
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
     text = as_json(metadata)
     with replacing(path) as file:
-        for _ in write_safetensors(file, arrays, names, {HEADER_KEY: text}):
-            pass
+        write_safetensors(file, arrays, names, {HEADER_KEY: text})
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:

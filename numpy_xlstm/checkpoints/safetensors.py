@@ -9,7 +9,7 @@ as eight hexadecimal digits.
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -154,8 +154,8 @@ def write_safetensors(
     arrays: Mapping[str, Array],
     dtypes: Mapping[str, str],
     metadata: Mapping[str, str],
-) -> Iterator[int]:
-    """Write arrays, each rounded to its dtype, and yield the size in bytes of each.
+) -> None:
+    """Write arrays, each rounded to its dtype.
 
     The header is written twice, because its checksums are known only at the end.
     """
@@ -170,7 +170,6 @@ def write_safetensors(
             crc = zlib.crc32(part, crc)
             file.write(part)
         crcs.append(crc)
-        yield flat.size * dtype.itemsize
     file.seek(0)
     file.write(_header(arrays, dtypes, metadata, crcs))
 

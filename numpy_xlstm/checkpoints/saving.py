@@ -6,14 +6,11 @@ from typing import Any
 
 from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.formats import FORMATS
-from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics import check_bool, check_choice, checked_path
-
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def save_pretrained(
@@ -23,9 +20,7 @@ def save_pretrained(
     format: str | None = None,  # noqa: A002
     dtype: str | None = None,
     layout: str = "vanilla",
-    max_shard_size: int | str | None = None,
     tokenizer: Tokenizer | None = None,
-    progress: OnProgress | None = None,
     step: bool = False,
 ) -> None:
     """Save a model atomically, in a format of this package, an official package, PyTorch or ONNX.
@@ -46,15 +41,9 @@ def save_pretrained(
         Dtype to which the parameters are rounded; not rounded if omitted.
     layout : {"vanilla", "cuda"}
         For the format "xlstm": the backend in whose layout R and b of an sLSTM are stored.
-    max_shard_size : int or str, optional
-        Largest size of the arrays in one file of a folder: a number of bytes, or a text such as
-        "5GB". If omitted, all arrays are in one file.
     tokenizer : Tokenizer, optional
         Tokenizer of the model. In a folder it is the file ``tokenizer.json`` of the package
         ``tokenizers``, and in an ONNX file this text is the metadata entry ``tokenizer.json``.
-    progress : callable, optional
-        Function that is called after each array with the number of bytes written and the total. It
-        is not called for "safetensors" and "onnx".
     step : bool
         For the format "onnx": whether the graph takes exactly one step, without loops.
 
@@ -65,13 +54,11 @@ def save_pretrained(
     >>> from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
     >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=9))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_pretrained(model, f"{folder}/a", format="transformers", max_shard_size="40KB")
+    ...     save_pretrained(model, f"{folder}/a", format="transformers")
     ...     for file in sorted(Path(folder, "a").iterdir()):
     ...         print(file.name)
     config.json
-    model-00001-of-00002.safetensors
-    model-00002-of-00002.safetensors
-    model.safetensors.index.json
+    model.safetensors
     """
     path = checked_path("path", path)
     form = check_saving(model, path, format, tokenizer)
@@ -80,8 +67,7 @@ def save_pretrained(
         check_choice("dtype", dtype, FLOATS)
     if check_bool("step", step) and form.name != "onnx":
         raise OptionError(f"step: expected False for the format {form.name!r}; got True")
-    limit = _limit(max_shard_size)
-    form.write(model, path, Saving(dtype, layout, limit, tokenizer, progress, step))
+    form.write(model, path, Saving(dtype, layout, tokenizer, step))
 
 
 def check_saving(
@@ -132,13 +118,3 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
     if not path.name.endswith(form.suffix):
         raise CheckpointError(f"path: expected a name that ends in {form.suffix}; got {path.name}")
     return form
-
-
-def _limit(size: int | str | None) -> float:
-    if size is None:
-        return float("inf")
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", str(size).upper())
-    bytes_ = size if isinstance(size, int) else match and float(match[1]) * UNITS[match[2]]
-    if isinstance(size, bool) or not bytes_ or bytes_ <= 0:
-        raise OptionError(f"max_shard_size: expected bytes, such as '5GB'; got {size!r}")
-    return bytes_

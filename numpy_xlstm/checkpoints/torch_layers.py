@@ -16,7 +16,7 @@ from numpy_xlstm.checkpoints.loading import (
     meta_initialisation,
 )
 from numpy_xlstm.checkpoints.tensors import Stored
-from numpy_xlstm.checkpoints.writing import stored_dtype, write_parts
+from numpy_xlstm.checkpoints.writing import stored_dtype, write_file
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
 
@@ -94,8 +94,7 @@ def _write(layer: Any, path: Path, options: Saving) -> None:
     dtype = stored_dtype(layer, options.dtype)
     values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
     metadata = {name: str(value).lower() for name, value in values.items()}
-    dtypes = dict.fromkeys(layer.params, dtype)
-    write_parts({path: layer.params}, dtypes, options.progress, metadata)
+    write_file(path, layer.params, dict.fromkeys(layer.params, dtype), metadata)
 
 
 TORCH = Format("torch", (LSTM, GRU, RNN), _recognises, _read, _write, ".safetensors")

@@ -1,4 +1,4 @@
-"""Writing of arrays for other packages: one ``.safetensors`` file, or a folder of several."""
+"""Writing of arrays for other packages: a ``.safetensors`` file, or a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,17 +7,13 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints.description import Saving
-from numpy_xlstm.checkpoints.folders import INDEX, TOKENIZER, WHOLE
-from numpy_xlstm.checkpoints.loading import OnProgress
+from numpy_xlstm.checkpoints.folders import TOKENIZER, WHOLE
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.documents import as_text
 from numpy_xlstm.generation.tokenizers import as_library_json
 from numpy_xlstm.numerics import Array, check_choice
 from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
-
-NUMBERED = "model-{0:05d}-of-{1:05d}.safetensors"
-"""Names of several files, numbered from 1."""
 
 AS_IT_IS = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
 """Configuration with which transformers does not replace parts of a ``tokenizer.json``."""
@@ -57,65 +53,28 @@ def stored_dtypes(arrays: Mapping[str, Array], dtype: str | None) -> dict[str, s
 
 
 def write_folder(
-    path: Path,
-    config: str,
-    values: Mapping[str, Any],
-    arrays: Mapping[str, Array],
-    options: Saving,
-    names: str = NUMBERED,
+    path: Path, config: str, values: Mapping[str, Any], arrays: Mapping[str, Array], options: Saving
 ) -> None:
     """Write a new folder: a configuration, arrays, and the tokenizer if there is one.
 
-    ``config`` is the name of the configuration, which ends in ``.json`` or ``.yaml``. ``names``
-    formats the names of several files from the number from 1, the count, and the number from 0.
-    There is an index if they are :data:`NUMBERED`.
+    ``config`` is the name of the configuration, which ends in ``.json`` or ``.yaml``.
     """
-    text, dtypes = as_text(Path(config), values), stored_dtypes(arrays, options.dtype)
+    text = as_text(Path(config), values)
     tokenizer = None if options.tokenizer is None else as_library_json(options.tokenizer)
-    sizes = {name: a.size * numpy_dtype(dtypes[name]).itemsize for name, a in arrays.items()}
-    shards = _shards(arrays, sizes, options.limit)
-    files = [names.format(n + 1, len(shards), n) for n in range(len(shards))]
-    files = files if len(shards) > 1 else [WHOLE]
     with new_folder(path) as partial:
         if tokenizer is not None:
             write_text(partial / TOKENIZER, tokenizer)
             write_text(partial / "tokenizer_config.json", AS_IT_IS)
         write_text(partial / config, text)
-        parts = {partial / file: shard for file, shard in zip(files, shards, strict=True)}
-        write_parts(parts, dtypes, options.progress)
-        if names == NUMBERED and len(shards) > 1:
-            places = {n: file for file, shard in zip(files, shards, strict=True) for n in shard}
-            content = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
-            write_text(partial / INDEX, as_text(Path(INDEX), content))
+        write_file(partial / WHOLE, arrays, stored_dtypes(arrays, options.dtype))
 
 
-def write_parts(
-    parts: Mapping[Path, Mapping[str, Array]],
+def write_file(
+    path: Path,
+    arrays: Mapping[str, Array],
     dtypes: Mapping[str, str],
-    progress: OnProgress | None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``.safetensors`` files, and call ``progress`` after each array."""
-    arrays = {name: array for part in parts.values() for name, array in part.items()}
-    total = sum(a.size * numpy_dtype(dtypes[name]).itemsize for name, a in arrays.items())
-    done, header = 0, {"format": "pt", **(metadata or {})}
-    for path, part in parts.items():
-        with replacing(path) as file:
-            for nbytes in write_safetensors(file, part, dtypes, header):
-                done += nbytes
-                if progress is not None:
-                    progress(done, total)
-
-
-def _shards(
-    arrays: Mapping[str, Array], sizes: Mapping[str, int], limit: float
-) -> list[dict[str, Array]]:
-    shards: list[dict[str, Array]] = [{}]
-    held = 0
-    for name, array in arrays.items():
-        if shards[-1] and held + sizes[name] > limit:
-            shards.append({})
-            held = 0
-        shards[-1][name] = array
-        held += sizes[name]
-    return shards
+    """Write a ``.safetensors`` file as PyTorch reads it."""
+    with replacing(path) as file:
+        write_safetensors(file, arrays, dtypes, {"format": "pt", **(metadata or {})})

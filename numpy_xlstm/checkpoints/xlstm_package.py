@@ -107,8 +107,7 @@ def _write_paper(model: Any, path: Path, options: Saving) -> None:
 def _write_large(model: xLSTMLarge, path: Path, options: Saving) -> None:
     stored_dtype(model, options.dtype)
     single = with_weight_mode(model, "single")
-    fields, names = large_fields(single.config), "model_{2}.safetensors"
-    write_folder(path, "config.yaml", fields, single.params, options, names)
+    write_folder(path, "config.yaml", large_fields(single.config), single.params, options)
 
 
 XLSTM: Format = Format(
@@ -128,4 +127,4 @@ XLSTM_LARGE: Format = Format(
     lambda content: open_official(content, XLSTM_LARGE, _large_config),
     _write_large,
 )
-"""``config.yaml`` and ``.safetensors`` for ``load_from_pretrained(path)``, without an index."""
+"""``config.yaml`` and ``.safetensors`` for ``load_from_pretrained(path)``."""

@@ -43,9 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias in IN, if it is ambiguous"
     )
     parser.add_argument(
-        "--max-shard-size", metavar="SIZE", help="largest file size in a folder, such as 5GB"
-    )
-    parser.add_argument(
         "--step", action="store_true", help="for onnx: a graph of one step, without loops"
     )
 
@@ -69,18 +66,15 @@ def run(args: argparse.Namespace) -> int:
     with bytes_display("reading") as progress:
         weights = "stored" if pretrained.dtype == "float32" else "widened"
         model = pretrained.load(progress=progress, weights=weights)
-    with bytes_display("writing") as progress:
-        save_pretrained(
-            model,
-            args.target,
-            format=form.name,
-            dtype=args.dtype or stored_dtype(pretrained),
-            layout=args.layout or "vanilla",
-            max_shard_size=args.max_shard_size,
-            tokenizer=tokenizer,
-            progress=progress,
-            step=args.step,
-        )
+    save_pretrained(
+        model,
+        args.target,
+        format=form.name,
+        dtype=args.dtype or stored_dtype(pretrained),
+        layout=args.layout or "vanilla",
+        tokenizer=tokenizer,
+        step=args.step,
+    )
     return 0
 
 

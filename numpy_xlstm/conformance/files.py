@@ -39,8 +39,7 @@ def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> No
     """Write tensors to a ``.safetensors`` file."""
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     with path.open("w+b") as file:
-        for _ in write_safetensors(file, arrays, dtypes, metadata):
-            pass
+        write_safetensors(file, arrays, dtypes, metadata)
 
 
 def header(case: Case) -> dict[str, str]:

@@ -51,9 +51,9 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "safetensors": (paper, "model.safetensors", {}),
     "torch": (torch_lstm, "model.safetensors", {"format": "torch"}),
     "transformers": (large, "model", {"format": "transformers"}),
-    "shards": (large, "model", {"format": "transformers", "max_shard_size": "4KB"}),
+    "shards": (large, "model", {"format": "transformers"}),
     "xlstm": (paper, "model", {"format": "xlstm"}),
-    "xlstm-large": (large, "model", {"format": "xlstm-large", "max_shard_size": 4000}),
+    "xlstm-large": (large, "model", {"format": "xlstm-large"}),
     "xlstm-cuda": (stack, "model", {"format": "xlstm", "layout": "cuda"}),
     "own-large": (large, "model.safetensors", {}),
 }
@@ -64,7 +64,28 @@ def write(kind: str, folder: Path) -> Path:
     """Write a checkpoint of a kind into a folder, and return its path."""
     make, name, options = KINDS[kind]
     save_pretrained(make(), folder / name, **options)
+    if kind in ("shards", "xlstm-large"):
+        split(folder / name, 3, indexed=kind == "shards")
     return folder / name
+
+
+def split(folder: Path, count: int, *, indexed: bool = True) -> None:
+    """Replace the file of a folder by several, with transformers' index or the names of xlstm."""
+    header, data = read_safetensors(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    metadata, places = header.pop("__metadata__"), {}
+    for number, names in enumerate(np.array_split(list(header), count)):
+        file = f"model-{number + 1:05d}-of-{count:05d}" if indexed else f"model_{number}"
+        entries = {name: dict(header[name]) for name in names.tolist()}
+        offsets = [entry["data_offsets"] for entry in entries.values()]
+        start, end = offsets[0][0], offsets[-1][1]
+        for entry in entries.values():
+            entry["data_offsets"] = [place - start for place in entry["data_offsets"]]
+        part = {"__metadata__": {**metadata}, **entries}
+        write_safetensors(folder / f"{file}.safetensors", part, data[start:end])
+        places |= dict.fromkeys(entries, f"{file}.safetensors")
+    if indexed:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from numpy_xlstm import open_pretrained, save_pretrained, xLSTMLargeConfig
+from numpy_xlstm import open_pretrained, xLSTMLargeConfig
 from numpy_xlstm.checkpoints import read_arrays
 from numpy_xlstm.documents import parse_json, parse_yaml, read_values
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.training import read_log
-from tests.checkpoints.build import large, write_safetensors
+from tests.checkpoints.build import write, write_safetensors
 
 LEAST = 0.004
 """Seconds of processor time that count as no time."""
@@ -114,8 +114,7 @@ def layer(path: Path, n: int) -> None:
 
 
 def index(path: Path, n: int) -> None:
-    save_pretrained(large(), path / "model", max_shard_size="4KB")
-    file = path / "model" / "model.safetensors.index.json"
+    file = write("shards", path) / "model.safetensors.index.json"
     values = json.loads(file.read_text())
     values["weight_map"] |= {f"a{k}": f"{k}.safetensors" for k in range(n)}
     file.write_text(json.dumps(values))

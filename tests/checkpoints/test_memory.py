@@ -11,6 +11,7 @@ import pytest
 
 from numpy_xlstm import from_pretrained, save_pretrained, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.models import MetaInitialisation
+from tests.checkpoints.build import split
 from tests.checkpoints.measure import now, peak
 
 if sys.platform == "win32":
@@ -24,8 +25,8 @@ def write(folder: Path, numbers: int, dtype: str) -> None:
     config = xLSTMLargeConfig(width, num_heads=4, num_blocks=blocks, vocab_size=8 * width)
     model, rng = xLSTMLarge(config, rng=MetaInitialisation()), np.random.default_rng(0)
     params = {n: rng.random(a.shape, np.float32) - 0.5 for n, a in model.params.items()}
-    total = sum(a.size for a in params.values()) * (4 if dtype == "float32" else 2)
-    save_pretrained(model.with_params(params), folder, dtype=dtype, max_shard_size=int(total / 7.5))
+    save_pretrained(model.with_params(params), folder, dtype=dtype)
+    split(folder, 8)
 
 
 def load(folder: Path) -> tuple[int, float]:

@@ -29,7 +29,7 @@ from numpy_xlstm.checkpoints import (
 )
 from numpy_xlstm.checkpoints.description import Content, Saving
 from numpy_xlstm.checkpoints.loading import matched
-from numpy_xlstm.checkpoints.writing import write_parts
+from numpy_xlstm.checkpoints.writing import write_file
 from numpy_xlstm.cli import main
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -217,7 +217,7 @@ def read(content: Content) -> Pretrained:
 
 def write(model: Any, path: Path, options: Saving) -> None:
     arrays = {PREFIX + name: array for name, array in model.params.items()}
-    write_parts({path: arrays}, dict.fromkeys(arrays, model.dtype.name), None)
+    write_file(path, arrays, dict.fromkeys(arrays, model.dtype.name))
 
 
 SLASHES = Format(

@@ -17,9 +17,9 @@ from numpy_xlstm import (
     xLSTMLarge,
 )
 from numpy_xlstm.checkpoints import FORMATS
-from numpy_xlstm.checkpoints.writing import write_parts
+from numpy_xlstm.checkpoints.writing import write_file
 from numpy_xlstm.errors import CheckpointError, DTypeError
-from tests.checkpoints.build import large, lstm, paper, place, read_safetensors, stack
+from tests.checkpoints.build import large, lstm, paper, place, read_safetensors, stack, write
 from tests.models.build import assert_same, large_config, lm_config, make
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
@@ -112,7 +112,7 @@ def test_our_file_in_a_folder_and_plain_arrays_beside_a_configuration(tmp_path: 
     save_pretrained(model, tmp_path / "theirs")
     (tmp_path / "theirs" / "model.safetensors").unlink()
     dtypes = dict.fromkeys(model.params, "float32")
-    write_parts({tmp_path / "theirs" / "weights.safetensors": model.params}, dtypes, None)
+    write_file(tmp_path / "theirs" / "weights.safetensors", model.params, dtypes)
     assert_same(dict(from_pretrained(tmp_path / "theirs").params), dict(model.params))
 
 
@@ -129,8 +129,7 @@ def test_special_tokens_travel(tmp_path: Path) -> None:
 
 
 def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
-    save_pretrained(large(), tmp_path / "model", max_shard_size="4KB")
-    opened = open_pretrained(tmp_path / "model")
+    opened = open_pretrained(write("shards", tmp_path))
     for file in (tmp_path / "model").glob("*.safetensors"):
         _, data = read_safetensors(file)
         file.write_bytes(file.read_bytes()[: -len(data)] + bytes(len(data)))
@@ -180,21 +179,9 @@ def test_progress_is_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     options: Any = {"progress": lambda done, total: told.append((done, total))}
     model = large()
-    save_pretrained(model, tmp_path / "model", dtype="float16", **options)
-    written, told[:] = list(told), []
+    save_pretrained(model, tmp_path / "model", dtype="float16")
     from_pretrained(tmp_path / "model", **options)
     total = 2 * model.num_parameters
-    for each in (written, told):
-        assert each[-1] == (total, total)
-        assert len(each) == len(model.params)
-        assert all(a < b for (a, _), (b, _) in pairwise(each))
-
-
-@pytest.mark.parametrize(("size", "files"), [("1GB", 1), (4000, 3), ("0.004 MB", 3), (1, 33)])
-def test_files_of_a_size(size: Any, files: int, tmp_path: Path) -> None:
-    save_pretrained(large(), tmp_path / "model", max_shard_size=size)
-    found = sorted((tmp_path / "model").glob("*.safetensors"))
-    assert len(found) == files
-    if files == 3:
-        assert max(len(read_safetensors(file)[1]) for file in found) <= 4000
-    assert_same(dict(from_pretrained(tmp_path / "model").params), dict(large().params))
+    assert told[-1] == (total, total)
+    assert len(told) == len(model.params)
+    assert all(a < b for (a, _), (b, _) in pairwise(told))

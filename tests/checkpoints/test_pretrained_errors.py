@@ -132,9 +132,6 @@ def test_a_sparse_terabyte(tmp_path: Path) -> None:
         ({"format": "gguf"}, "format: expected one of 'safetensors'"),
         ({"dtype": "int8"}, "dtype: expected one of 'float16', 'bfloat16', 'float32', 'float64'"),
         ({"layout": "canonical"}, "layout: expected one of 'vanilla', 'cuda'"),
-        ({"max_shard_size": 0}, "max_shard_size: expected bytes, such as '5GB'; got 0"),
-        ({"max_shard_size": "5 apples"}, "max_shard_size: .*got '5 apples'"),
-        ({"max_shard_size": True}, "max_shard_size: .*got True"),
     ],
     ids=str,
 )

@@ -105,14 +105,6 @@ def test_dtypes(dtype: str) -> None:
         assert_same(dict(from_pretrained("c", dtype="float64").params), dict(model.params))
 
 
-def test_shards() -> None:
-    save_pretrained(large(), "a.safetensors")
-    options = ["--to", "transformers", "--max-shard-size", "9KB"]
-    assert convert("a.safetensors", "b", *options) == 0
-    assert len([*Path("b").glob("model-*.safetensors")]) > 2
-    assert_same(dict(from_pretrained("b").params), dict(large().params))
-
-
 def test_the_tokenizer_comes_along_where_it_can(capsys: pytest.CaptureFixture[str]) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     content = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, [])).to_str()

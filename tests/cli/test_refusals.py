@@ -97,7 +97,7 @@ def test_refused(
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    if not {"--resume", "--max-shard-size"} & {*command.split()}:
+    if "--resume" not in command.split():
         monkeypatch.setattr(Pretrained, "load", None)
     before = content(folder)
     capsys.readouterr()

@@ -105,18 +105,17 @@ def test_the_fields_of_the_published_model(transformers: Any, tmp_path: Path) ->
             from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("max_shard_size", [None, "40KB"])
 @pytest.mark.parametrize("options", [{}, {"use_bias": True}, {"weight_mode": "fused"}], ids=str)
 @pytest.mark.parametrize("width", [24, 128])
 def test_transformers_takes_ours(
-    transformers: Any, options: Any, max_shard_size: Any, width: int, tmp_path: Path
+    transformers: Any, options: Any, width: int, tmp_path: Path
 ) -> None:
     config = large_config(embedding_dim=width, chunk_size=16, vocab_size=31, **options)
     ours = made(config, np.float32)
     if "backbone.out_norm.bias" in ours.params:
         ours.params["backbone.out_norm.bias"][...] = 0
     folder = tmp_path / "folder"
-    save_pretrained(ours, folder, format="transformers", max_shard_size=max_shard_size)
+    save_pretrained(ours, folder, format="transformers")
     theirs, info = transformers.xLSTMForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values()), info
     assert theirs.config.ffn_proj_factor == 1.5
@@ -134,7 +133,7 @@ def test_transformers_takes_ours(
     _, grads, expected = gradients(single, theirs, logits, tokens)
     grads.pop("backbone.out_norm.bias", None)
     assert_close_to_largest(grads, renamed(expected))
-    theirs.save_pretrained(tmp_path / "back", max_shard_size=max_shard_size or "1GB")
+    theirs.save_pretrained(tmp_path / "back")
     back = with_weight_mode(from_pretrained(tmp_path / "back", xLSTMLarge), ours.config.weight_mode)
     assert_same(dict(back.params), dict(ours.params))
 

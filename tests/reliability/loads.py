@@ -24,7 +24,7 @@ from tests.reliability.system_calls import at_call, die
 
 KINDS = {
     kind: build.KINDS[kind]
-    for kind in ("safetensors", "torch", "transformers", "shards", "xlstm", "xlstm-large")
+    for kind in ("safetensors", "torch", "transformers", "xlstm", "xlstm-large")
 }
 
 FILES = "safetensors", "torch"

@@ -30,7 +30,7 @@ def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, qu
 
 
 @pytest.mark.parametrize("savers", [2, 4])
-@pytest.mark.parametrize("kind", ["safetensors", "torch", "shards", "xlstm"])
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "transformers", "xlstm"])
 def test_several_save_at_once(kind: str, savers: int, tmp_path: Path, trials: int) -> None:
     rounds = 20 * trials if savers == 2 else 5 * trials
     folders = [tmp_path / str(n // 5 if kind in FILES else n) for n in range(rounds)]
