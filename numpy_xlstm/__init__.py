@@ -23,9 +23,7 @@ from numpy_xlstm.cells import sLSTMState as sLSTMState
 from numpy_xlstm.cells import unroll as unroll
 from numpy_xlstm.cells import unroll_backward as unroll_backward
 from numpy_xlstm.checkpoints import from_pretrained as from_pretrained
-from numpy_xlstm.checkpoints import load_checkpoint as load_checkpoint
 from numpy_xlstm.checkpoints import open_pretrained as open_pretrained
-from numpy_xlstm.checkpoints import save_checkpoint as save_checkpoint
 from numpy_xlstm.checkpoints import save_pretrained as save_pretrained
 from numpy_xlstm.generation import ByteTokenizer as ByteTokenizer
 from numpy_xlstm.generation import CharacterTokenizer as CharacterTokenizer

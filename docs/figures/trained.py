@@ -21,7 +21,7 @@ from docs.figures.plots import (
     save,
     shades,
 )
-from numpy_xlstm import load_checkpoint
+from numpy_xlstm import from_pretrained
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.trials import score
 from numpy_xlstm.numerics import Array, log_sigmoid
@@ -32,7 +32,7 @@ CURVES = {"slstm": FIRST, "lstm": SECOND, "mlstm": THIRD}
 
 def model_of(trial: Path) -> Any:
     """Return the model of a trial in float64."""
-    return load_checkpoint(trial / "checkpoint.safetensors").model.astype(np.float64)
+    return from_pretrained(trial / "checkpoint.safetensors").astype(np.float64)
 
 
 def states(model: Any, inputs: Array) -> list[Any]:

@@ -7,9 +7,6 @@ from numpy_xlstm.checkpoints.files import write_arrays as write_arrays
 from numpy_xlstm.checkpoints.formats import FORMATS as FORMATS
 from numpy_xlstm.checkpoints.kinds import KINDS as KINDS
 from numpy_xlstm.checkpoints.kinds import Kind as Kind
-from numpy_xlstm.checkpoints.model import Checkpoint as Checkpoint
-from numpy_xlstm.checkpoints.model import load_checkpoint as load_checkpoint
-from numpy_xlstm.checkpoints.model import save_checkpoint as save_checkpoint
 from numpy_xlstm.checkpoints.pretrained import from_pretrained as from_pretrained
 from numpy_xlstm.checkpoints.pretrained import open_pretrained as open_pretrained
 from numpy_xlstm.checkpoints.saving import save_pretrained as save_pretrained

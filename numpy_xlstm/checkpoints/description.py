@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numpy_xlstm.checkpoints.folders import CONFIGS, read_mapping
 from numpy_xlstm.checkpoints.loading import OnProgress, Source, read_all
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
-from numpy_xlstm.checkpoints.tensors import Stored, Tensors
+from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_memory
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
 from numpy_xlstm.layers import Embedding, Linear
@@ -58,14 +58,14 @@ class Pretrained:
         The ``to_dict()`` of the tokenizer in a checkpoint of this package, or the path of a
         ``tokenizer.json``; see :meth:`load_tokenizer`.
     training : dict
-        Training values in a checkpoint of this package.
+        Training values that :func:`save_pretrained` was given.
     tied : Stored, optional
         Matrix of a tied head, if the file contains it in addition to that of the embedding.
     derived : dict
         Parameters that the file does not contain: the name of an equal parameter, or None for
         zeros.
     extra : dict
-        Arrays of a checkpoint of this package other than the parameters.
+        Arrays other than the parameters, which :meth:`load_arrays` reads.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Pretrained:
     sources: Mapping[str, Source]
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     tokenizer: Mapping[str, Any] | Path | None = None
-    training: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     tied: Stored | None = None
     derived: Mapping[str, str | None] = field(default_factory=dict)
     extra: Mapping[str, Stored] = field(default_factory=dict)
@@ -127,6 +127,11 @@ class Pretrained:
             return None if self.tokenizer is None else tokenizer_from_dict(self.tokenizer)
         except OptionError as error:
             raise CheckpointError(str(error)) from error
+
+    def load_arrays(self) -> dict[str, Array]:
+        """Return the arrays that :func:`save_pretrained` was given in addition to the model."""
+        check_memory(self.path.name, sum(array.nbytes for array in self.extra.values()))
+        return {name: stored.read() for name, stored in self.extra.items()}
 
     def load(
         self,
@@ -215,6 +220,9 @@ class Saving(NamedTuple):
     tokenizer: Tokenizer | None
     step: bool
     """Whether the graph in an ONNX file takes exactly one step."""
+    training: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    """Values and arrays that a checkpoint of this package has in addition."""
 
 
 class Format(NamedTuple):

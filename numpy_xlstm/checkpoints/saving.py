@@ -1,6 +1,7 @@
 """Save a model as a checkpoint of this or an official package: ``save_pretrained``."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.layouts import LAYOUTS
-from numpy_xlstm.numerics import check_bool, check_choice, checked_path
+from numpy_xlstm.numerics import (
+    Array,
+    check_bool,
+    check_choice,
+    check_has,
+    check_kind,
+    checked_path,
+)
 
 
 def save_pretrained(
@@ -22,6 +30,8 @@ def save_pretrained(
     layout: str = "vanilla",
     tokenizer: Tokenizer | None = None,
     step: bool = False,
+    training: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Array] | None = None,
 ) -> None:
     """Save a model atomically, in a format of this package, an official package, PyTorch or ONNX.
 
@@ -46,6 +56,10 @@ def save_pretrained(
         ``tokenizers``, and in an ONNX file this text is the metadata entry ``tokenizer.json``.
     step : bool
         For the format "onnx": whether the graph takes exactly one step, without loops.
+    training, arrays : Mapping, optional
+        For the format "safetensors": JSON values about the training, and arrays such as an
+        optimiser's moments, whose names do not begin with "model.". :attr:`Pretrained.training` and
+        :meth:`Pretrained.load_arrays` return them.
 
     Examples
     --------
@@ -67,7 +81,12 @@ def save_pretrained(
         check_choice("dtype", dtype, FLOATS)
     if check_bool("step", step) and form.name != "onnx":
         raise OptionError(f"step: expected False for the format {form.name!r}; got True")
-    form.write(model, path, Saving(dtype, layout, tokenizer, step))
+    for name, given in {"training": training, "arrays": arrays}.items():
+        if given is not None and form.name != "safetensors":
+            raise OptionError(f"{name}: expected None for the format {form.name!r}; got a value")
+        if given is not None:
+            check_kind(name, given, Mapping)
+    form.write(model, path, Saving(dtype, layout, tokenizer, step, training or {}, arrays or {}))
 
 
 def check_saving(
@@ -89,9 +108,11 @@ def check_saving(
         )
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
-    if tokenizer is not None and form.name == "torch":
-        got = type(tokenizer).__name__
-        raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
+    if tokenizer is not None:
+        check_has("tokenizer", tokenizer, "to_dict")
+        if form.name == "torch":
+            got = type(tokenizer).__name__
+            raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
     return form
 
 

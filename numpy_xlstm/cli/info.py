@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         "dtype": ", ".join(sorted({stored.dtype for stored in pretrained.stored.values()})),
         "parameters": f"{sum(stored.size for stored in pretrained.stored.values()):,}",
         "memory": _memory(pretrained),
-        **_training(pretrained.training or {}, type(pretrained.model).__name__),
+        **_training(pretrained.training, type(pretrained.model).__name__),
         "special": _special(pretrained),
         "tokenizer": _tokenizer(pretrained),
         "convert to": ", ".join(formats_of(pretrained.model)),

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.checkpoints.folders import BEST
 from numpy_xlstm.checkpoints.metadata import LogLine, RunMetadata
 from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_link
@@ -119,7 +119,7 @@ class Run:
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, comm=comm)
         stored = RunMetadata.read(f"{CHECKPOINT}: training", checkpoint.training, others=True)
-        options |= {"tokenizer": checkpoint.tokenizer, "notes": stored.notes, "comm": comm}
+        options |= {"tokenizer": checkpoint.load_tokenizer(), "notes": stored.notes, "comm": comm}
         run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
         if size < stored.log_size:
@@ -161,7 +161,7 @@ class Run:
     def save_best(self) -> None:
         """Save the model, without optimiser and generator, to ``best.safetensors``."""
         training = {name: getattr(self.state, name) for name in ("step", "tokens", "validations")}
-        save_checkpoint(self.best, self.state.model, tokenizer=self.tokenizer, training=training)
+        save_pretrained(self.state.model, self.best, tokenizer=self.tokenizer, training=training)
 
     def save(self) -> None:
         """Save a checkpoint after the log has been flushed to the disk."""

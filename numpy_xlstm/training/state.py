@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from numpy_xlstm.checkpoints import Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.files import as_json
 from numpy_xlstm.checkpoints.metadata import TrainingMetadata
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -126,21 +126,21 @@ class TrainingState:
             arrays = moments | dict(leaves(CARRIED, carried))
             known = json.loads(as_json(training))
             self._restored("training", self.model, known, arrays)
-            save_checkpoint(path, self.model, tokenizer=tokenizer, training=training, arrays=arrays)
+            save_pretrained(self.model, path, tokenizer=tokenizer, training=training, arrays=arrays)
         if comm is not None:
             comm.Barrier()
 
     @classmethod
-    def load(cls, path: str | Path, *, comm: ranks.Comm | None = None) -> tuple[Self, Checkpoint]:
-        """Load a state that :meth:`save` has written; return it and the checkpoint.
+    def load(cls, path: str | Path, *, comm: ranks.Comm | None = None) -> tuple[Self, Pretrained]:
+        """Load a state that :meth:`save` has written; return it and the opened checkpoint.
 
         The number of ranks may differ from that at saving. Raises :class:`CheckpointError` if the
         file is damaged or contains no training.
         """
-        checkpoint = load_checkpoint(path)
-        place, training = f"{Path(path).name}: training", checkpoint.training
-        state = cls._restored(place, checkpoint.model, training, checkpoint.arrays, comm)
-        return state, checkpoint
+        opened = open_pretrained(path)
+        place, arrays = f"{Path(path).name}: training", opened.load_arrays()
+        state = cls._restored(place, opened.load(mapped=False), opened.training, arrays, comm)
+        return state, opened
 
     @classmethod
     def _restored(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, from_pretrained, load_checkpoint
-from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
+from numpy_xlstm import LSTM, from_pretrained, save_pretrained
+from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from tests.checkpoints import build
@@ -197,10 +197,10 @@ def test_every_flipped_bit_is_refused(kind: str, tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_checksums(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, lstm())
+    save_pretrained(lstm(), path)
     header, data = read_safetensors(path)
     del header["__metadata__"]["numpy_xlstm_crc32"]
     write_safetensors(path, header, data)
     with pytest.raises(CheckpointError, match="expected the checksums of a checkpoint; got no"):
-        load_checkpoint(path)
+        from_pretrained(path)
     read_arrays(path)  # files of other packages can be read

@@ -19,7 +19,7 @@ from numpy_xlstm import (
     open_pretrained,
     save_pretrained,
 )
-from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
+from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, printable
 from numpy_xlstm.training import TrainingState
@@ -161,7 +161,7 @@ def test_what_a_model_writes_controls_no_terminal(
     model = lstm()
     tokenizer = CharacterTokenizer.of("\x1b\x9b\t\nab")
     assert tokenizer.size == model.vocab_size
-    save_checkpoint(tmp_path / "a.safetensors", model, tokenizer=tokenizer)
+    save_pretrained(model, tmp_path / "a.safetensors", tokenizer=tokenizer)
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     command = [
         "generate",

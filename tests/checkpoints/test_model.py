@@ -17,16 +17,7 @@ from numpy_xlstm import (
     save_pretrained,
     sLSTM,
 )
-from numpy_xlstm.checkpoints import (
-    FORMATS,
-    KINDS,
-    Format,
-    Kind,
-    Pretrained,
-    load_checkpoint,
-    read_arrays,
-    save_checkpoint,
-)
+from numpy_xlstm.checkpoints import FORMATS, KINDS, Format, Kind, Pretrained, read_arrays
 from numpy_xlstm.checkpoints.description import Content, Saving
 from numpy_xlstm.checkpoints.loading import matched
 from numpy_xlstm.checkpoints.writing import write_file
@@ -71,20 +62,21 @@ def test_a_model_comes_back_bit_for_bit(cell: str, dtype: Any, tmp_path: Path) -
     model.params["head.bias"][...] = np.array([-0.0, 5e-324, 1 / 3, 1, 2, 3, 4])
     path = tmp_path / "model.safetensors"
     extra = {"optimizer.t": np.array(4), "state.h": np.ones((2, 3), dtype)}
-    save_checkpoint(path, model, training={"step": 4, "loss": 0.1}, arrays=extra)
-    loaded = load_checkpoint(path)
-    assert loaded.training == {"step": 4, "loss": 0.1}
-    assert loaded.tokenizer is None
-    assert loaded.arrays.keys() == extra.keys()
-    np.testing.assert_array_equal(loaded.arrays["state.h"], extra["state.h"])
-    assert list(loaded.model.params) == list(model.params)
+    save_pretrained(model, path, training={"step": 4, "loss": 0.1}, arrays=extra)
+    opened = open_pretrained(path)
+    assert opened.training == {"step": 4, "loss": 0.1}
+    assert opened.load_tokenizer() is None
+    arrays, loaded = opened.load_arrays(), opened.load()
+    assert arrays.keys() == extra.keys()
+    np.testing.assert_array_equal(arrays["state.h"], extra["state.h"])
+    assert list(loaded.params) == list(model.params)
     for name, array in model.params.items():
-        assert loaded.model.params[name].dtype == dtype
-        assert loaded.model.params[name].tobytes() == array.tobytes()
-    assert type(loaded.model.body) is CELLS[cell][0]
+        assert loaded.params[name].dtype == dtype
+        assert loaded.params[name].tobytes() == array.tobytes()
+    assert type(loaded.body) is CELLS[cell][0]
     for option in CELLS[cell][1].keys() - {"eps"}:
-        assert getattr(loaded.model.body, option) == CELLS[cell][1][option]
-    np.testing.assert_array_equal(loaded.model(tokens)[0], model(tokens)[0])
+        assert getattr(loaded.body, option) == CELLS[cell][1][option]
+    np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
 
 
 @pytest.mark.parametrize(
@@ -95,8 +87,8 @@ def test_every_option_of_a_language_model_comes_back(
 ) -> None:
     rng = np.random.default_rng(0)
     model = LanguageModel(7, 4, LSTM(4, 4, rng=rng), **options, rng=rng)
-    save_checkpoint(tmp_path / "a.safetensors", model)
-    loaded = load_checkpoint(tmp_path / "a.safetensors").model
+    save_pretrained(model, tmp_path / "a.safetensors")
+    loaded = from_pretrained(tmp_path / "a.safetensors")
     tokens = np.array([[1, 5, 0]])
     np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
     found, _, _ = loaded.forward(tokens, rng=np.random.default_rng(3))
@@ -105,7 +97,7 @@ def test_every_option_of_a_language_model_comes_back(
 
 
 def test_the_names_in_the_file(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a.safetensors", build("slstm"), arrays={"optimizer.t": np.array(1)})
+    save_pretrained(build("slstm"), tmp_path / "a.safetensors", arrays={"optimizer.t": np.array(1)})
     arrays, metadata = read_arrays(tmp_path / "a.safetensors")
     assert sorted(arrays) == [
         "model.cell.R",
@@ -134,8 +126,8 @@ def test_the_names_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharacterTokenizer.of("aé𝄞")])
 def test_the_tokenizer_comes_back(tokenizer: Any, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a.safetensors", build(), tokenizer=tokenizer)
-    assert load_checkpoint(tmp_path / "a.safetensors").tokenizer == tokenizer
+    save_pretrained(build(), tmp_path / "a.safetensors", tokenizer=tokenizer)
+    assert open_pretrained(tmp_path / "a.safetensors").load_tokenizer() == tokenizer
 
 
 @dataclass(frozen=True)
@@ -157,22 +149,22 @@ class Configured(Module):
 def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = Configured(Width(3), dtype=np.float32, rng=np.random.default_rng(8))
     with pytest.raises(CheckpointError, match=r"kind: expected one of LanguageModel.*'Configured'"):
-        save_checkpoint(tmp_path / "a.safetensors", model)
+        save_pretrained(model, tmp_path / "a.safetensors")
     monkeypatch.setitem(KINDS, "Configured", Kind.configured(Configured, Width))
-    save_checkpoint(tmp_path / "a.safetensors", model)
-    loaded = load_checkpoint(tmp_path / "a.safetensors").model
+    save_pretrained(model, tmp_path / "a.safetensors")
+    loaded = from_pretrained(tmp_path / "a.safetensors")
     assert loaded.config == Width(3)
     np.testing.assert_array_equal(
         loaded.params["cell.weight_hh_l0"], model.params["cell.weight_hh_l0"]
     )
     monkeypatch.delitem(KINDS, "Configured")
     with pytest.raises(CheckpointError, match=r"kind: expected one of .*got 'Configured'"):
-        load_checkpoint(tmp_path / "a.safetensors")
+        open_pretrained(tmp_path / "a.safetensors")
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"names without prefix 'model\.'; got 'model\.x'"):
-        save_checkpoint(tmp_path / "a.safetensors", build(), arrays={"model.x": np.ones(1)})
+        save_pretrained(build(), tmp_path / "a.safetensors", arrays={"model.x": np.ones(1)})
 
 
 def test_a_cell_of_another_kind(tmp_path: Path) -> None:
@@ -181,7 +173,7 @@ def test_a_cell_of_another_kind(tmp_path: Path) -> None:
 
     model = LanguageModel(7, 4, Other(4, 8))
     with pytest.raises(CheckpointError, match=r"body: expected one of LSTM, GRU, RNN, .*; got Oth"):
-        save_checkpoint(tmp_path / "a.safetensors", model)
+        save_pretrained(model, tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +192,7 @@ def test_what_comes_with_a_model_is_of_another_kind(
 ) -> None:
     options: Any = {name: value}
     with pytest.raises(OptionError, match=f"{name}: expected {expected}"):
-        save_checkpoint(tmp_path / "a.safetensors", build(), **options)
+        save_pretrained(build(), tmp_path / "a.safetensors", **options)
     assert list(tmp_path.iterdir()) == []
 
 

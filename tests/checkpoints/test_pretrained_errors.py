@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_pretrained, load_checkpoint, save_pretrained, xLSTMLMModel
+from numpy_xlstm import from_pretrained, save_pretrained, xLSTMLMModel
 from numpy_xlstm.checkpoints import read_arrays
 from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
 from tests.checkpoints.build import large, lstm, paper, place, stack, write_safetensors
@@ -120,10 +120,8 @@ def test_a_sparse_terabyte(tmp_path: Path) -> None:
     write_safetensors(path, header, b"")
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size + 16 * rows)
-    readers: list[Any] = [read_arrays, load_checkpoint]
-    for read in readers:
-        with pytest.raises(CheckpointError, match=r"memory\); got 1,099,511,627,776 bytes"):
-            read(path)
+    with pytest.raises(CheckpointError, match=r"memory\); got 1,099,511,627,776 bytes"):
+        read_arrays(path)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = nx.LanguageModel(256, 16, nx.LSTM(16, 24, dtype=F32, rng=4), rng=4)
     path = tmp_path / "a.safetensors"
-    nx.checkpoints.save_checkpoint(path, model, tokenizer=nx.ByteTokenizer(), dtype="bfloat16")
+    nx.checkpoints.save_pretrained(model, path, tokenizer=nx.ByteTokenizer(), dtype="bfloat16")
     texts = []
     for weights in ("widened", "stored"):
         assert main(["generate", str(path), "--prompt", "ab", "--weights", weights]) == 0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, open_pretrained, save_pretrained
-from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
+from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import CheckpointError
 from tests.checkpoints.build import large
@@ -28,9 +28,9 @@ def names(folder: Path) -> list[str]:
 def test_what_is_being_read_may_be_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     models = [LSTM(3, 4, rng=np.random.default_rng(seed)) for seed in (0, 1)]
-    save_checkpoint(path, models[0])
+    save_pretrained(models[0], path)
     opened = open_pretrained(path)
-    save_checkpoint(path, models[1])
+    save_pretrained(models[1], path)
     for name, array in opened.load().params.items():
         np.testing.assert_array_equal(array, models[0].params[name])
 

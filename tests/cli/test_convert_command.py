@@ -15,7 +15,7 @@ from numpy_xlstm import (
     xLSTMLarge,
     xLSTMLargeConfig,
 )
-from numpy_xlstm.checkpoints import load_checkpoint, save_checkpoint, save_pretrained
+from numpy_xlstm.checkpoints import open_pretrained, save_pretrained
 from numpy_xlstm.cli import display, main
 from tests.checkpoints.build import read_safetensors, write_safetensors
 from tests.cli.shared import error
@@ -52,7 +52,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *argv: Any) -> str:
 
 def test_round_all_formats_of_large(capsys: pytest.CaptureFixture[str]) -> None:
     model, here = large(), "0.safetensors"
-    save_checkpoint(here, model)
+    save_pretrained(model, here)
     formats = "transformers safetensors xlstm-large safetensors transformers safetensors"
     for n, kind in enumerate(formats.split(), 1):
         there = f"{n}.{kind}" if kind == "safetensors" else f"{n}"
@@ -110,17 +110,17 @@ def test_the_tokenizer_comes_along_where_it_can(capsys: pytest.CaptureFixture[st
     content = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, [])).to_str()
     save_pretrained(large(), "a", tokenizer=HuggingFaceTokenizer(content))
     assert convert("a", "b.safetensors", "--to", "safetensors") == 0
-    assert load_checkpoint("b.safetensors").tokenizer == HuggingFaceTokenizer(content)
+    assert open_pretrained("b.safetensors").load_tokenizer() == HuggingFaceTokenizer(content)
     assert convert("b.safetensors", "c", "--to", "xlstm-large") == 0
     text = Path("c/tokenizer.json").read_text("utf-8")
     assert text == Path("a/tokenizer.json").read_text("utf-8") == content
     assert capsys.readouterr().err == ""
-    save_checkpoint("d.safetensors", large(), tokenizer=CharacterTokenizer("ab"))
+    save_pretrained(large(), "d.safetensors", tokenizer=CharacterTokenizer("ab"))
     assert convert("d.safetensors", "e", "--to", "transformers") == 0
     assert capsys.readouterr() == ("", "")
     assert HuggingFaceTokenizer.from_file("e/tokenizer.json").decode(np.array([1, 0])) == "ba"
     assert convert("d.safetensors", "f.safetensors", "--to", "safetensors") == 0
-    assert load_checkpoint("f.safetensors").tokenizer == CharacterTokenizer("ab")
+    assert open_pretrained("f.safetensors").load_tokenizer() == CharacterTokenizer("ab")
 
 
 def test_damage_within_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from numpy_xlstm import SpecialTokens, load_checkpoint, xLSTMLarge, xLSTMLargeConfig
+from numpy_xlstm import SpecialTokens, open_pretrained, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import ByteTokenizer
@@ -57,12 +57,13 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert "fine-tuned model" in out
     assert f"{type(model).__name__} of {place}, {model.num_parameters:,} parameters" in err
-    tuned = load_checkpoint("run/checkpoint.safetensors")
-    assert tuned.training["optimizer"]["betas"] == [0.9, 0.95]
-    assert type(tuned.tokenizer) is type(tokenizer) or kind != "safetensors"
-    assert tuned.model.dtype == model.dtype
-    assert tuned.model.special_tokens == model.special_tokens
-    for name, array in tuned.model.params.items():
+    opened = open_pretrained("run/checkpoint.safetensors")
+    assert opened.training["optimizer"]["betas"] == [0.9, 0.95]
+    assert type(opened.load_tokenizer()) is type(tokenizer) or kind != "safetensors"
+    tuned = opened.load()
+    assert tuned.dtype == model.dtype
+    assert tuned.special_tokens == model.special_tokens
+    for name, array in tuned.params.items():
         assert 0 < abs(array - model.params[name]).max() < 2e-3  # steps of 3e-4 from the start
     assert main(["train", "--resume", "run", "--steps=3"]) == 0
     assert main(["generate", "run", "--prompt", "ab", "--max-new-tokens=3"]) == 0
@@ -84,7 +85,7 @@ def test_a_run_where_a_checkpoint_is_read(text: str, capsys: pytest.CaptureFixtu
     assert results[0] == results[1]
     assert main(["convert", "run", "model.safetensors"]) == 0
     assert main(["train", "--from", "run", text, *SMALL, "--out", "tuned"]) == 0
-    assert load_checkpoint("tuned/checkpoint.safetensors").training["optimizer"]["betas"] == [
+    assert open_pretrained("tuned/checkpoint.safetensors").training["optimizer"]["betas"] == [
         0.9,
         0.999,
     ]

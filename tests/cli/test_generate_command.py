@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, SpecialTokens, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.checkpoints import save_checkpoint, save_pretrained
+from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.cli import generate as command
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer, generate_text
@@ -55,7 +55,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 @pytest.fixture
 def checkpoint() -> str:
-    save_checkpoint("model.safetensors", lstm(), tokenizer=LETTERS)
+    save_pretrained(lstm(), "model.safetensors", tokenizer=LETTERS)
     return "model.safetensors"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import SpecialTokens, sLSTM, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.checkpoints import save_checkpoint, save_pretrained
+from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.models import LanguageModel
@@ -17,9 +17,8 @@ def model() -> LanguageModel:
 
 def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
     training = {"step": 1200, "tokens": 10**6, "validations": [[600, 3.0], [1200, 2.25]]}
-    save_checkpoint(
-        "a.safetensors", model(), tokenizer=CharacterTokenizer.of("ab"), training=training
-    )
+    tokenizer = CharacterTokenizer.of("ab")
+    save_pretrained(model(), "a.safetensors", tokenizer=tokenizer, training=training)
     assert main(["info", "a.safetensors"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "LanguageModel  13,301",
@@ -46,7 +45,7 @@ def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_model_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    save_checkpoint("a.safetensors", model())
+    save_pretrained(model(), "a.safetensors")
     assert main(["info", "a.safetensors"]) == 0
     facts = capsys.readouterr().out.splitlines()[-4:-1]
     assert facts == ["dtype      float32", "parameters 13,301", "memory     53,204 bytes"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import load_checkpoint, open_pretrained, read_arrays
+from numpy_xlstm.checkpoints import from_pretrained, open_pretrained, read_arrays
 from numpy_xlstm.cli import main
 from numpy_xlstm.training import loop
 from tests.cli.shared import error, interrupting
@@ -206,10 +206,11 @@ def test_ctrl_c_before_the_first_validation_leaves_a_model(
     monkeypatch.setattr(loop, "train_step", interrupting(1))
     assert train(text_file, OUT, "--steps", "200") == 130
     assert "best.safetensors" in capsys.readouterr().err
-    best = load_checkpoint(OUT / "best.safetensors")
+    best = open_pretrained(OUT / "best.safetensors")
     assert best.training["step"] == 1
-    for name, array in load_checkpoint(OUT / "checkpoint.safetensors").model.params.items():
-        assert (best.model.params[name] == array).all()
+    params = best.load().params
+    for name, array in from_pretrained(OUT / "checkpoint.safetensors").params.items():
+        assert (params[name] == array).all()
 
 
 def test_a_resumed_run_does_not_validate_at_once(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm.checkpoints import from_pretrained, open_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
 from numpy_xlstm.models import (
@@ -113,7 +113,7 @@ def test_a_configuration_in_json(vocab_size: int | None, text_file: str) -> None
     given = {} if vocab_size is None else {"vocab_size": vocab_size}
     Path("config.json").write_text(json.dumps(values | given))
     assert train(text_file, "--model=xlstm", "--config=config.json", "--out", "out") == 0
-    model = load_checkpoint("out/checkpoint.safetensors").model
+    model = from_pretrained("out/checkpoint.safetensors")
     size = 200 if vocab_size == 200 else len(set(TEXT[:5400])) + 1
     assert model.config == xlstm_config(vocab_size=size)
     assert main(["train", "--resume", "out", "--steps", "4"]) == 0
@@ -124,9 +124,9 @@ def test_a_configuration_in_yaml(text_file: str) -> None:
     Path("config.yaml").write_text("".join(f"{k}: {v}\n" for k, v in LARGE.items()))
     options = ["--model=xlstm-large", "--tokenizer=bytes", "--config=config.yaml", "--out", "out"]
     assert train(text_file, *options) == 0
-    checkpoint = load_checkpoint("out/checkpoint.safetensors")
+    checkpoint = open_pretrained("out/checkpoint.safetensors")
     assert checkpoint.model.config == xLSTMLargeConfig(vocab_size=256, **LARGE)  # type: ignore[arg-type]
-    assert checkpoint.tokenizer == ByteTokenizer()
+    assert checkpoint.load_tokenizer() == ByteTokenizer()
 
 
 def tokenizer_file() -> str:
@@ -149,11 +149,11 @@ def test_bits_are_per_character_whatever_the_tokenizer(
     options = [*MODELS["xlstm"], "--tokenizer", name, "--out", "out", "--prompt", "’tis"]
     assert train(text_file, *options) == 0
     shown, err = capsys.readouterr()
-    checkpoint = load_checkpoint("out/checkpoint.safetensors")
-    split = split_text(TEXT, 16, checkpoint.tokenizer)
+    checkpoint = open_pretrained("out/checkpoint.safetensors")
+    split = split_text(TEXT, 16, checkpoint.load_tokenizer())
     ids, characters = split.validation_ids, len(split.validation)
     assert (len(ids) > characters) == (kind == "bytes")
-    bits = validation_bits(checkpoint.model, ids) * len(ids) / characters
+    bits = validation_bits(checkpoint.load(), ids) * len(ids) / characters
     assert f"{bits:.3f} │ bits/char" in shown
     size = split.tokenizer.size
     assert f"tokens: {size} distinct, {5400 / len(split.train_ids):.2f} characters" in err
@@ -169,8 +169,8 @@ def test_the_tokenizer_of_a_run_is_in_its_checkpoint(text_file: str) -> None:
     assert train(text_file, "--hidden-size=8", "--tokenizer", file, "--out", "out") == 0
     Path(file).unlink()
     assert main(["train", "--resume", "out", "--steps", "5"]) == 0
-    checkpoint = load_checkpoint("out/checkpoint.safetensors")
-    assert isinstance(checkpoint.tokenizer, HuggingFaceTokenizer)
+    checkpoint = open_pretrained("out/checkpoint.safetensors")
+    assert isinstance(checkpoint.load_tokenizer(), HuggingFaceTokenizer)
     assert checkpoint.training["step"] == 5
 
 

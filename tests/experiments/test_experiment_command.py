@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import load_checkpoint, save_checkpoint
+from numpy_xlstm import from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
@@ -132,8 +132,8 @@ def test_models_have_equal_sizes_where_the_page_says_so() -> None:
 def test_a_model_is_loaded_from_a_checkpoint(name: str, tmp_path: Path) -> None:
     vocabulary = 5 if name in ABLATION else None
     model = build_model(name, vocabulary, rng=np.random.default_rng(0))
-    save_checkpoint(tmp_path / "model.safetensors", model)
-    loaded = load_checkpoint(tmp_path / "model.safetensors").model
+    save_pretrained(model, tmp_path / "model.safetensors")
+    loaded = from_pretrained(tmp_path / "model.safetensors")
     x = np.array([[1, 4]]) if vocabulary else np.ones((1, 2, 3), np.float32)
     assert np.array_equal(loaded(x)[0], model(x)[0])
 

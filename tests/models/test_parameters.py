@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, load_checkpoint, save_checkpoint
+from numpy_xlstm import LSTM, from_pretrained, save_pretrained
 from numpy_xlstm.errors import NonFiniteError, ShapeError
 from numpy_xlstm.models import LanguageModel
 from tests.models.build import CONFIGS, EVERY_MODEL, MAIN_MODELS, assert_same, build, draw_tokens
@@ -103,14 +103,14 @@ def test_a_state_dict_goes_round(name: str, dtype: Any) -> None:
 
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     model, path = build("large-single"), tmp_path / "model.safetensors"
-    save_checkpoint(path, model)
+    save_pretrained(model, path)
     before = path.read_bytes()
     model.params["lm_head.weight"][0, 0] = np.nan
     with pytest.raises(NonFiniteError, match=r"lm_head.weight: expected finite numbers; got nan"):
-        save_checkpoint(path, model)
+        save_pretrained(model, path)
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
-    assert np.isfinite(load_checkpoint(path).model.params["lm_head.weight"]).all()
+    assert np.isfinite(from_pretrained(path).params["lm_head.weight"]).all()
 
 
 def test_a_tied_head_is_in_the_state_dict_and_not_among_the_parameters() -> None:

@@ -6,13 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import (
-    from_official_state,
-    from_pretrained,
-    save_pretrained,
-    with_weight_mode,
-    xLSTMLarge,
-)
+from numpy_xlstm import from_pretrained, save_pretrained, with_weight_mode, xLSTMLarge
 from tests.models.build import B, assert_close, assert_same, draw_tokens, flat, large_config
 from tests.parity.official import (
     FORWARD,
@@ -30,6 +24,7 @@ from tests.parity.official import (
     write_large,
     yaml,
 )
+from tests.parity.states import from_official
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -42,7 +37,7 @@ def test_their_large_is_read(name: str, tmp_path: Path) -> None:
     assert isinstance(ours, xLSTMLarge)
     assert_exact(ours, theirs, tokens)
     with torch.no_grad():
-        expected = from_official_state(ours, theirs(torch.tensor(tokens))[1])
+        expected = from_official(ours, theirs(torch.tensor(tokens))[1])
     assert_close(flat(ours(tokens, start(ours))[1]), flat(expected), FORWARD)
 
 

@@ -172,7 +172,7 @@ def others() -> dict[str, Make]:
 def files(folder: Path) -> dict[str, Make]:
     """Return the calls that read and write files in a folder."""
     own, whole = folder / "own.safetensors", folder / "large"
-    nx.save_checkpoint(own, model(), tokenizer=nx.ByteTokenizer())
+    nx.save_pretrained(model(), own, tokenizer=nx.ByteTokenizer())
     nx.save_pretrained(large(), whole, format="transformers")
     (folder / "text.txt").write_text(TEXT, "utf-8")
     arrays = {"a": np.ones(3)}
@@ -180,21 +180,12 @@ def files(folder: Path) -> dict[str, Make]:
     loading: Any = {"dtype": np.float32, "layout": None, "mapped": False, "progress": None}
     loaded = {n: v for n, v in loading.items() if n != "layout"}
     saving: Any = {"format": None, "dtype": None, "layout": "vanilla", "tokenizer": None}
+    saving |= {"training": {"step": 1}, "arrays": arrays}
     run = folder / "run"
     training.Run.begin(run, state())
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_text(json.dumps(WORDS), "utf-8")
     return {
-        **entry(
-            nx.save_checkpoint,
-            path=new,
-            model=Fresh(model),
-            tokenizer=None,
-            training={"step": 1},
-            arrays=arrays,
-            dtype="float32",
-        ),
-        **entry(nx.load_checkpoint, path=own),
         **entry(nx.save_pretrained, model=Fresh(model), path=new, **saving),
         **entry(nx.from_pretrained, path=whole, **loading),
         **entry(nx.open_pretrained, path=whole, layout=None),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm import from_pretrained
 from tests.checkpoints.hostile import Row, change, rows
 from tests.reliability import hostile
 from tests.reliability.children import ask
@@ -30,7 +30,7 @@ def honest(
     """A kind, its folder, and the digest of its numbers."""
     kind = request.param
     if kind == RUN:
-        return kind, training, digest(load_checkpoint(path_of(kind, training)).model)
+        return kind, training, digest(from_pretrained(path_of(kind, training)))
     folder = tmp_path_factory.mktemp("honest")
     save(kind, folder, 1)
     return kind, folder, digest(model_of(kind, 1))

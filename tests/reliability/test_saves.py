@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, AdamW, load_checkpoint, save_checkpoint
+from numpy_xlstm import LSTM, AdamW, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import LanguageModel
@@ -31,8 +31,8 @@ def test_a_save_while_a_thread_updates_the_parameters(tmp_path: Path, trials: in
     thread.start()
     try:
         for _ in range(25 * trials):
-            save_checkpoint(path, model)
-            load_checkpoint(path)
+            save_pretrained(model, path)
+            from_pretrained(path, mapped=False)
     finally:
         end.set()
         thread.join()

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
+from numpy_xlstm.checkpoints import read_arrays, save_pretrained, write_arrays
 from numpy_xlstm.errors import CheckpointError, DTypeError, OptionError, ShapeError
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Budget, TrainingState, consecutive_windows, train
@@ -68,7 +68,7 @@ def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
 
 
 def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "model.safetensors", start().model)
+    save_pretrained(start().model, tmp_path / "model.safetensors")
     message = r"^model\.safetensors: training: expected step, tokens, .* too; got {}$"
     with pytest.raises(CheckpointError, match=message):
         TrainingState.load(tmp_path / "model.safetensors")
