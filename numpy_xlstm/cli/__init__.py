@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
-        if not all(map(importlib.util.find_spec, ("rich", "uniplot", "matplotlib"))):
+        if not all(map(importlib.util.find_spec, ("rich", "matplotlib"))):
             print(MISSING_EXTRA, file=sys.stderr)
             return 2
         return _run(args)

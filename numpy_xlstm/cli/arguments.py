@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics import did_you_mean
 
 TEMPERATURE = "1: the model's probabilities; below 1: prefer likelier tokens; 0: take the likeliest"
@@ -72,24 +73,51 @@ def ids(text: str, words: str = ", or none") -> list[int]:
         ) from None
 
 
+def shape(text: str) -> tuple[int, ...]:
+    """Parse a shape: ``"2,5,3"`` is (2, 5, 3)."""
+    sizes = text.split(",")
+    if not all(size.strip().isdigit() for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected sizes, such as 2,5,3; got {text!r}")
+    return tuple(map(int, sizes))
+
+
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
 
 
-def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
-    """Return the settings of an option for argparse, except for its default.
+Option = tuple[Any, Any, str]
+"""Kind, default and help of an option.
 
-    The kind is a function that parses the value, a tuple of choices, ``bool`` for a flag, or the
-    metavar of a text.
+The kind is a function that parses the value, the choices as a tuple or a mapping, ``bool`` for a
+flag, the metavar of a text, or a list with one of these for an option that may be repeated. A
+default that is a mapping has an entry for each model or cell that has the option.
+"""
+
+METAVARS: dict[Any, str] = {places: "LIST", ids: "LIST", shape: "SHAPE", Path: "PATH"}
+
+
+def add_options(parser: Any, options: Mapping[str, Option], *, defaults: bool = True) -> None:
+    """Add options to a parser or a group.
+
+    Without ``defaults``, the result of parsing contains only those that are given.
     """
-    shown = {"help": text + _shown(default)}
+    for name, (kind, default, text) in options.items():
+        settings = _settings(kind, text + _shown(default))
+        settings["default"] = default if defaults else argparse.SUPPRESS
+        parser.add_argument(flags([name]), dest=name, **settings)
+
+
+def _settings(kind: Any, text: str) -> dict[str, Any]:
+    """Return the settings of an option for argparse, except for its default."""
+    if isinstance(kind, list):
+        return _settings(kind[0], f"{text}; may be repeated") | {"action": "append"}
     if kind is bool:
-        return shown | {"action": "store_true"}
+        return {"help": text, "action": "store_true"}
     if isinstance(kind, str):
-        return shown | {"metavar": kind}
-    if isinstance(kind, tuple):
-        return shown | {"choices": kind}
-    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids) else "N"}
+        return {"help": text, "metavar": kind}
+    if isinstance(kind, tuple | dict):
+        return {"help": text, "choices": kind}
+    return {"help": text, "type": kind, "metavar": METAVARS.get(kind, "N")}
 
 
 def _shown(default: Any) -> str:
@@ -143,6 +171,10 @@ def check_writable(file: Path | None) -> None:
     """Raise an error before the work if a report cannot be written to a file."""
     if file is not None:
         file.open("a", encoding="utf-8").close()
+
+
+FROM_LAYOUT = LAYOUTS, None, "layout of sLSTM's bias, if it is ambiguous"
+"""The option of commands that read a checkpoint."""
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

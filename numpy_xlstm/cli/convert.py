@@ -6,6 +6,7 @@ from pathlib import Path
 from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.saving import check_saving, formats_of
+from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.layouts import LAYOUTS
@@ -24,27 +25,21 @@ state dict of a torch.nn.LSTM, GRU or RNN; the format is detected from the conte
 new path or an empty folder. No code in a file is run, and nothing is written before all of IN is
 read and checked."""
 
+OPTIONS: dict[str, Option] = {
+    "to": (FORMATS, None, "the format to write (default: by the suffix of OUT)"),
+    "dtype": (FLOATS, None, "(default: that of IN)"),
+    "layout": (LAYOUTS, None, "layout of sLSTM in the format xlstm (default: vanilla)"),
+    "from_layout": FROM_LAYOUT,
+    "step": (bool, False, "for onnx: a graph of one step, without loops"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.epilog = EPILOG
     parser.add_argument("source", metavar="IN", type=Path, help="the checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder or file to write")
-    parser.add_argument(
-        "--to", choices=FORMATS, help="the format to write (default: by the suffix of OUT)"
-    )
-    parser.add_argument("--dtype", choices=FLOATS, help="(default: that of IN)")
-    parser.add_argument(
-        "--layout",
-        choices=LAYOUTS,
-        help="layout of sLSTM's parameters in xlstm's format (default: vanilla)",
-    )
-    parser.add_argument(
-        "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias in IN, if it is ambiguous"
-    )
-    parser.add_argument(
-        "--step", action="store_true", help="for onnx: a graph of one step, without loops"
-    )
+    add_options(parser, OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:

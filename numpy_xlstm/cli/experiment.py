@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.cli import display
-from numpy_xlstm.cli.arguments import as_words, facts, flags, natural, parse_stored, whole
+from numpy_xlstm.cli.arguments import (
+    Option,
+    add_options,
+    as_words,
+    flags,
+    natural,
+    parse_stored,
+    whole,
+)
 from numpy_xlstm.cli.curves import save_picture
 from numpy_xlstm.cli.train import deferred_interrupt, read_notes
 from numpy_xlstm.config import Config
@@ -38,7 +46,7 @@ With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch 
 processes. Results are the same up to rounding, which can change the step at which a model learns
 the task."""
 
-OPTIONS: dict[str, tuple[Any, Any, str]] = {
+OPTIONS: dict[str, Option] = {
     "model": (
         "NAME",
         None,
@@ -50,7 +58,6 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "out": ("DIR", None, "write the results to DIR, a new folder"),
     "resume": ("DIR", None, "resume the trial in DIR"),
 }
-"""Kind, default and help of each option, as for :func:`facts`."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("name", metavar="NAME", nargs="?", help="experiment, see --list")
     parser.add_argument("--list", action="store_true", help="show all experiments")
-    for name, option in OPTIONS.items():
-        parser.add_argument(flags([name]), **facts(*option) | {"default": argparse.SUPPRESS})
+    add_options(parser, OPTIONS, defaults=False)
 
 
 def run(args: argparse.Namespace) -> int:

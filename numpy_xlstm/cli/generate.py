@@ -9,10 +9,11 @@ import numpy as np
 from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.checkpoints.description import WEIGHTS
 from numpy_xlstm.cli.arguments import (
+    FROM_LAYOUT,
     TEMPERATURE,
+    Option,
     add_checkpoint,
-    facts,
-    flags,
+    add_options,
     ids,
     positive,
     real,
@@ -29,7 +30,6 @@ from numpy_xlstm.generation import (
     start,
     stream,
 )
-from numpy_xlstm.models.layouts import LAYOUTS
 
 DESCRIPTION = """\
 Continue a text, or ids, with the model of a checkpoint. The prompt and its continuation are written
@@ -41,7 +41,7 @@ The begin token (BOS) is inserted before a text if --bos-token-id is given, if t
 requires it, or if the config.json sets force_bos_token_insert. Nothing is inserted before ids.
 Without a prompt, generation starts with the BOS, if there is one."""
 
-OPTIONS: dict[str, tuple[Any, Any, str]] = {
+SAMPLING: dict[str, Option] = {
     "max_new_tokens": (whole(0), 500, "largest number of tokens to generate"),
     "temperature": (real(0), 0.8, TEMPERATURE),
     "top_k": (whole(1), None, "draw only from the N likeliest tokens"),
@@ -51,7 +51,15 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "eos_token_id": (ids, None, "ids that end a text, or none (default: those of the checkpoint)"),
     "suppress_tokens": (ids, None, "ids that are never generated"),
 }
-"""Kind, default and help, as for :func:`facts`, by the names of :class:`GenerationConfig`."""
+"""Options by the names of :class:`GenerationConfig`."""
+
+OPTIONS: dict[str, Option] = SAMPLING | {
+    "seed": (whole(0), 0, "seed of all random numbers"),
+    "stop": (["TEXT"], None, "end before TEXT"),
+    "tokenizer": ("FILE", None, "a tokenizer.json (default: that of the checkpoint)"),
+    "from_layout": FROM_LAYOUT,
+    "weights": (WEIGHTS, "widened", "whether matrices in 16 bits are widened or stay as they are"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,26 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add_checkpoint(parser)
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT", help="text to continue")
-    prompt.add_argument("--ids", **facts(ids, None, "token ids to continue"))
-    for name, option in OPTIONS.items():
-        parser.add_argument(flags([name]), default=option[1], **facts(*option))
-    parser.add_argument("--seed", default=0, **facts(whole(0), 0, "seed of all random numbers"))
-    parser.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable"
-    )
-    parser.add_argument(
-        "--tokenizer", metavar="FILE", help="a tokenizer.json (default: that of the checkpoint)"
-    )
-    parser.add_argument(
-        "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias, if it is ambiguous"
-    )
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        default="widened",
-        help="whether matrices in 16 bits are widened or stay as they are (default: widened)",
-    )
+    add_options(prompt, {"prompt": ("TEXT", None, "text to continue")})
+    add_options(prompt, {"ids": (ids, None, "token ids to continue")})
+    add_options(parser, OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,12 +115,13 @@ def _continued(
     model: Any, tokenizer: Tokenizer | None, args: argparse.Namespace
 ) -> tuple[str, Iterator[str]]:
     """Return the prompt and the pieces of its continuation, as ids if there is no tokenizer."""
-    options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in SAMPLING}
+    options = {name: value for name, value in given.items() if value is not None}
     options["do_sample"] = True
     rng = np.random.default_rng(args.seed)
     if tokenizer is not None:
         begun = args.prompt or ""
-        return begun, stream(model, tokenizer, begun, stop=args.stop, rng=rng, **options)
+        return begun, stream(model, tokenizer, begun, stop=args.stop or (), rng=rng, **options)
     if args.stop:
         raise OptionError(f"--stop: expected text to be generated, not ids; got {args.stop[0]!r}")
     config = config_of(model, options)

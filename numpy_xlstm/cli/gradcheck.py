@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import __version__, suite
-from numpy_xlstm.cli.arguments import check_writable, whole
+from numpy_xlstm.cli.arguments import Option, add_options, check_writable, shape, whole
 from numpy_xlstm.cli.display import count_display
 from numpy_xlstm.cli.imported import imported_target
 from numpy_xlstm.cli.workers import on_all_cores
@@ -34,6 +34,16 @@ Ctrl-C ends the command early, with the results so far."""
 # Random directions are enough: a mistake in any entry changes the slope along almost all of them.
 QUICK: dict[str, Any] = {"methods": ("complex", "adjoint"), "max_entries": 0, "directions": 2}
 
+OPTIONS: dict[str, Option] = {
+    "full": (bool, False, "check everything entry by entry, as with names"),
+    "input": ([shape], None, "shape of an input of your own layer, such as 2,5,3"),
+    "dtype": (("float64", "float32"), "float64", "dtype of parameters and inputs"),
+    "method": ([METHODS], None, "use only this method"),
+    "seed": (whole(0), 0, "seed of all random numbers"),
+    "json": (Path, None, "write the full reports to a file"),
+    "verbose": (bool, False, "show every tensor, not one line per case"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -42,28 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="checks, such as slstm, mlstm.step/exp or my_module:MyCell(3, 4) (default: all)",
     )
-    parser.add_argument(
-        "--full", action="store_true", help="check everything entry by entry, as with names"
-    )
-    parser.add_argument(
-        "--input",
-        type=_shape,
-        action="append",
-        metavar="SHAPE",
-        help="shape of an input of your own layer, such as 2,5,3; may be repeated",
-    )
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    parser.add_argument(
-        "--method",
-        choices=METHODS,
-        action="append",
-        help="use only this method; may be repeated",
-    )
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports to FILE")
-    parser.add_argument(
-        "--verbose", action="store_true", help="show every tensor, not one line per case"
-    )
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -149,10 +138,3 @@ def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:
 
 def _ready(target: suite.Target) -> suite.Case:
     return lambda rng, dtype: target
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    sizes = text.split(",")
-    if not all(size.strip().isdigit() for size in sizes):
-        raise argparse.ArgumentTypeError(f"expected sizes, such as 2,5,3; got {text!r}")
-    return tuple(map(int, sizes))

@@ -9,8 +9,9 @@ from typing import Any
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cli.arguments import (
     TEMPERATURE,
+    Option,
+    add_options,
     as_words,
-    facts,
     flags,
     natural,
     parse_stored,
@@ -34,9 +35,8 @@ LEARNING_RATES = {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3, FROM: 3e-4}
 DECAYS = {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1, FROM: 0.1}
 HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
-OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
+OPTIONS: dict[str, dict[str, Option]] = {
     "text": {
-        "file": ("FILE", None, "a UTF-8 text file (default: the text of Python's help())"),
         "tokenizer": (
             "NAME",
             dict.fromkeys(ARCHITECTURES, "characters") | STORED,
@@ -111,13 +111,10 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "prompt": ("TEXT", None, "text to continue (default: the beginning of the held-out part)"),
     },
 }
-"""Kind, default and help of each option, by group, as for :func:`facts`.
+"""The options by group."""
 
-A default that is a mapping has an entry for each model or cell that has the option.
-"""
-
-
-DEFAULTS = {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
+DEFAULTS: dict[str, Any] = {"file": None}
+DEFAULTS |= {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
 NAMES = DEFAULTS.keys()
 DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """Options that describe the model."""
@@ -125,18 +122,13 @@ NOT_STORED = {"out", "resume", "file"}
 AT_RESUME = {"steps", "minutes", "lr", "sample_length", "temperature", "prompt"}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add all options. The result of parsing contains only those that are given."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add all arguments. The result of parsing contains only those that are given."""
+    known = "a UTF-8 text file (default: the text of Python's help())"
+    parser.add_argument("file", nargs="?", metavar="FILE", default=argparse.SUPPRESS, help=known)
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
-        for name, option in options.items():
-            told = facts(*option) | {"default": argparse.SUPPRESS}
-            if name == "file":
-                place = group.add_mutually_exclusive_group()
-                place.add_argument(name, nargs="?", **told)
-                place.add_argument("--text", dest=name, **told | {"help": "the same as FILE"})
-            else:
-                group.add_argument(flags([name]), dest=name, **told)
+        add_options(group, options, defaults=False)
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
@@ -184,7 +176,7 @@ def _defaults(model: str, kind: str) -> dict[str, Any]:
 
 def resumed(command: Sequence[str], given: dict[str, Any]) -> argparse.Namespace:
     """Return the options of a resumed run. A given budget replaces its own, and is not smaller."""
-    known = vars(parse_stored(command, add_options, begin))
+    known = vars(parse_stored(command, add_arguments, begin))
     budget = {"steps", "minutes"} & given.keys()
     for name in sorted(budget):
         if known[name] is not None and given[name] < known[name]:
@@ -199,4 +191,5 @@ def resumed(command: Sequence[str], given: dict[str, Any]) -> argparse.Namespace
 def stored(options: argparse.Namespace) -> list[str]:
     """Return the command that is stored in a run, with all options of its model."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
-    return as_words(kept | {"text": options.file and str(Path(options.file).absolute())})
+    file = [] if options.file is None else [str(Path(options.file).absolute())]
+    return [*as_words(kept), *file]

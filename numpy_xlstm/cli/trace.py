@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm import conformance
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.cli.arguments import add_checkpoint, facts, ids
+from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_checkpoint, add_options, ids
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.cli.language_models import open_language_model
 from numpy_xlstm.cli.vectors import new_set
@@ -17,7 +17,6 @@ from numpy_xlstm.conformance.compare import MOST_NAMES, listed
 from numpy_xlstm.conformance.files import MOST_BYTES
 from numpy_xlstm.conformance.trace import parts
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.trees import leaves
 
 DESCRIPTION = """\
@@ -25,26 +24,25 @@ Write a case for each part of the model of a checkpoint, such as a block: its ex
 and final state, and a bound on the error of each number. 'numpy-xlstm verify --trace' then says in
 which part a port departs first. Matrices in 16 bits are read as they are needed."""
 
+OPTIONS: dict[str, Option] = {
+    "dtype": (
+        SIXTEEN_BITS,
+        None,
+        "for a port that stores what it computes in 16 bits (default: that of the model)",
+    ),
+    "gradients": (bool, False, "with random cotangents, and all gradients"),
+    "from_layout": FROM_LAYOUT,
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_checkpoint(parser)
-    known = facts(ids, None, "token ids of one row") | {"type": partial(ids, words="")}
-    parser.add_argument("--ids", required=True, **known)
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a new or empty folder"
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=SIXTEEN_BITS,
-        help="for a port that stores what it computes in 16 bits (default: that of the model)",
-    )
-    parser.add_argument(
-        "--gradients", action="store_true", help="with random cotangents, and all gradients"
-    )
-    parser.add_argument(
-        "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias, if it is ambiguous"
-    )
+    row, folder = "token ids of one row", "a new or empty folder"
+    known = partial(ids, words="")
+    parser.add_argument("--ids", required=True, type=known, metavar="LIST", help=row)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=folder)
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ def fingerprint(text: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.epilog = EPILOG
-    command.add_options(parser)
+    command.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,8 +86,8 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, run = session
     display.show_setup(describe(options, state.model), state.model, split)
-    interrupted, log = _train(session, comm)
-    _report(session, log, comm)
+    interrupted = _train(session, comm)
+    _report(session, comm)
     if options.sample_length and ranks.writes(comm):
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
@@ -199,8 +199,8 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
     return prompt
 
 
-def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[str, Any]]]:
-    """Train, show progress and save; return whether Ctrl-C was pressed, and the log without run."""
+def _train(session: Session, comm: ranks.Comm | None) -> bool:
+    """Train, show progress and save; return whether Ctrl-C was pressed."""
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)
@@ -220,16 +220,12 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
-    log: list[dict[str, Any]] = []
     first = logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
         try:
             for record in records:
                 if run is not None:
                     run.add(record)
-                else:
-                    names = ("step", "bits", "validation")
-                    log.append({name: getattr(record, name) for name in names})
                 show(record)
                 logged = record.step
                 if ranks.total(interrupted(), comm):
@@ -244,7 +240,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[s
             _save(run, "" if stopped else None)
     if state.step == first and not stopped:
         display.say(f"the run had ended after step {first:,}; --steps or --minutes continue it")
-    return stopped, log
+    return stopped
 
 
 def _save(run: Run, changed: str | None) -> None:
@@ -274,7 +270,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None) -> None:
+def _report(session: Session, comm: ranks.Comm | None) -> None:
     options, split, state, run = session
     kept = run if ranks.writes(comm) else None
     levels = {
@@ -290,7 +286,6 @@ def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         results[f"{model}, step {step:,}"] = best
-    curves.show_plot(log if kept is None else training.read_log(kept.log))
     display.show_results(levels | results, state)
     if kept is not None:
         if not kept.best.exists():  # interrupted before the first validation

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.arguments import whole
+from numpy_xlstm.cli.arguments import Option, add_options, whole
 from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError
@@ -22,26 +22,18 @@ results/ID.safetensors. The folder's README.md describes the format for programs
 DOCUMENTS = ("README.md", "manifest.schema.json")
 """Files of the package that are copied into a folder of vectors."""
 
+OPTIONS: dict[str, Option] = {
+    "small": (bool, False, "the small set of the package, less than 1 MB"),
+    "subject": (["NAME"], None, "a subject, such as slstm or slstm.sequence (default: all)"),
+    "dtype": (DTYPES, None, "(default: float64 and float32)"),
+    "seed": (whole(0), 0, "seed of all random numbers"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
-    parser.add_argument(
-        "--small", action="store_true", help="the small set of the package, less than 1 MB"
-    )
-    add_selection(parser)
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
-
-
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select cases."""
-    parser.add_argument(
-        "--subject",
-        action="append",
-        metavar="NAME",
-        help="a subject, such as slstm or slstm.sequence; may be repeated (default: all)",
-    )
-    parser.add_argument("--dtype", choices=DTYPES, help="(default: float64 and float32)")
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,17 +3,16 @@
 import argparse
 import signal
 import tempfile
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.arguments import check_writable, real
+from numpy_xlstm.cli.arguments import Option, add_options, check_writable, positive
 from numpy_xlstm.cli.display import count_display
-from numpy_xlstm.cli.vectors import add_selection
-from numpy_xlstm.conformance import Case, Report, Subject
+from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
+from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.programs import unmatched
 from numpy_xlstm.errors import OptionError
@@ -29,6 +28,23 @@ in a case all of them; with --forward, gradients are not checked, and the exit c
 FORWARD_ALONE_IS_RIGHT = 3
 """Exit code if nothing is wrong, but gradients are missing that were not waived."""
 
+NAMES = "a flag, an option such as forget_gate=exp, a subject, a family or an id"
+SOURCES: dict[str, Option] = {
+    "vectors": (Path, None, "folder of the cases (default: the small set in the package)"),
+    "trace": (Path, None, "folder of 'numpy-xlstm trace', to find the part where a port departs"),
+}
+OPTIONS: dict[str, Option] = {
+    "subject": (["NAME"], None, f"cases that are run: {NAMES} (default: all)"),
+    "dtype": (DTYPES, None, "cases of this dtype (default: all)"),
+    "forward": (bool, False, "check the forward alone, and ignore gradients"),
+    "skip": (["NAME"], None, "cases that are not run, named like those of --subject"),
+    "expect_fail": (["NAME"], None, "cases that must fail, named like those of --subject"),
+    "timeout": (positive, 10.0, "time limit of the program for a case, in seconds"),
+    "json": (Path, None, "write the report to a file"),
+    "junit": (Path, None, "write the report as JUnit XML to a file"),
+    "verbose": (bool, False, "show every tensor of every case"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -37,50 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", metavar="COMMAND", dest="program", help="run for each case: './my_port {in} {out}'"
     )
     folder = parser.add_mutually_exclusive_group()
-    folder.add_argument(
-        "--vectors",
-        type=Path,
-        default=conformance.SMALL,
-        metavar="DIR",
-        help="folder of the cases (default: the small set in the package)",
-    )
-    folder.add_argument(
-        "--trace",
-        type=Path,
-        metavar="DIR",
-        help="folder of 'numpy-xlstm trace': say in which part of its model the port departs first",
-    )
-    add_selection(parser)
-    parser.add_argument(
-        "--case",
-        action="append",
-        metavar="ID",
-        help="one case, by its name in the report; may be repeated (default: all)",
-    )
-    parser.add_argument(
-        "--forward",
-        action="store_true",
-        help="check the forward alone: gradients need not be there, and are ignored if they are",
-    )
-    for option, what in (("--skip", "are not run"), ("--expect-fail", "must fail")):
-        parser.add_argument(
-            option,
-            action="append",
-            default=[],
-            metavar="NAME",
-            help=f"cases that {what}: a flag, an option such as forget_gate=exp, a subject, a "
-            "family or an id; may be repeated",
-        )
-    parser.add_argument(
-        "--timeout",
-        type=real(0, exclusive=True),
-        default=10.0,
-        metavar="SECONDS",
-        help="time limit of the program for a case (default: 10)",
-    )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report to FILE")
-    parser.add_argument("--junit", metavar="FILE", type=Path, help="write JUnit XML to FILE")
-    parser.add_argument("--verbose", action="store_true", help="show every tensor of every case")
+    add_options(folder, SOURCES)
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,13 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
     check_writable(arguments.json)
     check_writable(arguments.junit)
     if arguments.trace is not None:
-        arguments.vectors = arguments.trace
-        check_written("--trace", arguments.trace, "trace")
-        every = conformance.read_trace(arguments.trace)
+        folder = arguments.trace
+        check_written("--trace", folder, "trace")
+        every = conformance.read_trace(folder)
     else:
-        check_written("--vectors", arguments.vectors, "vectors")
-        every = conformance.read_vectors(arguments.vectors)
-    report = _report(arguments, every, _chosen(arguments, every))
+        folder = arguments.vectors or conformance.SMALL
+        check_written("--vectors", folder, "vectors")
+        every = conformance.read_vectors(folder)
+    report = _report(arguments, every, _chosen(arguments, folder, every))
     for line in report.lines(verbose=arguments.verbose):
         print(line)
     if arguments.json is not None:
@@ -110,51 +85,36 @@ def run(arguments: argparse.Namespace) -> int:
     return FORWARD_ALONE_IS_RIGHT if report.outcome == "forward only" else 1
 
 
-def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
-    names = _names(case.subject for case in cases)
+def _chosen(arguments: argparse.Namespace, folder: Path, cases: list[Case]) -> list[Case]:
+    names = sorted({name for case in cases for name in case.tags})
     for name in arguments.subject or []:
         if name not in names:
-            every = _names(conformance.SUBJECTS.values())
-            hint = did_you_mean(name, every) if name not in every else ""
+            subjects = [subject.name for subject in conformance.SUBJECTS.values()]
+            hint = "" if name in subjects else did_you_mean(name, [*names, *subjects])
             raise OptionError(
-                f"--subject: expected one of {', '.join(names)} in {arguments.vectors}; got "
-                f"{name!r}{hint}; 'numpy-xlstm vectors DIR --subject NAME' writes others"
+                f"--subject: expected the name of cases in {folder}; got {name!r}{hint}; "
+                "'numpy-xlstm vectors DIR --subject NAME' writes others"
             )
-    ids = [case.id for case in cases]
-    for name in arguments.case or []:
-        if name not in ids:
-            got = f"{name!r}{did_you_mean(name, ids)}"
-            raise OptionError(f"--case: expected a case in {arguments.vectors}; got {got}")
-    wanted, called = set(arguments.subject or names), set(arguments.case or ids)
-    chosen = [
-        case
-        for case in cases
-        if {case.subject.name, case.subject.family} & wanted
-        and arguments.dtype in (None, case.dtype)
-        and case.id in called
-    ]
+    wanted = set(arguments.subject or names)
+    dtypes = DTYPES if arguments.dtype is None else (arguments.dtype,)
+    chosen = [case for case in cases if case.tags & wanted and case.dtype in dtypes]
     if not chosen:
-        parts = [*(arguments.subject or []), arguments.dtype, *(arguments.case or [])]
-        asked = " ".join(filter(None, parts)) or "no choice"
+        asked = " ".join(filter(None, [*(arguments.subject or []), arguments.dtype]))
         hint = ""
         if arguments.dtype in SIXTEEN_BITS:
             hint = f"; 'numpy-xlstm vectors DIR --dtype {arguments.dtype}' writes such cases"
         raise OptionError(
-            f"verify: expected at least one case in {arguments.vectors}; got none for {asked}{hint}"
+            f"verify: expected at least one case in {folder}; got none for {asked}{hint}"
         )
     return chosen
-
-
-def _names(subjects: Iterable[Subject]) -> list[str]:
-    return sorted({name for subject in subjects for name in (subject.name, subject.family)})
 
 
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:
     check = partial(
         conformance.verify,
         cases,
-        skip=arguments.skip,
-        expect_fail=arguments.expect_fail,
+        skip=arguments.skip or (),
+        expect_fail=arguments.expect_fail or (),
         forward=arguments.forward,
     )
     if arguments.results is not None:

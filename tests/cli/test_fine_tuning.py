@@ -47,13 +47,13 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     tokenizer = ByteTokenizer() if kind == "safetensors" else None
     save_pretrained(model, place, format=kind, tokenizer=tokenizer)
     if kind != "safetensors":
-        said = refused(capsys, "train", "--from", place, "--text", text, *SMALL)
+        said = refused(capsys, "train", "--from", place, text, *SMALL)
         assert said == (
             "--tokenizer: expected characters, bytes or a tokenizer.json, because the model of "
             "--from has none"
         )
         tokenizer_file(Path(place))
-    assert main(["train", "--from", place, "--text", text, *SMALL, "--out", "run"]) == 0
+    assert main(["train", "--from", place, text, *SMALL, "--out", "run"]) == 0
     out, err = capsys.readouterr()
     assert "fine-tuned model" in out
     assert f"{type(model).__name__} of {place}, {model.num_parameters:,} parameters" in err

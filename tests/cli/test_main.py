@@ -39,7 +39,7 @@ def test_nothing_is_a_request_for_help(
     assert capsys.readouterr().out == shown
 
 
-@pytest.mark.parametrize("package", ["rich", "uniplot", "matplotlib"])
+@pytest.mark.parametrize("package", ["rich", "matplotlib"])
 def test_without_a_package_of_the_extra(
     package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

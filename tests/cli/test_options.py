@@ -41,7 +41,6 @@ def test_a_stored_command_gives_the_same_options(given: dict[str, Any]) -> None:
         (["--hel"], "unrecognized arguments: --hel"),
         (["--help"], "unrecognized arguments: --help"),
         (["a", "b"], "unrecognized arguments: b"),
-        (["a", "--text=b"], "argument --text: not allowed with argument FILE"),
     ],
 )
 def test_a_command_that_no_run_can_have(words: list[str], message: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm.cli.curves import save_picture, show_plot, smoothed
+from numpy_xlstm.cli.curves import save_picture, smoothed
 
 pytest.importorskip("matplotlib")
 
@@ -42,14 +42,3 @@ def test_what_the_picture_shows(validated: bool) -> None:
 def test_nothing_to_draw() -> None:
     save_picture(Path("loss.svg"), [], "bits", "bits/char", {})
     assert list(Path().iterdir()) == []
-
-
-@pytest.mark.parametrize("width", [*range(1, 40), 500])
-def test_a_plot_fits_into_any_terminal(
-    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    show_plot([{"step": n, "bits": 5 / n} for n in range(1, 9)])
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines), default=0) <= width
-    assert len(lines) > 10 or width < 24

@@ -283,7 +283,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     program = tmp_path / "program.py"
     program.write_text("import sys; sys.exit('no such block')", "utf-8")
     run = f"{sys.executable} {program} {{in}} {{out}}"
-    one = ["--case", "norm"]
+    one = ["--subject", "norm"]
     assert main(["verify", "--run", run, "--trace", folder, *one]) == 1
     out = capsys.readouterr().out
     assert "exit status 1: no such block" in out

@@ -49,17 +49,17 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, CASE)
     write(tmp_path, CASES[0])
-    one = ["verify", str(tmp_path), "--case", CASE.id]
+    one = ["verify", str(tmp_path), "--subject", CASE.id]
     assert main(one) == 0
     assert capsys.readouterr().out == "slstm.sequence: 1 of 1 cases passed\n"
-    assert main([*one, "--case", CASES[0].id, "--case", CASE.id]) == 0
+    assert main([*one, "--subject", CASES[0].id, "--subject", CASE.id]) == 0
     assert capsys.readouterr().out == f"{counted(CASES[0])}\n{counted(CASE)}\n"
-    assert main([*one, "--case", CASES[0].id, "--skip", "slstm"]) == 0
+    assert main([*one, "--subject", CASES[0].id, "--skip", "slstm"]) == 0
     skipped = "slstm.sequence: 0 of 0 cases passed, 1 skipped"
     assert capsys.readouterr().out == f"{counted(CASES[0])}\n{skipped}\n"
     assert main([*one, "--expect-fail", "slstm.sequence"]) == 1
     assert "expected this case to fail; it passes" in capsys.readouterr().out
-    assert main([*one, "--case", CASES[1].id]) == 1
+    assert main([*one, "--subject", CASES[1].id]) == 1
     assert f"expected {CASES[1].id}.safetensors" in capsys.readouterr().out
 
 
@@ -69,7 +69,7 @@ def test_the_forward_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
             del results[name]
 
     write(tmp_path, CASE, without_gradients)
-    one = ["verify", str(tmp_path), "--case", CASE.id]
+    one = ["verify", str(tmp_path), "--subject", CASE.id]
     assert main(one) == 3
     assert "cases passed, 1 forward only\nforward only: nothing is wrong" in capsys.readouterr().out
     assert main([*one, "--forward"]) == 0
@@ -87,7 +87,7 @@ def test_which_case_a_program_is_at(
     (tmp_path / "port.py").write_text(PROGRAM, "utf-8")
     command = f"'{sys.executable}' '{tmp_path}/port.py' {{in}} {{out}} well"
     ids = [CASE.id, CASES[0].id]
-    chosen = ["verify", "--run", command, *(word for name in ids for word in ("--case", name))]
+    chosen = ["verify", "--run", command, *(word for name in ids for word in ("--subject", name))]
     assert main(chosen) == 0
     assert capsys.readouterr() == (f"{counted(CASES[0])}\n{counted(CASE)}\n", "")
 

@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs/command-line.md").read_text("utf-8")
 def test_every_command_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for package in ("yaml", "ml_dtypes", "uniplot"):
+    for package in ("yaml", "ml_dtypes"):
         pytest.importorskip(package, reason=f"{package} (the extra 'cli') is not installed")
     monkeypatch.chdir(tmp_path)
     text = "The cat sat on the mat, and the dog beside it. " * 60

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import uniplot  # noqa: F401  what the command line imports is not the memory of a file
 
 from numpy_xlstm import LSTM, AdamW, LanguageModel, errors, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main

@@ -145,7 +145,7 @@ def test_termination_ends_the_program_and_removes_its_files(tmp_path: Path) -> N
     text = f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(600)"
     command = [sys.executable, "-m", "numpy_xlstm", "verify", "--run", program(tmp_path, text)]
     with subprocess.Popen(
-        [*command, "--case", CASE.id, "--timeout", "600"],
+        [*command, "--subject", CASE.id, "--timeout", "600"],
         env=os.environ | {"TMPDIR": str(tmp_path / "scratch")},
         stderr=subprocess.DEVNULL,
     ) as process:
