@@ -9,9 +9,9 @@ import numpy as np
 from numpy_xlstm.checkpoints.description import Saving
 from numpy_xlstm.checkpoints.folders import TOKENIZER, WHOLE
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
+from numpy_xlstm.checkpoints.tokenizer_file import as_library_json
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.documents import as_text
-from numpy_xlstm.generation.tokenizers import as_library_json
 from numpy_xlstm.numerics import Array, check_choice
 from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
 

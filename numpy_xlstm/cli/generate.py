@@ -37,8 +37,8 @@ to standard output during generation; ids are separated by commas. Generation en
 before a text of --stop, after --max-new-tokens, or with Ctrl-C."""
 
 EPILOG = """\
-The begin token (BOS) is inserted before a text if --bos-token-id is given, if the tokenizer.json
-requires it, or if the config.json sets force_bos_token_insert. Nothing is inserted before ids.
+The begin token (BOS) is inserted before a text if --bos-token-id is given, or if the config.json
+sets force_bos_token_insert. Nothing is inserted before ids.
 Without a prompt, generation starts with the BOS, if there is one."""
 
 SAMPLING: dict[str, Option] = {

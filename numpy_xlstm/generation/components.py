@@ -6,7 +6,6 @@ memory in proportion to their input. Their options are flags, small numbers and 
 package itself refuses an option of another type. It receives nothing else.
 """
 
-import json
 from typing import Any
 
 from numpy_xlstm.documents import parse_json
@@ -64,8 +63,8 @@ NEVER = "dropout", "continuing_subword_prefix", "end_of_word_suffix"
 """Options of a model that must be null or empty."""
 
 
-def checked_tokenizer(text: Any) -> tuple[dict[str, Any], int | None]:
-    """Return the checked content of a ``tokenizer.json``, and the special token before a text."""
+def checked_tokenizer(text: Any) -> dict[str, Any]:
+    """Return the checked content of a ``tokenizer.json``, without a post-processor."""
     expected = "the content of a tokenizer.json"
     if not isinstance(text, str):
         raise _wrong(expected, type(text).__name__)
@@ -82,7 +81,7 @@ def checked_tokenizer(text: Any) -> tuple[dict[str, Any], int | None]:
     checked = {name: _component(name, content.get(name)) for name in SEQUENCES}
     checked |= {"version": "1.0", "model": _component("model", model)}
     checked["added_tokens"] = [_options("added token", token, ADDED_TOKEN) for token in added]
-    return checked, _first_token(content.get("post_processor"))
+    return checked
 
 
 def _wrong(expected: str, got: object) -> OptionError:
@@ -144,23 +143,3 @@ def _is_valid(name: str, value: Any) -> bool:
 
 def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value < MAX_NUMBER
-
-
-def _first_token(processor: Any) -> int | None:
-    """Return the id of the special token that a post-processor puts before a text."""
-    kind = processor.get("type") if isinstance(processor, dict) else processor
-    if kind in (None, "ByteLevel"):
-        return None
-    try:
-        if kind == "Sequence":
-            tokens = map(_first_token, processor["processors"])
-            return next((token for token in tokens if token is not None), None)
-        if kind == "TemplateProcessing":
-            name = processor["single"][0].get("SpecialToken", {}).get("id")
-            token = None if name is None else processor["special_tokens"][name]["ids"][0]
-            if token is None or _is_id(token):
-                return token
-    except (LookupError, TypeError, AttributeError):
-        pass
-    expected = "a valid post_processor of type ByteLevel or TemplateProcessing"
-    raise _wrong(expected, json.dumps(processor))

@@ -126,9 +126,7 @@ def new_tokens(
         for left in reversed(range(config.max_new_tokens)):
             allowed = np.array(logits[:, :size])
             allowed[:, banned] = -np.inf
-            # Each id once, so that every step takes the same time.
-            history = [np.flatnonzero(row) for row in seen[:, :size]]
-            drawn = np.where(ended, padding, draw(allowed, history, config, rng))
+            drawn = np.where(ended, padding, draw(allowed, seen[:, :size], config, rng))
             yield drawn
             ended |= np.isin(drawn, end)
             if ended.all() or not left:

@@ -1,22 +1,19 @@
 """Sampling: probabilities of the next token from logits, and draws from them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig
-from numpy_xlstm.layers.embedding import IndexArray, check_indices
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, own_error_state
 
 Probabilities = npt.NDArray[np.float64]
-History = Sequence[Sequence[int] | IndexArray]
-"""The tokens so far of each row of a batch, including the prompt."""
+Mask = npt.NDArray[np.bool_]
 
 
 @own_error_state
-def probabilities(logits: Array, history: History, config: GenerationConfig) -> Probabilities:
+def probabilities(logits: Array, seen: Mask, config: GenerationConfig) -> Probabilities:
     r"""Return the probability that each token is the next one, in float64.
 
     .. math::
@@ -37,8 +34,8 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
     ----------
     logits : np.ndarray
         x, shape (B, V), finite numbers or −inf, which gives probability 0.
-    history : Sequence[Sequence[int] | np.ndarray]
-        Ids that have occurred in each row. Only the repetition penalty uses them.
+    seen : np.ndarray
+        Whether an id has occurred in a row, booleans (B, V), for the repetition penalty.
     config : GenerationConfig
         Options: ``do_sample``, τ, top_k, top_p and the repetition penalty θ.
 
@@ -55,17 +52,17 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
 
     Examples
     --------
-    >>> logits = np.log([[0.5, 0.3, 0.2]])
-    >>> probabilities(logits, [[]], GenerationConfig(do_sample=True)).round(3)
+    >>> logits, seen = np.log([[0.5, 0.3, 0.2]]), np.array([[True, False, False]])
+    >>> probabilities(logits, seen, GenerationConfig(do_sample=True)).round(3)
     array([[0.5, 0.3, 0.2]])
-    >>> probabilities(logits, [[]], GenerationConfig(do_sample=True, top_p=0.7)).round(3)
+    >>> probabilities(logits, seen, GenerationConfig(do_sample=True, top_p=0.7)).round(3)
     array([[0.625, 0.375, 0.   ]])
-    >>> probabilities(logits, [[0, 0]], GenerationConfig(repetition_penalty=2.0)).round(3)
+    >>> probabilities(logits, seen, GenerationConfig(repetition_penalty=2.0)).round(3)
     array([[0., 1., 0.]])
     """
-    _check(logits, history)
+    _check(logits, seen)
     check_kind("config", config, GenerationConfig)
-    y, exponents = _penalised(logits, history, config.repetition_penalty)
+    y, exponents = _penalised(logits, seen, config.repetition_penalty)
     if not config.do_sample or config.temperature == 0:
         likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
         return likeliest.astype(np.float64)
@@ -80,7 +77,7 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
 
 
 def draw(
-    logits: Array, history: History, config: GenerationConfig, rng: np.random.Generator
+    logits: Array, seen: Mask, config: GenerationConfig, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Draw the next token of each row from its :func:`probabilities`.
 
@@ -89,7 +86,7 @@ def draw(
 
     Parameters
     ----------
-    logits, history, config
+    logits, seen, config
         As in :func:`probabilities`.
     rng : np.random.Generator
         Generator. B numbers are drawn, also without ``do_sample``.
@@ -102,17 +99,18 @@ def draw(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> draw(np.array([[0.0, 9.0], [9.0, 0.0]]), [[], []], GenerationConfig(), rng)
+    >>> seen = np.zeros((2, 2), bool)
+    >>> draw(np.array([[0.0, 9.0], [9.0, 0.0]]), seen, GenerationConfig(), rng)
     array([1, 0])
     """
     check_generator("rng", rng, required=True)
-    cumulative = probabilities(logits, history, config).cumsum(axis=-1)
+    cumulative = probabilities(logits, seen, config).cumsum(axis=-1)
     shares = rng.random(len(cumulative)) * cumulative[:, -1]  # below the last sum, as u < 1
     drawn: npt.NDArray[np.int64] = (cumulative <= shares[:, None]).sum(axis=-1)  # [sample.6]
     return drawn
 
 
-def _check(logits: Array, history: History) -> None:
+def _check(logits: Array, seen: Mask) -> None:
     check_array("logits", logits, ("B", "V"), allow_minus_inf=True)
     if logits.dtype.kind == "c":
         raise DTypeError(f"logits: expected real numbers; got {logits.dtype.name}")
@@ -121,14 +119,11 @@ def _check(logits: Array, history: History) -> None:
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
-    several = (Sequence, np.ndarray)
-    if not isinstance(history, several) or not all(isinstance(ids, several) for ids in history):
-        raise ShapeError(f"history: expected ids for each row; got {history!r:.80}")
-    if len(history) != len(logits):
-        raise ShapeError(f"history: expected {len(logits)} rows, as in logits; got {len(history)}")
+    if not isinstance(seen, np.ndarray) or (seen.dtype.kind, seen.shape) != ("b", logits.shape):
+        raise ShapeError(f"seen: expected booleans of shape {logits.shape}; got {seen!r:.80}")
 
 
-def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, IndexArray]:
+def _penalised(logits: Array, seen: Mask, penalty: float) -> tuple[Array, IndexArray]:
     """Return y of each row divided by a power of two, and the exponents (B, 1) of these powers.
 
     The exact division keeps y finite when a large negative logit is multiplied.
@@ -138,18 +133,11 @@ def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, 
     exponents = np.frexp(largest)[1]
     y = np.ldexp(x, -exponents)
     if penalty != 1:
-        seen = np.zeros(y.shape, bool)
-        for row, ids in enumerate(history):
-            if len(ids):
-                name = f"history[{row}]"
-                seen[row, check_indices(name, np.asarray(ids), y.shape[-1])] = True
         y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)  # [sample.1]
     return y, exponents
 
 
-def _kept(
-    y: Array, weights: Probabilities, top_k: int | None, top_p: float | None
-) -> npt.NDArray[np.bool_]:
+def _kept(y: Array, weights: Probabilities, top_k: int | None, top_p: float | None) -> Mask:
     order = np.argsort(-y, axis=-1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=-1)
     if top_k is not None:

@@ -10,11 +10,7 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation.config import config_of
 from numpy_xlstm.generation.generate import Ids, TokenModel, check_width, new_tokens
 from numpy_xlstm.generation.pieces import StreamDecoder
-from numpy_xlstm.generation.tokenizers import (
-    CharacterTokenizer,
-    HuggingFaceTokenizer,
-    Tokenizer,
-)
+from numpy_xlstm.generation.tokenizers import CharacterTokenizer, Tokenizer
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import check_callable, check_has, generator_or_new
 
@@ -41,9 +37,8 @@ def stream(
         Tokenizer of the model.
     prompt : str
         Text to continue. It must contain only characters that the tokenizer knows, and at least one
-        token if there is no BOS. If ``bos_token_id`` is given, or the checkpoint or
-        the ``tokenizer.json`` requires it, a BOS is inserted, unless the prompt already begins with
-        it.
+        token if there is no BOS. If ``bos_token_id`` is given, or the checkpoint requires it, a BOS
+        is inserted, unless the prompt already begins with it.
     stop : Sequence[str]
         Strings; the text ends before the first one that occurs.
     rng, **options
@@ -161,8 +156,9 @@ def _pieces(
     """Check the options, and return an iterator of the new text of all rows after each step."""
     check_callable("model", model)
     rng = generator_or_new(rng)
-    config, begin = config_of(model, options), _begins(model, tokenizer, options)
-    bos = config.bos_token_id if begin else None
+    config, known = config_of(model, options), getattr(model, "special_tokens", None)
+    inserted = "bos_token_id" in options or getattr(known, "insert_bos", False)
+    bos = config.bos_token_id if inserted else None
     ids = [check_prompt(prompt, tokenizer, name, bos)[None] for name, prompt in prompts.items()]
     if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
         config = replace(config, suppress_tokens=[tokenizer.unknown])
@@ -186,11 +182,3 @@ def _decoded(
         if all(end or decoder.stopped for decoder, end in zip(decoders, ended, strict=True)):
             break
     yield [decoder.flush() for decoder in decoders]
-
-
-def _begins(model: Any, tokenizer: Any, options: dict[str, Any]) -> bool:
-    known = getattr(model, "special_tokens", None)
-    if "bos_token_id" in options or getattr(known, "insert_bos", False):
-        return True
-    bos = getattr(known, "bos", None)
-    return isinstance(tokenizer, HuggingFaceTokenizer) and tokenizer.begins_with(bos)

@@ -13,7 +13,7 @@ from numpy_xlstm.config import Config
 from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
-from numpy_xlstm.generation.components import BYTE_LEVEL, checked_tokenizer
+from numpy_xlstm.generation.components import checked_tokenizer
 from numpy_xlstm.layers.embedding import IndexArray, check_indices, check_sequence
 
 REPLACEMENT = "\ufffd"
@@ -134,7 +134,7 @@ class CharacterTokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description of this tokenizer for a checkpoint."""
-        return {"kind": "character", "symbols": self.symbols}
+        return {"kind": "character", "text": self.symbols}
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,6 @@ class HuggingFaceTokenizer:
     json: str = field(repr=False)
     size: int = field(init=False, repr=False, compare=False)
     """Number of ids: the largest id plus 1. Some ids may be unused."""
-    _first: int | None = field(init=False, repr=False, compare=False)
     _library: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -177,13 +176,11 @@ class HuggingFaceTokenizer:
             raise MissingExtraError(
                 "HuggingFaceTokenizer needs the cli extra: pip install 'numpy-xlstm[cli]'"
             ) from None
-        checked, first = checked_tokenizer(self.json)
-        text = json.dumps(checked, ensure_ascii=False)
-        del checked  # it takes as much memory as the tokenizer
+        text = json.dumps(checked_tokenizer(self.json), ensure_ascii=False)
         with _refused(OptionError, "tokenizer: expected the content of a tokenizer.json"):
             library = Library.from_str(text)
         ids = library.get_vocab(with_added_tokens=True).values()
-        vars(self).update(_library=library, _first=first, size=max(ids, default=-1) + 1)
+        vars(self).update(_library=library, size=max(ids, default=-1) + 1)
 
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
@@ -206,13 +203,9 @@ class HuggingFaceTokenizer:
         with _refused(TextError, "ids: expected ids that the tokenizer can decode"):
             return str(self._library.decode(known, skip_special_tokens=True))
 
-    def begins_with(self, token: int | None) -> bool:
-        """Return whether the file inserts this special token before a text."""
-        return token is not None and token == self._first
-
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file for a checkpoint."""
-        return {"kind": "huggingface", "json": self.json}
+        return {"kind": "huggingface", "text": self.json}
 
 
 @contextmanager
@@ -231,25 +224,14 @@ class TokenizerDescription(Config):
     """The ``to_dict()`` of a tokenizer: its kind, and the text that it is made from, if any."""
 
     kind: Literal["byte", "character", "huggingface"]
-    symbols: str | None = None
-    json: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check the types, and that there is the text that this kind needs and no other."""
-        super().__post_init__()
-        needed = {"character": "symbols", "huggingface": "json"}.get(self.kind)
-        for name in ("symbols", "json"):
-            if (getattr(self, name) is not None) != (name == needed):
-                expected, got = ("a", "none") if name == needed else ("no", "one")
-                raise OptionError(
-                    f"tokenizer: expected {expected} {name} of {self.kind}; got {got}"
-                )
+    text: str = ""
 
     def tokenizer(self) -> Tokenizer:
         """Make the tokenizer."""
-        if self.json is not None:
-            return HuggingFaceTokenizer(self.json)
-        return ByteTokenizer() if self.symbols is None else CharacterTokenizer(self.symbols)
+        if self.kind == "byte":
+            return ByteTokenizer()
+        kind = CharacterTokenizer if self.kind == "character" else HuggingFaceTokenizer
+        return kind(self.text)
 
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
@@ -257,44 +239,10 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
 
     Examples
     --------
-    >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
+    >>> tokenizer_from_dict({"kind": "character", "text": "abc"})
     CharacterTokenizer(symbols='abc')
     """
     return TokenizerDescription.from_dict(d).tokenizer()
-
-
-def as_library_json(tokenizer: Tokenizer) -> str:
-    """Return a tokenizer as a ``tokenizer.json``, for the package ``tokenizers``.
-
-    Examples
-    --------
-    >>> json.loads(as_library_json(CharacterTokenizer("ab")))["model"]["vocab"]
-    {'a': 0, 'b': 1, '<unk>': 2}
-    """
-    if isinstance(tokenizer, HuggingFaceTokenizer):
-        return tokenizer.json
-    splitter: Any = None
-    unknown: str | None = None
-    joiner: Any = {"type": "Fuse"}
-    if isinstance(tokenizer, CharacterTokenizer):  # words without merges are characters
-        vocab = {symbol: n for n, symbol in enumerate(tokenizer.symbols)}
-        unknown = "<unk>"  # no symbol, which is one character
-        vocab[unknown] = tokenizer.unknown
-        replaced = {"type": "Replace", "pattern": {"String": unknown}, "content": REPLACEMENT}
-        joiner = {"type": "Sequence", "decoders": [replaced, joiner]}
-    elif isinstance(tokenizer, ByteTokenizer):
-        splitter = joiner = {"type": "ByteLevel"} | dict.fromkeys(BYTE_LEVEL, False)
-        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # others: from 256
-        others = sorted({*range(256)} - {*printable})
-        vocab = {chr(byte): byte for byte in printable}
-        vocab |= {chr(256 + n): byte for n, byte in enumerate(others)}
-    else:
-        expected = "a ByteTokenizer, CharacterTokenizer or HuggingFaceTokenizer"
-        raise OptionError(f"tokenizer: expected {expected}; got {type(tokenizer).__name__}")
-    model = {"type": "BPE", "vocab": vocab, "merges": list[str](), "unk_token": unknown}
-    none = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
-    content = {"version": "1.0", **none, "added_tokens": [], "pre_tokenizer": splitter}
-    return json.dumps(content | {"decoder": joiner, "model": model}, ensure_ascii=False)
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

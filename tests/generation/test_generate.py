@@ -6,7 +6,6 @@ import pytest
 
 from numpy_xlstm import LSTM, LanguageModel, generate, generate_text, stream
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.generation import HuggingFaceTokenizer
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import Array
 
@@ -166,19 +165,3 @@ def test_a_text_begins_with_the_bos_where_that_is_asked_for() -> None:
     assert said(SimpleNamespace(bos=None, eos=(), pad=None, insert_bos=True), "45")[1] == [4, 5]
     with pytest.raises(OptionError, match="prompt: expected at least one character"):
         said(TOKENS, "")
-
-
-@pytest.mark.parametrize("template", [True, False])
-def test_the_template_of_a_tokenizer_puts_the_bos_in_front(template: bool) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    vocab = {"<s>": 3, "a": 4, "b": 5, "?": 6}
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="?"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.add_special_tokens(["<s>"])
-    if template:
-        made.post_processor = tokenizers.processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", 3)]
-        )
-    model = Successor(special_tokens=TOKENS)
-    generate_text(model, HuggingFaceTokenizer(made.to_str()), "b a", max_new_tokens=1)
-    assert model.calls[0] == [[3, 5, 4] if template else [5, 4]]

@@ -20,6 +20,14 @@ def sampled(temperature: float = 1.0, **options: Any) -> GenerationConfig:
     return GenerationConfig(do_sample=True, temperature=temperature, **options)
 
 
+def mask(histories: Any, size: int) -> Any:
+    """Return which ids have occurred in each row."""
+    seen = np.zeros((len(histories), size), bool)
+    for row, ids in enumerate(histories):
+        seen[row, np.asarray(ids, int)] = True
+    return seen
+
+
 SAMPLINGS = st.builds(
     sampled,
     temperature=st.sampled_from([0.0, 1e-300, 1e-3, 0.5, 1.0, 3.0, 1e30, 1e300]),
@@ -63,12 +71,13 @@ def test_probabilities_are_as_defined(
 ) -> None:
     seen = {k for k in seen if k < len(logits)}
     expected = direct(logits, seen, sampling)
-    got = probabilities(np.array([logits]), [sorted(seen)], sampling)
+    got = probabilities(np.array([logits]), mask([sorted(seen)], len(logits)), sampling)
     np.testing.assert_allclose(got[0], expected, rtol=1e-13, atol=1e-300)
 
 
 def p(logits: list[float], history: Any = (), **options: Any) -> list[float]:
-    row = probabilities(np.array([logits], float), [history], sampled(**options))[0]
+    seen = mask([history], len(logits))
+    row = probabilities(np.array([logits], float), seen, sampled(**options))[0]
     return [float(value) for value in row.round(12)]
 
 
@@ -120,20 +129,20 @@ def test_minus_infinity_is_never_drawn() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
 def test_every_precision_gives_float64(dtype: Any) -> None:
     x = np.array([[1.0, 0.0, -1.0]], dtype)
-    got = probabilities(x, [[]], sampled(0.7, top_p=0.9, repetition_penalty=1.2))
+    got = probabilities(x, mask([[]], 3), sampled(0.7, top_p=0.9, repetition_penalty=1.2))
     assert got.dtype == np.float64
     assert x.tolist() == [[1.0, 0.0, -1.0]]
     largest = np.array([[np.finfo(dtype).max, 0, np.finfo(dtype).min]], dtype)
-    assert probabilities(largest, [[2]], sampled(1e-320)).tolist() == [[1, 0, 0]]
+    assert probabilities(largest, mask([[2]], 3), sampled(1e-320)).tolist() == [[1, 0, 0]]
 
 
 def test_rows_do_not_mix() -> None:
     rng = np.random.default_rng(0)
-    x, histories = rng.standard_normal((3, 6)) * [[1], [1e30], [1e-30]], [[1, 2], [], [5]]
+    x, seen = rng.standard_normal((3, 6)) * [[1], [1e30], [1e-30]], mask([[1, 2], [], [5]], 6)
     sampling = sampled(0.8, top_k=4, top_p=0.9, repetition_penalty=1.5)
-    together = probabilities(x, histories, sampling)
+    together = probabilities(x, seen, sampling)
     for row in range(3):
-        alone = probabilities(x[row : row + 1], histories[row : row + 1], sampling)
+        alone = probabilities(x[row : row + 1], seen[row : row + 1], sampling)
         np.testing.assert_array_equal(together[row], alone[0])
 
 
@@ -142,8 +151,8 @@ def test_rows_do_not_mix() -> None:
 )
 def test_frequencies_are_the_probabilities(sampling: GenerationConfig) -> None:
     n, x = 20_000, np.array([[1.0, 2.0, 0.5, -1.0, 1.5]])
-    expected = probabilities(x, [[]], sampling)[0]
-    drawn = draw(x.repeat(n, axis=0), [[]] * n, sampling, np.random.default_rng(0))
+    expected = probabilities(x, mask([[]], 5), sampling)[0]
+    drawn = draw(x.repeat(n, axis=0), mask([[]] * n, 5), sampling, np.random.default_rng(0))
     counts = np.bincount(drawn, minlength=5)
     deviation = np.sqrt(n * expected * (1 - expected))
     assert (np.abs(counts - n * expected) < 5 * deviation + 1e-9).all()
@@ -166,10 +175,11 @@ def test_a_token_without_probability_is_never_drawn(
 ) -> None:
     assume(max(logits) > -np.inf)
     x = np.array([[-np.inf, *logits, -np.inf]])
-    chances = probabilities(x, [[]], sampling)[0]
+    none = np.zeros(x.shape, bool)
+    chances = probabilities(x, none, sampling)[0]
     possible = np.flatnonzero(chances)
-    lowest = draw(x, [[]], sampling, Always(0.0))[0]
-    highest = draw(x, [[]], sampling, Always(float(np.nextafter(1, 0))))[0]
+    lowest = draw(x, none, sampling, Always(0.0))[0]
+    highest = draw(x, none, sampling, Always(float(np.nextafter(1, 0))))[0]
     assert lowest == possible[0]
     assert chances[highest] > 0
     assert chances[highest + 1 :].sum() < 1e-15
@@ -179,9 +189,10 @@ def test_a_token_without_probability_is_never_drawn(
 def test_one_number_per_row(sampling: GenerationConfig) -> None:
     x = np.random.default_rng(1).standard_normal((5, 7))
     together, alone = np.random.default_rng(2), np.random.default_rng(2)
-    drawn = draw(x, [[]] * 5, sampling, together)
+    none = np.zeros(x.shape, bool)
+    drawn = draw(x, none, sampling, together)
     assert drawn.tolist() == [
-        int(draw(x[row : row + 1], [[]], sampling, alone)[0]) for row in range(5)
+        int(draw(x[row : row + 1], none[:1], sampling, alone)[0]) for row in range(5)
     ]
     assert together.random() == alone.random()
 
@@ -189,5 +200,5 @@ def test_one_number_per_row(sampling: GenerationConfig) -> None:
 def test_without_do_sample_the_likeliest() -> None:
     x = np.array([[1.0, 3.0, 3.0], [4.0, 3.0, -1.0]])
     config = GenerationConfig(repetition_penalty=2.0)
-    assert probabilities(x, [[1], []], config).tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert probabilities(x, [[], [0]], config).tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert probabilities(x, mask([[1], []], 3), config).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert probabilities(x, mask([[], [0]], 3), config).tolist() == [[0, 1, 0], [0, 1, 0]]

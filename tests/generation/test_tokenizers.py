@@ -128,7 +128,7 @@ def test_files_of_no_tokenizer(tmp_path: Path) -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'numpy-xlstm\[cli\]'"):
-        tokenizer_from_dict({"kind": "huggingface", "json": "{}"})
+        tokenizer_from_dict({"kind": "huggingface", "text": "{}"})
 
 
 def pieces(tokenizer: Tokenizer, ids: Any) -> list[str]:

@@ -126,7 +126,6 @@ def use_tokenizer(text: str) -> Found:
     before, error = now(), ""
     try:
         tokenizer = HuggingFaceTokenizer(text)
-        tokenizer.begins_with(0)
         ids = [int(k) for k in tokenizer.encode(TEXT)]
         assert len(ids) <= 20 * len(TEXT)
         tokenizer.decode(np.array(ids, np.int64))

@@ -1,13 +1,11 @@
 """The work for a token does not grow with the number of tokens before it. Work is counted."""
 
-import importlib
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, LanguageModel
 from numpy_xlstm.generation import HuggingFaceTokenizer, StreamDecoder
 from tests.reliability import test_tokenizers as tokenizers
 
@@ -53,21 +51,3 @@ def test_a_stream_of_any_ids(kind: str) -> None:
             assert set(expected) <= set(text)
         else:
             assert text == whole(tokenizer, ids)
-
-
-def test_the_repetition_penalty_sees_each_id_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    generation = importlib.import_module("numpy_xlstm.generation.generate")
-    sizes, plain = [], generation.draw
-
-    def counted(logits: Any, history: Any, *rest: Any) -> Any:
-        sizes.append(max(map(len, history)))
-        return plain(logits, history, *rest)
-
-    monkeypatch.setattr(generation, "draw", counted)
-    rng = np.random.default_rng(0)
-    model = LanguageModel(9, 3, LSTM(3, 4, rng=rng), rng=rng)
-    options: dict[str, Any] = {"repetition_penalty": 1.2, "do_sample": True, "rng": rng}
-    ids = generation.generate(model, np.array([[1, 2], [3, 3]]), max_new_tokens=300, **options)
-    assert ids.shape == (2, 302)
-    assert max(sizes) <= 9
-    assert sizes[0] == 2

@@ -11,9 +11,9 @@ from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.folders import TOKENIZER
 from numpy_xlstm.checkpoints.model import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
+from numpy_xlstm.checkpoints.tokenizer_file import as_library_json
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
-from numpy_xlstm.generation.tokenizers import as_library_json
 from numpy_xlstm.numerics import Array, check_choice, check_has
 from numpy_xlstm.numerics.narrow import check_parameter
 
