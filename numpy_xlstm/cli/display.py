@@ -6,10 +6,9 @@ shown.
 """
 
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from itertools import accumulate
 from pathlib import Path
@@ -174,19 +173,3 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
         table.add_row("tokens seen", f"{state.tokens:,}", "")
         table.add_row("speed", f"{state.tokens / state.busy:,.0f}", "tokens/s")
     Console(highlight=False).print(table)
-
-
-FILES = {
-    "best.safetensors": "the model of the best validation, for numpy-xlstm generate and info",
-    "checkpoint.safetensors": "the state of the training, for numpy-xlstm train --resume",
-    "log.jsonl": "a line for each step",
-    "loss.svg": "a plot of the losses",
-}
-"""Content of the files of a run."""
-
-
-def show_files(directory: Path, files: Sequence[Path]) -> None:
-    """Print the files of a run, and a command for its model."""
-    written = [file.name for file in files if file.exists()]
-    say("\n".join([f"written to {directory}:", *(f"  {n:24}{FILES[n]}" for n in written)]))
-    say(f"try: numpy-xlstm generate {shlex.quote(str(directory))} --prompt TEXT")

@@ -86,17 +86,3 @@ def _load(kind: Any, path: str, vocab_size: int) -> Any:
             f"got {config.vocab_size} in {path}"
         )
     return config
-
-
-def describe(options: Namespace, model: Any) -> str:
-    """Describe the model in a few words."""
-    if options.from_ is not None:
-        return f"{type(model).__name__} of {options.from_}"
-    if options.model == "cell":
-        return f"{options.cell}: {options.hidden_size} wide"
-    config = model.config
-    text = f"{options.model}: {config.num_blocks} blocks, {config.embedding_dim} wide"
-    if options.model == "xlstm":
-        places = [str(n) for n, kind in enumerate(config.kinds) if kind == "slstm"]
-        text += f", sLSTM at {', '.join(places)}" if places else ", no sLSTM"
-    return text

@@ -175,15 +175,9 @@ def _defaults(model: str, kind: str) -> dict[str, Any]:
 
 
 def resumed(command: Sequence[str], given: dict[str, Any]) -> argparse.Namespace:
-    """Return the options of a resumed run. A given budget replaces its own, and is not smaller."""
+    """Return the options of a resumed run. A given budget replaces its own."""
     known = vars(parse_stored(command, add_arguments, begin))
-    budget = {"steps", "minutes"} & given.keys()
-    for name in sorted(budget):
-        if known[name] is not None and given[name] < known[name]:
-            raise OptionError(
-                f"--{name}: expected at least the {known[name]} of the run; got {given[name]}"
-            )
-    if budget:
+    if {"steps", "minutes"} & given.keys():
         known |= {"steps": None, "minutes": None}
     return begin({name: value for name, value in (known | given).items() if value is not None})
 

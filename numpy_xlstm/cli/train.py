@@ -19,7 +19,7 @@ from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.cli import curves, display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import flags
-from numpy_xlstm.cli.language_models import build, describe, open_language_model
+from numpy_xlstm.cli.language_models import build, open_language_model
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
 from numpy_xlstm.generation.tokenizers import REPLACEMENT
@@ -85,7 +85,10 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     ranks.check_same(comm, options=given)
     session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, run = session
-    display.show_setup(describe(options, state.model), state.model, split)
+    description = (
+        options.cell or options.model or f"{type(state.model).__name__} of {options.from_}"
+    )
+    display.show_setup(description, state.model, split)
     interrupted = _train(session, comm)
     _report(session, comm)
     if options.sample_length and ranks.writes(comm):
@@ -292,4 +295,8 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
             kept.save_best()
         picture = kept.directory / PICTURE
         curves.save_picture(picture, training.read_log(kept.log), "bits", "bits/char", levels)
-        display.show_files(kept.directory, [kept.best, kept.checkpoint, kept.log, picture])
+        files = [kept.best, kept.checkpoint, kept.log, picture]
+        names = ", ".join(file.name for file in files if file.exists())
+        display.say(f"written to {kept.directory}: {names}")
+        folder = shlex.quote(str(kept.directory))
+        display.say(f"try: numpy-xlstm generate {folder} --prompt TEXT")

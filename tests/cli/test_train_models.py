@@ -34,24 +34,26 @@ def train(text_file: str, *options: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("options", "described"),
+    ("options", "kinds"),
     [
-        (MODELS["xlstm"], "xlstm: 2 blocks, 8 wide, sLSTM at 1, "),
-        ([*MODELS["xlstm"], "--blocks=1"], "xlstm: 1 blocks, 8 wide, no sLSTM, "),
-        ([*MODELS["xlstm"], "--slstm-at=all"], "xlstm: 2 blocks, 8 wide, sLSTM at 0, 1, "),
-        ([*MODELS["xlstm"], "--slstm-at=none"], "xlstm: 2 blocks, 8 wide, no sLSTM, "),
-        ([*MODELS["xlstm"], "--dropout=0.5", "--recompute"], "xlstm: 2 blocks"),
-        (MODELS["xlstm-large"], "xlstm-large: 2 blocks, 8 wide, "),
-        ([*MODELS["xlstm-large"], "--width=12", "--weight-mode=fused"], "xlstm-large: 2 bl"),
+        (MODELS["xlstm"], ["mlstm", "slstm"]),
+        ([*MODELS["xlstm"], "--blocks=1"], ["mlstm"]),
+        ([*MODELS["xlstm"], "--slstm-at=all"], ["slstm", "slstm"]),
+        ([*MODELS["xlstm"], "--slstm-at=none"], ["mlstm", "mlstm"]),
+        ([*MODELS["xlstm"], "--dropout=0.5", "--recompute"], ["mlstm", "slstm"]),
+        (MODELS["xlstm-large"], None),
+        ([*MODELS["xlstm-large"], "--width=12", "--weight-mode=fused"], None),
     ],
 )
 def test_a_short_training(
-    options: list[str], described: str, text_file: str, capsys: pytest.CaptureFixture[str]
+    options: list[str], kinds: Any, text_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(text_file, *options) == 0
+    assert train(text_file, *options, "--out=out") == 0
     out, err = capsys.readouterr()
-    assert err.startswith(described)
-    name = described.partition(":")[0]
+    name, config = options[0].removeprefix("--model="), open_pretrained("out").model.config
+    assert err.startswith(f"{name}, ")
+    assert config.embedding_dim == (12 if "--width=12" in options else 8)
+    assert kinds is None or list(config.kinds) == kinds
     assert re.search(rf"{name} model +│ +[3-8]\.\d{{3}} │ bits/char", out)
     assert re.search(r"\nsample:\n.(.|\n){9}\n$", out)
 
