@@ -38,7 +38,8 @@ def test_notes_of_a_run(training: Path, tmp_path: Path, trials: int) -> None:
     rng, run = np.random.default_rng(0), tmp_path / "run"
     arrays, honest = read_arrays(training / "run" / "checkpoint.safetensors")
     command = honest["training"]["notes"]["command"]
-    names = [word[2:].partition("=")[0].replace("-", "_") for word in command]
+    options = [word for word in command if word.startswith("--")]
+    names = [word[2:].partition("=")[0].replace("-", "_") for word in options]
     chosen: list[tuple[str, Any]] = LARGE[:]
     while len(chosen) < 12 * trials:
         values = [*ODD, 10**6, 10**9, 3, 16, 1e300]
