@@ -14,6 +14,7 @@ from numpy_xlstm.checkpoints.tensors import HEADER_KEY
 from numpy_xlstm.checkpoints.writing import stored_dtype, stored_dtypes
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import SpecialTokens
+from numpy_xlstm.numerics import check_has
 from numpy_xlstm.numerics.narrow import EXPONENTS
 
 PREFIX = "model."
@@ -22,6 +23,8 @@ PREFIX = "model."
 
 def _write(model: Any, path: Path, options: Saving) -> None:
     arrays, tokenizer = options.arrays, options.tokenizer
+    if tokenizer is not None:
+        check_has("tokenizer", tokenizer, "to_dict")
     if mine := [name for name in map(str, arrays) if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without prefix {PREFIX!r}; got {mine[0]!r}")
     kind = type(model).__name__

@@ -15,7 +15,6 @@ from numpy_xlstm.numerics import (
     Array,
     check_bool,
     check_choice,
-    check_has,
     check_kind,
     checked_path,
 )
@@ -108,11 +107,9 @@ def check_saving(
         )
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
-    if tokenizer is not None:
-        check_has("tokenizer", tokenizer, "to_dict")
-        if form.name == "torch":
-            got = type(tokenizer).__name__
-            raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
+    if tokenizer is not None and form.name == "torch":
+        got = type(tokenizer).__name__
+        raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
     return form
 
 
