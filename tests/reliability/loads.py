@@ -26,6 +26,9 @@ KINDS = {
     for kind in ("safetensors", "torch", "transformers", "xlstm", "xlstm-large")
 }
 
+WRITERS = "safetensors", "torch", "transformers"
+"""A kind for each writer: a file of this package, another file, and a folder."""
+
 FILES = "safetensors", "torch"
 """Kinds with a single file, which is replaced by another."""
 

@@ -17,7 +17,16 @@ from numpy_xlstm import save_pretrained
 from numpy_xlstm.cli import main
 from tests.cli.test_resume import assert_same
 from tests.reliability.children import ask, silent
-from tests.reliability.loads import FILES, KINDS, digest_of, model_of, place, save, stored
+from tests.reliability.loads import (
+    FILES,
+    KINDS,
+    WRITERS,
+    digest_of,
+    model_of,
+    place,
+    save,
+    stored,
+)
 from tests.reliability.system_calls import WRITES, at_call, fail, positions
 from tests.reliability.test_kills import EVERY, SHORT, arguments, finish, prepared
 
@@ -41,10 +50,10 @@ def check_old(kind: str, folder: Path, *, or_new: bool) -> None:
         assert stored(kind, folder) in {digest_of(kind, 1 + new) for new in range(1 + or_new)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_calls_of_a_save_fail(kind: str, tmp_path: Path, trials: int) -> None:
     seen = save_in(kind, prepared(kind, tmp_path / "whole"), 2, EVERY, 0)
-    calls = positions(seen, 2 * trials, [*KINDS].index(kind))
+    calls = positions(seen, 2 * trials, WRITERS.index(kind))
     for call in calls:
         folder, error = prepared(kind, tmp_path / "failing"), ERRORS[call % len(ERRORS)]
         with pytest.raises(OSError, match="Errno") as caught:
@@ -80,7 +89,7 @@ def test_calls_of_a_training_fail(tmp_path: Path, trials: int) -> None:
         assert_same(parts, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_what_takes_a_place_is_on_the_disk_first(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +132,7 @@ def refused(kind: str, folder: Path, limit: int | None = None) -> str:
     return "none"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_that_may_not_be_so_long(kind: str, tmp_path: Path) -> None:
     for size in (0, 100, 700):
         folder = prepared(kind, tmp_path / "folder")
@@ -131,7 +140,7 @@ def test_a_file_that_may_not_be_so_long(kind: str, tmp_path: Path) -> None:
         check_old(kind, folder, or_new=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_read_only_folder(kind: str, tmp_path: Path) -> None:
     folder = prepared(kind, tmp_path / "folder")
     for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
@@ -153,7 +162,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_full_disk(kind: str, small_disk: Path) -> None:
     folder = prepared(kind, small_disk / "folder")
     filler = small_disk / "filler"

@@ -11,7 +11,7 @@ from tests.cli.test_resume import CELL, SMALL, TEXT, XLSTM, assert_same
 from tests.reliability.children import ask, silent, start
 from tests.reliability.loads import (
     FILES,
-    KINDS,
+    WRITERS,
     cut_save,
     digest_of,
     killed_save,
@@ -45,18 +45,18 @@ def prepared(kind: str, folder: Path) -> Path:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_save_that_is_killed_at_system_calls(kind: str, tmp_path: Path, trials: int) -> None:
     seen = ask(killed_save, kind, prepared(kind, tmp_path / "whole"), 2, EVERY).said
     assert len(seen) > 10
-    calls = positions(seen, trials, [*KINDS].index(kind))
+    calls = positions(seen, trials, WRITERS.index(kind))
     for call in calls:
         folder = prepared(kind, tmp_path / "killed")
         assert ask(killed_save, kind, folder, 2, call).code == -signal.SIGKILL
         check_whole(kind, folder)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_save_that_is_killed_within_a_write(kind: str, tmp_path: Path, trials: int) -> None:
     rng = np.random.default_rng(len(kind))
     save(kind, tmp_path, 2)

@@ -10,7 +10,7 @@ from numpy_xlstm import save_pretrained
 from numpy_xlstm.errors import CheckpointError
 from tests.cli.test_resume import assert_same
 from tests.reliability.children import CONTEXT, LIMIT, ask, silent, start
-from tests.reliability.loads import FILES, KINDS, digest_of, model_of, place, stored
+from tests.reliability.loads import FILES, KINDS, WRITERS, digest_of, model_of, place, stored
 from tests.reliability.test_kills import LONG, SHORT, arguments
 
 REFUSED = "one that no other process trains in; .* in use by|one without a training"
@@ -30,7 +30,7 @@ def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, qu
 
 
 @pytest.mark.parametrize("savers", [2, 4])
-@pytest.mark.parametrize("kind", ["safetensors", "torch", "transformers", "xlstm"])
+@pytest.mark.parametrize("kind", WRITERS)
 def test_several_save_at_once(kind: str, savers: int, tmp_path: Path, trials: int) -> None:
     rounds = 20 * trials if savers == 2 else 5 * trials
     folders = [tmp_path / str(n // 5 if kind in FILES else n) for n in range(rounds)]
