@@ -54,9 +54,12 @@ def _evaluated(text: str, names: dict[str, Any]) -> Any:
         sys.path.insert(0, here)
     try:
         code = compile(expression.strip(), text, "eval")
+    except SyntaxError:
+        code = None
+    if code is None or not module:
+        raise OptionError(f"gradcheck: expected {FORM}; got {text!r}")
+    try:
         namespace = vars(importlib.import_module(module))
-    except (SyntaxError, ValueError):
-        raise OptionError(f"gradcheck: expected {FORM}; got {text!r}") from None
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise

@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.folders import TOKENIZER
-from numpy_xlstm.checkpoints.model import SAFETENSORS
+from numpy_xlstm.checkpoints.own import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tokenizer_file import as_library_json
 from numpy_xlstm.disk import replacing
