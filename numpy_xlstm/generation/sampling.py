@@ -7,6 +7,7 @@ from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, own_error_state
+from numpy_xlstm.numerics.arrays import check_plain
 
 Probabilities = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -119,6 +120,7 @@ def _check(logits: Array, seen: Mask) -> None:
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
+    check_plain("seen", seen)
     if not isinstance(seen, np.ndarray) or (seen.dtype.kind, seen.shape) != ("b", logits.shape):
         raise ShapeError(f"seen: expected booleans of shape {logits.shape}; got {seen!r:.80}")
 

@@ -55,7 +55,7 @@ ARRAYS: dict[str, Kind] = {
     "a list of it": lambda a: a.tolist(),
     "read only": lambda a: _read_only(a),
     "not contiguous": lambda a: np.repeat(a, 2, -1)[..., ::2] if a.ndim else a,
-    "negative": lambda a: -a - 1,
+    "negative": lambda a: ~a if a.dtype.kind == "b" else -a - 1,
     "large": lambda a: a + a.dtype.type(100),
 }
 """Replacements of an array."""
