@@ -228,10 +228,9 @@ class TokenizerDescription(Config):
 
     def tokenizer(self) -> Tokenizer:
         """Make the tokenizer."""
-        if self.kind == "byte":
-            return ByteTokenizer()
-        kind = CharacterTokenizer if self.kind == "character" else HuggingFaceTokenizer
-        return kind(self.text)
+        if self.kind == "character":
+            return CharacterTokenizer(self.text)
+        return HuggingFaceTokenizer(self.text) if self.kind == "huggingface" else ByteTokenizer()
 
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
