@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.checkpoints import open_pretrained
-from numpy_xlstm.cli.curves import columns
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks
@@ -261,11 +260,13 @@ def test_memory_does_not_grow_with_the_lines_of_a_log(tmp_path: Path) -> None:
     path.write_bytes(line * 8_000 + line[:-1])  # the last one is not complete
     tracemalloc.start()
     try:
-        table = columns(read_log(path), "step", "bits", "validation")
+        names = "step", "bits", "validation"
+        rows = (tuple(entry.get(name) for name in names) for entry in read_log(path))
+        table = np.fromiter(rows, np.dtype((float, 3)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert table.shape == (3, 8_000)
+    assert table.shape == (8_000, 3)
     assert peak < 3 * path.stat().st_size
 
 
