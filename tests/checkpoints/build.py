@@ -73,7 +73,7 @@ def split(folder: Path, count: int, *, indexed: bool = True) -> None:
     """Replace the file of a folder by several, with transformers' index or the names of xlstm."""
     header, data = read_safetensors(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    metadata, places = header.pop("__metadata__"), {}
+    metadata, places = header.pop("__metadata__"), dict[str, str]()
     for number, names in enumerate(np.array_split(list(header), count)):
         file = f"model-{number + 1:05d}-of-{count:05d}" if indexed else f"model_{number}"
         entries = {name: dict(header[name]) for name in names.tolist()}

@@ -15,6 +15,7 @@ from numpy_xlstm.models import (
     mLSTMBlockConfig,
     sLSTMBlockConfig,
     xLSTMLargeConfig,
+    xLSTMLMModel,
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.training import default_text, split_text, validation_bits
@@ -115,7 +116,7 @@ def test_a_configuration_in_json(vocab_size: int | None, text_file: str) -> None
     given = {} if vocab_size is None else {"vocab_size": vocab_size}
     Path("config.json").write_text(json.dumps(values | given))
     assert train(text_file, "--model=xlstm", "--config=config.json", "--out", "out") == 0
-    model = from_pretrained("out/checkpoint.safetensors")
+    model = from_pretrained("out/checkpoint.safetensors", xLSTMLMModel)
     size = 200 if vocab_size == 200 else len(set(TEXT[:5400])) + 1
     assert model.config == xlstm_config(vocab_size=size)
     assert main(["train", "--resume", "out", "--steps", "4"]) == 0

@@ -43,8 +43,8 @@ def from_official(model: Any, state: Any, *, keep_m: bool = False) -> Any:
     if isinstance(model, xLSTMLarge):
         memories = []
         for part in parts:
-            C, n, m = (np.array(array, model.dtype) for array in part)
-            root = model.dtype.type(C.shape[2] ** 0.5)
+            C, n, m = (np.asarray(array, model.dtype) for array in part)
+            root = C.dtype.type(C.shape[2] ** 0.5)
             memories.append(memory_of(C / root, n / root, m[..., 0], keep_m))
         return tuple(memories)
     return tuple(block_from_official(part, keep_m) for part in parts)
