@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,10 @@ LARGE = 10**8
 @contextmanager
 def silent_unless(speaks: bool) -> Iterator[None]:
     """Discard all output within the context if this process is not the one that speaks."""
-    with ExitStack() as silence:
-        if not speaks:
-            nowhere = silence.enter_context(Path(os.devnull).open("w"))
-            silence.enter_context(redirect_stdout(nowhere))
-            silence.enter_context(redirect_stderr(nowhere))
+    if speaks:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 
