@@ -51,11 +51,11 @@ def from_official(model: Any, state: Any, *, keep_m: bool = False) -> Any:
 
 
 def block_from_official(part: dict[str, Any], keep_m: bool) -> Any:
-    conv: Any = None if part["conv_state"] is None else np.array(part["conv_state"][0])[:, 1:]
+    conv: Any = None if part["conv_state"] is None else np.asarray(part["conv_state"][0])[:, 1:]
     if "mlstm_state" in part:
-        C, n, m = map(np.array, part["mlstm_state"])
+        C, n, m = map(np.asarray, part["mlstm_state"])
         return mLSTMBlockState(conv, memory_of(C, n[..., 0], m[..., 0, 0], keep_m))
-    h, c, n, m = np.array(part["slstm_state"])
+    h, c, n, m = np.asarray(part["slstm_state"])
     return sLSTMBlockState(conv, sLSTMState(h, c, n, np.where(n == 0, -np.inf, m)))
 
 
