@@ -164,5 +164,7 @@ def test_probabilities(options: dict[str, Any]) -> None:
             scores = kind(options[name])(torch.tensor(PROMPT), scores)
     expected = scores.softmax(dim=-1).numpy()
     config = GenerationConfig(do_sample=True, **options)
-    got = probabilities(logits.numpy(), PROMPT.tolist(), config)
+    seen = np.zeros(logits.shape, bool)
+    np.put_along_axis(seen, PROMPT, True, axis=1)
+    got = probabilities(logits.numpy(), seen, config)
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
