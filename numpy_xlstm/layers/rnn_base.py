@@ -22,11 +22,7 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import check_like
 
-MATRICES: dict[str, tuple[str, ...]] = {
-    "W": ("weight_ih",),
-    "R": ("weight_hh",),
-    "W_hr": ("weight_hr",),
-}
+MATRICES = {"W": "weight_ih", "R": "weight_hh", "W_hr": "weight_hr"}
 """PyTorch's names of a cell's matrices."""
 
 
@@ -42,7 +38,7 @@ class TorchSequence(SequenceLayer):
 
     def __init__(self, cell: Any, bias: bool, rng: np.random.Generator) -> None:
         super().__init__(cell)
-        names = MATRICES.copy()
+        names: dict[str, tuple[str, ...]] = {name: (term,) for name, term in MATRICES.items()}
         if bias and "b_h" in cell.params:  # a GRU scales one of the two
             names |= {"b": ("bias_ih",), "b_h": ("bias_hh",)}
         elif bias:
