@@ -13,8 +13,9 @@ from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Report
 
 SOURCES = Path(__file__).parents[2] / "examples/c"
-STRICT = "-O2 -Wall -Wextra -Wpedantic -Werror"
-SANITISED = f"{STRICT} -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+WARNINGS = "-Wall -Wextra -Wpedantic -Werror"
+STRICT = f"-O2 {WARNINGS}"
+SANITISED = f"-O1 {WARNINGS} -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 
 def build(
