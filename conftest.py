@@ -98,6 +98,7 @@ def _test(nodeid: str) -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Store what passed."""
+    """Store what passed, unless there is no cache."""
     passed = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
-    config.cache.set(PASSED, passed)
+    if hasattr(config, "cache"):
+        config.cache.set(PASSED, passed)
