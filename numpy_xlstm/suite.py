@@ -67,7 +67,7 @@ def cases() -> dict[str, Case]:
     """Return the names and cases of all checks, in order."""
     named: dict[str, Case] = {}
     for subject in (*SUBJECTS.values(), *STACKS):
-        for variant, options in subject.variants.items() if subject.family != "training" else ():
+        for variant, options in subject.variants.items():
             name = "/".join(filter(None, (subject.name, variant)))
             named[name] = partial(case, subject, options, None)
             if subject.name.endswith((".sequence", ".stack")) or subject in STACKS:

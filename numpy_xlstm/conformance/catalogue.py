@@ -9,7 +9,7 @@ from numpy_xlstm.cells import mlstm, slstm
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance.block_subjects import BLOCKS_AND_MODELS
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
-from numpy_xlstm.conformance.layer_subjects import STATELESS, TRAINING
+from numpy_xlstm.conformance.layer_subjects import STATELESS
 from numpy_xlstm.conformance.subjects import RNG, Options, Subject, drawn, sequence, stack
 from numpy_xlstm.kernels import mlstm as forms
 from numpy_xlstm.layers.stacked import stack_layers
@@ -159,4 +159,4 @@ CELLS = [
     for name, family in FAMILIES.items()
     for subject in subjects_of(name, family) + _given(name, family)
 ]
-SUBJECTS = {each.name: each for each in (*CELLS, *STATELESS, *BLOCKS_AND_MODELS, *TRAINING)}
+SUBJECTS = {each.name: each for each in (*CELLS, *STATELESS, *BLOCKS_AND_MODELS)}

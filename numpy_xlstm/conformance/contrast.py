@@ -148,7 +148,7 @@ def shared_flags(failed: Sequence[CaseData]) -> list[str]:
     """Return the description of each flag that all failures share."""
     flags = set.intersection(*(set(case.flags) for case in failed))
     each = "each of these cases has the flag"
-    return [f"{each} {flag}: {FLAGS[flag].description}" for flag in sorted(flags)]
+    return [f"{each} {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
 
 
 def traits(case: CaseData) -> list[str]:

@@ -1,31 +1,17 @@
-"""Subjects that are no cells: layers, a loss, and steps of training."""
+"""Subjects that are no cells: layers and a loss."""
 
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import layers
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn, part
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training.adamw import AdamW
-from numpy_xlstm.training.clipping import CLIP_EPS, clip_grad_norm
-from numpy_xlstm.training.schedules import warmup_cosine
 
 D, OUT, NH, V = 6, 10, 2, 8
 """Widths of x and y, number of heads, and number of tokens."""
 ORDINARY = ("ordinary",)
-SHAPES = {"W": (3, 5), "b": (4,), "R": (2, 3, 2)}
-"""Shapes of a matrix and a tensor, which decay, and of a vector, which does not."""
-STEPS = 3
-ADAMW: dict[str, Any] = {
-    "lr": 2.0**-5,
-    "beta1": 0.75,
-    "beta2": 0.9375,
-    "eps": 2.0**-10,
-    "weight_decay": 0.125,
-}
-"""Options that every dtype represents exactly."""
 
 
 class Function(Module):
@@ -70,57 +56,6 @@ class Loss(Subject):
         loss, cache = forward(inputs["x"], inputs["targets"], ignore_index=ignored)
         gradient = {"dx": backward(inputs["dy"], cache)} if "dy" in inputs else {}
         return {"y": loss, **gradient}
-
-
-class Steps(Subject):
-    """AdamW: parameters and moments after :data:`STEPS` steps, from parameters and gradients."""
-
-    def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
-        params = {f"params.{name}": np.zeros(shape) for name, shape in SHAPES.items()}
-        grads = {f"grads.{t}.{n}": np.zeros(s) for t in range(STEPS) for n, s in SHAPES.items()}
-        return params | grads
-
-    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """Compute all results in the dtype of the inputs."""
-        params = {name: array.copy() for name, array in part(inputs, "params").items()}
-        rest = {name: value for name, value in options.items() if not name.startswith("beta")}
-        betas = options["beta1"], options["beta2"]
-        optimizer = (specification or self.specification)(params, betas=betas, **rest)
-        for t in range(STEPS):
-            optimizer.step(part(inputs, f"grads.{t}"))
-        found = {"params": params, "m": optimizer.m, "v": optimizer.v}
-        return {f"{kind}.{name}": a for kind, arrays in found.items() for name, a in arrays.items()}
-
-
-class Clipping(Subject):
-    """Clipping by the global norm: clipped gradients, and the norm before clipping."""
-
-    def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
-        return {f"grads.{name}": np.zeros(shape) for name, shape in SHAPES.items()}
-
-    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """Compute all results in the dtype of the inputs."""
-        grads = part(inputs, "grads")
-        clipped, norm = (specification or self.specification)(grads, options["max_norm"])
-        found = {f"grads.{name}": array for name, array in clipped.items()}
-        return {**found, "norm": np.asarray(norm, grads["W"].dtype)}
-
-
-class Schedule(Subject):
-    """Factor of the learning rate as a function of the progress of training."""
-
-    def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
-        return {"progress": np.zeros(16)}
-
-    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """Compute all results in the dtype of the inputs."""
-        progress = inputs["progress"]
-        schedule = (specification or self.specification)(**options)
-        factors = [schedule(float(each)) for each in progress]
-        return {"factor": np.array(factors, progress.dtype)}
 
 
 def _layer(
@@ -186,13 +121,3 @@ STATELESS = [
     ),
 ]
 """All subjects without recurrence."""
-
-NAMES = {"W": "unit input", "R": "head unit input", "b": "unit"}
-NORMS = {n: {"max_norm": m, "eps": CLIP_EPS} for n, m in (("clipped", 1.5), ("unclipped", 64.0))}
-WARMUP = {"": {"warmup": 0.125, "final": 0.25}}
-TRAINING = [
-    Steps("training.adamw", AdamW, None, {"": ADAMW}, NAMES, situations=ORDINARY),
-    Clipping("training.clipping", clip_grad_norm, None, NORMS, NAMES, situations=ORDINARY),
-    Schedule("training.schedule", warmup_cosine, None, WARMUP, {}, situations=ORDINARY),
-]
-"""Subjects of training, which are functions and not modules."""

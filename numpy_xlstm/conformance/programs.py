@@ -1,26 +1,25 @@
 """Ports whose results are files: folders, and programs that are run once for each case."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
-import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
-from numpy_xlstm.conformance.files import header, read_tensors, write_tensors
-from numpy_xlstm.conformance.manifest import VERSION
+from numpy_xlstm.conformance.files import VERSION, header, read_tensors, write_tensors
 from numpy_xlstm.conformance.verify import Port, PortError, UnsupportedError
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import checked_path
 
-PLACES = ("{in}", "{out}")
-"""Placeholders in a command for the file to read and the file to write."""
+PLACE = re.compile(r"{in}|{out}")
+"""A placeholder in a command for the file to read or the file to write."""
 UNSUPPORTED = 77
 """Exit status of a program that does not have what the case needs, as in the test suites of GNU."""
 MOST_SAID = 10_000
@@ -128,35 +127,16 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
 
     def port(case: Case) -> Mapping[str, Any]:
         # a new folder, so that no earlier program has left a link there
-        own = Path(mkdtemp(dir=folder))
-        try:
-            into, out = (own / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
+        with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
+            into, out = (Path(own, f"{case.id}.{kind}.safetensors") for kind in ("in", "out"))
             write_tensors(into, case.inputs, header(case))
-            places = dict(zip(PLACES, (str(into), str(out)), strict=True))
-            _run([_filled(word, places) for word in words], seconds)
-            _check_regular(out)
-            results = checked_results(out, case)
-        finally:
-            with suppress(RecursionError):  # of a deep tree
-                shutil.rmtree(own, ignore_errors=True)
-        if own.exists():
-            raise PortError(f"the program has left files that cannot be removed in {own}")
-        return results
+            places = {"{in}": str(into), "{out}": str(out)}
+            _run([PLACE.sub(lambda place: places[place[0]], word) for word in words], seconds)
+            if not out.is_file():
+                raise PortError("the program has ended without an error, but has written no file")
+            return checked_results(out, case)
 
     return port
-
-
-def _check_regular(out: Path) -> None:
-    try:
-        mode = out.lstat().st_mode
-    except FileNotFoundError:
-        message = "the program has ended without an error, but has written no file"
-        raise PortError(message) from None
-    except OSError as error:
-        raise PortError(f"no results: {error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        got = "a symbolic link" if stat.S_ISLNK(mode) else "another kind of file"
-        raise PortError(f"expected a regular file as {{out}}; got {got}")
 
 
 def _words(command: str) -> list[str]:
@@ -164,9 +144,8 @@ def _words(command: str) -> list[str]:
         words = shlex.split(command)
     except ValueError as error:
         raise OptionError(f"--run: expected a command; got {command!r}: {error}") from None
-    for place in PLACES:
-        if not any(place in word for word in words):
-            raise OptionError(f"--run: expected a command with {place}; got {command!r}")
+    if not {*PLACE.findall(command)} >= {"{in}", "{out}"}:
+        raise OptionError(f"--run: expected a command with {{in}} and {{out}}; got {command!r}")
     if shutil.which(words[0]) is None:
         got = f"{words[0]!r}, {_why_not(words[0])}"
         raise OptionError(f"--run: expected a program that can be run; got {got}")
@@ -180,12 +159,6 @@ def _why_not(program: str) -> str:
         hint = f"; did you mean ./{program}?" if is_file else ""
         return f"which is not on the PATH{hint}"
     return "which is not marked as executable" if is_file else "no such file"
-
-
-def _filled(word: str, places: Mapping[str, str]) -> str:
-    for place, path in places.items():
-        word = word.replace(place, path)
-    return word
 
 
 def _run(words: list[str], seconds: float) -> None:

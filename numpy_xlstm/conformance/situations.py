@@ -109,8 +109,6 @@ def ordinary(draft: Draft) -> None:
         array[...] = draft.uniform(-1.5, 1.5, array.shape)
         if is_parameter(name):
             array *= 0.6
-        if name == "progress":
-            array[...] = draft.uniform(0, 1, array.shape)
         if name.startswith("state.") and name.endswith(".n") and f"{name[:-1]}h" in inputs:
             array[...] = draft.uniform(NORMALISER, 1.5, array.shape)
 

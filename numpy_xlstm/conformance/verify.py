@@ -17,7 +17,7 @@ from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.compare import MOST_NAMES, Row, compare, departures, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.evidence import hidden
-from numpy_xlstm.conformance.manifest import VERSION
+from numpy_xlstm.conformance.files import VERSION
 from numpy_xlstm.conformance.subjects import Part
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array

@@ -15,7 +15,6 @@ TITLES = {
     "chunkwise": "The chunkwise form of mLSTM",
     "sequence": "Sequences and stacks",
     "layers": "Layers, blocks and models",
-    "training": "Training",
 }
 """Titles of the files."""
 BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"

@@ -13,8 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from numpy_xlstm.conformance import SMALL, cases, read_vectors, write_vectors
-from numpy_xlstm.conformance.files import read_tensors
-from numpy_xlstm.conformance.manifest import digest
+from numpy_xlstm.conformance.files import digest, read_tensors
 from numpy_xlstm.errors import CheckpointError, OptionError
 
 CASES = [case for case in cases("slstm.sequence", "float32") if "sigmoid" in case.id][:4]
@@ -72,31 +71,16 @@ def first(manifest: Any) -> Any:
     return manifest["cases"][0]
 
 
-def path_of_inputs(path: str) -> Callable[[Any], Any]:
-    return lambda manifest: first(manifest)["files"]["inputs"].update(path=path)
-
-
 NOT_CASES: list[Any] = [None, [1], [{}], "x", [{"id": "x", "files": {"inputs": {"path": "y"}}}]]
 OTHER_IDS: list[Any] = ["../gone", "/gone", "", "a/b", "a\n", 3]
-OTHER_PATHS = ["inputs/../inputs/{}", "inputs/x.safetensors", "/inputs/{}"]
-NONE_LISTED, TWO_LISTED = (
-    f"expected one entry in the manifest; got {count}" for count in ("none", "2")
-)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda manifest: manifest["cases"].pop(0), NONE_LISTED),
-        (lambda manifest: manifest["cases"].append(manifest["cases"][1]), TWO_LISTED),
-        (lambda manifest: manifest["cases"].insert(0, manifest["cases"][1]), TWO_LISTED),
         (
             lambda manifest: manifest.update(version="2019.01"),
             r"expected vectors of version .*; got '2019.01'",
-        ),
-        (
-            lambda manifest: first(manifest).update(subject="hlstm.step"),
-            r"expected the subject of this case; got 'hlstm\.step'",
         ),
         *(
             (lambda manifest, cases=cases: manifest.update(cases=cases), "a complete manifest")
@@ -105,10 +89,6 @@ NONE_LISTED, TWO_LISTED = (
         *(
             (lambda manifest, name=name: first(manifest).update(id=name), "a complete manifest")
             for name in OTHER_IDS
-        ),
-        *(
-            (path_of_inputs(path.format(f"{CASES[0].id}.safetensors")), "the path of a file in in")
-            for path in OTHER_PATHS
         ),
     ],
 )
@@ -129,6 +109,7 @@ def test_a_manifest_with_a_matching_checksum_is_refused(
     [
         *(lambda m, key=key: m.update({key: 1}) for key in ("seed", "made_by", "flags")),
         lambda manifest: manifest["cases"].insert(0, first(manifest)),
+        lambda manifest: manifest["cases"].pop(0),
         lambda manifest: first(manifest).update(flags=["chunks"]),
         lambda manifest: first(manifest)["results"]["y"].update(shape=[1, 2]),
         lambda manifest: first(manifest)["results"]["y"].update(bound=[1, 2]),

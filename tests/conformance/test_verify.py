@@ -414,7 +414,7 @@ def test_a_forward_that_is_right_is_no_failure_as_expected() -> None:
 
 
 def test_what_has_no_gradients_is_not_forward_only() -> None:
-    chosen = cases("training.clipping")
+    chosen = [case.forward for case in cases("lstm.step")]
     assert verify(chosen, Case.results).outcome == "passed"
     assert verify(chosen, Case.results, forward=True).outcome == "passed"
 

@@ -14,10 +14,11 @@ import pytest
 
 from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import SMALL, from_command, programs, read_vectors, verify
-from numpy_xlstm.conformance.manifest import digest
+from numpy_xlstm.conformance.files import digest
 from numpy_xlstm.errors import CheckpointError
 from tests.reliability.hostile import ODD, tree_changed
 
+NO_FILE = "the program has ended without an error, but has written no file"
 CASE = next(case for case in read_vectors(SMALL) if case.id.startswith("lstm.step"))
 
 
@@ -84,16 +85,12 @@ def test_a_program_that_writes_much(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("os.symlink(into, out)", "expected a regular file as {out}; got a symbolic link"),
-        ("os.symlink(out, out)", "expected a regular file as {out}; got a symbolic link"),
-        ("os.symlink('/dev/zero', out)", "expected a regular file as {out}; got a symbolic link"),
-        ("os.mkfifo(out)", "expected a regular file as {out}; got another kind of file"),
-        ("os.mkdir(out)", "expected a regular file as {out}; got another kind of file"),
+        ("os.symlink(out, out)", NO_FILE),
+        ("os.symlink('/dev/zero', out)", NO_FILE),
+        ("os.mkfifo(out)", NO_FILE),
+        ("os.mkdir(out)", NO_FILE),
         ("os.rmdir(pathlib.Path(into).parent)", "the program has ended with exit status 1"),
-        (
-            "import shutil; shutil.rmtree(pathlib.Path(into).parent)",
-            "the program has ended without an error, but has written no file",
-        ),
+        ("import shutil; shutil.rmtree(pathlib.Path(into).parent)", NO_FILE),
     ],
 )
 def test_odd_files_that_a_program_leaves(text: str, message: str, tmp_path: Path) -> None:
@@ -101,21 +98,6 @@ def test_odd_files_that_a_program_leaves(text: str, message: str, tmp_path: Path
     scratch.mkdir()
     assert note(command, scratch).startswith(message)
     assert not list(scratch.iterdir())
-
-
-def test_files_that_cannot_be_removed_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    result = SMALL / "results" / f"{CASE.id}.safetensors"
-    command = program(tmp_path, f"import shutil; shutil.copy({str(result)!r}, out)")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    assert not note(command, scratch)
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
-        message = note(command, scratch)
-    (rest,) = scratch.iterdir()
-    assert message == f"the program has left files that cannot be removed in {rest}"
 
 
 def test_a_sparse_result(tmp_path: Path) -> None:

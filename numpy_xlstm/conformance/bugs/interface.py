@@ -45,8 +45,6 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "forget_gate": ("sigmoid", "exp"),
     "eps": (0.0, 1e-5, 1e-6, 1e-8),
     "nonlinearity": ("tanh", "relu"),
-    "weight_decay": (0.0,),
-    "final": (0.0,),
     "gate_soft_cap": (None,),
     "output_logit_soft_cap": (None,),
 }
@@ -94,9 +92,6 @@ def _options(case: CaseData) -> Mistakes:
         for value in OPTIONS[option]:
             what = f"a port with {option} = {value}, whatever the option says"
             yield f"{option}-always-{value}", what, with_options(**{option: value})
-    if "beta1" in options:
-        betas = with_options(beta1=options["beta2"], beta2=options["beta1"])
-        yield "adam-betas-swapped", "an AdamW whose β₁ and β₂ have changed places", betas
 
 
 def _gates(case: CaseData) -> Mistakes:
