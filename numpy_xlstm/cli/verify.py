@@ -14,7 +14,7 @@ from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.conformance.files import check_written
-from numpy_xlstm.conformance.programs import unmatched
+from numpy_xlstm.conformance.programs import from_command, from_folder, unmatched
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
@@ -122,10 +122,10 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
         if not folder.is_dir():
             got = "is a file" if folder.exists() else "does not exist"
             raise OptionError(f"results: expected a folder; {folder} {got}")
-        return replace(check(conformance.from_folder(folder)), unmatched=unmatched(folder, every))
+        return replace(check(from_folder(folder)), unmatched=unmatched(folder, every))
     # so that SIGTERM raises KeyboardInterrupt, which also ends the program of --run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
+        port = from_command(arguments.program, Path(scratch), arguments.timeout)
         with count_display(len(cases)) as count:
             return check(port, progress=lambda verdict: count())

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
-from numpy_xlstm.conformance.bugs import SECTIONS, Bug
+from numpy_xlstm.conformance.bugs import BUGS, Bug
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable
@@ -70,9 +70,9 @@ class ChangedLines:
         specification = case.subject.specification
         kinds = specification if isinstance(specification, tuple) else (specification,)
         places: dict[Any, dict[Any, None]] = {None: dict.fromkeys(kinds)}
-        for section in SECTIONS:
-            if section.concerns(case.subject.name):
-                places.setdefault(section.port, {}).update(dict.fromkeys(section.places))
+        for bug in BUGS:
+            if bug.concerns(case.subject.name):
+                places.setdefault(bug.port, {}).update(dict.fromkeys(bug.places))
         changes = []
         for port, own in reversed(places.items()):
             with suppress(ValueError):  # the source is missing

@@ -66,20 +66,6 @@ class Wrong:
         return self.case.forward if self.forward else self.case
 
     @property
-    def right_forward(self) -> bool:
-        """Whether the case has a backward, and all results of the forward are those expected."""
-        outputs = [name for name in self.case.expected if not is_gradient(name)]
-        return "dy" in self.case.inputs and not any(map(self.misses, outputs))
-
-    def misses(self, name: str) -> bool:
-        """Return whether a result is not that of the case."""
-        got: Any = self.got.get(name)
-        expected = self.case.expected[name]
-        if not comparable(got, expected):
-            return True
-        return bool((distance(got, expected) > self.case.bounds[name]).any())
-
-    @property
     def sources(self) -> list[str]:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]

@@ -9,15 +9,16 @@ Edge cases are searched last, with the mistakes of the ordinary cases in place. 
 described by :mod:`numpy_xlstm.conformance.contrast`.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
+from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
 from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import ChangedLines
-from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.compare import compare, listed
 from numpy_xlstm.conformance.contrast import (
     MOST_NAMES,
     SEVEN_DIGITS,
@@ -43,62 +44,40 @@ NOT_SEARCHED = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A mistake that a port has made in a subject, and the results that it explains."""
+def searches(
+    failed: Iterable[Checked], passed: Iterable[CaseData] = (), runs: Runs | None = None
+) -> list["Search"]:
+    """Search for the mistakes of a port in each subject that failed, those of few steps first.
 
-    subject: str
-    bug: Bug
-    tensors: tuple[str, ...]
-
-    def __str__(self) -> str:
-        are = "are those" if len(self.tensors) > 1 else "is that"
-        does = "do this" if len(self.bug.seen_in) > 1 else "does this"
-        known = f"; {', '.join(self.bug.seen_in)} {does}" if self.bug.seen_in else ""
-        head = f"{self.subject}: {', '.join(self.tensors)} {are} of {self.bug.description}"
-        lines = []
-        for *_, old, new in edits(self.bug, {}):
-            lines += [f"- {line}" for line in old] + [f"+ {line}" for line in new]
-        return "\n    ".join([f"{head} ({self.bug.name}){known}", *lines])
-
-
-@dataclass
-class Diagnosis:
-    """The diagnosis of a report."""
-
-    runs: Runs = field(default_factory=Runs)
-    known: list[Bug] = field(default_factory=list)
-    """Mistakes of previous subjects of this report, which are tried first in the next."""
-
-    def findings(self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()) -> list[Finding]:
-        """Return the mistakes of a port in each subject, from its results in failed cases."""
-        searches = self.by_subject(failed, passed)
-        return [finding for search in searches for finding in search.findings()]
-
-    def by_subject(
-        self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()
-    ) -> list["Search"]:
-        """Return the outcome of the search in each subject that failed."""
-        self.runs.left, self.runs.left_known, self.known = RUNS, RUNS, []
-        right: list[Checked] = [(case, case.expected) for case in passed]
-        by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
-        searches = []
-        for name, group in groupby(by_name, key=lambda pair: pair[0].subject.name):
-            own = [pair for pair in right if pair[0].subject.name == name]
-            searches.append(Search(self, name, list(group), own))
-        return searches
+    ``runs`` may be those of another report, so that a known mistake is not run again.
+    """
+    runs = Runs() if runs is None else runs
+    runs.left, runs.left_known = RUNS, RUNS
+    right: list[Checked] = [(case, case.expected) for case in passed]
+    by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
+    done: list[Search] = []
+    for name, group in groupby(by_name, key=lambda pair: pair[0].subject.name):
+        own = [pair for pair in right if pair[0].subject.name == name]
+        before = {bug.name: bug for search in done for bug in search.made}
+        done.append(Search(runs, name, list(group), own, list(before.values())))
+    return done
 
 
 class Search:
-    """The search for the mistakes of a port in one subject.
+    """The search for the mistakes of a port in one subject, after those in other subjects.
 
     ``made`` has the mistakes; those that only edge cases show come last.
     """
 
     def __init__(
-        self, diagnosis: Diagnosis, subject: str, failed: list[Checked], passed: list[Checked]
+        self,
+        runs: Runs,
+        subject: str,
+        failed: list[Checked],
+        passed: list[Checked],
+        before: list[Bug],
     ) -> None:
-        self.subject, self.port = subject, Evidence(diagnosis.runs, failed, passed)
+        self.subject, self.port = subject, Evidence(runs, failed, passed)
         self.ordinary, edges = self.port.apart(is_edge)
         self.lines: list[str] = []
         self.made: Made = ()
@@ -111,22 +90,21 @@ class Search:
         nothing = len(self.port.failed) > len(passed) and all(
             blank(array) for _, got in self.port.failed for array in got.values()
         )
-        self.searched = diagnosis.runs.left_known > 0
+        self.searched = runs.left_known > 0
         if self.cause or nothing or not wrong:
             return
-        self.bugs = self._candidates(diagnosis.known)
-        again = {bug.name for bug in diagnosis.known}
+        self.bugs = self._candidates(before)
+        again = {bug.name for bug in before}
         self.made = self._complete([bug for bug in self.bugs if bug.name in again])
         if self.searched and not self.made:
             self.made = self._searched(self.ordinary, ())
             if not self.ordinary.open(self.made):
                 self.made = self._searched(edges, self.made)
-        diagnosis.known += [bug for bug in self.made if bug.name not in again]
 
-    def _candidates(self, known: list[Bug]) -> list[Bug]:
+    def _candidates(self, before: list[Bug]) -> list[Bug]:
         """Return the mistakes that are possible in the subject, first those of other subjects."""
         case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
-        lines = [bug for bug in known if not bug.subjects and not bug.around]
+        lines = [bug for bug in before if not bug.subjects and not bug.around]
         listed_here = [bug for bug in BUGS if bug.concerns(self.subject)]
         return [*lines, *interfaces(case), *listed_here]
 
@@ -210,9 +188,8 @@ class Search:
             ),
         )
 
-    def findings(self) -> list[Finding]:
-        """Return each mistake with the results that it explains."""
-        findings = []
+    def findings(self) -> Iterator[str]:
+        """Describe each mistake and the results that it explains."""
         open_ = {name for each in self.port.failed for name in self.port.off(self.made, each)}
         for n, bug in enumerate(self.made):
             before, after = self.made[:n], self.made[: n + 1]
@@ -227,14 +204,21 @@ class Search:
             }
             ordered = [name for name in self.port.failed[0][0].expected if name in names]
             closed = [name for name in ordered if name not in open_]
-            findings.append(Finding(self.subject, bug, tuple(closed or ordered)))
-        return findings
+            tensors = closed or ordered
+            are = "are those" if tensors[1:] else "is that"
+            does = "do this" if bug.seen_in[1:] else "does this"
+            seen = f"; {', '.join(bug.seen_in)} {does}" if bug.seen_in else ""
+            head = f"{self.subject}: {', '.join(tensors)} {are} of {bug.description}"
+            lines = [f"{head} ({bug.name}){seen}"]
+            for *_, old, new in edits(bug, {}):
+                lines += [f"- {line}" for line in old] + [f"+ {line}" for line in new]
+            yield "\n    ".join(lines)
 
     def sentences(self) -> list[str]:
         """Return the diagnosis as lines of text."""
         if self.cause:
             return [f"{self.subject}: {self.cause}"]
-        sentences = [str(finding) for finding in self.findings()]
+        sentences = [*self.findings()]
         wrong = [self.port.wrong(checked, self.made) for checked in self.port.failed]
         fitting = {n for checked in self.port.failed for n in self.port.fitting(self.made, checked)}
         if right := sorted(fitting.difference(*(case.tensors for case in wrong))):
@@ -279,7 +263,7 @@ class Search:
             head += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
         ids = {case.case.id for case in wrong}
         others = [case for case, _ in self.port.failed + self.port.passed if case.id not in ids]
-        right = all(self.port.wrong(each, ()).right_forward for each in self.port.failed)
+        right = all(right_forward(*each) for each in self.port.failed)
         more = clues(wrong, others, right_forward=right, rest=bool(self.made))
         if self.lines:
             more += [
@@ -294,9 +278,14 @@ def is_edge(case: CaseData) -> bool:
     return not EDGES.keys().isdisjoint(case.flags)
 
 
+def right_forward(case: CaseData, got: Mapping[str, Any]) -> bool:
+    """Return whether a case has a backward, and all results of the forward are right."""
+    wrong = [row.tensor for row in compare(case, got) if not row.passed]
+    return "dy" in case.inputs and all(map(is_gradient, wrong))
+
+
 def diagnose(failed: Sequence[Checked], passed: Sequence[CaseData] = ()) -> list[str]:
     """Return the diagnosis of failed cases and their results, as lines of text."""
-    searches = Diagnosis().by_subject(failed, passed)
-    sentences = {search.subject: search.sentences() for search in searches}
+    sentences = {search.subject: search.sentences() for search in searches(failed, passed)}
     names = dict.fromkeys(case.subject.name for case, _ in failed)
     return [line for name in names for line in sentences[name]]

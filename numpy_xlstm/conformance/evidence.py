@@ -34,7 +34,7 @@ Made = tuple[Bug, ...]
 
 @dataclass
 class Runs:
-    """Runs of the specification with mistakes, each done once in a report, and their limits."""
+    """Runs of the specification with mistakes, each done once, and their limits in a report."""
 
     known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
     changed: dict[tuple[CaseData, Changes, int], dict[str, Any]] = field(default_factory=dict)

@@ -16,7 +16,6 @@ from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.files import VERSION, header, read_tensors, write_tensors
 from numpy_xlstm.conformance.verify import Port, PortError, UnsupportedError
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import checked_path
 
 PLACE = re.compile(r"{in}|{out}")
 """A placeholder in a command for the file to read or the file to write."""
@@ -32,35 +31,8 @@ MORE = 10_000_000
 """A file of results may have this many bytes more than ten times the expected results."""
 
 
-def from_folder(folder: str | os.PathLike[str]) -> Port:
-    """Make a port from a folder with a file of results for each case.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Folder with ``ID.safetensors`` for each case.
-
-    Returns
-    -------
-    callable
-        Port for :func:`verify`.
-
-    Raises
-    ------
-    PortError
-        From the port, if a file is missing, damaged or of another version.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from numpy_xlstm import conformance
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     port = conformance.from_folder(folder)
-    ...     report = conformance.verify(conformance.cases("elman.step", "float64")[:1], port)
-    >>> report.passed, report.verdicts[0].rows[0].note
-    (False, 'expected elman.step.tanh.ordinary.float64.safetensors; got no such file')
-    """
-    folder = checked_path("folder", folder)
+def from_folder(folder: Path) -> Port:
+    """Make a port from a folder with a file ``ID.safetensors`` of results for each case."""
 
     def port(case: Case) -> Mapping[str, Any]:
         path = folder / f"{case.id}.safetensors"
@@ -92,38 +64,14 @@ def unmatched(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
     return tuple(path.name for path in files if path.stem not in known)
 
 
-def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -> Port:
-    """Make a port from a command.
+def from_command(command: str, folder: Path, seconds: float) -> Port:
+    """Make a port from a command such as ``./my_port {in} {out}``, run without a shell.
 
-    At the end of a case, the program and its process group are killed, and its folder is removed.
-    A process that has left the group is not noticed, nor are files in other places.
-
-    Parameters
-    ----------
-    command : str
-        Command such as ``./my_port {in} {out}``. It is split into words as in a shell, but run
-        without a shell. With exit status 77 the program skips a case.
-    folder : str or Path
-        Folder for the files that the program reads and writes.
-    seconds : float
-        Time limit for each case.
-
-    Returns
-    -------
-    callable
-        Port for :func:`verify`.
-
-    Examples
-    --------
-    >>> import sys
-    >>> from pathlib import Path
-    >>> from numpy_xlstm import conformance
-    >>> port = conformance.from_command(f"{sys.executable} my_port.py {{in}} {{out}}", Path(), 10.0)
-    >>> conformance.from_command("my_port", Path(), 10.0)
-    Traceback (most recent call last):
-    numpy_xlstm.errors.OptionError: ...
+    Its files are in a new folder within ``folder``. It has a number of seconds for each case, and
+    skips a case by exit status 77. At the end of a case, its process group is killed, and its
+    folder is removed. A process that has left the group is not noticed, nor are files elsewhere.
     """
-    words, folder = _words(command), checked_path("folder", folder)
+    words = _words(command)
 
     def port(case: Case) -> Mapping[str, Any]:
         # a new folder, so that no earlier program has left a link there

@@ -1,10 +1,13 @@
 """Cases for several tests, which compute their tensors once."""
 
+from collections.abc import Iterable
 from functools import cache
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
+from numpy_xlstm.conformance.diagnosis import searches
+from numpy_xlstm.conformance.evidence import Checked, Runs
 
 
 @cache
@@ -21,11 +24,22 @@ def mistake(name: str, subject: str) -> Bug:
     return next(bug for bug in [*bugs, *interfaces(cases(subject)[0])] if bug.name == name)
 
 
+def diagnosed(
+    failed: Iterable[Checked], passed: Iterable[Case] = (), runs: Runs | None = None
+) -> list[Bug]:
+    """Return the mistakes that explain the results in failed cases."""
+    return [bug for search in searches(failed, passed, runs) for bug in search.made]
+
+
 def one_of_each(cases: list[Case]) -> list[Case]:
-    """Return a case for each pair of a subject and a flag, in turn of each variant and dtype."""
+    """Return a case for each pair of a subject and a flag, in turn of each variant and dtype.
+
+    Both kinds of mLSTM have the same kernels, and count as one.
+    """
     pairs: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         for flag in case.flags or ("",):
-            pairs.setdefault((case.subject.name, flag), []).append(case)
+            name = case.subject.name.replace("mlstmsig", "mlstm")
+            pairs.setdefault((name, flag), []).append(case)
     ids = {group[n % len(group)].id for n, group in enumerate(pairs.values())}
     return [case for case in cases if case.id in ids]

@@ -14,16 +14,16 @@ from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Wrong, error
-from numpy_xlstm.conformance.diagnosis import Diagnosis, diagnose
-from numpy_xlstm.conformance.evidence import is_derivative
+from numpy_xlstm.conformance.diagnosis import diagnose, searches
+from numpy_xlstm.conformance.evidence import Runs, is_derivative
 from numpy_xlstm.conformance.subjects import Arrays
-from tests.conformance.shared import cases, mistake
+from tests.conformance.shared import cases, diagnosed, mistake
 
 
-def said(subject: str, cell: Any, change: str) -> str:
-    """Return the diagnosis of a port with an unlisted mistake."""
+def said(subject: str, cell: Any, change: str, most: int | None = None) -> str:
+    """Return the diagnosis of a port with an unlisted mistake, in the first cases."""
     bug = Bug("mine", (), (cell,), change, "")
-    report = verify(cases(subject, "float64"), lambda case: results(case, bug))
+    report = verify(cases(subject, "float64")[:most], lambda case: results(case, bug))
     assert not report.passed
     return "\n".join(report.diagnosis)
 
@@ -37,13 +37,14 @@ def test_a_change_of_one_line_is_shown() -> None:
 
 
 def test_a_changed_line_that_all_gradients_depend_on_is_shown() -> None:
-    text = said("lstm.sequence", LSTMCell, "dc = dc_next + dh * o * (1 - c * c)")
+    text = said("lstm.sequence", LSTMCell, "dc = dc_next + dh * o * (1 - c * c)", most=3)
     assert text.endswith("+ dc = dc_next + dh * o * (1 - c * c)")
 
 
 def test_a_state_that_begins_with_m_0_is_named_in_both_dtypes() -> None:
     bug = mistake("no-state-with-m-0", "slstm.step")
-    text = "\n".join(verify(cases("slstm.step"), lambda case: results(case, bug)).diagnosis)
+    chosen = [c for c in cases("slstm.step") if not c.flags or "empty-state" in c.flags]
+    text = "\n".join(verify(chosen, lambda case: results(case, bug)).diagnosis)
     assert "(no-state-with-m-0)" in text
     assert "4 of 4 failed cases are edge cases" in text
     (case,) = [c for c in cases("slstm.step", "float64") if "exp.no-state" in c.id]
@@ -69,7 +70,7 @@ def test_lines_of_padding_come_first_where_only_padding_fails() -> None:
 def test_two_changes_of_lines_that_share_gradients_are_shown() -> None:
     query = """- read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)
         + read = np.einsum("bhkv,bhv->bhk", C_prev, dh_tilde)"""
-    text = said("mlstm.step", mLSTMCell, f"{query}\ndi = (k * dk).sum(axis=-1)")
+    text = said("mlstm.step", mLSTMCell, f"{query}\ndi = (k * dk).sum(axis=-1)", most=4)
     assert text.count("with one line of `backward` changed") == 2
     assert "+ read = np.einsum('bhkv,bhv->bhk', C_prev, dh_tilde)" in text
     assert "+ di = (k * dk).sum(axis=-1)" in text
@@ -161,7 +162,7 @@ def test_a_result_that_is_not_computed_is_no_known_mistake() -> None:
         return {**case.results(), "dx": np.full_like(case.expected["dx"], np.nan)}
 
     failed = [(case, port(case)) for case in cases("gru.step", "float64")]
-    assert Diagnosis().findings(failed) == []
+    assert diagnosed(failed) == []
 
 
 def halved_with_noise(case: Case) -> Arrays:
@@ -172,15 +173,16 @@ def halved_with_noise(case: Case) -> Arrays:
 
 def test_lines_are_changed_within_a_budget() -> None:
     chosen = cases("gru.step", "float64")
-    diagnosis = Diagnosis()
+    runs = Runs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
-        diagnosis.findings([(case, halved_with_noise(case)) for case in chosen])
-    assert diagnosis.runs.left == 0
+        diagnosed([(case, halved_with_noise(case)) for case in chosen], runs=runs)
+    assert runs.left == 0
 
 
 def test_known_mistakes_are_tried_within_a_budget() -> None:
-    failed = [(case, halved_with_noise(case)) for case in cases("gru", "float64")]
+    chosen = [case for case in cases("gru", "float64") if not case.flags]
+    failed = [(case, halved_with_noise(case)) for case in chosen]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
         first, *others = diagnose(failed)
@@ -192,11 +194,11 @@ def test_known_mistakes_are_tried_within_a_budget() -> None:
 
 def test_a_mistake_found_in_one_subject_is_tried_first_in_the_next() -> None:
     change = "- h = u * n + z * h_prev\n+ h = u * n + u * h_prev"
-    bug, diagnosis = Bug("mine", (), (GRUCell,), change, ""), Diagnosis()
+    bug, runs = Bug("mine", (), (GRUCell,), change, ""), Runs()
     chosen = [cases(f"gru.{name}", "float64")[0] for name in ("step", "sequence")]
-    first, second = diagnosis.by_subject([(case, results(case, bug)) for case in chosen])
+    first, second = searches([(case, results(case, bug)) for case in chosen], runs=runs)
     assert first.made == second.made != ()
-    assert {key[1:] for key in diagnosis.runs.known if key[0].id == chosen[1].id} == {first.made}
+    assert {key[1:] for key in runs.known if key[0].id == chosen[1].id} == {first.made}
 
 
 def test_a_report_without_the_source_has_clues(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,9 +233,10 @@ def test_a_mistake_that_a_passed_case_contradicts_leaves_a_report(flag: str) -> 
     def port(case: Case) -> Arrays:
         return case.results() if flag in case.flags else results(case, clamped)
 
+    chosen = cases("slstm.sequence" if flag == "padding" else "slstm.step", "float64")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 50)
-        (line,) = verify(cases("slstm.sequence", "float64"), port).diagnosis
+        (line,) = verify(chosen, port).diagnosis
     assert "no known mistake gives these numbers" in line
     assert f"it passes in every case with the flag {flag}" in line or "it fails" in line
 
@@ -341,7 +344,7 @@ def test_mistakes_that_are_found_are_tried_beyond_the_budget() -> None:
     failed = [(case, results(case, bug)) for case in cases("gru", "float64")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 30)
-        first, *others = Diagnosis().by_subject(failed)
+        first, *others = searches(failed)
     assert len(others) == 2
     assert first.made == others[0].made == others[1].made == (bug,)
 
@@ -349,8 +352,8 @@ def test_mistakes_that_are_found_are_tried_beyond_the_budget() -> None:
 def test_edge_cases_do_not_hide_a_mistake_of_the_ordinary_ones() -> None:
     """A port that begins with m = 0 and splits ties, with one mistake in its forward."""
     names = ["normaliser-clamped", "no-state-with-m-0", "tie-in-halves"]
-    bugs = [mistake(name, "slstm.sequence") for name in names]
-    report = verify(cases("slstm.sequence", "float64"), lambda case: results(case, *bugs))
+    bugs = [mistake(name, "slstm.step") for name in names]
+    report = verify(cases("slstm.step", "float64"), lambda case: results(case, *bugs))
     first, *others = report.diagnosis
     assert "(normaliser-clamped)" in first
     text = "\n".join(others)
@@ -374,7 +377,7 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
     def port(case: Case) -> Arrays:
         return {n: 3 * a if n == "dx" else a for n, a in results(case, bug).items()}
 
-    text = "\n".join(verify(cases("slstm.step", "float64"), port).diagnosis)
+    text = "\n".join(verify(cases("slstm.step", "float64")[:4], port).diagnosis)
     (line,) = [line for line in text.splitlines() if "of this wrong forward" in line] or [""]
     assert "dx" not in line
     assert "dx is still wrong" in text

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from numpy_xlstm.conformance import Case, cases
-from numpy_xlstm.conformance.diagnosis import Diagnosis
 from tests.conformance.implementations.tensors import Tensors, autograd
 from tests.conformance.known import PAGE, page
+from tests.conformance.shared import diagnosed
 
 SITUATIONS = "ordinary", "zero-state", "above-a-chunk", "one-row"
 
@@ -39,8 +39,7 @@ def test_all_mistakes_of_a_peers_backward_are_told_apart() -> None:
     port = autograd(forward)
     wanted = [f"mlstm.chunkwise.sigmoid.{name}.float64" for name in SITUATIONS]
     failed = [(case, port(case)) for case in cases("mlstm.chunkwise") if case.id in wanted]
-    names = {finding.bug.name for finding in Diagnosis().findings(failed)}
-    assert names == {
+    assert {bug.name for bug in diagnosed(failed)} == {
         "scale-on-queries",
         "normaliser-constant",
         "cotangent-of-final-n-dropped",

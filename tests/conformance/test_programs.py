@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from numpy_xlstm.conformance import SMALL, from_command, verify
+from numpy_xlstm.conformance import SMALL, verify
+from numpy_xlstm.conformance.programs import from_command
 from tests.conformance.small_set import CASE, CASES, PROGRAM
 
 
@@ -78,6 +79,6 @@ def test_a_child_in_another_session_is_not_waited_for(
     program, pid = tmp_path / "port.py", tmp_path / "pid"
     program.write_text(CHILD, "utf-8")
     command = f"'{sys.executable}' '{program}' {{in}} {{out}} '{pid}' {rest}"
-    (verdict,) = verify([CASE], from_command(command, str(tmp_path), seconds)).verdicts
+    (verdict,) = verify([CASE], from_command(command, tmp_path, seconds)).verdicts
     os.kill(int(pid.read_text()), signal.SIGKILL)  # fails if the child has ended
     assert verdict.rows[0].note == note

@@ -11,6 +11,7 @@ import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Report
+from numpy_xlstm.conformance.programs import from_command
 
 SOURCES = Path(__file__).parents[2] / "examples/c"
 WARNINGS = "-Wall -Wextra -Wpedantic -Werror"
@@ -74,5 +75,5 @@ def _cases(family: str, dtype: str, seed: int) -> list[Case]:
 
 def verified(program: Path, chosen: list[Case], folder: Path) -> Report:
     """Return the report of a program."""
-    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=600)
+    port = from_command(f"{program} {{in}} {{out}}", folder, seconds=600)
     return conformance.verify(chosen, port)

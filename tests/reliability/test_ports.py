@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cli import main
-from numpy_xlstm.conformance import SMALL, from_command, programs, read_vectors, verify
+from numpy_xlstm.conformance import SMALL, programs, read_vectors, verify
 from numpy_xlstm.conformance.files import digest
+from numpy_xlstm.conformance.programs import from_command
 from numpy_xlstm.errors import CheckpointError
 from tests.reliability.hostile import ODD, tree_changed
 

@@ -16,7 +16,6 @@ from numpy_xlstm.conformance.bugs.bug import Around, Arrays, Bug, Options, Run
 from numpy_xlstm.conformance.bugs.maps import (
     ChangedResults,
     axes_of,
-    both_twice,
     exchanged,
     interleaved,
     multiplied,
@@ -24,6 +23,7 @@ from numpy_xlstm.conformance.bugs.maps import (
     read_as,
     rearranged,
     scaled,
+    scaled_with_gradients,
     taken,
     turned,
     with_inputs,
@@ -137,7 +137,7 @@ def _parameters(case: CaseData) -> Mistakes:
         yield f"{short}-ignored", f"a port that ignores {short}", scaled([name], 0)
         if case.inputs[name].ndim == 1:
             what = f"a port that adds {short} twice"
-            yield f"{short}-twice", what, both_twice(name)
+            yield f"{short}-twice", what, scaled_with_gradients(lambda _, name=name: {name: 2})
             what += ", as when it is used for both biases of PyTorch, and counts its gradient once"
             yield f"{short}-for-both", what, scaled([name], 2)
         if short.endswith("norm.weight") and case.options.get("residual_weight"):
@@ -243,16 +243,12 @@ def _keys(case: CaseData) -> Mistakes:
 def _keys_scaled(queries: list[str], keys: list[str], factors: Any) -> Around:
     """Multiply queries and keys by factors of the sizes."""
 
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+    def scales(options: Options) -> dict[str, float]:
         NH = options["num_heads"]
         of_q, of_k = factors(options["qk_dim"] / NH, options["hidden_size"] / NH, NH)
-        scales = dict.fromkeys(queries, of_q) | dict.fromkeys(keys, of_k)
-        scales = {name: scale for name, scale in scales.items() if name in inputs}
-        results = run(options, inputs | {n: inputs[n] * scale for n, scale in scales.items()})
-        factors_back = {gradient_of(name): scale for name, scale in scales.items()}
-        return results | {n: results[n] * s for n, s in factors_back.items() if n in results}
+        return dict.fromkeys(queries, of_q) | dict.fromkeys(keys, of_k)
 
-    return around
+    return scaled_with_gradients(scales)
 
 
 def _gradients(case: CaseData) -> Mistakes:

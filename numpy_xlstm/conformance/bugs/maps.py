@@ -48,12 +48,16 @@ def scaled(names: Iterable[str], factor: float) -> Around:
     )
 
 
-def both_twice(name: str) -> Around:
-    """Multiply an input and its gradient by 2."""
-    inner, outer = scaled([name], 2), multiplied([gradient_of(name)], 2)
-    return lambda run, options, inputs: outer(
-        lambda same, given: inner(run, same, given), options, inputs
-    )
+def scaled_with_gradients(factors: Callable[[Options], Mapping[str, float]]) -> Around:
+    """Multiply inputs by numbers that depend on the options, and their gradients by the same."""
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        scales = {name: scale for name, scale in factors(options).items() if name in inputs}
+        results = run(options, inputs | {n: inputs[n] * scale for n, scale in scales.items()})
+        back = {gradient_of(name): scale for name, scale in scales.items()}
+        return results | {n: results[n] * scale for n, scale in back.items() if n in results}
+
+    return around
 
 
 def multiplied(names: Iterable[str], factor: float | Callable[[Arrays], float]) -> Around:

@@ -16,13 +16,13 @@ recognised by its derivative.
 """
 
 import re
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from numpy_xlstm.conformance.bugs.bug import Bug, Run
+from numpy_xlstm.conformance.bugs.bug import Bug
 from numpy_xlstm.conformance.given import KERNELS, run_kernel
 
 SEEN = "seen in: "
@@ -30,31 +30,17 @@ FILES = ["gated", "gru", "slstm", "mlstm", "mlstm_backward", "chunkwise", "seque
 """Names of the files, in the order in which their mistakes are tried."""
 
 
-class Section(NamedTuple):
-    """Mistakes in the same subjects and places; ``port`` is that of :class:`Bug`."""
-
-    subjects: tuple[str, ...]
-    places: tuple[Any, ...]
-    port: Run | None
-    bugs: list[Bug]
-
-    def concerns(self, subject: str) -> bool:
-        """Return whether the mistakes are possible in a subject."""
-        return any(fnmatchcase(subject, pattern) for pattern in self.subjects)
-
-
-def read(name: str) -> list[Section]:
-    """Return the sections of a file."""
+def read(name: str) -> list[Bug]:
+    """Return the mistakes of a file."""
     text = Path(__file__).with_name(f"{name}.txt").read_text("utf-8")
-    return [_section(section.strip("\n")) for section in text.split("\n\n")[1:]]
+    return [bug for section in text.split("\n\n")[1:] for bug in _section(section.strip("\n"))]
 
 
-def _section(text: str) -> Section:
+def _section(text: str) -> Iterator[Bug]:
     head, *entries = re.split(r"\n(?=\S)", text)
     subjects, _, rest = head[1:].partition("] ")
     patterns, places = tuple(subjects.split()), tuple(map(_place, rest.split()))
     port = run_kernel if patterns[0] in KERNELS else None
-    bugs = []
     for entry in entries:
         first, *lines = entry.split("\n")
         name, _, description = first.partition(": ")
@@ -62,8 +48,7 @@ def _section(text: str) -> Section:
         seen = tuple(line[len(SEEN) :] for line in lines if line.startswith(SEEN))
         packages = tuple(seen[0].split("; ")) if seen else ()
         change = "\n".join(line for line in lines if not line.startswith(SEEN))
-        bugs.append(Bug(name, patterns, places, change, description, packages, port))
-    return Section(patterns, places, port, bugs)
+        yield Bug(name, patterns, places, change, description, packages, port)
 
 
 def _place(name: str) -> Any:
