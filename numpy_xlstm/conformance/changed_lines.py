@@ -8,7 +8,7 @@ from typing import Any
 from numpy_xlstm.conformance.bugs import BUGS, Bug
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.contrast import Wrong, comparable
+from numpy_xlstm.conformance.contrast import Wrong, comparable, traits
 from numpy_xlstm.conformance.evidence import Evidence, Made, same, tolerances
 
 COVERED = 0.9
@@ -96,7 +96,8 @@ class ChangedLines:
         backward if only gradients are wrong; among equals, those on which the fewest other entries
         depend; among these, the later ones.
         """
-        lines, options, padding = [], self._options(), self._padding()
+        lines, only = [], self._only_failed()
+        options = [trait.partition(" = ")[0] for trait in only if " = " in trait]
         for numbers in changes.lines():
             if wrong[0].forward and changes.all[numbers[0]].function.endswith("backward"):
                 continue  # no line of a backward changes a result of the forward
@@ -113,30 +114,19 @@ class ChangedLines:
             else:
                 change = changes.all[numbers[0]]
                 reads = any(f"self.{name}" in change.old for name in options)
-                reads = reads or (padding and change.function.startswith("unroll"))
+                padding = "the flag padding" in only and change.function.startswith("unroll")
                 far = not (wrong[0].forward or change.function.endswith("backward"))
-                lines.append((not reads, far, -likely, numbers[0], numbers))
+                lines.append((not (reads or padding), far, -likely, numbers[0], numbers))
         return [numbers for *_, numbers in sorted(lines)]
 
-    def _options(self) -> list[str]:
-        """Return the options whose values in failed cases occur in no passed case."""
+    def _only_failed(self) -> set[str]:
+        """Return the traits of all failed cases that no passed case has."""
+        if not self.port.passed:
+            return set()
         failed, passed = (
-            [case.options for case, _ in cases] for cases in (self.port.failed, self.port.passed)
+            [{*traits(case)} for case, _ in cases] for cases in (self.port.failed, self.port.passed)
         )
-        return [
-            name
-            for name in failed[0]
-            if passed
-            and {options.get(name) for options in failed}.isdisjoint(
-                options.get(name) for options in passed
-            )
-        ]
-
-    def _padding(self) -> bool:
-        """Return whether all failed cases have padding, and no passed case."""
-        return all("lengths" in case.inputs for case, _ in self.port.failed) and not any(
-            "lengths" in case.inputs for case, _ in self.port.passed
-        )
+        return set.intersection(*failed).difference(*passed)
 
     def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
         """Return whether a change gives the wrong outputs or, if there are none, the gradients."""

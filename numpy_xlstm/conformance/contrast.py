@@ -121,8 +121,11 @@ def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -
         f"{a} and {b}" for a, b in combinations(all_have, 2) if all_have[a] & all_have[b] == those
     ]
     none = [value for value, cases in having.items() if not cases & those]
+    apart = [value for value in none if having[value] | those == every.keys()]
     if exact:
         yield f"{what} fails in every case with {exact[0]}, and in no other"
+    elif apart:
+        yield f"{what} passes in every case with {apart[0]}, and in no other"
     elif all_have:
         narrow = min(all_have, key=lambda value: len(all_have[value]))
         yield f"{what} fails only in cases with {narrow}"
@@ -138,21 +141,9 @@ def shared_flags(failed: Sequence[CaseData]) -> list[str]:
 
 
 def traits(case: CaseData) -> list[str]:
-    """Return properties of a case as phrases."""
-    inputs, options, found = case.inputs, case.options, [f"the dtype {case.dtype}"]
-    if "dy" in inputs and inputs["dy"].ndim:
-        found.append("one row" if len(inputs["dy"]) == 1 else "more than one row")
-        found.append("an initial state" if part(inputs, "state") else "no initial state")
-        axes = case.pattern("y").split()
-        if "step" in axes:
-            steps = inputs["dy"].shape[axes.index("step")]
-            found.append({0: "no step", 1: "one step"}.get(steps, "more than one step"))
-    if "num_heads" in options:
-        found.append("one head" if options["num_heads"] == 1 else "more than one head")
-    found.append("padding" if "lengths" in inputs else "no padding")
-    found += [f"{n} = {value}" for n, value in options.items() if n not in SIZES]
-    found += [f"the flag {flag}" for flag in case.flags]
-    return found
+    """Return the dtype, the options but for sizes, and the flags of a case as phrases."""
+    options = [f"{n} = {value}" for n, value in case.options.items() if n not in SIZES]
+    return [f"the dtype {case.dtype}", *options, *(f"the flag {flag}" for flag in case.flags)]
 
 
 def at(wrong: Wrong) -> Iterator[str]:

@@ -61,7 +61,7 @@ def test_lines_of_padding_come_first_where_only_padding_fails() -> None:
         return results(case, bug) if "lengths" in case.inputs else case.results()
 
     text = "\n".join(verify(cases("elman.sequence", "float64"), port).diagnosis)
-    assert "it fails in every case with padding, and in no other" in text
+    assert "it fails in every case with the flag padding, and in no other" in text
     lines = text.partition("may be in one of them\n")[2].splitlines()
     assert lines
     assert all(line.strip() in getsource(unroll_backward) for line in lines)
@@ -124,7 +124,8 @@ def test_what_a_mistake_does_not_explain_is_said() -> None:
     assert f"this explains {len(chosen) - 1} of {len(chosen)} failed cases; grads.R is not" in text
     assert "grads.R is not explained in one-row" in text
     assert (
-        "grads.R is still wrong\n    the rest fails in every case with one row, and in no" in text
+        "grads.R is still wrong\n    the rest fails in every case with the flag one-row, and in"
+        in text
     )
     assert "grads.R (144 of 144 entries: 1.5 times the expected numbers) is wrong" in text
 
