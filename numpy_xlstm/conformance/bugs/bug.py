@@ -115,31 +115,9 @@ NOT_COMPILED = Bug(
 
 @lru_cache(maxsize=128)
 def planted(*bugs: Bug) -> Copy:
-    """Return a private copy of the package with these seeded mistakes, as in :class:`Bug`.
+    """Return a private copy of the package with these mistakes, which shares all other code.
 
-    Code that no mistake affects is shared with the package.
-
-    Parameters
-    ----------
-    *bugs : Bug
-        The mistakes.
-
-    Returns
-    -------
-    Copy
-        Copy whose ``of`` returns the copy of a class or function.
-
-    Raises
-    ------
-    ValueError
-        If the lines to change do not occur exactly once in the modules of their places.
-
-    Examples
-    --------
-    >>> from numpy_xlstm import LSTMCell
-    >>> from numpy_xlstm.conformance.bugs import planted
-    >>> planted().of(LSTMCell) is LSTMCell
-    True
+    Raise ``ValueError`` if the lines to change are not exactly once in the modules of their places.
     """
     in_kernels = any(place.__module__.startswith(KERNELS) for bug in bugs for place in bug.places)
     return Copy(texts(*bugs, kernels=in_kernels))
