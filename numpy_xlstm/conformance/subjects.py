@@ -114,11 +114,6 @@ class Subject:
             **{name: np.zeros(a.shape) for name, a in leaves("dstate", state)},
         }
 
-    def empty_state(self, options: Options, inputs: Arrays) -> Arrays:
-        """Return the empty state of as many rows as the inputs have, in float64."""
-        rows = len(inputs[positional(inputs)[0]])
-        return dict(leaves("state", self.module(options).init_state(rows)))
-
     def called(self, options: Options, inputs: Arrays) -> tuple[Any, tuple[Any, ...]]:
         """Return what users call, a module or a pair of functions, and its arguments."""
         target = self.public(options) if self.public else self.module(options)

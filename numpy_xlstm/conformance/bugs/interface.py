@@ -30,7 +30,7 @@ from numpy_xlstm.conformance.bugs.maps import (
     with_options,
 )
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.subjects import Subject, gradient_of
+from numpy_xlstm.conformance.subjects import Subject, gradient_of, positional
 
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
@@ -207,8 +207,9 @@ def _states(case: CaseData) -> Mistakes:
 def _from_zeros(subject: Subject, run: Run, options: Options, inputs: Arrays) -> Arrays:
     """Begin with zeros where no state is given."""
     dtype = next(array.dtype for array in inputs.values() if array.dtype.kind in "fc")
-    empty = subject.empty_state(options, inputs)
-    return run(options, {name: np.zeros(a.shape, dtype) for name, a in empty.items()} | inputs)
+    blank = subject.blank(options, len(inputs[positional(inputs)[0]]), 1)
+    states = {name: array for name, array in blank.items() if name.split(".")[0] == "state"}
+    return run(options, {name: np.zeros(a.shape, dtype) for name, a in states.items()} | inputs)
 
 
 def _lengthened(shift: int, inputs: Arrays) -> Arrays:
