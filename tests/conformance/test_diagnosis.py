@@ -71,7 +71,7 @@ def test_lines_of_padding_come_first_where_only_padding_fails() -> None:
 def test_two_changes_of_lines_that_share_gradients_are_shown() -> None:
     query = """- read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)
         + read = np.einsum("bhkv,bhv->bhk", C_prev, dh_tilde)"""
-    text = said("mlstm.step", mLSTMCell, f"{query}\ndi = (k * dk).sum(axis=-1)", most=4)
+    text = said("mlstm.step", mLSTMCell, f"{query}\ndi = (k * dk).sum(axis=-1)", most=2)
     assert text.count("with one line of `backward` changed") == 2
     assert "+ read = np.einsum('bhkv,bhv->bhk', C_prev, dh_tilde)" in text
     assert "+ di = (k * dk).sum(axis=-1)" in text
@@ -299,7 +299,8 @@ def test_gradients_that_are_summed_over_calls_are_recognised(dtype: str | None) 
 )
 def test_mistakes_in_what_surrounds_a_cell_are_named(subject: str, name: str) -> None:
     bug = mistake(name, subject)
-    report = verify(cases(subject, "float64"), lambda case: results(case, bug))
+    chosen = [case for case in cases(subject, "float64") if {*case.flags} <= {"padding"}]
+    report = verify(chosen, lambda case: results(case, bug))
     assert f"({name})" in report.diagnosis[0]
 
 

@@ -137,7 +137,7 @@ def _parameters(case: CaseData) -> Mistakes:
         yield f"{short}-ignored", f"a port that ignores {short}", scaled([name], 0)
         if case.inputs[name].ndim == 1:
             what = f"a port that adds {short} twice"
-            yield f"{short}-twice", what, scaled_with_gradients(lambda _, name=name: {name: 2})
+            yield f"{short}-twice", what, scaled_with_gradients(partial(_twice, name))
             what += ", as when it is used for both biases of PyTorch, and counts its gradient once"
             yield f"{short}-for-both", what, scaled([name], 2)
         if short.endswith("norm.weight") and case.options.get("residual_weight"):
@@ -147,6 +147,10 @@ def _parameters(case: CaseData) -> Mistakes:
         if name in ("params.b", "params.b_f") and "f" in gates:
             what = "a port that adds 1 to the forget gate's pre-activation, as TensorFlow 1 did"
             yield "forget-bias-of-1-added", what, _raised(name, gates)
+
+
+def _twice(name: str, _: Options) -> dict[str, float]:
+    return {name: 2}
 
 
 def _raised(name: str, gates: str) -> Around:
