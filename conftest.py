@@ -41,7 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
-        "--rest", action="store_true", help="run only what did not pass in the last run"
+        "--rest",
+        action="store_true",
+        help="run only what has not passed since the last run without it",
     )
     parser.addoption(
         "--trials", type=int, default=1, help="check N times as many cases where tests sample"
@@ -55,11 +57,15 @@ PASSED = "numpy_xlstm/passed"
 """Key of the tests that passed, in pytest's cache."""
 
 COMPILE = """
+import os
 import numpy as np
 from numpy_xlstm import gradcheck, kernels, suite
 subjects = {name.split("/")[0]: case for name, case in reversed(suite.cases().items())}
+tests = os.getppid()
 for dtype in (np.float64, np.float32) if kernels.compiled() else ():
     for case in subjects.values():
+        if os.getppid() != tests:  # they were killed
+            break
         target, arguments = case(np.random.default_rng(0), dtype)
         gradcheck(target, *arguments, methods=["adjoint"], max_entries=0, directions=1)
 """
@@ -81,6 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what passed before with ``--rest``, and skip long tests without ``--long``."""
     if config.getoption("--rest"):
+        if not hasattr(config, "cache"):
+            raise pytest.UsageError("--rest needs pytest's cache")
         passed = config.cache.get(PASSED, [])
         rest = {_test(nodeid) for nodeid in {item.nodeid for item in items}.difference(passed)}
         items[:] = [item for item in items if _test(item.nodeid) in rest]
@@ -98,7 +106,8 @@ def _test(nodeid: str) -> str:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Store what passed, unless there is no cache."""
-    passed = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
-    if hasattr(config, "cache"):
-        config.cache.set(PASSED, passed)
+    """Store what passed; with ``--rest``, in addition to what passed before."""
+    if hasattr(config, "cache") and not config.option.collectonly:
+        passed = {report.nodeid for report in terminalreporter.stats.get("passed", [])}
+        before = config.cache.get(PASSED, []) if config.getoption("--rest") else []
+        config.cache.set(PASSED, sorted(passed.union(before)))

@@ -79,7 +79,8 @@ def join_states(states: Sequence[Any]) -> Any:
         raise ShapeError(f"states: expected the same structure in all; got {structures}")
     if len(states) == 1:
         return states[0]
-    return tree_map(lambda *arrays: np.concatenate(arrays), *states)
+    parts = [[a for _, a in leaves(f"states.{n}", state)] for n, state in enumerate(states)]
+    return rebuild(states[0], map(np.concatenate, zip(*parts, strict=True)))
 
 
 def put_together(tree: Any, parts: list[Any]) -> Any:

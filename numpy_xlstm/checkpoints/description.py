@@ -59,6 +59,8 @@ class Pretrained:
         ``tokenizer.json``; see :meth:`load_tokenizer`.
     training : dict
         Training values that :func:`save_pretrained` was given.
+    tied : Stored, optional
+        Matrix of a tied head, if the file contains it in addition to that of the embedding.
     derived : dict
         Parameters that the file does not contain: the name of an equal parameter, or None for
         zeros.
@@ -83,6 +85,7 @@ class Pretrained:
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     tokenizer: Mapping[str, Any] | Path | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    tied: Stored | None = None
     derived: Mapping[str, str | None] = field(default_factory=dict)
     extra: Mapping[str, Stored] = field(default_factory=dict)
 
@@ -156,7 +159,15 @@ class Pretrained:
         for name, equal in self.derived.items():
             shape = self.model.params[name].shape
             params[name] = np.zeros(shape, to) if equal is None else params[equal].copy()
-        return self.model.over({name: params[name] for name in self.model.params})
+        model = self.model.over({name: params[name] for name in self.model.params})
+        if self.tied is not None:
+            embedding = model.embedding.params["weight"]
+            if not np.array_equal(self.tied.read(embedding.dtype, mapped=True), embedding):
+                raise CheckpointError(
+                    f"{self.tied}: expected the numbers of the embedding, to which it is tied; "
+                    "got others"
+                )
+        return model
 
 
 def matrices(module: Any) -> Iterator[Array]:

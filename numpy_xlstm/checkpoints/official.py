@@ -14,6 +14,7 @@ from numpy_xlstm.checkpoints.loading import (
     matched,
     meta_initialisation,
 )
+from numpy_xlstm.checkpoints.tensors import Stored
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import (
     SpecialTokens,
@@ -54,12 +55,7 @@ def open_official(
             mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
             config = replace(config, weight_mode=mode)
         model = MODELS[type(config)](config, rng=meta_initialisation(arrays))
-    shared = getattr(model, "shared", None)
-    if values.get("tie_weights") and shared is not None:  # the file has one matrix or two
-        head, embedding = shared
-        stored = arrays.pop(head, None)
-        if stored is not None:
-            arrays.setdefault(embedding, stored)
+    tied = _tied(model, arrays, values)
     absent = {name: equal for name, equal in (derived or {}).items() if name in model.params}
     expected = {name: array for name, array in model.params.items() if name not in absent}
     sources = matched(expected, arrays, content.layout)
@@ -73,8 +69,26 @@ def open_official(
         sources,
         tokens,
         tokenizer if tokenizer.exists() else None,
+        tied=tied,
         derived=absent,
     )
+
+
+def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:
+    """Move the matrix of a tied head to the embedding, or return it if both are stored."""
+    if not values.get("tie_weights") or getattr(model, "shared", None) is None:
+        return None
+    head, embedding = model.shared
+    stored = arrays.pop(head, None)
+    if stored is None or embedding in arrays:
+        if stored is not None and stored.shape != arrays[embedding].shape:
+            raise CheckpointError(
+                f"{stored}: expected shape {arrays[embedding].shape}, as the embedding to which it "
+                f"is tied; got {stored.shape}"
+            )
+        return stored
+    arrays[embedding] = stored
+    return None
 
 
 def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:

@@ -63,8 +63,8 @@ def from_pretrained(
     path : str or Path
         A folder of transformers' ``xLSTMForCausalLM`` or of the package ``xlstm``, with a
         ``config.json`` or ``config.yaml`` and one or several ``.safetensors`` files; or the folder
-        of a run, for its best model; or a file of :func:`save_pretrained` or
-        a training; or a ``.safetensors`` file with the state dict of a ``torch.nn.LSTM``, ``GRU``
+        of a run, for its best model; or a file written by :func:`save_pretrained` or by a
+        training; or a ``.safetensors`` file with the state dict of a ``torch.nn.LSTM``, ``GRU``
         or ``RNN``. The format is detected from the content.
     kind : type, optional
         Class that the model must have, such as ``xLSTMLarge`` or ``LSTM``. Type checkers then know

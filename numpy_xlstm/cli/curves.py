@@ -20,8 +20,8 @@ def save_picture(
     """Plot a quantity of a log and the validations over the steps, and levels for comparison."""
     from matplotlib.figure import Figure
 
-    names = "step", name, "validation"
-    rows = (tuple(entry.get(name) for name in names) for entry in entries)  # NaN if absent
+    keys = "step", name, "validation"
+    rows = (tuple(entry.get(key) for key in keys) for entry in entries)  # NaN if absent
     steps, values, validations = np.fromiter(rows, np.dtype((float, 3))).T
     if not steps.size:
         return

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.cli import display
@@ -149,6 +150,8 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
 def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
     """Begin a trial with the given options."""
     chosen = _complete(given)
+    if "out" in given and Path(given["out"]).is_file():
+        raise OptionError(f"--out: expected a folder; {given['out']} is a file")
     state = trials.begin(catalogue.find(chosen["name"]), chosen["model"], chosen["seed"])
     if "out" not in given:
         return chosen, state, Curriculum(), None

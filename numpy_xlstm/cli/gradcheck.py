@@ -27,9 +27,10 @@ every input and every part of the initial state is checked, with random cotangen
 and every part of the final state. Without names, everything is checked in less than a minute, on
 all cores: each tensor along two random directions, by the complex step and the adjoint identity.
 With names or --full, each entry of small tensors is checked, with central differences as a third
-method. To check your own layer, give my_package.my_module:MyCell, or 'my_module:MyCell(3, 4)'; its
-parameters that are 0 are replaced by random numbers. The exit code is 0 only if all checks pass.
-Ctrl-C ends the command early, with the results so far."""
+method. To check your own layer, give my_module:MyCell, or 'my_module:MyCell(3, 4, rng=rng)', where
+rng is the generator of --seed, and dtype is that of --dtype; its parameters that are 0 are replaced
+by random numbers. The exit code is 0 only if all checks pass. Ctrl-C ends the command early, with
+the results so far."""
 
 # Random directions are enough: a mistake in any entry changes the slope along almost all of them.
 QUICK: dict[str, Any] = {"methods": ("complex", "adjoint"), "max_entries": 0, "directions": 2}

@@ -29,7 +29,10 @@ def imported_target(
     """
     target = _evaluated(text, {"rng": rng, "dtype": dtype})
     if isinstance(target, type):
-        target = target()
+        try:
+            target = target()
+        except TypeError as error:
+            raise OptionError(f"{text}: expected {text}(…) with arguments: {error}") from error
     if "torch" in sys.modules and isinstance(target, sys.modules["torch"].nn.Module):
         target = from_torch(target)
     try:
@@ -56,7 +59,7 @@ def _evaluated(text: str, names: dict[str, Any]) -> Any:
         code = compile(expression.strip(), text, "eval")
     except SyntaxError:
         code = None
-    if code is None or not module:
+    if code is None or not module or module.startswith("."):
         raise OptionError(f"gradcheck: expected {FORM}; got {text!r}")
     try:
         namespace = vars(importlib.import_module(module))

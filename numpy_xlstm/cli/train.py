@@ -107,6 +107,8 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     options = command.begin(given)
     if options.save_every is not None and options.out is None:
         raise OptionError("--save-every: expected --out DIR too; got none")
+    if options.out is not None and Path(options.out).is_file():
+        raise OptionError(f"--out: expected a folder; {options.out} is a file")
     pretrained = None if options.from_ is None else open_language_model(Path(options.from_))
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer, pretrained))

@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.conformance.files import check_written
-from numpy_xlstm.conformance.programs import from_command, from_folder, unmatched
+from numpy_xlstm.conformance.programs import from_command, from_folder, scratch, unmatched
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
@@ -125,7 +124,7 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
         return replace(check(from_folder(folder)), unmatched=unmatched(folder, every))
     # so that SIGTERM raises KeyboardInterrupt, which also ends the program of --run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        port = from_command(arguments.program, Path(scratch), arguments.timeout)
+    with scratch() as folder:
+        port = from_command(arguments.program, folder, arguments.timeout)
         with count_display(len(cases)) as count:
             return check(port, progress=lambda verdict: count())

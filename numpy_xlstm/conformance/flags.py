@@ -1,9 +1,7 @@
 """Flags of cases, each with the property of a case that reveals a class of bugs."""
 
 FLAGS = {
-    "empty-state": (
-        "The state before the first step is empty: all 0, and the stabiliser m is −inf."
-    ),
+    "empty-state": "The state before the first step is empty: all 0, and the stabiliser m is −inf.",
     "zero-state": (
         "The state is given and all 0, including m. It is not the empty state: its weight is "
         "e^m = 1, so the final c or C, n and m differ from those after the empty state."
@@ -29,9 +27,7 @@ FLAGS = {
         "σ(f̃) underflows to 0, but the memory is so large that it still contributes: log 0 loses "
         "it, but an exact log σ(f̃) does not."
     ),
-    "square-memory": (
-        "Keys are as wide as values, so that C and its transpose have the same shape."
-    ),
+    "square-memory": "Keys are as wide as values, so that C and its transpose have the same shape.",
     "one-row": "A batch of one row.",
     "one-head": "One head, as wide as h.",
     "one-step": "A sequence of one step, without recurrence.",
@@ -40,13 +36,13 @@ FLAGS = {
         "Rows of 7, 0 and 4 steps. Steps after the last change no state, have outputs of 0, get "
         "gradients of 0, and their cotangents are ignored."
     ),
-    "chunks": ("A sequence just below, at or above the size of a chunk."),
-    "reset": ("A forget gate so close to 0 that nothing of the previous memory is left."),
+    "chunks": "A sequence just below, at or above the size of a chunk.",
+    "reset": "A forget gate so close to 0 that nothing of the previous memory is left.",
     "eps": "eps is 0, or so large that the place where it is added matters.",
     "ignored-targets": (
         "Some targets are the index to ignore: their positions are not part of the mean loss."
     ),
-    "tie": ("log f + m₋ equals log i: the maximum passes its cotangent to log f + m₋ alone."),
+    "tie": "log f + m₋ equals log i: the maximum passes its cotangent to log f + m₋ alone.",
     "near-tie": (
         "log i is the next number above log f + m₋, and f′ rounds to 1: log i is the maximum and "
         "gets its cotangent."

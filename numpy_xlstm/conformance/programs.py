@@ -6,10 +6,10 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
@@ -74,17 +74,30 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
     words = _words(command)
 
     def port(case: Case) -> Mapping[str, Any]:
-        # a new folder, so that no earlier program has left a link there
-        with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
-            into, out = (Path(own, f"{case.id}.{kind}.safetensors") for kind in ("in", "out"))
+        with scratch(folder) as own:  # a new one, so that no earlier program has left a link there
+            into, out = (own / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
             write_tensors(into, case.inputs, header(case))
             places = {"{in}": str(into), "{out}": str(out)}
             _run([PLACE.sub(lambda place: places[place[0]], word) for word in words], seconds)
             if not out.is_file():
                 raise PortError("the program has ended without an error, but has written no file")
-            return checked_results(out, case)
+            results = checked_results(out, case)
+        if own.exists():
+            raise PortError(f"the program has left files that cannot be removed in {own}")
+        return results
 
     return port
+
+
+@contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """Make a temporary folder, and at the end remove what can be removed of it."""
+    folder = Path(mkdtemp(dir=parent))
+    try:
+        yield folder
+    finally:
+        with suppress(RecursionError):  # of a deep tree
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _words(command: str) -> list[str]:

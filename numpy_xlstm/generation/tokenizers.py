@@ -224,13 +224,18 @@ class TokenizerDescription(Config):
     """The ``to_dict()`` of a tokenizer: its kind, and the text that it is made from, if any."""
 
     kind: Literal["byte", "character", "huggingface"]
-    text: str = ""
+    text: str | None = None
 
     def tokenizer(self) -> Tokenizer:
         """Make the tokenizer."""
-        if self.kind == "character":
-            return CharacterTokenizer(self.text)
-        return HuggingFaceTokenizer(self.text) if self.kind == "huggingface" else ByteTokenizer()
+        if self.kind == "byte":
+            if self.text is not None:
+                raise OptionError(f"text: expected none for the kind 'byte'; got {self.text!r}")
+            return ByteTokenizer()
+        if self.text is None:
+            raise OptionError(f"text: expected one for the kind {self.kind!r}; got none")
+        kind = CharacterTokenizer if self.kind == "character" else HuggingFaceTokenizer
+        return kind(self.text)
 
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:

@@ -161,7 +161,13 @@ class Run:
     def save_best(self) -> None:
         """Save the model, without optimiser and generator, to ``best.safetensors``."""
         training = {name: getattr(self.state, name) for name in ("step", "tokens", "validations")}
-        save_pretrained(self.state.model, self.best, tokenizer=self.tokenizer, training=training)
+        save_pretrained(
+            self.state.model,
+            self.best,
+            format="safetensors",
+            tokenizer=self.tokenizer,
+            training=training,
+        )
 
     def save(self) -> None:
         """Save a checkpoint after the log has been flushed to the disk."""

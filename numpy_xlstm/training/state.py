@@ -11,6 +11,7 @@ import numpy as np
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.files import as_json
 from numpy_xlstm.checkpoints.metadata import TrainingMetadata
+from numpy_xlstm.checkpoints.tensors import check_memory
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -126,7 +127,8 @@ class TrainingState:
             arrays = moments | dict(leaves(CARRIED, carried))
             known = json.loads(as_json(training))
             self._restored("training", self.model, known, arrays)
-            save_pretrained(self.model, path, tokenizer=tokenizer, training=training, arrays=arrays)
+            facts: dict[str, Any] = {"tokenizer": tokenizer, "training": training, "arrays": arrays}
+            save_pretrained(self.model, path, format="safetensors", **facts)
         if comm is not None:
             comm.Barrier()
 
@@ -138,7 +140,9 @@ class TrainingState:
         file is damaged or contains no training.
         """
         opened = open_pretrained(path)
-        place, arrays = f"{Path(path).name}: training", opened.load_arrays()
+        extra = sum(array.nbytes for array in opened.extra.values())
+        check_memory(opened.path.name, extra + opened.num_bytes("widened"))
+        place, arrays = f"{opened.path.name}: training", opened.load_arrays()
         state = cls._restored(place, opened.load(mapped=False), opened.training, arrays, comm)
         return state, opened
 

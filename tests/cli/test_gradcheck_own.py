@@ -101,5 +101,3 @@ def test_an_error_within_the_module_is_the_callers(folder: Path) -> None:
         main(["gradcheck", "mine.broken:Cell"])
     with pytest.raises(NameError, match="Sale"):
         main(["gradcheck", "mine.cells:Sale"])
-    with pytest.raises(TypeError, match="size"):
-        main(["gradcheck", "mine.cells:Scale"])

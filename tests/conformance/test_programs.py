@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def test_the_first_and_the_last_that_a_program_says(tmp_path: Path) -> None:
     assert note.startswith("the program has ended with exit status 1: panicked at ...")
     assert note.endswith("at ... note")
     assert len(note) < 400
+
+
+def test_a_program_that_leaves_a_deep_tree(tmp_path: Path) -> None:
+    program = tmp_path / "port.py"
+    program.write_text(
+        "import os, sys; os.chdir(os.path.dirname(sys.argv[2]))\n"
+        "for _ in range(1200): os.mkdir('d'); os.chdir('d')\n",
+        "utf-8",
+    )
+    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 600)
+    note = verify([CASE], port).verdicts[0].rows[0].note
+    assert note == "the program has ended without an error, but has written no file"
+    subprocess.run(["rm", "-rf", *(str(f) for f in tmp_path.iterdir() if f.is_dir())], check=True)
 
 
 def test_a_program_of_no_format(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def place(kind: str, folder: Path) -> Path:
 
 def save(kind: str, folder: Path, number: int) -> None:
     save_pretrained(model_of(kind, number), place(kind, folder), **KINDS[kind][2])
+    if kind == "xlstm-large":
+        build.split(place(kind, folder), 2, indexed=False)
 
 
 @cache

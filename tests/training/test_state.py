@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.checkpoints import read_arrays, save_pretrained, write_arrays
+from numpy_xlstm.checkpoints import read_arrays, save_pretrained, tensors, write_arrays
 from numpy_xlstm.errors import CheckpointError, DTypeError, OptionError, ShapeError
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Budget, TrainingState, consecutive_windows, train
@@ -65,6 +65,17 @@ def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
     assert checkpoint.training["text"] == "abc"
     drawn = [s.rng.integers(0, 10**6, 9, dtype=np.int32).tolist() for s in (state, loaded)]
     assert drawn[0] == drawn[1]
+
+
+def test_model_and_moments_must_fit_into_the_memory_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    state = start()
+    state.save(tmp_path / "state.safetensors")
+    size = sum(array.nbytes for array in state.model.params.values())
+    monkeypatch.setattr(tensors, "memory_limit", lambda: 5 * size // 2)  # moments: twice the size
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: .*the available memory"):
+        TrainingState.load(tmp_path / "state.safetensors")
 
 
 def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
