@@ -11,7 +11,7 @@ import pytest
 from numpy_xlstm import gradcheck
 from numpy_xlstm.gradcheck import Report
 from numpy_xlstm.numerics import Array
-from tests.gradcheck.layers import ExponentialStep, Square, X
+from tests.gradcheck.layers import ExponentialStep, Square, X, square
 
 ON_SELF = "a forward with other inputs changes the gradient from a cache"
 WRITTEN_OVER = "another backward overwrites it"
@@ -116,10 +116,6 @@ def drawing() -> Any:
         return x * mask, mask
 
     return forward, lambda dy, mask: dy * mask
-
-
-def square(x: Array) -> Any:
-    return x**2, x
 
 
 def exponential(x: Array) -> Any:

@@ -20,36 +20,31 @@ def failing(report: Report) -> set[str]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Use one thread, because small matrices are slower with more."""
+def torch() -> Iterator[Any]:
+    """PyTorch with one thread, because small matrices are slower with more."""
     torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    yield torch
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("one_thread")
 class TestTorch:
-    @property
-    def torch(self) -> Any:
-        return pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
-
-    def test_its_lstm_passes_from_no_state_and_from_one(self) -> None:
-        report = gradcheck(from_torch(self.torch.nn.LSTM(3, 2)), X, rng=0)
+    def test_its_lstm_passes_from_no_state_and_from_one(self, torch: Any) -> None:
+        report = gradcheck(from_torch(torch.nn.LSTM(3, 2)), X, rng=0)
         assert report.passed
         assert {row.tensor for row in report.rows} > {"weight_ih_l0", "bias_hh_l0", "input", "hx.1"}
         assert any("no complex step" in note for note in report.notes)
 
-    def test_the_module_stays_as_it_is(self) -> None:
-        module = self.torch.nn.Sequential(self.torch.nn.Linear(3, 2), self.torch.nn.BatchNorm1d(3))
+    def test_the_module_stays_as_it_is(self, torch: Any) -> None:
+        module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(3))
         before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         assert gradcheck(from_torch(module), X, rng=0).passed
         for name, tensor in module.state_dict().items():
-            assert self.torch.equal(tensor, before[name]), name
+            assert torch.equal(tensor, before[name]), name
 
-    def test_a_custom_function_with_several_inputs_is_located(self) -> None:
-        class Product(self.torch.autograd.Function):  # type: ignore[name-defined,misc]
+    def test_a_custom_function_with_several_inputs_is_located(self, torch: Any) -> None:
+        class Product(torch.autograd.Function):  # type: ignore[name-defined,misc]
             @staticmethod
             def forward(ctx: Any, a: Any, b: Any) -> Any:
                 ctx.save_for_backward(a, b)
@@ -66,19 +61,19 @@ class TestTorch:
         assert failing(report) == {"b"}
         assert report.failures[0].note.startswith("1 of 18 entries; worst at [0, 1, 2]")
 
-    def test_constants_and_integers_have_no_gradient(self) -> None:
-        module = self.torch.nn.Sequential(self.torch.nn.Embedding(5, 3), self.torch.nn.Linear(3, 2))
+    def test_constants_and_integers_have_no_gradient(self, torch: Any) -> None:
+        module = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Linear(3, 2))
         module[1].bias.requires_grad_(False)
         report = gradcheck(from_torch(module), np.array([1, 4, 4]), rng=0)
         assert report.passed
         assert "1.bias" not in {row.tensor for row in report.rows}
 
-    def test_functions_that_python_cannot_look_into(self) -> None:
-        assert gradcheck(from_torch(self.torch.tanh), X, rng=0).passed
+    def test_functions_that_python_cannot_look_into(self, torch: Any) -> None:
+        assert gradcheck(from_torch(torch.tanh), X, rng=0).passed
 
-    def test_states_are_trees(self) -> None:
+    def test_states_are_trees(self, torch: Any) -> None:
         def step(x: Any, state: dict[str, Any]) -> Any:
-            h = self.torch.tanh(x + state["h"] * state["more"][0])
+            h = torch.tanh(x + state["h"] * state["more"][0])
             return h, {"h": h, "more": [x * state["h"]]}
 
         state = {"h": X[0], "more": [X[1]]}
@@ -86,9 +81,7 @@ class TestTorch:
         assert report.passed
         assert {row.tensor for row in report.rows} >= {"x", "state.h", "state.more.0"}
 
-    def test_what_a_module_makes_itself_is_of_the_same_dtype(self) -> None:
-        torch = self.torch
-
+    def test_what_a_module_makes_itself_is_of_the_same_dtype(self, torch: Any) -> None:
         class Shifted(torch.nn.Module):  # type: ignore[name-defined,misc]
             def __init__(self) -> None:
                 super().__init__()
@@ -102,20 +95,20 @@ class TestTorch:
             dx, grads = from_torch(Shifted()).backward(y, cache)
             assert (y.dtype, dx.dtype, grads) == (dtype, dtype, {})
         assert gradcheck(from_torch(Shifted()), X, rng=0).passed
-        assert self.torch.get_default_dtype() == self.torch.float32
+        assert torch.get_default_dtype() == torch.float32
 
-    def test_parameters_of_other_names_are_refused(self) -> None:
+    def test_parameters_of_other_names_are_refused(self, torch: Any) -> None:
         with pytest.raises(OptionError, match=r"params: expected bias, weight; got W"):
-            from_torch(self.torch.nn.Linear(3, 2)).with_params({"W": X[0]})
+            from_torch(torch.nn.Linear(3, 2)).with_params({"W": X[0]})
 
-    def test_cotangents_of_another_form_are_refused(self) -> None:
-        layer = from_torch(self.torch.nn.LSTM(3, 2))
+    def test_cotangents_of_another_form_are_refused(self, torch: Any) -> None:
+        layer = from_torch(torch.nn.LSTM(3, 2))
         y, (h, _), cache = layer.forward(X)
         for dstate in [(h,), (None, h), (h, h[0])]:
             with pytest.raises(ShapeError, match="dy, dstate: expected cotangents of shapes"):
                 layer.backward(y, cache, dstate)
 
-    def test_what_is_no_tensor_is_refused(self) -> None:
+    def test_what_is_no_tensor_is_refused(self, torch: Any) -> None:
         with pytest.raises(
             TypeError, match=r"from_torch: expected outputs of tensors, .*; got str"
         ):
@@ -123,7 +116,7 @@ class TestTorch:
         with pytest.raises(TypeError, match=r"from_torch: expected a module or a function; got 3"):
             from_torch(3)  # type: ignore[arg-type]
         with pytest.raises(DTypeError, match=r"expected one dtype.*float64 for weight, float32"):
-            gradcheck(from_torch(self.torch.nn.Linear(3, 2)), X.astype(np.float32), rng=0)
+            gradcheck(from_torch(torch.nn.Linear(3, 2)), X.astype(np.float32), rng=0)
 
 
 class TestJax:

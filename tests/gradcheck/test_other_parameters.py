@@ -172,7 +172,7 @@ def test_an_empty_state_hides_no_mistake_of_this_kind() -> None:
     assert moved == ["returned"] * 2
 
 
-def gather(table: Array, ids: Array) -> Any:
+def gather(ids: Array, table: Array) -> Any:
     return table[ids], (table, ids)
 
 
@@ -180,18 +180,19 @@ def overwriting(dy: Array, cache: Any) -> Any:
     table, ids = cache
     dtable = np.zeros_like(table)
     dtable[ids] = dy
-    return dtable, None
+    return None, dtable
 
 
 def test_ids_that_never_repeat_are_said_to_hide_something() -> None:
     warning = "ids has no repeated number"
-    report = gradcheck((gather, overwriting), X, np.array([2, 0, 3]), rng=0)
+    report = gradcheck((gather, overwriting), np.array([2, 0, 3]), X, rng=0)
     assert report.passed
+    assert {row.tensor for row in report.rows} >= {"table"}
     assert any(note.startswith(warning) for note in report.notes), str(report)
-    again = gradcheck((gather, overwriting), X, np.array([2, 0, 2]), rng=0)
+    again = gradcheck((gather, overwriting), np.array([2, 0, 2]), X, rng=0)
     assert {row.tensor for row in again.failures} >= {"table"}
     assert warning not in "\n".join(again.notes)
-    assert warning not in "\n".join(gradcheck((gather, overwriting), X, np.array([2])).notes)
+    assert warning not in "\n".join(gradcheck((gather, overwriting), np.array([2]), X).notes)
 
 
 def multiply(x: Array, w: Array) -> Any:

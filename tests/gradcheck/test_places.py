@@ -11,11 +11,6 @@ from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 from tests.gradcheck.layers import ExponentialStep, X
 
-
-def is_cell(each: Any) -> bool:
-    return isclass(each) and issubclass(each, Module)
-
-
 x = np.random.default_rng(1).standard_normal((2, 3))
 
 
@@ -33,7 +28,9 @@ def test_a_wrong_gate_is_named(method: str) -> None:
     assert claimed == pytest.approx(1.01 * reference, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", [each for each in vars(cells).values() if is_cell(each)])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in vars(cells).values() if isclass(kind) and issubclass(kind, Module)]
+)
 def test_every_cell_names_the_entries_of_its_parameters(kind: Any) -> None:
     more = {"num_heads": 2} if "num_heads" in signature(kind).parameters else {}
     more |= {"proj_size": 3} if kind is cells.LSTMPCell else {}

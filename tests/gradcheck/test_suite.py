@@ -1,4 +1,4 @@
-"""Every gradient of the package: what ``numpy-xlstm gradcheck`` checks, in both dtypes."""
+"""Every gradient of the package: the cases of ``numpy-xlstm gradcheck``, and random shapes."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy_xlstm import gradcheck, mLSTM, mlstm_parallel, sLSTM
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance import SUBJECTS
 from numpy_xlstm.suite import cases
+from tests.variants import VARIANTS, Sizes, make
 
 ALL = ("complex", "difference", "adjoint")
 
@@ -47,3 +48,19 @@ def test_what_is_checked_is_what_users_call() -> None:
     assert targets["gru.sequence"].kernel is not None
     assert all(layer.kernel for layer in targets["lstm.stack"].layers)
     assert targets["mlstm.parallel/exp"][0].func is mlstm_parallel
+
+
+SHAPES, PARTS = 24, 4
+"""How many shapes there are in a trial, and in how many parts."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_shapes(part: int, trials: int) -> None:
+    for seed in range(part, SHAPES * trials, PARTS):
+        rng = np.random.default_rng([2024, seed])
+        B, T, D, NH, DH, DK = (int(n) for n in rng.integers((1, 0, 1, 1, 1, 1), (5, 9, 6, 4, 4, 4)))
+        s = Sizes(B, T, D, NH, DH, DK, bool(rng.integers(2)), float(rng.choice([0, 1e-6])), seed)
+        variant = VARIANTS[seed % len(VARIANTS)]
+        case = make(variant, s, step=bool(rng.integers(2)))
+        report = gradcheck(case.layer, *case.inputs, rng=seed, max_entries=8, directions=3)
+        assert not report.failures, f"{variant} {s}\n{report}"
