@@ -18,12 +18,12 @@ yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not insta
 CHECKSUM = "numpy_xlstm_crc32"
 
 
-def large(**options: Any) -> Any:
-    return make(large_config(**options), dtype=options.pop("dtype", np.float32))
+def large(dtype: Any = np.float32, **options: Any) -> Any:
+    return make(large_config(**options), dtype=dtype)
 
 
-def paper(**options: Any) -> Any:
-    return make(lm_config(**options), dtype=np.float32)
+def paper(dtype: Any = np.float32, **options: Any) -> Any:
+    return make(lm_config(**options), dtype=dtype)
 
 
 def stack(dtype: Any = np.float32, **options: Any) -> Any:
@@ -38,10 +38,6 @@ def lstm(dtype: Any = np.float32) -> Any:
     return LanguageModel(7, 4, LSTM(4, 8, dtype=dtype, rng=rng), rng=rng)
 
 
-def torch_lstm() -> Any:
-    return LSTM(3, 4, 2, dtype=np.float32)
-
-
 def place(folder: Path, kind: str) -> Path:
     return folder / (f"model.{kind}" if kind == "safetensors" else "model")
 
@@ -49,7 +45,7 @@ def place(folder: Path, kind: str) -> Path:
 KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "cells": (lstm, "model.safetensors", {}),
     "safetensors": (paper, "model.safetensors", {}),
-    "torch": (torch_lstm, "model.safetensors", {"format": "torch"}),
+    "torch": (lambda: LSTM(3, 4, 2, dtype=np.float32), "model.safetensors", {"format": "torch"}),
     "transformers": (large, "model", {"format": "transformers"}),
     "shards": (large, "model", {"format": "transformers"}),
     "xlstm": (paper, "model", {"format": "xlstm"}),

@@ -28,12 +28,16 @@ from tests.checkpoints.build import large, lstm, paper, write_safetensors
 MODELS: dict[str, Any] = {"lstm": lstm, "paper": paper, "large": large}
 
 
-def test_a_carried_state_of_more_rows_than_there_are(tmp_path: Path) -> None:
-    model, path = lstm(), tmp_path / "a.safetensors"
-    rng = np.random.default_rng(0)
-    state = TrainingState(model, AdamW(model.params), rng)
+def trained(model: Any) -> TrainingState:
+    """Return the state of a model after a step that carries a state."""
+    state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
     state.advance(3, 1.0, 1.0, model(np.zeros((2, 3), np.int64))[1])
-    state.save(path)
+    return state
+
+
+def test_a_carried_state_of_more_rows_than_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    trained(lstm()).save(path)
     arrays, metadata = read_arrays(path)
     many = {n: np.zeros((10**9, 0), np.float32) for n in arrays if n.startswith("carried")}
     assert many
@@ -76,9 +80,7 @@ def error_of(path: Path) -> str:
 @pytest.mark.parametrize("kind", MODELS)
 def test_wrong_types_in_every_field(kind: str, tmp_path: Path, trials: int) -> None:
     """One wrong value a trial in each field."""
-    path, model = tmp_path / "a.safetensors", MODELS[kind]()
-    state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
-    state.advance(3, 1.0, 1.0, model(np.zeros((2, 3), np.int64))[1])
+    path, state = tmp_path / "a.safetensors", trained(MODELS[kind]())
     state.validations.append((1, 2.5))
     state.save(path, tokenizer=CharacterTokenizer.of("ab"), notes={"a": 1}, log_size=7)
     arrays, metadata = read_arrays(path)
@@ -163,14 +165,8 @@ def test_what_a_model_writes_controls_no_terminal(
     assert tokenizer.size == model.vocab_size
     save_pretrained(model, tmp_path / "a.safetensors", tokenizer=tokenizer)
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
-    command = [
-        "generate",
-        str(tmp_path / "a.safetensors"),
-        "--prompt",
-        "ab",
-        "--max-new-tokens",
-        "99",
-    ]
+    assert open_pretrained(tmp_path / "a.safetensors").load_tokenizer() == tokenizer
+    command = ["generate", str(tmp_path / "a.safetensors"), "--prompt=ab", "--max-new-tokens=99"]
     assert main(command) == 0
     out = capsys.readouterr().out
     assert {"\t", "\n"} <= {*out}

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,7 @@ def check_linear(reader: Callable[[int], Callable[[], Any]], n: int) -> None:
 def test_texts(parse: Callable[[bytes], Any], write: Write) -> None:
     if parse is parse_yaml:
         pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
-
-    def reader(n: int) -> Callable[[], Any]:
-        text = write(n)
-        return lambda: parse(text)
-
-    check_linear(reader, 300 if parse is parse_yaml else 4000)
+    check_linear(lambda n: partial(parse, write(n)), 300 if parse is parse_yaml else 4000)
 
 
 def arrays(n: int, name: str = "a{}") -> dict[str, Any]:
@@ -120,12 +116,8 @@ def index(path: Path, n: int) -> None:
     file.write_text(json.dumps(values))
 
 
-def fields(path: Path, n: int) -> None:
-    (path / "config.json").write_bytes(names(n, "k0"))
-
-
-def unknown(path: Path, n: int) -> None:
-    (path / "config.json").write_bytes(names(n))
+def fields(path: Path, n: int, last: str = "") -> None:
+    (path / "config.json").write_bytes(names(n, last))
 
 
 def large_from(path: Path) -> Any:
@@ -141,8 +133,8 @@ READERS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path], Any], int
     "arrays of our own": (header, lambda path: read_arrays(path / "model.safetensors"), 1200),
     "layers": (layer, lambda path: open_pretrained(path / "model.safetensors"), 250),
     "files": (index, lambda path: open_pretrained(path / "model"), 1000),
-    "fields": (fields, lambda path: large_from(path / "config.json"), 4000),
-    "unknown fields": (unknown, lambda path: large_from(path / "config.json"), 4000),
+    "fields": (partial(fields, last="k0"), lambda path: large_from(path / "config.json"), 4000),
+    "unknown fields": (fields, lambda path: large_from(path / "config.json"), 4000),
     "steps": (log, lambda path: read_log(path / "log.jsonl"), 1000),
 }
 """Function that writes files, function that reads them, and the count of values in the smaller."""

@@ -1,6 +1,7 @@
 """from_pretrained and save_pretrained without other packages."""
 
 import json
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,17 @@ from numpy_xlstm.checkpoints import FORMATS
 from numpy_xlstm.checkpoints.writing import write_file
 from numpy_xlstm.errors import CheckpointError, DTypeError
 from tests.checkpoints.build import large, lstm, paper, place, read_safetensors, stack, write
-from tests.models.build import assert_same, large_config, lm_config, make
+from tests.models.build import assert_same
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 DTYPES = "float16", "bfloat16", "float32", "float64"
 MODELS: dict[str, Any] = {
-    "large": lambda dtype: make(large_config(), dtype=dtype),
-    "large-fused-biased": lambda dtype: make(
-        large_config(weight_mode="fused", use_bias=True), dtype=dtype
-    ),
-    "mixed": lambda dtype: make(lm_config(), dtype=dtype),
-    "tied": lambda dtype: make(lm_config(tie_weights=True), dtype=dtype),
+    "large": large,
+    "large-fused-biased": partial(large, weight_mode="fused", use_bias=True),
+    "mixed": paper,
+    "tied": partial(paper, tie_weights=True),
     "stack": stack,
     "lstm": lstm,
 }
@@ -52,18 +51,14 @@ ROUND = [
 ]
 
 
-def rounded(model: Any, dtype: str) -> Any:
-    """Round the numbers of a model to this dtype."""
-    narrow = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    params = {n: a.astype(narrow).astype(a.dtype) for n, a in model.params.items()}
-    return model.with_params(params)
-
-
 @pytest.mark.parametrize(("name", "kind", "layout", "dtype"), ROUND)
 def test_round_trips_are_bit_identical(
     name: str, kind: str, layout: str, dtype: str, tmp_path: Path
 ) -> None:
-    model = rounded(MODELS[name](np.float64 if dtype == "float64" else np.float32), dtype)
+    model = MODELS[name](np.float64 if dtype == "float64" else np.float32)
+    narrow = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    params = {n: a.astype(narrow).astype(a.dtype) for n, a in model.params.items()}
+    model = model.with_params(params)
     if kind == "transformers" and "backbone.out_norm.bias" in model.params:
         model.params["backbone.out_norm.bias"][...] = 0
     one, two = place(tmp_path, kind), tmp_path / "two" / place(tmp_path, kind).name

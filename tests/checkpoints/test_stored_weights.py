@@ -13,7 +13,7 @@ from numpy_xlstm import errors
 from numpy_xlstm.checkpoints import open_pretrained, tensors
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.cli import main
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves
 from tests.models.build import lm_config
 
 pytest.importorskip("ml_dtypes")
@@ -67,18 +67,13 @@ def test_it_computes_what_the_widened_model_computes(path: Path, dtype: str) -> 
         widened(tokens, lengths=lengths),
     )
     assert abs(y - expected).max() <= 2e-5 * abs(expected).max()
-    for array, other in zip(flat(state), flat(after), strict=True):
-        np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-5)
+    for (name, array), (other, wide) in zip(leaves("", state), leaves("", after), strict=True):
+        np.testing.assert_allclose(array, wide, rtol=1e-4, atol=1e-5)
+        assert name == other
     step, before = stored.prepared().step, stored.init_state(3)
     for t in range(12):
         logits, before = step(tokens[:, t], before)
         assert abs(logits - widened(tokens[:, : t + 1])[0][:, -1]).max() <= 2e-5 * abs(y).max()
-
-
-def flat(state: Any) -> list[Array]:
-    if isinstance(state, np.ndarray):
-        return [state]
-    return [] if state is None else [array for part in state for array in flat(part)]
 
 
 def test_saving_writes_the_bits_that_were_read(path: Path, tmp_path: Path) -> None:
