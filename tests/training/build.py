@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm import LSTM, LanguageModel, mLSTM, sLSTM
-from numpy_xlstm.training import AdamW, Batch, TrainingState
+from numpy_xlstm.training import AdamW, Batch, Budget, TrainingState, consecutive_windows, train
 
 V = 5
+IDS = np.random.default_rng(1).integers(0, V, 200)
 CELLS: dict[str, Any] = {
     "lstm": LSTM,
     "slstm": sLSTM,
@@ -33,6 +34,13 @@ def draw_batches(seed: int = 1) -> Iterator[Batch]:
     while True:
         windows = (rng.integers(0, V, (3, 1)) + np.arange(8)) % V
         yield Batch(windows[:, :-1], windows[:, 1:])
+
+
+def go_on(state: TrainingState, steps: int, **options: Any) -> list[float]:
+    """Train up to this step with the rows of a text, and return the losses."""
+    windows = consecutive_windows(IDS, 3, 7, state.step)
+    options |= {"max_norm": 1.0}
+    return [p.loss for p in train(state, windows, Budget(steps=steps), **options)]
 
 
 class Call(NamedTuple):

@@ -72,15 +72,6 @@ def test_torch_does_the_same(options: dict[str, Any], dtype: Any) -> None:
         np.testing.assert_allclose(array, theirs[name].detach().numpy(), tolerance, tolerance)
 
 
-def test_the_defaults_are_those_of_torch() -> None:
-    torch = pytest.importorskip("torch")
-    theirs = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]).defaults
-    ours = AdamW(draw(0))
-    assert (ours.lr, ours.betas, ours.eps, ours.weight_decay) == tuple(
-        theirs[name] for name in ("lr", "betas", "eps", "weight_decay")
-    )
-
-
 @pytest.mark.parametrize(
     ("rule", "decaying"),
     [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import AdamW, LanguageModel, mLSTM
+from numpy_xlstm import AdamW, mLSTM
 from numpy_xlstm.errors import DivergenceError, NonFiniteError
 from numpy_xlstm.training import (
     Batch,
@@ -119,9 +119,7 @@ def test_a_state_that_the_caller_has_spoilt_is_no_divergence() -> None:
 
 def test_an_empty_state_is_finite_enough() -> None:
     """Without a step, m = −inf after the batch too."""
-    rng = np.random.default_rng(0)
-    model = LanguageModel(V, 4, mLSTM(4, 6, rng=rng), rng=rng)
-    batch = next(batches(started()))
+    model, batch = small_model(mLSTM), next(batches(started()))
     state = model.init_state(3)
     assert state.m is not None
     assert np.isneginf(state.m).all()

@@ -5,14 +5,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.generation import ByteTokenizer
-from numpy_xlstm.layers import LSTM
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import (
-    AdamW,
     Budget,
-    Progress,
-    TextSplit,
-    TrainingState,
     default_text,
     learn,
     ranks,
@@ -20,7 +15,7 @@ from numpy_xlstm.training import (
     unigram_entropy,
     validation_bits,
 )
-from tests.training.build import CELLS, watched
+from tests.training.build import CELLS, started, watched
 
 
 def build(cell: str, vocab_size: int = 6, dtype: Any = np.float64) -> LanguageModel:
@@ -60,29 +55,21 @@ def test_validation_counts_characters_where_a_token_is_several() -> None:
 def test_records_are_in_bits_per_character_where_a_character_is_several_tokens() -> None:
     split = split_text("é" * 200, 4, ByteTokenizer())
     model = build("lstm", 256)
-    state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
+    state = started(model)
     (record,) = learn(state, split, Budget(steps=1), batch_size=2, window=4)
     assert record.bits == pytest.approx(record.loss * 2 / np.log(2))
     held_out = validation_bits(state.model, split.validation_ids, characters=20)
     assert record.validation == held_out
 
 
-def train_a_little(
-    cell: str, steps: int, **options: Any
-) -> tuple[LanguageModel, TextSplit, list[Progress]]:
+@pytest.mark.parametrize(("cell", "carry"), [("lstm", False), ("slstm", True), ("mlstm", False)])
+def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry: bool) -> None:
     split = split_text(default_text()[:50_000], window=32)
     rng = np.random.default_rng(0)
     layer = CELLS[cell](32, 64, dtype=np.float32, rng=rng)
     model = LanguageModel(split.tokenizer.size, 32, layer, rng=rng)
-    state = TrainingState(model, AdamW(model.params, lr=2e-2), rng)
-    options |= {"batch_size": 16, "window": 32, "max_norm": 1.0}
-    records = list(learn(state, split, Budget(steps=steps), **options))
-    return model, split, records
-
-
-@pytest.mark.parametrize(("cell", "carry"), [("lstm", False), ("slstm", True), ("mlstm", False)])
-def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry: bool) -> None:
-    model, split, records = train_a_little(cell, 60, carry=carry)
+    options: Any = {"batch_size": 16, "window": 32, "max_norm": 1.0, "carry": carry}
+    records = list(learn(started(model, lr=2e-2), split, Budget(steps=60), **options))
     bits = validation_bits(model, split.validation_ids, rows=16, window=32)
     assert records[0].bits > 6
     assert bits < unigram_entropy(split.validation)
@@ -102,8 +89,7 @@ def test_validations_come_every_so_many_steps_or_after_each_twentieth(
 ) -> None:
     """Step n ends after 3 n − 1 seconds, because the clock is read three times in a step."""
     split = split_text("the cat sat on the mat. " * 20, window=4)
-    model, ticks = build("lstm", split.tokenizer.size), iter(range(10_000))
-    state = TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(0))
+    state, ticks = started(build("lstm", split.tokenizer.size)), iter(range(10_000))
     monkeypatch.setattr(ranks, "seconds", lambda comm: float(next(ticks)))
     options: Any = {"validate_every": validate_every}
     records = list(islice(learn(state, split, budget, batch_size=2, window=4, **options), 30))
@@ -115,9 +101,8 @@ def test_validations_come_every_so_many_steps_or_after_each_twentieth(
 
 def test_with_carry_the_text_is_read_in_order() -> None:
     split = split_text("the cat sat on the mat. " * 20, window=4)
-    model = LanguageModel(split.tokenizer.size, 4, LSTM(4, 8))
-    state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
-    calls = watched(model)
+    model = build("lstm", split.tokenizer.size)
+    state, calls = started(model), watched(model)
     steps = 432 // 3 // 16 + 2
     options: Any = {"batch_size": 3, "window": 16, "carry": True, "validate_every": 99}
     list(learn(state, split, Budget(steps=steps), **options))

@@ -72,11 +72,6 @@ def test_what_the_caller_does_between_steps_takes_time_too(monkeypatch: pytest.M
     assert list(records) == []
 
 
-def test_it_stops_when_the_batches_end() -> None:
-    batches = [next(draw_batches())] * 4
-    assert len(list(train(started(), batches, Budget(steps=9)))) == 4
-
-
 @pytest.mark.usefixtures("ticking")
 def test_the_learning_rate_follows_the_schedule() -> None:
     schedule = warmup_cosine(warmup=0.4, final=0.1)

@@ -14,15 +14,11 @@ import numpy as np
 import pytest
 
 import numpy_xlstm
-from numpy_xlstm import LSTM
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import OPTIMIZERS, Budget, Run, TrainingState, consecutive_windows, train
-
-IDS = np.random.default_rng(1).integers(0, 5, 200)
-
+from numpy_xlstm.training import OPTIMIZERS, Run, TrainingState
+from tests.training.build import go_on, small_model
 
 IMPORTS = """
 from collections.abc import Mapping
@@ -62,14 +58,8 @@ class Momentum:
 
 
 def start() -> TrainingState:
-    rng = np.random.default_rng(0)
-    model = LanguageModel(5, 4, LSTM(4, 6, rng=rng), rng=rng)
-    return TrainingState(model, Momentum(model.params, lr=0.1, mu=0.8), rng)
-
-
-def go_on(state: TrainingState, steps: int) -> list[float]:
-    windows = consecutive_windows(IDS, 3, 7, state.step)
-    return [p.loss for p in train(state, windows, Budget(steps=steps), max_norm=1.0)]
+    model = small_model()
+    return TrainingState(model, Momentum(model.params, lr=0.1, mu=0.8), np.random.default_rng(0))
 
 
 def resume_in_between(folder: str) -> list[float]:

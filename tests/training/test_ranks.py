@@ -47,20 +47,16 @@ def launch(count: int, *command: str, **environment: str) -> "subprocess.Complet
     )
 
 
-def results(count: int, folder: Path) -> list[list[dict[str, Any]]]:
-    """Return the results of each rank at each step of the program, for both times."""
-    done = launch(count, "-m", "tests.training.rank_program", str(folder))
-    assert (done.returncode, done.stderr) == (0, "")
-    files = (
-        [folder / f"{time}.{rank}.npz" for rank in range(count)] for time in ("first", "again")
-    )
-    return [[dict(np.load(file)) for file in times] for times in files]
-
-
 @with_mpi
 @pytest.mark.parametrize("count", [later(2), 3])
 def test_ranks_do_what_one_process_does_and_the_same_every_time(count: int, tmp_path: Path) -> None:
-    found, again = results(count, tmp_path)
+    """All ranks write the results of each step into a file, and again at a second time."""
+    done = launch(count, "-m", "tests.training.rank_program", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    found, again = (
+        [dict(np.load(tmp_path / f"{time}.{rank}.npz")) for rank in range(count)]
+        for time in ("first", "again")
+    )
     for name, options in STEPS.items():
         model = build(options.get("dropout", 0.0))
         loss, norm, state = take_step(model, name, None)

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import subprocess
@@ -208,25 +209,13 @@ def test_a_line_that_is_not_written_whole_is_not_written(
 ) -> None:
     run = Run.begin(tmp_path, started())
     take(run, 1)
-    before, fdopen = run.log.read_bytes(), os.fdopen
+    before = run.log.read_bytes()
 
-    class Full:
-        def __init__(self, *args: Any, **options: Any) -> None:
-            self.file = fdopen(*args, **options)
+    class Full(io.FileIO):
+        def write(self, line: Any) -> int:
+            return super().write(line[:10])
 
-        def __enter__(self) -> "Full":
-            return self
-
-        def __exit__(self, *args: Any) -> None:
-            self.file.close()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
-
-        def write(self, line: bytes) -> int:
-            return int(self.file.write(line[:10]))
-
-    monkeypatch.setattr("os.fdopen", Full)
+    monkeypatch.setattr("os.fdopen", lambda descriptor, mode, **_: Full(descriptor, mode))
     with pytest.raises(OSError, match=r"log\.jsonl: expected room for a line"):
         take(run, 1)
     monkeypatch.undo()

@@ -7,12 +7,9 @@ import pytest
 from numpy_xlstm.checkpoints import read_arrays, save_pretrained, tensors, write_arrays
 from numpy_xlstm.errors import CheckpointError, DTypeError, OptionError, ShapeError
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Budget, TrainingState, consecutive_windows, train
+from numpy_xlstm.training import AdamW, TrainingState
 from numpy_xlstm.trees import leaves
-from tests.training.build import CELLS
-
-IDS = np.random.default_rng(1).integers(0, 5, 200)
-
+from tests.training.build import CELLS, go_on
 
 OPTIONS: dict[str, Any] = {"lr": 0.02, "betas": (0.8, 0.99), "eps": 1e-7, "weight_decay": 0.1}
 
@@ -23,19 +20,14 @@ def start(cell: str = "lstm", bits: Any = np.random.PCG64, **more: Any) -> Any:
     return TrainingState(model, AdamW(model.params, **OPTIONS, **more), rng)
 
 
-def go_on(state: TrainingState, steps: int) -> list[float]:
-    windows = consecutive_windows(IDS, 3, 7, state.step)
-    return [p.loss for p in train(state, windows, Budget(steps=steps), carry=True, max_norm=1.0)]
-
-
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_stored_training_goes_on_bit_for_bit(cell: str, tmp_path: Path) -> None:
     """The decay rule, another than the default, is restored too."""
     path = tmp_path / "state.safetensors"
     whole, state = (start(cell, decays=lambda name, _: "b" in name) for _ in range(2))
-    expected, losses = go_on(whole, 24), []
+    expected, losses = go_on(whole, 24, carry=True), []
     for steps in (4, 5, 11, 24):
-        losses += go_on(state, steps)
+        losses += go_on(state, steps, carry=True)
         state.validations.append((state.step, 1 / state.step))
         state.save(path)
         state, _ = TrainingState.load(path)
@@ -138,7 +130,7 @@ PCG64: Any = np.random.PCG64(0).state
 def test_a_training_that_cannot_go_on(changes: Any, message: str, tmp_path: Path) -> None:
     """Change arrays, or values of the training; None removes one."""
     path, state = tmp_path / "state.safetensors", start()
-    go_on(state, 2)
+    go_on(state, 2, carry=True)
     state.save(path)
     arrays, metadata = read_arrays(path)
     for name, value in changes.items():

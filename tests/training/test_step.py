@@ -3,11 +3,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTMBlockConfig, mLSTMLayerConfig, xLSTMLMModel, xLSTMLMModelConfig
+from numpy_xlstm import xLSTMLMModel
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Batch, StepResult, train_step
 from numpy_xlstm.trees import leaves
+from tests.models.build import lm_config
 from tests.training.build import CELLS, V, draw_batches, small_model, watched
 
 
@@ -38,11 +39,6 @@ def gradients(model: Any, batch: Batch, **options: Any) -> tuple[StepResult, dic
     return result, optimizer.m
 
 
-def state_of(model: Any, rows: int, seed: int = 7) -> Any:
-    tokens = np.random.default_rng(seed).integers(0, V, (rows, 6))
-    return model(tokens)[1]
-
-
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("parts", [2, 3, 5])
 @pytest.mark.parametrize("masked", [False, True])
@@ -55,7 +51,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     if mask is not None:
         mask[0] = False  # one of 5 parts has no counted token
     batch = Batch(ids[:, :-1], ids[:, 1:], mask)
-    before = state_of(build(cell), 5)
+    before = build(cell)(np.random.default_rng(7).integers(0, V, (5, 6)))[1]
     whole, expected = gradients(build(cell), batch, state=before)
     result, found = gradients(build(cell), batch, state=before, accumulate=parts)
     assert result.loss == pytest.approx(whole.loss, rel=1e-14)
@@ -117,10 +113,8 @@ def test_a_mask_says_what_counts() -> None:
 
 
 def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> None:
-    block = mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2))
-    sizes: dict[str, Any] = {"num_blocks": 1, "embedding_dim": 8, "vocab_size": V}
-    rng = np.random.default_rng(1)
-    model = xLSTMLMModel(xLSTMLMModelConfig(mlstm_block=block, **sizes), rng=rng)
+    config, rng = lm_config(num_blocks=1, slstm_at=[], slstm_block=None), np.random.default_rng(1)
+    model = xLSTMLMModel(config, rng=rng)
     batch, calls = next(draw_batches()), watched(model)
     gradients(model, batch, rng=rng)
     gradients(model, batch, recompute=True)
