@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
+from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
 from numpy_xlstm.conformance.diagnosis import searches
 from numpy_xlstm.conformance.evidence import Checked, Runs
@@ -16,6 +18,11 @@ def cases(subject: str, dtype: str | None = None) -> tuple[Case, ...]:
     if dtype is None:
         return tuple(conformance.cases(subject))
     return tuple(case for case in cases(subject) if case.dtype == dtype)
+
+
+def narrowed(array: Any, dtype: str) -> Any:
+    """Round an array to a dtype."""
+    return in_dtype({"": array}, dtype)[""]
 
 
 def mistake(name: str, subject: str) -> Bug:

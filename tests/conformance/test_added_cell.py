@@ -12,15 +12,10 @@ class ToyCell(LSTMCell):
     """A cell that the package does not know."""
 
 
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_entry_of_the_catalogue_adds_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     family = Family(ToyCell, {"": PLAIN}, {**GATED, **ToyCell.tensor_axes})
     for subject in subjects_of("toy", family):
         monkeypatch.setitem(conformance.SUBJECTS, subject.name, subject)
-
-
-@pytest.mark.usefixtures("toy")
-def test_one_entry_of_the_catalogue_adds_a_cell() -> None:
     names = suite.select(["toy"], suite.cases())
     forms = {"toy.step", "toy.sequence", "toy.stack"}
     assert {*names} == forms | {"toy.sequence/lengths", "toy.stack/lengths"}

@@ -71,6 +71,16 @@ def first(manifest: Any) -> Any:
     return manifest["cases"][0]
 
 
+def change_manifest(folder: Path, change: Callable[[Any], Any], *, sealed: bool) -> None:
+    """Change the manifest, with a checksum that matches again if it is sealed."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    change(manifest)
+    if sealed:
+        manifest["sha256"] = digest(manifest)
+    path.write_text(json.dumps(manifest), "utf-8")
+
+
 NOT_CASES: list[Any] = [None, [1], [{}], "x", [{"id": "x", "files": {"inputs": {"path": "y"}}}]]
 OTHER_IDS: list[Any] = ["../gone", "/gone", "", "a/b", "a\n", 3]
 
@@ -95,11 +105,7 @@ OTHER_IDS: list[Any] = ["../gone", "/gone", "", "a/b", "a\n", 3]
 def test_a_manifest_with_a_matching_checksum_is_refused(
     folder: Path, change: Callable[[Any], Any], message: str
 ) -> None:
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text("utf-8"))
-    change(manifest)
-    manifest["sha256"] = digest(manifest)
-    path.write_text(json.dumps(manifest), "utf-8")
+    change_manifest(folder, change, sealed=True)
     with pytest.raises(CheckpointError, match=message):
         read_vectors(folder)
 
@@ -116,10 +122,7 @@ def test_a_manifest_with_a_matching_checksum_is_refused(
     ],
 )
 def test_a_manifest_that_is_edited(folder: Path, edit: Callable[[Any], None]) -> None:
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text("utf-8"))
-    edit(manifest)
-    path.write_text(json.dumps(manifest), "utf-8")
+    change_manifest(folder, edit, sealed=False)
     with pytest.raises(CheckpointError, match="unchanged manifest; got one that does not match"):
         read_vectors(folder)
 

@@ -1,6 +1,7 @@
 """A forward in PyTorch or JAX is a port, with the backward of its framework."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,12 +65,7 @@ def test_the_backward_of_a_module_is_not_run_for_the_forward_alone() -> None:
         def forward(context: Any, x: Any) -> Any:
             return torch.tanh(x)
 
-    def without_backward(case: Case, given: dict[str, Any]) -> dict[str, Any]:
-        return dict(gru(SimpleTanh, torch.sigmoid)(case, given))
-
-    class SimpleTanh:
-        tanh = staticmethod(Once.apply)
-
-    port = from_forward(from_torch, without_backward)
+    forward = gru(SimpleNamespace(tanh=Once.apply), torch.sigmoid)
+    port = from_forward(from_torch, forward)
     assert verify(cases("gru.step", "float64"), port, forward=True).passed
     assert verify(cases("gru.step", "float64"), port).outcome == "failed"

@@ -155,20 +155,14 @@ def test_every_mistake_is_tried() -> None:
         assert tried(*point, trials=6) == concerned(point[0]) != []
 
 
-def right_ports(case: Case) -> Iterator[Arrays]:
-    """Return the specification in the dtype of the case, and the kernel if there is one."""
-    yield case.results()
-    if case.subject.name in ports.KERNELS:
-        yield dict(ports.kernel(case))
-
-
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 11))]
 )
 def test_a_right_port_never_fails(seed: int) -> None:
     for case in conformance.cases(seed=seed)[8 * seed + seed % 2 :: 80]:
-        for got in right_ports(case):
-            case.check(got)
+        case.check(case.results())
+        if case.subject.name in ports.KERNELS:
+            case.check(ports.kernel(case))
 
 
 @pytest.mark.parametrize(
@@ -218,36 +212,10 @@ def test_a_mistake_is_a_change_of_lines_that_are_there() -> None:
     assert all("=" in flag or flag in FLAGS for flags in FLAGS_OF.values() for flag in flags)
 
 
-def test_what_was_planted_is_gone() -> None:
-    case = cases("slstm.step", "float64")[0]
-    before = case.results()
-    for bug in concerned("slstm.step"):
-        results(case, bug)
-    after = case.results()
-    assert all(np.array_equal(after[name], array) for name, array in before.items())
-
-
 def test_a_line_that_is_not_there_is_refused() -> None:
     bug = BUGS[0]._replace(change="- h = o * c\n+ h = o")
     with pytest.raises(ValueError, match="once in the modules"):
         planted(bug)
-
-
-@pytest.mark.long
-def test_several_mistakes_of_one_port_are_all_named() -> None:
-    names = ["normaliser-constant", "cotangent-of-final-n-dropped", "scale-missing"]
-    bugs = [mistake(name, "mlstm.sequence") for name in names]
-    points = cases("mlstm.sequence", "float64")[::5]
-    failed = [(case, results(case, *bugs)) for case in points]
-    assert sorted(bug.name for bug in diagnosed(failed)) == sorted(names)
-
-
-def test_a_port_with_an_unknown_mistake_is_not_accused() -> None:
-    failed = []
-    for case in cases("slstm.step", "float64")[::6]:
-        wrong = {name: 1.01 * array for name, array in case.expected.items()}
-        failed.append((case, wrong))
-    assert diagnosed(failed) == []
 
 
 def bias_alone_in_another_order(inputs: Arrays) -> Arrays:

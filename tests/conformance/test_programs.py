@@ -13,6 +13,13 @@ from numpy_xlstm.conformance.programs import from_command
 from tests.conformance.small_set import CASE, CASES, PROGRAM
 
 
+def note_of(program: Path, text: str) -> str:
+    """Write a program, and return the note of its verdict in one case."""
+    program.write_text(text, "utf-8")
+    command = f"'{sys.executable}' '{program}' {{in}} {{out}}"
+    return verify([CASE], from_command(command, program.parent, 600)).verdicts[0].rows[0].note
+
+
 @pytest.mark.parametrize(
     ("how", "note"),
     [
@@ -39,24 +46,19 @@ def test_a_program(tmp_path: Path, how: str, note: str) -> None:
 
 
 def test_the_first_and_the_last_that_a_program_says(tmp_path: Path) -> None:
-    program = tmp_path / "port.py"
-    program.write_text("import sys; sys.exit('panicked\\n' + 'at ...\\n' * 100 + 'note')", "utf-8")
-    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 600)
-    note = verify([CASE], port).verdicts[0].rows[0].note
+    text = "import sys; sys.exit('panicked\\n' + 'at ...\\n' * 100 + 'note')"
+    note = note_of(tmp_path / "port.py", text)
     assert note.startswith("the program has ended with exit status 1: panicked at ...")
     assert note.endswith("at ... note")
     assert len(note) < 400
 
 
 def test_a_program_that_leaves_a_deep_tree(tmp_path: Path) -> None:
-    program = tmp_path / "port.py"
-    program.write_text(
+    text = (
         "import os, sys; os.chdir(os.path.dirname(sys.argv[2]))\n"
-        "for _ in range(1200): os.mkdir('d'); os.chdir('d')\n",
-        "utf-8",
+        "for _ in range(1200): os.mkdir('d'); os.chdir('d')\n"
     )
-    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 600)
-    note = verify([CASE], port).verdicts[0].rows[0].note
+    note = note_of(tmp_path / "port.py", text)
     assert note == "the program has ended without an error, but has written no file"
     subprocess.run(["rm", "-rf", *(str(f) for f in tmp_path.iterdir() if f.is_dir())], check=True)
 

@@ -1,7 +1,7 @@
 """Cases in 16 bits: correct ports in three styles pass, and mistakes in such ports fail."""
 
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, in_dtype, stored
 from numpy_xlstm.conformance.files import write_tensors
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.numerics import Array
+from tests.conformance.shared import narrowed
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 pytest.importorskip("torch")
@@ -32,11 +33,8 @@ def rounded(case: Case, results: dict[str, Array]) -> dict[str, Array]:
 
 def with_state_in_16_bits(case: Case) -> dict[str, Array]:
     """Return the results of a port whose state and its cotangents are rounded at each step."""
-
-    def narrowed(array: Array) -> Array:
-        return in_dtype({"": array}, case.dtype)[""]
-
-    return in_dtype(case.results(stored(case.subject.specification, narrowed)), case.dtype)
+    narrow = partial(narrowed, dtype=case.dtype)
+    return in_dtype(case.results(stored(case.subject.specification, narrow)), case.dtype)
 
 
 @EACH_DTYPE

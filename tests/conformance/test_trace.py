@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,11 @@ from numpy_xlstm import (
     GRU,
     LanguageModel,
     from_pretrained,
-    mLSTMBlockConfig,
-    mLSTMLayerConfig,
     save_pretrained,
     sLSTM,
-    sLSTMBlockConfig,
-    sLSTMLayerConfig,
     xLSTMLarge,
     xLSTMLargeConfig,
     xLSTMLMModel,
-    xLSTMLMModelConfig,
 )
 from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import (
@@ -40,22 +35,11 @@ from numpy_xlstm.conformance.files import write_tensors
 from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
 from numpy_xlstm.module import Module
 from numpy_xlstm.trees import leaves, tree_map
+from tests.conformance.shared import narrowed
+from tests.models.build import lm_config
 
 IDS = np.array([[3, 1, 4, 1, 5]])
-MIXED = xLSTMLMModel(
-    xLSTMLMModelConfig(
-        mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2)),
-        sLSTMBlockConfig(sLSTMLayerConfig(num_heads=2)),
-        num_blocks=3,
-        embedding_dim=16,
-        vocab_size=11,
-        context_length=8,
-        slstm_at=[1],
-        bias=True,
-    ),
-    dtype="float32",
-    rng=0,
-)
+MIXED = xLSTMLMModel(lm_config(embedding_dim=16, vocab_size=11, bias=True), dtype="float32", rng=0)
 LARGE = xLSTMLarge(
     xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=11), dtype="float32", rng=0
 )
@@ -169,17 +153,16 @@ def test_a_port_that_stores_16_bits(model: Any, dtype: str) -> None:
     pytest.importorskip("ml_dtypes")
     cases = traced(model, dtype)
 
-    def narrow(array: Any) -> Any:
-        return in_dtype({"": array}, dtype)[""]
+    narrow = partial(narrowed, dtype=dtype)
 
-    def narrowed(model: Any) -> Any:
+    def rounding(model: Any) -> Any:
         return from_layer(lambda case: rounding_everything(part_of(model, case.id), narrow))
 
-    report = verify(cases, narrowed(model))
+    report = verify(cases, rounding(model))
     assert report.passed, report
     assert report.diagnosis == []
     name = next(n for n in model.params if n.endswith(("proj_down.weight", "out_proj.weight")))
-    (line,) = verify(cases, narrowed(changed(model, name, lambda array: -array))).diagnosis
+    (line,) = verify(cases, rounding(changed(model, name, lambda array: -array))).diagnosis
     assert line.startswith("the port departs first in block.0 (")
     assert "): y" in line
 
@@ -190,10 +173,9 @@ def test_a_port_that_stores_the_state_in_16_bits(dtype: str) -> None:
     pytest.importorskip("ml_dtypes")
     ids = np.random.default_rng(0).integers(11, size=(1, 20))
 
-    def narrow(array: Any) -> Any:
-        return in_dtype({"": array}, dtype)[""]
+    narrow = partial(narrowed, dtype=dtype)
 
-    def narrowed(case: Case) -> dict[str, Any]:
+    def rounding(case: Case) -> dict[str, Any]:
         block, inputs = part_of(LARGE, "block.0"), case.inputs
         state, steps, caches = block.init_state(1), range(ids.size), list[Any]()
         y = np.zeros_like(case.expected["y"])
@@ -213,7 +195,7 @@ def test_a_port_that_stores_the_state_in_16_bits(dtype: str) -> None:
         return in_dtype(results | dict(leaves("dstate0", dstate)), dtype)
 
     (case,) = (c for c in trace(LARGE, ids, dtype, gradients=True) if c.id == "block.0")
-    report = verify([case], narrowed)
+    report = verify([case], rounding)
     assert report.passed, report
 
 

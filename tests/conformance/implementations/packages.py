@@ -200,31 +200,28 @@ XLSTM: list[Row] = [
     ("parallel_stabilized_simple", "mlstm.parallel", simple_parallel, ("no step", "initial state")),
     ("chunkwise_simple", "mlstm.chunkwise", simple_chunkwise, ("no step", "keys unlike values")),
 ]
+NATIVE: list[Row] = [
+    ("chunkwise__native_{}", "mlstm.chunkwise", native_chunkwise, ("no step",)),
+    (
+        "parallel__native_{}",
+        "mlstm.parallel",
+        partial(native_parallel, "native"),
+        ("no step", "initial state"),
+    ),
+    (
+        "parallel__native_siging_{}",
+        "mlstmsig.parallel",
+        partial(native_parallel, "native_siging"),
+        ("initial state",),
+    ),
+]
+"""Forms with two backwards, whose name is the next argument of the forward."""
 KERNELS: list[Row] = [
     ("recurrent_sequence__native_fw", "mlstm.recurrent", native_recurrent, ("no step",)),
     *(
-        row
+        (name.format(backward), subject, partial(forward, backward), lacks)
         for backward in ("autograd", "custbw")
-        for row in (
-            (
-                f"chunkwise__native_{backward}",
-                "mlstm.chunkwise",
-                partial(native_chunkwise, backward),
-                ("no step",),
-            ),
-            (
-                f"parallel__native_{backward}",
-                "mlstm.parallel",
-                partial(native_parallel, "native", backward),
-                ("no step", "initial state"),
-            ),
-            (
-                f"parallel__native_siging_{backward}",
-                "mlstmsig.parallel",
-                partial(native_parallel, "native_siging", backward),
-                ("initial state",),
-            ),
-        )
+        for name, subject, forward, lacks in NATIVE
     ),
 ]
 TRANSFORMERS: list[Row] = [
