@@ -44,7 +44,7 @@ class TestTorch:
             assert torch.equal(tensor, before[name]), name
 
     def test_a_custom_function_with_several_inputs_is_located(self, torch: Any) -> None:
-        class Product(torch.autograd.Function):  # type: ignore[name-defined,misc]
+        class Product(torch.autograd.Function):  # type: ignore[misc]
             @staticmethod
             def forward(ctx: Any, a: Any, b: Any) -> Any:
                 ctx.save_for_backward(a, b)
@@ -82,7 +82,7 @@ class TestTorch:
         assert {row.tensor for row in report.rows} >= {"x", "state.h", "state.more.0"}
 
     def test_what_a_module_makes_itself_is_of_the_same_dtype(self, torch: Any) -> None:
-        class Shifted(torch.nn.Module):  # type: ignore[name-defined,misc]
+        class Shifted(torch.nn.Module):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
                 self.register_buffer("gain", torch.tensor(0.5))

@@ -200,7 +200,7 @@ XLSTM: list[Row] = [
     ("parallel_stabilized_simple", "mlstm.parallel", simple_parallel, ("no step", "initial state")),
     ("chunkwise_simple", "mlstm.chunkwise", simple_chunkwise, ("no step", "keys unlike values")),
 ]
-NATIVE: list[Row] = [
+NATIVE: list[tuple[str, str, Callable[..., Tensors], tuple[str, ...]]] = [
     ("chunkwise__native_{}", "mlstm.chunkwise", native_chunkwise, ("no step",)),
     (
         "parallel__native_{}",
