@@ -4,7 +4,7 @@ A port with a mistake is the specification with the mistake, in float64. The dia
 case computes in float32, so that its numbers differ from those of the port.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 
@@ -95,27 +95,6 @@ def must_show(bug: Bug, case: Case) -> bool:
     return {*flags} <= case.tags and "no-step" not in case.flags
 
 
-def named(subject: str, dtype: str, trials: int) -> Iterator[tuple[str, list[str]]]:
-    """Each mistake that can be made in a subject, and those that a port with it is said to make.
-
-    A mistake is tried in the cases that must show it, and in a quarter of the others a trial.
-    """
-    points, runs = cases(subject, dtype), Runs()
-    few = [case for n, case in enumerate(points) if n % 4 < trials or not case.flags]
-    for bug in tried(subject, dtype, trials):
-        failed, passed = [], []
-        for case in (c for c in points if c in few or must_show(bug, c)):
-            got = port(case, bug)
-            right = all(row.passed for row in compare(case, got))
-            assert not (right and must_show(bug, case)), f"{bug.name} is not seen in {case}"
-            if right:
-                passed.append(case)
-            else:
-                failed.append((case, got))
-        assert failed, f"{bug.name} is not seen in {subject}"
-        yield bug.name, [each.name for each in diagnosed(failed, passed, runs)]
-
-
 POINTS = [
     (name, dtype)
     for name in SUBJECTS_HERE
@@ -144,8 +123,22 @@ def tried(subject: str, dtype: str, trials: int) -> list[Bug]:
 @pytest.mark.long
 @pytest.mark.parametrize(("subject", "dtype"), POINTS)
 def test_every_mistake_is_seen_and_named(subject: str, dtype: str, trials: int) -> None:
-    right = {bug.name: [bug.name] for bug in tried(subject, dtype, trials)}
-    assert dict(named(subject, dtype, trials)) == right
+    """A mistake is tried in the cases that must show it, and in a quarter of the others a trial."""
+    points, runs, names = cases(subject, dtype), Runs(), dict[str, list[str]]()
+    few = [case for n, case in enumerate(points) if n % 4 < trials or not case.flags]
+    for bug in tried(subject, dtype, trials):
+        failed, passed = [], []
+        for case in (c for c in points if c in few or must_show(bug, c)):
+            got = port(case, bug)
+            right = all(row.passed for row in compare(case, got))
+            assert not (right and must_show(bug, case)), f"{bug.name} is not seen in {case}"
+            if right:
+                passed.append(case)
+            else:
+                failed.append((case, got))
+        assert failed, f"{bug.name} is not seen in {subject}"
+        names[bug.name] = [each.name for each in diagnosed(failed, passed, runs)]
+    assert names == {name: [name] for name in names}
 
 
 def test_every_mistake_is_tried() -> None:

@@ -25,18 +25,16 @@ SIDE_EFFECTS = "expected the port to leave its inputs as they are; it writes int
 
 def package() -> dict[tuple[str, ...], int]:
     """Return the members of all modules and classes of the package, and the code of functions."""
-    return {place: id(value) for place, value in parts()}
-
-
-def parts() -> Iterator[tuple[tuple[str, ...], Any]]:
+    ids: dict[tuple[str, ...], int] = {}
     modules = {name: m for name, m in sys.modules.items() if name.startswith("numpy_xlstm")}
     for module, names in modules.items():
         for name, value in vars(names).items():
-            yield (module, name), value
+            ids[module, name] = id(value)
             for member, part in vars(value).items() if isinstance(value, type) else [("", value)]:
-                yield (module, name, member), part
+                ids[module, name, member] = id(part)
                 if code := getattr(unwrap(part), "__code__", None):
-                    yield (module, name, member, "code"), code
+                    ids[module, name, member, "code"] = id(code)
+    return ids
 
 
 def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
