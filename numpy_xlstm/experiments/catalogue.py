@@ -45,6 +45,8 @@ class Experiment(NamedTuple):
     lr: float = 2e-3
     schedule: Schedule = warmup_cosine(0.05, 1.0)
     """Factor of the learning rate. A falling one leaves nothing to a run that learns late."""
+    settles: bool = False
+    """Whether the rate falls as s / step after the step s that reaches the longest length."""
     steps: int = 3000
     solved: float = 0.001
     """Largest error of a validation at which the training ends early."""
@@ -87,10 +89,10 @@ def _recall(pairs: int) -> Experiment:
         first=1,
         grow=1,
         below=0.3,
-        lr=3e-3,
-        steps=2000,
-        solved=0.005,
-        batch=256 // pairs,
+        settles=True,
+        steps=4000,
+        solved=0.003,
+        batch=16,
         minutes=10.0,
     )
 

@@ -70,6 +70,11 @@ class Curriculum(Config):
         """Return the longest length now."""
         return min(experiment.train[1], experiment.first + experiment.grow * len(self.grown))
 
+    def rate(self, experiment: Experiment, step: int) -> float:
+        """Return the factor of the learning rate, if the experiment settles."""
+        is_short = self.longest(experiment) < experiment.train[1]
+        return 1.0 if is_short or not experiment.settles else self.grown[-1] / step
+
     def add(self, experiment: Experiment, step: int, loss: float) -> None:
         """Add the loss of a step, and let the sequences grow if it is time."""
         self.losses[:] = [*self.losses, loss][-WINDOW:]
@@ -108,7 +113,10 @@ def trial(
             batch = experiment.sample(state.rng, experiment.batch, length)
             yield _like(batch, state.model)
 
-    options: Any = {"schedule": experiment.schedule, "max_norm": 1.0, "comm": comm}
+    def schedule(progress: float) -> float:
+        return experiment.schedule(progress) * curriculum.rate(experiment, state.step + 1)
+
+    options: Any = {"schedule": schedule, "max_norm": 1.0, "comm": comm}
     for progress in train(state, batches(), Budget(steps), **options):
         curriculum.add(experiment, progress.step, progress.loss)
         if progress.step % VALIDATE_EVERY and progress.fraction < 1:
