@@ -57,7 +57,7 @@ def save_pretrained(
         For the format "onnx": whether the graph takes exactly one step, without loops.
     training, arrays : Mapping, optional
         For the format "safetensors": JSON values about the training, and arrays such as an
-        optimiser's moments, whose names do not begin with "model.". :attr:`Pretrained.training` and
+        optimiser's moments, whose names do not begin with "model.". ``Pretrained.training`` and
         :meth:`Pretrained.load_arrays` return them.
 
     Examples

@@ -164,7 +164,7 @@ def test_a_rank_that_fails_ends_the_run_with_its_error(
     assert done.stdout == ""
     files = {path.name for path in out.iterdir()}
     assert files == {"best.safetensors", "checkpoint.safetensors", "lock", "log.jsonl"}
-    assert main(["train", "--resume", str(out), "--steps=8"]) == 0
+    assert train(2, "--resume", str(out), "--steps=8").returncode == 0
     assert [entry["step"] for entry in log(out)] == list(range(1, 9))
 
 
