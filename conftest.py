@@ -61,10 +61,10 @@ import os
 import numpy as np
 from numpy_xlstm import gradcheck, kernels, suite
 subjects = {name.split("/")[0]: case for name, case in reversed(suite.cases().items())}
-tests = os.getppid()
+parent = os.getppid()
 for dtype in (np.float64, np.float32) if kernels.compiled() else ():
     for case in subjects.values():
-        if os.getppid() != tests:  # they were killed
+        if os.getppid() != parent:  # pytest was killed
             break
         target, arguments = case(np.random.default_rng(0), dtype)
         gradcheck(target, *arguments, methods=["adjoint"], max_entries=0, directions=1)

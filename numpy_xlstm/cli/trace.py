@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from numpy_xlstm import conformance
+from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_checkpoint, add_options, ids
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.cli.language_models import open_language_model
@@ -14,7 +15,9 @@ from numpy_xlstm.cli.vectors import new_set
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.compare import MOST_NAMES, listed
 from numpy_xlstm.conformance.files import MOST_BYTES
+from numpy_xlstm.conformance.trace import parts
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.trees import leaves
 
 DESCRIPTION = """\
 Write a case for each part of the model of a checkpoint, such as a block: its exact input, output
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         pretrained.model.check_input(tokens)
     except IndexError as error:
         raise OptionError(f"--ids: {error}") from error
+    _check_sizes(pretrained, tokens.size, gradients=arguments.gradients)
     with new_set("--out", arguments.out) as new:
         dtype = pretrained.dtype if arguments.dtype is None else "float32"
         weights = "stored" if dtype == "float32" else "widened"
@@ -57,13 +61,23 @@ def run(arguments: argparse.Namespace) -> int:
             model = pretrained.load(dtype, progress=progress, weights=weights)
         cases = conformance.trace(model, tokens, arguments.dtype, gradients=arguments.gradients)
         for case in conformance.write_vectors(new, cases):
-            size = sum(array.nbytes for array in case.expected.values())
-            if size > MOST_BYTES:
-                raise OptionError(
-                    f"{'--gradients' if arguments.gradients else '--ids'}: expected results of at "
-                    f"most {MOST_BYTES:,} bytes in each part; got {size:,} in {case.id}"
-                )
             tensors = listed(list(case.expected), MOST_NAMES)
             print(f"{case.id}: {case.subject.name}, {tensors}", flush=True)
     print(f"a trace of {tokens.size} {'tokens' if tokens.size > 1 else 'token'} in {arguments.out}")
     return 0
+
+
+def _check_sizes(pretrained: Pretrained, T: int, *, gradients: bool) -> None:
+    """Raise an error before the work if the results of a part would be too large for a file."""
+    width = 0  # of x; ids have no gradient
+    for name, part in parts(pretrained.model):
+        state = leaves("", part.init_state(1)) if hasattr(part, "init_state") else ()
+        numbers = T * part.out_features + sum(array.size for _, array in state)
+        if gradients:
+            numbers += T * (0 if name == "model" else width) + part.num_parameters
+        size, width = numbers * np.dtype(pretrained.dtype).itemsize, part.out_features
+        if size > MOST_BYTES:
+            raise OptionError(
+                f"{'--gradients' if gradients else '--ids'}: expected results of at most "
+                f"{MOST_BYTES:,} bytes in each part; got {size:,} in {name}"
+            )

@@ -71,7 +71,7 @@ class Curriculum(Config):
         return min(experiment.train[1], experiment.first + experiment.grow * len(self.grown))
 
     def rate(self, experiment: Experiment, step: int) -> float:
-        """Return the factor of the learning rate, if the experiment settles."""
+        """Return the factor of the learning rate: s / step if the experiment settles, else 1."""
         is_short = self.longest(experiment) < experiment.train[1]
         return 1.0 if is_short or not experiment.settles else self.grown[-1] / step
 

@@ -226,14 +226,17 @@ class TokenizerDescription(Config):
     kind: Literal["byte", "character", "huggingface"]
     text: str | None = None
 
+    def __post_init__(self) -> None:
+        """Check the types, and that there is a text unless the kind is "byte"."""
+        super().__post_init__()
+        if (self.text is None) != (self.kind == "byte"):
+            expected, got = ("one", "none") if self.text is None else ("none", repr(self.text))
+            raise OptionError(f"text: expected {expected} for the kind {self.kind!r}; got {got}")
+
     def tokenizer(self) -> Tokenizer:
         """Make the tokenizer."""
-        if self.kind == "byte":
-            if self.text is not None:
-                raise OptionError(f"text: expected none for the kind 'byte'; got {self.text!r}")
-            return ByteTokenizer()
         if self.text is None:
-            raise OptionError(f"text: expected one for the kind {self.kind!r}; got none")
+            return ByteTokenizer()
         kind = CharacterTokenizer if self.kind == "character" else HuggingFaceTokenizer
         return kind(self.text)
 

@@ -101,3 +101,5 @@ def test_an_error_within_the_module_is_the_callers(folder: Path) -> None:
         main(["gradcheck", "mine.broken:Cell"])
     with pytest.raises(NameError, match="Sale"):
         main(["gradcheck", "mine.cells:Sale"])
+    with pytest.raises(TypeError, match="unsupported operand"):
+        main(["gradcheck", "mine.cells:type('Late', (), {'__init__': lambda self: 1 + '1'})"])

@@ -214,3 +214,13 @@ def test_no_stored_curriculum_makes_sequences_longer_than_the_experiment() -> No
         curriculum = trials.Curriculum.from_dict({"losses": [], "grown": [2**62] * count})
         for experiment in EXPERIMENTS.values():
             assert 1 <= curriculum.longest(experiment) <= experiment.train[1]
+
+
+@pytest.mark.parametrize(("grown", "falls"), [([1, 1], False), ([1, 1, 1], True)])
+def test_the_rate_of_recall_falls_once_all_pairs_are_reached(grown: list[int], falls: bool) -> None:
+    recall = EXPERIMENTS["recall-64-4"]
+    state = trials.begin(recall, "lstm", 0)
+    for progress in trials.trial(recall, state, trials.Curriculum(grown=grown), 5):
+        rate = recall.lr * recall.schedule(progress.step / 5)
+        assert progress.lr == pytest.approx(rate / (progress.step if falls else 1), rel=1e-12)
+    assert state.step == 5
