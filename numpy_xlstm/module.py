@@ -1,7 +1,6 @@
 """Module, the base of every cell, layer and model: named parameters, and parts with parameters."""
 
 import copy
-import html
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -14,12 +13,13 @@ from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.numerics import (
     Array,
     check_form,
+    check_parameter,
     check_separate,
     check_writable,
     checked_dtype,
+    is_narrow,
     plain_array,
 )
-from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
 from numpy_xlstm.torch_habits import explained
 
 Grads = dict[str, Array]
@@ -172,10 +172,6 @@ class Module:
         """Return the parameters as a tree, with shapes and sizes."""
         return outline(type(self).__name__, self.params)
 
-    def _repr_html_(self) -> str:
-        """Return the same tree for a notebook."""
-        return f"<pre>{html.escape(repr(self))}</pre>"
-
     def with_params(self, params: Mapping[str, Array]) -> Self:
         """Return the same module with other arrays (not copied) of the same names and shapes.
 
@@ -213,14 +209,6 @@ class Module:
         """Return a copy of the module whose parameters have another dtype, such as complex128."""
         to = checked_dtype(dtype)
         return self.with_params({name: array.astype(to) for name, array in self.params.items()})
-
-    def parameters(self) -> Iterator[Array]:
-        """Yield all parameters, not copied: the values of ``params``."""
-        yield from self.params.values()
-
-    def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Yield all parameters, not copied, with their names: the items of ``params``."""
-        yield from self.params.items()
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters under their names."""

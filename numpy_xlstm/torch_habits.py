@@ -14,6 +14,7 @@ ADVICE = {
         "modules named_modules children named_children layers summary weights get_weights blocks"
     ),
     "write model.num_parameters, without brackets": "num_parameters",
+    "write model.params, a dict of arrays by name": "parameters named_parameters",
     "leave it out: each backward returns new gradients, and none are added up": "zero_grad",
     "write dx, dstate0, grads = layer.backward(dy, cache)": "grad value_and_grad",
     "leave it out: backward returns the gradients of all parameters": "requires_grad_",

@@ -23,7 +23,7 @@ from numpy_xlstm.numerics import (
     generator_or_new,
 )
 from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 
 State = TypeVar("State")
 

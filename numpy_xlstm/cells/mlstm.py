@@ -25,7 +25,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
 EPS = 1e-6

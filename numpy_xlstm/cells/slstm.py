@@ -25,7 +25,7 @@ from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
 AXES = {

@@ -23,7 +23,7 @@ from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models import LanguageModel, SpecialTokens
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.numerics import Array, check_bool, check_callable, check_choice, checked_dtype
-from numpy_xlstm.numerics.narrow import EXPONENTS
+from numpy_xlstm.numerics.arrays import EXPONENTS
 
 MAPPED = os.name == "posix"
 """Default of ``mapped``: whether parameters are mapped from their file into memory."""

@@ -18,8 +18,7 @@ from numpy_xlstm.models.layouts import (
     found_layouts,
     kernel_to_vanilla,
 )
-from numpy_xlstm.numerics import Array, check_array
-from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
+from numpy_xlstm.numerics import Array, check_array, check_parameter, is_narrow
 
 SIZES = frozenset(
     """

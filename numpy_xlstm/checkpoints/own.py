@@ -15,7 +15,7 @@ from numpy_xlstm.checkpoints.writing import stored_dtype, stored_dtypes
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import SpecialTokens
 from numpy_xlstm.numerics import check_has
-from numpy_xlstm.numerics.narrow import EXPONENTS
+from numpy_xlstm.numerics.arrays import EXPONENTS
 
 PREFIX = "model."
 """Prefix of the names of the parameters, and of no other array."""

@@ -23,7 +23,7 @@ from numpy_xlstm.disk import open_regular
 from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.available import memory_limit
+from numpy_xlstm.numerics.memory import memory_limit
 
 HEADER_KEY = "numpy_xlstm"
 """Key of the metadata of this package in a header."""

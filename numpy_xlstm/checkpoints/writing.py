@@ -12,8 +12,7 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safet
 from numpy_xlstm.checkpoints.tokenizer_file import as_library_json
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.documents import as_text
-from numpy_xlstm.numerics import Array, check_choice
-from numpy_xlstm.numerics.narrow import check_parameter, is_narrow
+from numpy_xlstm.numerics import Array, check_choice, check_parameter, is_narrow
 
 AS_IT_IS = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
 """Configuration with which transformers does not replace parts of a ``tokenizer.json``."""

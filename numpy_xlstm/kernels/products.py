@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, pointwise, summation
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.narrow import is_narrow
+from numpy_xlstm.numerics import Array, is_narrow
 from numpy_xlstm.numerics.threads import BLOCKS, WORTH_THREADS, matmul, parallel_map, spread
 
 FEW, FEW_WIDE = 8, 4

@@ -24,7 +24,7 @@ from numpy_xlstm.numerics import (
     checked_dtype,
     generator_or_new,
 )
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.numerics.threads import matmul
 
 

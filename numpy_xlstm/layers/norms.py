@@ -12,7 +12,7 @@ from numpy_xlstm.kernels.norms import normalise, normalise_backward
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 
 
 class Norm(Layer):

@@ -11,7 +11,7 @@ from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S, check_
 from numpy_xlstm.layers.dropout import check_dropout, drop, drop_backward
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 
 StackedCache = namedtuple("StackedCache", "kept factors lengths")
 """Residuals of each layer and direction, of the dropout before each layer, and the lengths."""

@@ -22,7 +22,7 @@ from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_kind, generator_or_new
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.numerics.threads import parallel_map, spread
 from numpy_xlstm.trees import join_states, rows_of
 

@@ -13,7 +13,7 @@ from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig
 from numpy_xlstm.numerics import check_kind, generator_or_new
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 
 
 class xLSTMLMModel(LanguageModel[tuple[PaperState, ...]]):

@@ -33,7 +33,7 @@ from numpy_xlstm.numerics import (
     check_whole,
     generator_or_new,
 )
-from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.memory import check_fits
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """Maps of i, f, z and o. The official package swaps the names of the first two."""

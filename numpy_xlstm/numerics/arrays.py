@@ -43,6 +43,12 @@ def checked_dtype(
     return checked
 
 
+EXPONENTS = {"bfloat16": np.uint16(0x7F80), "float16": np.uint16(0x7C00)}
+"""Bits of the exponent, all of which are set in infinity and NaN."""
+
+CHUNK = 2**20
+"""Count of numbers that are checked at a time."""
+
 ANY_NUMBERS: ContextVar[bool] = ContextVar("ANY_NUMBERS", default=False)
 """Whether :func:`check_array` accepts NaN and infinity. It is True only while ``conformance.bugs``
 runs code with seeded mistakes, which were inserted on purpose."""
@@ -95,6 +101,22 @@ def check_form(
         raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}{hint()}")
     array: Array = value
     return array
+
+
+def is_narrow(array: Array) -> bool:
+    """Return whether an array has 16-bit floats."""
+    return array.itemsize == 2 and array.dtype.name in EXPONENTS
+
+
+def check_parameter(name: str, array: Array, like: Array) -> None:
+    """Do the same as ``check_array``, but accept 16-bit floats in place of such ones."""
+    if type(array) is not np.ndarray or not is_narrow(array) or array.dtype != like.dtype:
+        check_array(name, array, like.shape)
+        return
+    bits, exponent = array.reshape(-1).view(np.uint16), EXPONENTS[array.dtype.name]
+    parts = (bits[start : start + CHUNK] & exponent for start in range(0, bits.size, CHUNK))
+    if any(part.max() == exponent for part in parts):
+        check_array(name, array.astype(np.float32), like.shape)
 
 
 def check_plain(name: str, value: Any) -> None:

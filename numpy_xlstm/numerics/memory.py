@@ -1,9 +1,21 @@
-"""Settings of the memory allocator."""
+"""Memory: whether arrays fit into it, and an allocator that keeps freed memory."""
 
 import ctypes
+import math
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import SizeError
+
+CGROUPS = Path("/sys/fs/cgroup")
+"""Folder in which Linux lists the limits of containers."""
 
 KEPT = 2**29
 """Number of free bytes at the end of the heap that are kept."""
@@ -17,6 +29,61 @@ largest value that glibc allows."""
 
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""
+
+Shape = tuple[int, ...]
+
+
+def check_fits(
+    shapes: Iterable[Shape],
+    dtype: npt.DTypeLike,
+    rng: np.random.Generator | None = None,
+    times: int = 1,
+) -> None:
+    """Raise :class:`SizeError` if ``times`` arrays of these shapes do not fit into memory.
+
+    If ``dtype`` is not float64, the largest array is also counted in float64, because each array is
+    first drawn in float64. Nothing is checked for a subclass of generator, which may draw arrays
+    that take no memory.
+
+    Examples
+    --------
+    >>> check_fits([(4, 10**9), (4,)], np.float32, times=10**6)
+    Traceback (most recent call last):
+    numpy_xlstm.errors.SizeError: sizes: expected parameters that fit into ...
+    """
+    if rng is not None and type(rng) is not np.random.Generator:
+        return
+    sizes = [math.prod(shape) for shape in shapes]
+    needed = times * sum(sizes) * np.dtype(dtype).itemsize
+    if dtype != np.float64:
+        needed += max(sizes) * np.dtype(np.float64).itemsize
+    if needed > (limit := memory_limit()):
+        raise SizeError(
+            f"sizes: expected parameters that fit into the {limit / 2**30:,.1f} GiB of available "
+            f"memory; got {needed / 2**30:,.1f} GiB"
+        )
+
+
+def memory_limit() -> float:
+    """Return the memory in bytes of the machine, or the limit of the container or the process."""
+    try:
+        import resource
+    except ImportError:
+        return _machine()
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return _machine() if soft == resource.RLIM_INFINITY else min(_machine(), soft)
+
+
+@cache
+def _machine() -> float:
+    """Return the memory of the machine or of its container in bytes; infinite if unknown."""
+    limits = [math.inf]
+    with suppress(AttributeError, ValueError, OSError):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups 2 and 1
+        with suppress(OSError, ValueError):  # no limit, or "max"
+            limits.append(float((CGROUPS / name).read_text()))
+    return min(limits)
 
 
 @cache

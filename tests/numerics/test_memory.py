@@ -13,45 +13,44 @@ import pytest
 from numpy_xlstm import LSTM, GRUCell, Linear, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.errors import SizeError
 from numpy_xlstm.models.skeleton import MetaInitialisation
-from numpy_xlstm.numerics import available
-from numpy_xlstm.numerics.memory import SAID
+from numpy_xlstm.numerics import memory
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    available._machine.cache_clear()
+    memory._machine.cache_clear()
 
 
 def test_the_machine_has_some_memory_and_no_more_than_a_petabyte() -> None:
-    assert 2**24 < available.memory_limit() < 2**50
+    assert 2**24 < memory.memory_limit() < 2**50
 
 
 def test_the_limits_of_a_container_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(available, "CGROUPS", tmp_path)
-    whole = available._machine()
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    whole = memory._machine()
     (tmp_path / "memory.max").write_text("max\n")
-    available._machine.cache_clear()
-    assert available._machine() == whole
+    memory._machine.cache_clear()
+    assert memory._machine() == whole
     (tmp_path / "memory.max").write_text("1234567\n")
-    available._machine.cache_clear()
-    assert available._machine() == 1234567
+    memory._machine.cache_clear()
+    assert memory._machine() == 1234567
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text("1000\n")
-    available._machine.cache_clear()
-    assert available._machine() == 1000
+    memory._machine.cache_clear()
+    assert memory._machine() == 1000
 
 
 def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (2**26, resource.RLIM_INFINITY))
-    assert available.memory_limit() == 2**26
+    assert memory.memory_limit() == 2**26
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    assert available.memory_limit() == available._machine()
+    assert memory.memory_limit() == memory._machine()
 
 
 def test_what_fits_exactly_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 parameters need additional memory for the float64 numbers that are drawn."""
-    monkeypatch.setattr(available, "memory_limit", lambda: (64 * 32 + 64) * 4 + 64 * 32 * 8)
+    monkeypatch.setattr(memory, "memory_limit", lambda: (64 * 32 + 64) * 4 + 64 * 32 * 8)
     Linear(32, 64, dtype=np.float32)
     Linear(47, 64)
     for width, dtype in ((48, np.float64), (33, np.float32)):
@@ -60,7 +59,7 @@ def test_what_fits_exactly_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_layers_together_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(available, "memory_limit", lambda: 10**5)
+    monkeypatch.setattr(memory, "memory_limit", lambda: 10**5)
     LSTM(4, 4, num_layers=3)
     with pytest.raises(SizeError):
         LSTM(4, 4, num_layers=100)
@@ -118,7 +117,7 @@ PAGES = 100 * 2**20 // 4096
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
 def test_freed_memory_is_kept_unless_the_environment_says_otherwise() -> None:
-    outside = {name: value for name, value in os.environ.items() if name not in SAID}
+    outside = {name: value for name, value in os.environ.items() if name not in memory.SAID}
     outside["NUMPY_XLSTM_COMPILED"] = "0"
     printed = subprocess.check_output([sys.executable, "-c", PROGRAM], env=outside, text=True)
     faults = dict(map(json.loads, printed.splitlines()))

@@ -14,8 +14,7 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tokenizer_file import as_library_json
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
-from numpy_xlstm.numerics import Array, check_choice, check_has
-from numpy_xlstm.numerics.narrow import check_parameter
+from numpy_xlstm.numerics import Array, check_choice, check_has, check_parameter
 
 NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
 """ONNX's numbers of the dtypes of parameters."""
