@@ -172,6 +172,7 @@ def test_a_forget_gate_that_rounds_to_1_still_forgets(dtype: Any, f_pre: float) 
     np.testing.assert_allclose(state.m, 1000 * log_f, rtol=1000 * np.finfo(dtype).eps)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_a_hundred_thousand_steps(variant: Variant) -> None:
     """Forward and backward give no NaN, infinity or warning for T = 100,000 and gates up to ±50."""

@@ -72,7 +72,6 @@ FULL = "no space left on device"
     ("arguments", "full", "code", "message"),
     [
         ("train --steps 0", ["stderr"], 2, "argument --steps: expected a whole number"),
-        ("train text.txt --hidden-size=2 --steps=1", ["stderr"], 2, FULL),
         ("train text.txt --hidden-size=2 --steps=1", ["stdout"], 2, FULL),
         ("train text.txt --hidden-size=2 --steps=1", ["stderr", "stdout"], 2, ""),
         ("experiment parity --steps=1", ["stderr"], 2, FULL),

@@ -37,6 +37,7 @@ def test_a_change_of_one_line_is_shown() -> None:
     )
 
 
+@pytest.mark.long
 def test_a_changed_line_that_all_gradients_depend_on_is_shown() -> None:
     text = said("lstm.sequence", LSTMCell, "dc = dc_next + dh * o * (1 - c * c)", most=3)
     assert text.endswith("+ dc = dc_next + dh * o * (1 - c * c)")
@@ -68,6 +69,7 @@ def test_lines_of_padding_come_first_where_only_padding_fails() -> None:
     assert all(line.strip() in getsource(unroll_backward) for line in lines)
 
 
+@pytest.mark.long
 def test_two_changes_of_lines_that_share_gradients_are_shown() -> None:
     query = """- read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)
         + read = np.einsum("bhkv,bhv->bhk", C_prev, dh_tilde)"""

@@ -223,7 +223,8 @@ def _chunk(
     return h, (M, m[-1]), pull
 
 
-SUBJECTS = ("mlstm.recurrent", "mlstm.parallel", "mlstm.chunkwise", "mlstm.sequence")
+OTHERS = ("mlstm.recurrent", "mlstm.parallel", "mlstm.chunkwise")
+SUBJECTS = ("mlstm.sequence", *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS))
 EDGES = {"tie", "large-pre-activations"}
 """Flags of the cases that correct ports once failed."""
 

@@ -167,7 +167,7 @@ def test_a_port_that_stores_16_bits(model: Any, dtype: str) -> None:
     assert "): y" in line
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.long)])
 def test_a_port_that_stores_the_state_in_16_bits(dtype: str) -> None:
     """At every step, forward and backward, of a sequence in which the errors add up."""
     pytest.importorskip("ml_dtypes")

@@ -163,6 +163,7 @@ def main_of_small_ones(argv: list[str]) -> int:
     return main(argv)
 
 
+@pytest.mark.long
 @with_mpi
 def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
     command = ["experiment", "nearest-neighbour", "--model", "lstm", "--steps", "3", "--out"]

@@ -21,7 +21,7 @@ def _tied(cell: type[Any], seed: int, b_f: float) -> tuple[Any, Array]:
     return layer, rng.standard_normal((1, 2, 2))
 
 
-@pytest.mark.parametrize("b_f", [8, 12, 15, 20, 25])
+@pytest.mark.parametrize("b_f", [8, 15, 25])
 def test_near_ties_are_no_failures(b_f: float, trials: int) -> None:
     for seed in range(trials):
         layer, x = _tied(mLSTM, seed, b_f)

@@ -59,6 +59,7 @@ def test_no_sanitizer_complains(sanitised: Path, tmp_path: Path) -> None:
     assert done.stdout == f"{read} cases read, {run} of {run} of the sLSTM and the mLSTM passed\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fast_mathematics_passes(family: str, tmp_path: Path, seed_of_cases: int) -> None:
     program = build(tmp_path, f"{family}_port", flags=f"{STRICT} -ffast-math") / f"{family}_port"
@@ -68,6 +69,7 @@ def test_fast_mathematics_passes(family: str, tmp_path: Path, seed_of_cases: int
     assert report.passed, report
 
 
+@pytest.mark.long
 def test_the_set_that_comes_with_the_package_is_read(sanitised: Path) -> None:
     done = read_set(sanitised, conformance.SMALL)
     assert done.returncode == 0, done.stdout + done.stderr

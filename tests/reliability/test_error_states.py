@@ -75,6 +75,7 @@ def scaled(call: Call, scale: float) -> dict[str, Any]:
 CALLS = public.calls()
 
 
+@pytest.mark.long
 def test_under_every_error_state(trials: int) -> None:
     """Each call in one dtype at one of the scales a trial: at all of them in eight."""
     differ, rng = [], np.random.default_rng(0)

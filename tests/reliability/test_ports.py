@@ -37,6 +37,7 @@ def vectors(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+@pytest.mark.long
 def test_manifests_that_are_changed(
     vectors: Path, trials: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

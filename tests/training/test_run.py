@@ -242,6 +242,7 @@ def test_a_log_of_others(line: str, message: str, tmp_path: Path) -> None:
         list(read_log(tmp_path / "log.jsonl"))
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_lines_of_a_log(tmp_path: Path) -> None:
     """The arrays of a log take 24 bytes a line; before, its entries took 25 times the file."""
     path, line = tmp_path / "log.jsonl", b'{"step":1,"loss":1,"bits":1}\n'
