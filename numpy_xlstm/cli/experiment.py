@@ -4,8 +4,6 @@ import argparse
 import json
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
 from numpy_xlstm.experiments.trials import Curriculum
-from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
+from numpy_xlstm.training import Progress, Run, TrainingState, read_log
 from numpy_xlstm.training.run import CURVE, RESULT
 
 DESCRIPTION = """\
@@ -40,11 +38,6 @@ squared error, or the bits per byte.
 
 With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
 After any interruption, --resume continues from there, and the result is the same."""
-
-EPILOG = """\
-With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch between two
-processes. Results are the same up to rounding, which can change the step at which a model learns
-the task."""
 
 OPTIONS: dict[str, Option] = {
     "model": (
@@ -70,7 +63,6 @@ class Notes(Config):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.epilog = EPILOG
     parser.add_argument("name", metavar="NAME", nargs="?", help="experiment, see --list")
     parser.add_argument("--list", action="store_true", help="show all experiments")
     add_options(parser, OPTIONS, defaults=False)
@@ -82,53 +74,50 @@ def run(args: argparse.Namespace) -> int:
         for name, experiment in EXPERIMENTS.items():
             print(f"{name:32}{experiment.minutes:4g} min  {experiment.shows}")
         return 0
-    comm = ranks.world()
     given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
     given = {name: value for name, value in given.items() if value is not None}
-    with display.silent_unless(ranks.writes(comm)):
-        return _run(given, comm)
-
-
-def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
-    ranks.check_same(comm, options=given)
-    if "resume" in given:
-        chosen, state, curriculum, kept = _resume(given, comm)
-    else:
-        chosen, state, curriculum, kept = _begin(given, comm)
+    chosen, state, curriculum, kept = _resume(given) if "resume" in given else _begin(given)
     experiment = catalogue.find(chosen["name"])
     number = state.model.num_parameters
-    print(f"{chosen['name']}: {chosen['model']}, {number:,} parameters", file=sys.stderr)
-    show = _display(experiment, chosen["steps"], curriculum)
+    print(
+        f"{chosen['name']}: {chosen['model']}, {number:,} parameters, {chosen['steps']:,} steps",
+        file=sys.stderr,
+    )
     with deferred_interrupt() as interrupted:
-        for progress in trials.trial(experiment, state, curriculum, chosen["steps"], comm):
+        for progress in trials.trial(experiment, state, curriculum, chosen["steps"]):
             if kept is not None:
                 kept.notes["curriculum"] = curriculum.to_dict()
                 kept.add(progress)
-            show(progress)
-            if ranks.total(interrupted(), comm):
+            if progress.validation is not None:
+                print(_line(experiment, curriculum, progress), file=sys.stderr)
+            if interrupted():
                 break
         if kept is not None:
             kept.save()
-        if ranks.total(interrupted(), comm):
+        if interrupted():
             again = "not saved; --out DIR would save it"
             if kept is not None:
                 folder = shlex.quote(str(kept.directory))
                 again = f"resume with numpy-xlstm experiment --resume {folder}"
             display.say(f"interrupted after step {state.step}; {again}")
             return 130
-    outcome = trials.result(experiment, chosen, state, curriculum, comm)
+    _report(trials.result(experiment, chosen, state, curriculum), kept)
+    print(f"{state.step} steps, {state.elapsed:.0f} seconds")
+    return 0
+
+
+def _report(outcome: dict[str, Any], kept: Run | None) -> None:
+    """Print the result of a trial; with a directory, write it there, and the picture."""
     metric = "rescaled accuracy" if outcome["metric"] == "accuracy" else outcome["metric"]
     for name, error in outcome["errors"].items():
         low, high = outcome["settings"][name]
         shown = trials.score(outcome["metric"], error)
         print(f"{metric} on lengths {low} to {high}: {shown:.4f}")
-    print(f"{state.step} steps, {state.elapsed:.0f} seconds")
-    if kept is not None and ranks.writes(comm):
+    if kept is not None:
         write_text(kept.directory / RESULT, json.dumps(outcome, indent=1) + "\n")
         save_picture(
             kept.directory / CURVE, read_log(kept.log), "loss", "loss, validation error", {}
         )
-    return 0
 
 
 Begun = tuple[dict[str, Any], TrainingState, Curriculum, Run | None]
@@ -147,7 +136,7 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
+def _begin(given: dict[str, Any]) -> Begun:
     """Begin a trial with the given options."""
     chosen = _complete(given)
     if "out" in given and Path(given["out"]).is_file():
@@ -157,17 +146,17 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
         return chosen, state, Curriculum(), None
     options = {name: value for name, value in chosen.items() if name != "name"}
     notes = Notes([chosen["name"], *as_words(options)])
-    run = Run.begin(given["out"], state, notes=notes.to_dict(), comm=comm)
+    run = Run.begin(given["out"], state, notes=notes.to_dict())
     return chosen, state, notes.curriculum, run
 
 
-def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
+def _resume(given: dict[str, Any]) -> Begun:
     """Resume the trial in a directory with its options."""
     if foreign := given.keys() - {"resume", "name"}:
         raise OptionError(
             f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
         )
-    kept = Run.resume(given["resume"], comm=comm)
+    kept = Run.resume(given["resume"])
     notes = read_notes(Notes, kept)
     chosen = parse_stored(notes.command, add_arguments, _complete)
     if given.get("name", chosen["name"]) != chosen["name"]:
@@ -178,25 +167,13 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
     return chosen, kept.state, notes.curriculum, kept
 
 
-def _display(
-    experiment: Experiment, steps: int, curriculum: Curriculum
-) -> Callable[[Progress], None]:
-    """Return a function that prints a line after each validation, and every few seconds."""
-    due, low, high = time.monotonic(), *experiment.test
-
-    def show(progress: Progress) -> None:
-        nonlocal due
-        error, now = progress.validation, time.monotonic()
-        if error is None and now < due:
-            return
-        due = now + display.SECONDS_BETWEEN_LINES
-        line = (
-            f"step {progress.step} of {steps}  {progress.elapsed:.0f} s  lengths "
-            f"{experiment.train[0]} to {curriculum.longest(experiment)}  loss {progress.loss:.3f}"
-        )
-        if error is not None:
-            shown = trials.score(experiment.metric, error)
-            line += f"  {experiment.metric} on {low} to {high}: {shown:.4f}"
-        print(line, file=sys.stderr)
-
-    return show
+def _line(experiment: Experiment, curriculum: Curriculum, progress: Progress) -> str:
+    """Return the line that is printed after each validation."""
+    low, high = experiment.test
+    assert progress.validation is not None
+    error = trials.score(experiment.metric, progress.validation)
+    return (
+        f"step {progress.step}  {progress.elapsed:.0f} s  lengths {experiment.train[0]} to "
+        f"{curriculum.longest(experiment)}  loss {progress.loss:.3f}  {experiment.metric} on "
+        f"{low} to {high}: {error:.4f}"
+    )

@@ -23,7 +23,6 @@ from numpy_xlstm.training import (
     Progress,
     TrainingState,
     official_decay,
-    ranks,
     train,
 )
 from numpy_xlstm.training.step import loss_and_gradient
@@ -93,11 +92,7 @@ def begin(experiment: Experiment, model: str, seed: int) -> TrainingState:
 
 
 def trial(
-    experiment: Experiment,
-    state: TrainingState,
-    curriculum: Curriculum,
-    steps: int,
-    comm: ranks.Comm | None = None,
+    experiment: Experiment, state: TrainingState, curriculum: Curriculum, steps: int
 ) -> Iterator[Progress]:
     """Train until the task is solved or the steps are used up; yield a report after each step.
 
@@ -116,13 +111,13 @@ def trial(
     def schedule(progress: float) -> float:
         return experiment.schedule(progress) * curriculum.rate(experiment, state.step + 1)
 
-    options: Any = {"schedule": schedule, "max_norm": 1.0, "comm": comm}
+    options: Any = {"schedule": schedule, "max_norm": 1.0}
     for progress in train(state, batches(), Budget(steps), **options):
         curriculum.add(experiment, progress.step, progress.loss)
         if progress.step % VALIDATE_EVERY and progress.fraction < 1:
             yield progress
             continue
-        error = measure(experiment, state, experiment.test, VALIDATION, 256, comm)
+        error = measure(experiment, state, experiment.test, VALIDATION, 256)
         state.validations.append((progress.step, error))
         yield progress._replace(validation=error)
         if error <= experiment.solved:
@@ -136,34 +131,24 @@ def _like(batch: Batch, model: Recurrent) -> Batch:
 
 
 def measure(
-    experiment: Experiment,
-    state: TrainingState,
-    length: Length,
-    seed: int,
-    sequences: int,
-    comm: ranks.Comm | None = None,
+    experiment: Experiment, state: TrainingState, length: Length, seed: int, sequences: int
 ) -> float:
     """Return the error on random sequences: 1 minus the rescaled accuracy, or the mean loss."""
     task = experiment.held_out or experiment.sample
     rng, wrong, counted = np.random.default_rng(seed), 0.0, 0
     for _ in range(sequences // ROWS):
-        rows = task(rng, ROWS, length).rows(ranks.rank_rows(ROWS, comm))
+        rows = task(rng, ROWS, length)
         y, _ = state.model(_like(rows, state.model).inputs)
         if experiment.metric == "accuracy":
             wrong += np.count_nonzero((y.argmax(axis=-1) != rows.targets)[rows.mask])
         else:
             wrong += loss_and_gradient(y, rows)[0] * rows.num_targets
         counted += rows.num_targets
-    error = ranks.total(wrong, comm) / ranks.total(counted, comm)
-    return error / SCALES.get(experiment.metric, 1 - experiment.chance)
+    return wrong / counted / SCALES.get(experiment.metric, 1 - experiment.chance)
 
 
 def result(
-    experiment: Experiment,
-    facts: dict[str, Any],
-    state: TrainingState,
-    curriculum: Curriculum,
-    comm: ranks.Comm | None = None,
+    experiment: Experiment, facts: dict[str, Any], state: TrainingState, curriculum: Curriculum
 ) -> dict[str, Any]:
     """Return the result of a trial as JSON values; only its times differ in a repetition.
 
@@ -173,7 +158,7 @@ def result(
     """
     lengths = {"train": experiment.train, "test": experiment.test}
     errors = {
-        name: measure(experiment, state, length, TEST, 1024, comm)
+        name: measure(experiment, state, length, TEST, 1024)
         for name, length in lengths.items()
         if name == "test" or length != experiment.test
     }

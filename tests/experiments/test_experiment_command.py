@@ -15,7 +15,6 @@ from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS, build_model
 from numpy_xlstm.training import Run, read_log
-from tests.training.test_ranks import launch, with_mpi
 
 SMALL: dict[str, dict[str, Any]] = {
     "parity": {"below": 10.0, "batch": 8, "test": (5, 9), "train": (3, 9)},
@@ -155,27 +154,6 @@ def test_fixed_gates_do_not_learn(model: str, parts: list[str]) -> None:
     _, _, grads = state.model.backward(dy, cache)
     unused = {n for n, grad in grads.items() if not grad.any()}
     assert same == unused == fixed
-
-
-def main_of_small_ones(argv: list[str]) -> int:
-    """Run the command in a process of its own, which has none of the fixtures."""
-    EXPERIMENTS.update({n: EXPERIMENTS[n]._replace(**changes) for n, changes in SMALL.items()})
-    return main(argv)
-
-
-@pytest.mark.long
-@with_mpi
-def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
-    command = ["experiment", "nearest-neighbour", "--model", "lstm", "--steps", "3", "--out"]
-    assert main([*command, str(tmp_path / "one")]) == 0
-    program = f"import sys; from {__name__} import *; sys.exit(main_of_small_ones(sys.argv[1:]))"
-    done = launch(2, "-c", program, *command, str(tmp_path / "two"))
-    assert done.returncode == 0, done.stderr
-    one, two = ([*read_log(tmp_path / name / "log.jsonl")] for name in ("one", "two"))
-    for mine, theirs in zip(one, two, strict=True):
-        assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
-    assert two[-1]["validation"] == pytest.approx(one[-1]["validation"], rel=1e-4)
-    assert outcome(tmp_path / "two").keys() == outcome(tmp_path / "one").keys()
 
 
 WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
