@@ -5,14 +5,15 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.numerics import check_positive, did_you_mean
+from numpy_xlstm.numerics import check_positive, check_range, did_you_mean
+from numpy_xlstm.numerics.arrays import LARGEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Config:
         own: Any = cls  # hashable
         hints, before = _hints(own), place and f"{place}."
         for name, value in known.items():
-            for kind in _alternatives(hints[name]):
-                if hasattr(kind, "from_dict") and isinstance(value, Mapping):
-                    known[name] = kind.from_dict(value, place=before + name)
+            for allowed in _alternatives(hints[name]):
+                if hasattr(allowed.kind, "from_dict") and isinstance(value, Mapping):
+                    known[name] = allowed.kind.from_dict(value, place=before + name)
         try:
             return cls(**known)
         except OptionError as error:
@@ -100,15 +101,6 @@ class Config:
         return dataclasses.asdict(self)
 
 
-def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise :class:`OptionError` unless low ≤ value < high."""
-    if not low <= value < high:
-        raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r:.80}")
-
-
-LARGEST = 3e38
-"""Bound of numbers that are finite also in float32."""
-
 Positive = typing.Annotated[int, check_positive]
 Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
 Count = typing.Annotated[int, partial(check_range, low=0, high=2**63)]
@@ -122,66 +114,60 @@ def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
 
 
-def _alternatives(hint: Any) -> list[Any]:
-    """Return the types and single values that a type, a union or a Literal allows."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Literal):
-        return [kind for inner in typing.get_args(hint) for kind in _alternatives(inner)]
-    return [None if hint is type(None) else hint]
+class Allowed(typing.NamedTuple):
+    """A type or a single value that a field may have."""
+
+    kind: Any
+    entries: tuple[Any, ...]
+    checks: tuple[Callable[[str, Any], object], ...]
+
+    def fits(self, value: Any) -> bool:
+        """Return whether a value has the type, or equals the single value.
+
+        An int is accepted as a float, and a bool is not accepted as an int. Tuples are lists of a
+        certain length, and their entries are not examined.
+        """
+        if self.kind is tuple:
+            return isinstance(value, list) and len(value) == len(self.entries)
+        if not isinstance(self.kind, type):
+            return isinstance(value, bool) == isinstance(self.kind, bool) and value == self.kind
+        if self.kind is float and type(value) is int:
+            return abs(value) < 2**1023
+        return isinstance(value, self.kind) and isinstance(value, bool) == (self.kind is bool)
+
+    def __str__(self) -> str:
+        """Return the text for errors."""
+        if self.kind is tuple:
+            return f"a list of {len(self.entries)}"
+        if not isinstance(self.kind, type):
+            return repr(self.kind)
+        return "a mapping of names" if issubclass(self.kind, Config | dict) else self.kind.__name__
+
+
+@functools.lru_cache(None, typed=True)  # True is not 1
+def _alternatives(hint: Any, *checks: Any) -> list[Allowed]:
+    """Return what a type, a union or a Literal allows, with the checks of annotations."""
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind is typing.Annotated:
+        return _alternatives(inner[0], *inner[1:], *checks)
+    if kind in (typing.Union, types.UnionType, typing.Literal):
+        return [allowed for own in inner for allowed in _alternatives(own, *checks)]
+    return [Allowed(None if hint is type(None) else kind or hint, inner, checks)]
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
     """Raise :class:`OptionError` unless a value and its entries have their types and ranges."""
-    if typing.get_origin(hint) is typing.Annotated:
-        inner, *checks = typing.get_args(hint)
-        _check(name, value, inner)
-        for check in checks if value is not None else ():
-            check(name, value)
-        return
-    allowed = _alternatives(hint)
-    if not (fitting := [kind for kind in allowed if _fits(value, kind)]):
-        expected = " or ".join(map(_text, allowed))
+    alternatives = _alternatives(hint)
+    fitting = next((allowed for allowed in alternatives if allowed.fits(value)), None)
+    if fitting is None:
+        expected = " or ".join(map(str, alternatives))
         raise OptionError(f"{name}: expected {expected}; got {value!r:.80}")
-    if fitting[0] is not hint:
-        _check(name, value, fitting[0])
-    elif isinstance(value, list):
-        inner = typing.get_args(hint)
-        entries = inner * len(value) if typing.get_origin(hint) is list else inner
-        for n, (entry, inner_hint) in enumerate(zip(value, entries, strict=bool(inner))):
-            _check(f"{name}[{n}]", entry, inner_hint)
-
-
-def _text(hint: Any) -> str:
-    """Return the name of a type or of a single value, for errors."""
-    hint = _bare(hint)
-    kind = typing.get_origin(hint) or hint
-    if kind is tuple:
-        return f"a list of {len(typing.get_args(hint))}"
-    if isinstance(kind, type) and issubclass(kind, Config | dict):
-        return "a mapping of names"
-    return kind.__name__ if isinstance(hint, type) else repr(hint)
-
-
-def _bare(hint: Any) -> Any:
-    """Return a type without its checks."""
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value has a type, or equals it if it is a single value.
-
-    An int is accepted as a float, and a bool is not accepted as an int. Tuples are lists of a
-    certain length, and their entries are not examined.
-    """
-    if typing.get_origin(hint) is typing.Annotated:
-        return any(_fits(value, kind) for kind in _alternatives(_bare(hint)))
-    kind = typing.get_origin(hint) or hint
-    if kind is tuple:
-        return isinstance(value, list) and len(value) == len(typing.get_args(hint))
-    if not isinstance(kind, type):
-        return isinstance(value, bool) == isinstance(kind, bool) and bool(value == kind)
-    if kind is float and type(value) is int:
-        return abs(value) < 2**1023
-    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    if isinstance(value, list):
+        hints = fitting.entries * len(value) if fitting.kind is list else fitting.entries
+        for n, (entry, inner) in enumerate(zip(value, hints, strict=bool(fitting.entries))):
+            _check(f"{name}[{n}]", entry, inner)
+    for check in fitting.checks if value is not None else ():
+        check(name, value)
 
 
 def _plain(value: Any) -> Any:

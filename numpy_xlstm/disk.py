@@ -12,10 +12,21 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.numerics import existing_file
+from numpy_xlstm.errors import CheckpointError, OptionError
+
+
+def checked_path(name: str, path: Any) -> Path:
+    """Return a path, or raise :class:`OptionError` if the system does not allow it."""
+    try:
+        checked = Path(path)
+        usable = b"\0" not in os.fsencode(checked)
+    except (TypeError, ValueError):  # another type, or text that cannot be encoded
+        usable = False
+    if not usable:
+        raise OptionError(f"{name}: expected a path, as a string or a Path; got {path!r:.80}")
+    return checked
 
 
 def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
@@ -26,10 +37,14 @@ def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
     CheckpointError, OSError
         If it does not exist, cannot be read, or is a folder, a device or a pipe.
     """
-    path = existing_file(name, path)
-    if not path.is_file():
-        raise CheckpointError(f"{path.name}: expected a regular file; got a device or a pipe")
-    return path.open("rb", buffering=0)
+    file = checked_path(name, path)
+    if file.is_dir():
+        raise IsADirectoryError(f"{name}: expected a file; {path} is a directory")
+    if not file.exists():
+        raise FileNotFoundError(f"{name}: expected a file; {path} does not exist")
+    if not file.is_file():
+        raise CheckpointError(f"{file.name}: expected a regular file; got a device or a pipe")
+    return file.open("rb", buffering=0)
 
 
 def open_in_place(path: Path, how: int = 0) -> IO[bytes]:
@@ -64,7 +79,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     target = Path(os.path.realpath(path))
     exists, partial = target.exists(), _partial(target)
-    if exists and not existing_file("path", target).is_file():
+    if exists and not target.is_file():
         raise CheckpointError(f"path: expected a regular file or a new path; got {target}")
     if exists and not os.access(target, os.W_OK):
         raise PermissionError(f"path: expected a writable file; got {target}")

@@ -5,9 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.disk import read_regular
+from numpy_xlstm.disk import checked_path, read_regular
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.numerics import checked_path
 
 MAX_BYTES, MAX_WIDE, MAX_YAML = 25_000_000, 10_000_000, 100_000
 """Largest sizes in bytes of a JSON text (sufficient for a header with a tokenizer), of one with

@@ -9,10 +9,10 @@ import numpy as np
 
 from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, write_safetensors
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Tensors, check_memory, open_tensors
-from numpy_xlstm.disk import replacing
+from numpy_xlstm.disk import checked_path, replacing
 from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.numerics import Array, checked_path
+from numpy_xlstm.numerics import Array
 
 MAX_NAME = 1000
 """Largest number of characters in the name of an array."""

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from numpy_xlstm.config import Config, Count, NotNegative, Real, check_range
+from numpy_xlstm.config import Config, Count, NotNegative, Real
 from numpy_xlstm.generation.tokenizers import TokenizerDescription
+from numpy_xlstm.numerics import check_range
 
 FORMAT = 1
 """Version of the format."""

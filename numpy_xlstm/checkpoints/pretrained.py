@@ -10,11 +10,12 @@ from numpy_xlstm.checkpoints.folders import CONFIGS, find_tensors
 from numpy_xlstm.checkpoints.formats import FORMATS
 from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.tensors import open_tensors
+from numpy_xlstm.disk import checked_path
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.layouts import LAYOUTS
-from numpy_xlstm.numerics import check_choice, checked_path
+from numpy_xlstm.numerics import check_choice
 
 M = TypeVar("M", bound=Recurrent)
 """Class of the model in a checkpoint."""

@@ -8,6 +8,7 @@ from typing import Any
 from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.formats import FORMATS
 from numpy_xlstm.checkpoints.safetensors import FLOATS
+from numpy_xlstm.disk import checked_path
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.layouts import LAYOUTS
@@ -16,7 +17,6 @@ from numpy_xlstm.numerics import (
     check_bool,
     check_choice,
     check_kind,
-    checked_path,
 )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from numpy_xlstm.config import Config, check_range
+from numpy_xlstm.config import Config
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import check_positive, check_whole
+from numpy_xlstm.numerics import check_positive, check_range, check_whole
 
 TOKENS = "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens"
 """Options that are ids."""

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import Array, check_generator, is_number
+from numpy_xlstm.numerics import Array, check_generator, check_range
 from numpy_xlstm.validation import PairCache, checked_backward, checked_forward
 
 
@@ -50,9 +49,7 @@ class Dropout:
 
 def check_dropout(p: Any) -> float:
     """Return the probability, or raise :class:`OptionError`."""
-    if not is_number(p) or not 0 <= p < 1:
-        raise OptionError(f"dropout: expected a probability in [0, 1); got {p!r}")
-    return float(p)
+    return check_range("dropout", p, 0, 1)
 
 
 def drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:

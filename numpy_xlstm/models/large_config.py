@@ -5,9 +5,10 @@ from functools import partial
 from typing import Annotated, Literal
 
 from numpy_xlstm.cells.mlstm import EPS
-from numpy_xlstm.config import Config, Positive, check_range
+from numpy_xlstm.config import Config, Positive
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import check_cap
+from numpy_xlstm.numerics import check_range
 
 NotNegative = Annotated[float, partial(check_range, low=0, high=1e9)]
 Cap = Annotated[float | None, check_cap]

@@ -1,12 +1,10 @@
 """Validation of arrays and other arguments."""
 
 import difflib
-import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +40,9 @@ def checked_dtype(
         raise DTypeError(f"dtype: expected one of {dtype_names(supported)}; got {checked.name}")
     return checked
 
+
+LARGEST = 3e38
+"""Bound of numbers that are finite also in float32."""
 
 EXPONENTS = {"bfloat16": np.uint16(0x7F80), "float16": np.uint16(0x7C00)}
 """Bits of the exponent, all of which are set in infinity and NaN."""
@@ -266,13 +267,17 @@ def check_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
     return float(value)
 
 
-def check_eps(value: Any) -> float:
-    """Return ``value``, a number ≥ 0 in the range of float32, or raise :class:`OptionError`."""
-    if not is_number(value) or not 0 <= value < np.inf:
-        raise OptionError(f"eps: expected a finite number, at least 0; got {value!r}")
-    if float(value) > np.finfo(np.float32).max.item():
-        raise OptionError(f"eps: expected a number in the range of float32; got {value!r}")
+def check_range(name: str, value: Any, low: float, high: float = np.inf) -> float:
+    """Return ``value`` if it is a number with low ≤ value < high, else raise an error."""
+    plain = value.item() if isinstance(value, np.generic) else value  # 3e38 overflows in float16
+    if not is_number(value) or not low <= plain < high:
+        raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r:.80}")
     return float(value)
+
+
+def check_eps(value: Any) -> float:
+    """Return ``value`` if it is a number ≥ 0 in the range of float32, else raise an error."""
+    return check_range("eps", value, 0, LARGEST)
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
@@ -296,28 +301,6 @@ def check_has(name: str, value: Any, *methods: str) -> None:
         raise OptionError(
             f"{name}: expected an object with {', '.join(methods)}; got {type(value).__name__}"
         )
-
-
-def existing_file(name: str, path: str | os.PathLike[str]) -> Path:
-    """Return the path, or raise an :class:`OSError` if there is no file."""
-    file = checked_path(name, path)
-    if file.is_dir():
-        raise IsADirectoryError(f"{name}: expected a file; {path} is a directory")
-    if not file.exists():
-        raise FileNotFoundError(f"{name}: expected a file; {path} does not exist")
-    return file
-
-
-def checked_path(name: str, path: Any) -> Path:
-    """Return a path, or raise :class:`OptionError` if the system does not allow it."""
-    try:
-        checked = Path(path)
-        usable = b"\0" not in os.fsencode(checked)
-    except (TypeError, ValueError):  # another type, or text that cannot be encoded
-        usable = False
-    if not usable:
-        raise OptionError(f"{name}: expected a path, as a string or a Path; got {path!r:.80}")
-    return checked
 
 
 def check_callable(name: str, value: Any) -> None:

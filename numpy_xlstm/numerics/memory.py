@@ -30,11 +30,9 @@ largest value that glibc allows."""
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""
 
-Shape = tuple[int, ...]
-
 
 def check_fits(
-    shapes: Iterable[Shape],
+    shapes: Iterable[tuple[int, ...]],
     dtype: npt.DTypeLike,
     rng: np.random.Generator | None = None,
     times: int = 1,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from numpy_xlstm.config import LARGEST
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
@@ -16,9 +15,10 @@ from numpy_xlstm.numerics import (
     check_above_zero,
     check_array,
     check_form,
+    check_range,
     check_writable,
-    is_number,
 )
+from numpy_xlstm.numerics.arrays import LARGEST
 from numpy_xlstm.numerics.threads import num_threads, parallel_map
 from numpy_xlstm.torch_habits import explained
 from numpy_xlstm.training.clipping import check_floats
@@ -125,15 +125,15 @@ class AdamW:
         check_floats(params, "params")
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise OptionError(f"betas: expected two numbers; got {betas!r}")
-        beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
+        beta1, beta2 = (check_range("betas", beta, 0, 1) for beta in betas)
         eps = check_above_zero("eps", eps)  # because a gradient can be 0
         for dtype in {array.dtype for array in params.values()}:
             if eps < (least := np.finfo(dtype).tiny):
                 raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
             if dtype.type(max(beta1, beta2)) == 1:
                 raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
-        self.lr = _in_range("lr", lr, LARGEST)
-        self.weight_decay = _in_range("weight_decay", weight_decay, LARGEST)
+        self.lr = check_range("lr", lr, 0, LARGEST)
+        self.weight_decay = check_range("weight_decay", weight_decay, 0, LARGEST)
         self.betas, self.eps, self.params = (beta1, beta2), eps, params
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
@@ -181,8 +181,8 @@ class AdamW:
             If a parameter or moment would not be finite afterwards. After this and any other error,
             no array is changed.
         """
-        lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
-        scale = _in_range("scale", scale, np.inf)
+        lr = self.lr if lr is None else check_range("lr", lr, 0)
+        scale = check_range("scale", scale, 0)
         with np.errstate(all="ignore"):  # non-finite numbers are refused below
             self._check(grads)
             blocks = list(self._blocks(grads, lr, scale))
@@ -274,13 +274,6 @@ def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) 
             raise OptionError(f"decays: expected names of parameters; got {name!r}")
     decaying = {*decays}
     return [name for name in params if name in decaying]
-
-
-def _in_range(name: str, value: float, below: float) -> float:
-    plain = value.item() if isinstance(value, np.generic) else value  # 3e38 overflows in float16
-    if not is_number(value) or not 0 <= plain < below:
-        raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
-    return float(value)
 
 
 def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:

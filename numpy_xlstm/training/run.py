@@ -14,11 +14,11 @@ from typing import Any
 from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.checkpoints.folders import BEST
 from numpy_xlstm.checkpoints.metadata import LogLine, RunMetadata
-from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_link
+from numpy_xlstm.disk import checked_path, open_in_place, open_regular, read_regular, refuse_link
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import check_has, check_kind, check_positive, checked_path
+from numpy_xlstm.numerics import check_has, check_kind, check_positive
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.lock import HOLDER, LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress

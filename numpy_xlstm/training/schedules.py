@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import is_number
+from numpy_xlstm.numerics import check_range, is_number
 
 Schedule = Callable[[float], float]
 """Function from the completed fraction of the training to a factor of the learning rate."""
@@ -35,8 +35,7 @@ def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
     >>> [round(schedule(p), 3) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
     [0.0, 0.5, 1.0, 0.55, 0.1]
     """
-    if not is_number(warmup) or not 0 <= warmup < 1:
-        raise OptionError(f"warmup: expected a number in [0, 1); got {warmup!r}")
+    check_range("warmup", warmup, 0, 1)
     if not is_number(final) or not 0 <= final <= 1:
         raise OptionError(f"final: expected a number in [0, 1]; got {final!r}")
 
