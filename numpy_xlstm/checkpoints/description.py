@@ -18,7 +18,7 @@ from numpy_xlstm.checkpoints.loading import OnProgress, Source, read_all
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_memory
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
+from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, TokenizerDescription
 from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models import LanguageModel, SpecialTokens
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
@@ -124,7 +124,8 @@ class Pretrained:
         if isinstance(self.tokenizer, Path):
             return HuggingFaceTokenizer.from_file(self.tokenizer)
         try:
-            return None if self.tokenizer is None else tokenizer_from_dict(self.tokenizer)
+            stored = self.tokenizer
+            return None if stored is None else TokenizerDescription.from_dict(stored).tokenizer()
         except OptionError as error:
             raise CheckpointError(str(error)) from error
 

@@ -1,5 +1,6 @@
 """Generation from text to text: :mod:`numpy_xlstm.generation.generate` with a tokenizer."""
 
+import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, overload
@@ -9,10 +10,17 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation.config import config_of
 from numpy_xlstm.generation.generate import Ids, TokenModel, check_width, new_tokens
-from numpy_xlstm.generation.pieces import StreamDecoder
-from numpy_xlstm.generation.tokenizers import CharacterTokenizer, Tokenizer
+from numpy_xlstm.generation.tokenizers import (
+    REPLACEMENT,
+    ByteTokenizer,
+    CharacterTokenizer,
+    Tokenizer,
+)
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import check_callable, check_has, generator_or_new
+
+MAX_HELD = 16
+"""Largest number of ids whose text is held back."""
 
 
 def stream(
@@ -143,6 +151,93 @@ def check_prompt(
         expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")
         raise OptionError(f"{name}: expected at least one {expected}; got {got}")
     return ids
+
+
+class StreamDecoder:
+    """Decoder of single ids into text that later ids do not change, up to a stop string.
+
+    Bytes of an incomplete character are held back. For a tokenizer that is not of bytes or
+    characters, a step decodes only the last few ids, and new text is final when it does not end in
+    U+FFFD, or after :data:`MAX_HELD` more ids.
+
+    A possible beginning of a stop string is held back until more text decides. The stop string that
+    ends first counts; if several end at the same place, the longest of them. The result therefore
+    does not depend on how the ids divide the text.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import ByteTokenizer
+    >>> decoder = StreamDecoder(ByteTokenizer(), ["END"])
+    >>> [decoder.push(byte) for byte in "né E!".encode()], decoder.flush()
+    (['n', '', 'é', ' ', '', 'E!'], '')
+    >>> [decoder.push(byte) for byte in b"xEND!"], decoder.stopped
+    (['x', '', '', '', ''], True)
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        strings = isinstance(stop, Sequence) and all(isinstance(s, str) and s for s in stop)
+        if isinstance(stop, str) or not strings:
+            raise OptionError(
+                f"stop: expected a sequence of strings of at least one character; got {stop!r}"
+            )
+        self._tokenizer, self._stop = tokenizer, tuple(stop)
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._ids: list[int] = []
+        self._old = self._given = 0
+        self._held = ""
+        self.stopped = False
+        """Whether a stop string has occurred."""
+
+    def push(self, token: int) -> str:
+        """Add the next id and return the text that has become final."""
+        return "" if self.stopped else self._before_stop(self._decoded(token))
+
+    def flush(self) -> str:
+        """Return the rest of the text after the last id."""
+        rest = self._utf8.decode(b"", final=True) or self._new(self._text())
+        text = "" if self.stopped else self._before_stop(rest) + self._held
+        self._held = ""
+        return text
+
+    def _before_stop(self, text: str) -> str:
+        """Return the text that cannot belong to a stop string, and hold back the rest."""
+        text = self._held + text
+        occurring = [s for s in self._stop if s in text]
+        if occurring:
+            self.stopped, self._held = True, ""
+            _, start = min((text.find(s) + len(s), text.find(s)) for s in occurring)
+            return text[:start]
+        beginnings = [s[:n] for s in self._stop for n in range(len(s)) if text.endswith(s[:n])]
+        self._held = max(beginnings, key=len, default="")
+        return text.removesuffix(self._held)
+
+    def _decoded(self, token: int) -> str:
+        """Return the new text; of the ids, keep only those of the last final text.
+
+        They are decoded again together with the next ids, whose text may depend on them.
+        """
+        if isinstance(self._tokenizer, ByteTokenizer):
+            return self._utf8.decode(bytes([token]))
+        if isinstance(self._tokenizer, CharacterTokenizer):
+            return self._tokenizer.decode(np.array([token]))
+        self._ids.append(token)
+        text, late = self._text(), len(self._ids) - self._old > MAX_HELD
+        new = self._new(text if late else text.rstrip(REPLACEMENT))
+        if late or not text.endswith(REPLACEMENT):
+            before, self._ids = self._ids, self._ids[self._old :]
+            if late or self._text():
+                self._old, self._given = len(self._ids), len(self._text())
+            else:
+                self._ids = before
+        return new
+
+    def _text(self) -> str:
+        return self._tokenizer.decode(np.array(self._ids, np.int64)) if self._ids else ""
+
+    def _new(self, text: str) -> str:
+        new = text[self._given :]
+        self._given += len(new)
+        return new
 
 
 def _pieces(

@@ -1,7 +1,7 @@
 """Conversion between text and token ids: bytes, characters, or a Hugging Face tokenizer."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,7 +221,13 @@ def _refused(kind: type[Exception], expected: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TokenizerDescription(Config):
-    """The ``to_dict()`` of a tokenizer: its kind, and the text that it is made from, if any."""
+    """The ``to_dict()`` of a tokenizer: its kind, and the text that it is made from, if any.
+
+    Examples
+    --------
+    >>> TokenizerDescription.from_dict({"kind": "character", "text": "abc"}).tokenizer()
+    CharacterTokenizer(symbols='abc')
+    """
 
     kind: Literal["byte", "character", "huggingface"]
     text: str | None = None
@@ -239,17 +245,6 @@ class TokenizerDescription(Config):
             return ByteTokenizer()
         kind = CharacterTokenizer if self.kind == "character" else HuggingFaceTokenizer
         return kind(self.text)
-
-
-def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
-    """Make the tokenizer whose ``to_dict()`` is ``d``.
-
-    Examples
-    --------
-    >>> tokenizer_from_dict({"kind": "character", "text": "abc"})
-    CharacterTokenizer(symbols='abc')
-    """
-    return TokenizerDescription.from_dict(d).tokenizer()
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

@@ -14,7 +14,7 @@ from numpy_xlstm.generation import (
     HuggingFaceTokenizer,
     StreamDecoder,
     Tokenizer,
-    tokenizer_from_dict,
+    TokenizerDescription,
 )
 
 TEXT = st.text()
@@ -78,7 +78,10 @@ def test_half_of_a_surrogate_pair_is_no_utf8(huggingface: HuggingFaceTokenizer) 
     "tokenizer", [ByteTokenizer(), CharacterTokenizer.of("né 日\ud800"), CharacterTokenizer("")]
 )
 def test_a_dict_that_went_through_json_gives_the_same_tokenizer(tokenizer: Tokenizer) -> None:
-    assert tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict()))) == tokenizer
+    assert (
+        TokenizerDescription.from_dict(json.loads(json.dumps(tokenizer.to_dict()))).tokenizer()
+        == tokenizer
+    )
 
 
 def test_a_hugging_face_tokenizer_keeps_the_whole_text(huggingface: HuggingFaceTokenizer) -> None:
@@ -104,7 +107,7 @@ def test_a_hugging_face_tokenizer_in_a_file_and_in_a_dict(
     path = tmp_path / "tokenizer.json"
     path.write_text(huggingface.json, encoding="utf-8")
     read = HuggingFaceTokenizer.from_file(path)
-    again = tokenizer_from_dict(json.loads(json.dumps(read.to_dict())))
+    again = TokenizerDescription.from_dict(json.loads(json.dumps(read.to_dict()))).tokenizer()
     assert read == again == huggingface
     assert repr(read) == "HuggingFaceTokenizer()"
     assert again.encode("née").tolist() == huggingface.encode("née").tolist()
@@ -128,7 +131,7 @@ def test_files_of_no_tokenizer(tmp_path: Path) -> None:
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'numpy-xlstm\[cli\]'"):
-        tokenizer_from_dict({"kind": "huggingface", "text": "{}"})
+        TokenizerDescription.from_dict({"kind": "huggingface", "text": "{}"}).tokenizer()
 
 
 def pieces(tokenizer: Tokenizer, ids: Any) -> list[str]:

@@ -60,11 +60,10 @@ def generators() -> dict[str, Make]:
         **entry(generation.GenerationConfig, **OPTIONS),
         **entry(generation.draw, logits=logits, seen=logits > 0, config=config, rng=RNG),
         **entry(generation.probabilities, logits=logits, seen=logits > 0, config=config),
-        **entry(generation.StopFilter, stop=["a"]),
         **entry(generation.StreamDecoder, tokenizer=tokenizer, stop=["a"]),
         **entry(generation.check_prompt, prompt="ab", tokenizer=tokenizer),
         **entry(generation.join_states, states=[(logits, None), (logits, None)]),
-        **entry(generation.tokenizer_from_dict, d={"kind": "byte"}),
+        **entry(generation.TokenizerDescription, kind="byte"),
         **entry(nx.CharacterTokenizer, symbols="abc"),
         **entry(nx.CharacterTokenizer.of, text="abc"),
     }
