@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +119,6 @@ def _prepare_streams() -> None:
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; without any, show the help."""
     parser = _parser()
-    if "_ARGCOMPLETE" in os.environ:  # set by a shell that completes a command line
-        with suppress(ImportError):
-            import argcomplete
-
-            argcomplete.autocomplete(parser)
     args, unknown = parser.parse_known_args(argv or ["--help"])
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")

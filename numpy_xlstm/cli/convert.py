@@ -7,7 +7,7 @@ from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_p
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.saving import check_saving, formats_of
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
-from numpy_xlstm.cli.display import bytes_display
+from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.target.is_file():
         raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
     tokenizer = None if form.name == "torch" else pretrained.load_tokenizer()
-    with bytes_display("reading") as progress:
+    with bar_of("bytes") as progress:
         weights = "stored" if pretrained.dtype == "float32" else "widened"
         model = pretrained.load(progress=progress, weights=weights)
     save_pretrained(

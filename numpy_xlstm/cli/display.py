@@ -1,4 +1,4 @@
-"""Output of the commands: setup, progress and results of a training, and a bar for large files.
+"""Output of the commands: setup, progress, results and picture of a training, and a bar.
 
 Setup and progress are written to standard error, results to standard output. If standard error is
 not a terminal, the progress of a training is a line every few seconds, and that of files is not
@@ -8,15 +8,19 @@ shown.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from numpy_xlstm.checkpoints.saving import formats_of
+from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import printable_lines
 from numpy_xlstm.generation import CharacterTokenizer
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Budget, Progress, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -96,20 +100,6 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-@contextmanager
-def count_display(total: int) -> Iterator[Callable[[], None]]:
-    """Give a function that counts one more of ``total``. Lines may be printed meanwhile."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")
-    console = _console()
-    options: Any = {"redirect_stdout": sys.stdout.isatty(), "disable": not console.is_terminal}
-    with Bar(*columns, console=console, transient=True, **options) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
-
-
 def _console() -> Any:
     from rich.console import Console
 
@@ -117,19 +107,23 @@ def _console() -> Any:
 
 
 @contextmanager
-def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that shows the number of processed and total bytes, if they are many."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+def bar_of(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows how many of a total are done; ``unit`` is "cases" or "bytes".
+
+    Few bytes are not shown. Lines may be printed meanwhile.
+    """
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = _console()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    hidden = not console.is_terminal
-    with Bar(*columns, TimeRemainingColumn(), console=console, disable=hidden) as bar:
-        task = bar.add_task(title, total=None, visible=False)
+    console, least = _console(), LARGE if unit == "bytes" else 0
+    number = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    options: Any = {"redirect_stdout": sys.stdout.isatty(), "disable": not console.is_terminal}
+    columns = BarColumn(20), number, TimeRemainingColumn()
+    with Bar(*columns, console=console, transient=True, **options) as bar:
+        task = bar.add_task("", visible=False)
 
         def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=total >= LARGE)
+            bar.update(task, completed=done, total=total, visible=total >= least)
 
         yield show
 
@@ -172,3 +166,46 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
         table.add_row("tokens seen", f"{state.tokens:,}", "")
         table.add_row("speed", f"{state.tokens / state.busy:,.0f}", "tokens/s")
     Console(highlight=False).print(table)
+
+
+def save_picture(
+    path: Path,
+    entries: Iterable[Mapping[str, Any]],
+    name: str,
+    unit: str,
+    levels: Mapping[str, float],
+) -> None:
+    """Plot a quantity of a log and the validations over the steps, and levels for comparison."""
+    from matplotlib.figure import Figure
+
+    keys = "step", name, "validation"
+    rows = (tuple(entry.get(key) for key in keys) for entry in entries)  # NaN if absent
+    steps, values, validations = np.fromiter(rows, np.dtype((float, 3))).T
+    if not steps.size:
+        return
+    seen = np.isfinite(validations)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(steps, values, color="C0", alpha=0.25, linewidth=0.8)
+    mean = smoothed(values, steps.size / 50)
+    axes.plot(steps, mean, color="C0", label="training, smoothed")
+    if seen.any():
+        points: Any = {"color": "C1", "markersize": 4, "label": "validation"}
+        axes.plot(steps[seen], validations[seen], "o-", **points)
+    for (label, level), style in zip(levels.items(), ("--", ":", "-.") * len(levels), strict=False):
+        axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=label)
+    axes.set(xlabel="step", ylabel=unit)
+    axes.legend()
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."))
+
+
+def smoothed(values: Array, span: float) -> Array:
+    """Average over about ``span`` values around each, over fewer at the ends, without a delay."""
+    from scipy.ndimage import gaussian_filter1d
+
+    def around(numbers: Array) -> Array:
+        means: Array = gaussian_filter1d(numbers, max(span / 4, 0.05), mode="constant")
+        return means
+
+    return around(np.asarray(values, float)) / around(np.ones(len(values)))

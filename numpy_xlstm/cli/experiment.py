@@ -18,7 +18,6 @@ from numpy_xlstm.cli.arguments import (
     parse_stored,
     whole,
 )
-from numpy_xlstm.cli.curves import save_picture
 from numpy_xlstm.cli.train import deferred_interrupt, read_notes
 from numpy_xlstm.config import Config
 from numpy_xlstm.disk import write_text
@@ -115,7 +114,7 @@ def _report(outcome: dict[str, Any], kept: Run | None) -> None:
         print(f"{metric} on lengths {low} to {high}: {shown:.4f}")
     if kept is not None:
         write_text(kept.directory / RESULT, json.dumps(outcome, indent=1) + "\n")
-        save_picture(
+        display.save_picture(
             kept.directory / CURVE, read_log(kept.log), "loss", "loss, validation error", {}
         )
 

@@ -19,7 +19,7 @@ from numpy_xlstm.cli.arguments import (
     real,
     whole,
 )
-from numpy_xlstm.cli.display import bytes_display, shown
+from numpy_xlstm.cli.display import bar_of, shown
 from numpy_xlstm.cli.language_models import open_language_model
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.checkpoint} has no BOS to start from"
             ) from error
         raise
-    with bytes_display("reading") as progress:
+    with bar_of("bytes") as progress:
         model = pretrained.load(progress=progress, weights=args.weights)
     begun, pieces = _continued(model, tokenizer, args)
     try:

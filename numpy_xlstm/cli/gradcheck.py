@@ -1,11 +1,16 @@
 """The command ``numpy-xlstm gradcheck``."""
 
 import argparse
+import importlib
 import json
+import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +18,13 @@ import numpy as np
 
 from numpy_xlstm import __version__, suite
 from numpy_xlstm.cli.arguments import Option, add_options, check_writable, shape, whole
-from numpy_xlstm.cli.display import count_display
-from numpy_xlstm.cli.imported import imported_target
-from numpy_xlstm.cli.workers import on_all_cores
+from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck import Report, gradcheck
+from numpy_xlstm.gradcheck import Report, from_torch, gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
+from numpy_xlstm.gradcheck.target import checked_target, is_floating, named_params, over
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import limit_blas, num_cores
 
 DESCRIPTION = """\
 Check the hand-derived backward of every cell and layer against independent references: the complex
@@ -27,13 +33,20 @@ every input and every part of the initial state is checked, with random cotangen
 and every part of the final state. Without names, everything is checked in less than a minute, on
 all cores: each tensor along two random directions, by the complex step and the adjoint identity.
 With names or --full, each entry of small tensors is checked, with central differences as a third
-method. To check your own layer, give my_module:MyCell, or 'my_module:MyCell(3, 4, rng=rng)', where
-rng is the generator of --seed, and dtype is that of --dtype; its parameters that are 0 are replaced
-by random numbers. The exit code is 0 only if all checks pass. Ctrl-C ends the command early, with
-the results so far."""
+method. To check your own layer, give 'my_module:MyCell(3, 4, rng=rng)', where rng is the generator
+of --seed, and dtype is that of --dtype; its parameters that are 0 are replaced by random numbers.
+The exit code is 0 only if all checks pass. Ctrl-C ends the command early, with the results so
+far."""
 
 # Random directions are enough: a mistake in any entry changes the slope along almost all of them.
 QUICK: dict[str, Any] = {"methods": ("complex", "adjoint"), "max_entries": 0, "directions": 2}
+
+FORM = "module:name or module:name(3, num_heads=2, rng=rng)"
+ROWS, STEPS = 2, 4
+"""Sizes of an input x without a given shape."""
+
+MOST = 16
+"""Largest number of processes: each imports the package, which takes memory and half a second."""
 
 OPTIONS: dict[str, Option] = {
     "full": (bool, False, "check everything entry by entry, as with names"),
@@ -58,30 +71,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks, and print a table and the full reports of failures."""
-    available, seed = _chosen(arguments), arguments.seed
+    seed, shapes = arguments.seed, arguments.input or []
+    chosen = _chosen(arguments.names, shapes=bool(shapes))
     check_writable(arguments.json)
     options = {} if arguments.full or arguments.names else QUICK
     if arguments.method:
         options = options | {"methods": arguments.method}
     reports, started = {}, time.perf_counter()
-    with suppress(KeyboardInterrupt), count_display(len(available)) as count:
-        line = _table(available, options.get("methods", METHODS), arguments.dtype)
-        check = partial(_report, seed, arguments.dtype, options)
-        reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, list(available))
+    with suppress(KeyboardInterrupt), bar_of("cases") as show:
+        line = _table(chosen, options.get("methods", METHODS), arguments.dtype)
+        check = partial(_report, seed, arguments.dtype, shapes, options)
+        reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, chosen)
         if arguments.names:
-            reported = nullcontext(map(check, available.values()))
+            reported = nullcontext(map(check, chosen))
         with reported as checked:
-            for name, report in zip(available, checked, strict=True):
+            for name, report in zip(chosen, checked, strict=True):
                 reports[name] = report
                 print(line(name, report), flush=True)
-                count()
+                show(len(reports), len(chosen))
     for name, report in reports.items():
         if arguments.verbose or not report.passed:
             print(f"\n{name}\n{report}")
-    done, failed = len(reports) == len(available), sum(not r.passed for r in reports.values())
+    done, failed = len(reports) == len(chosen), sum(not r.passed for r in reports.values())
     verdict = f"{failed} of {len(reports)} did not pass" if failed else f"all {len(reports)} passed"
     if not done:
-        print(f"{len(reports)} of {len(available)} checked, interrupted")
+        print(f"{len(reports)} of {len(chosen)} checked, interrupted")
     if done or failed:
         print(f"{verdict} in {time.perf_counter() - started:.1f} s, seed {seed}")
     if arguments.json is not None:
@@ -92,10 +106,41 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0 if done else 130
 
 
-def _report(seed: int, dtype: str, options: dict[str, Any], case: suite.Case | str) -> Report:
-    if isinstance(case, str):
-        case = suite.cases()[case]
-    target, inputs = case(np.random.default_rng(seed), np.dtype(dtype))
+@contextmanager
+def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator[Iterator[Any]]:
+    """Give the results of a function on each part, in order, from a process for each core.
+
+    Ctrl-C reaches only this process. An exception that leaves the context kills the others.
+    """
+    count = min(MOST, num_cores(), len(parts))
+    if count < 2:
+        yield map(function, parts)
+        return
+    with ProcessPoolExecutor(count, get_context("spawn"), _begin) as pool:
+        try:
+            previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes inherit it
+            futures = [pool.submit(function, part) for part in parts]
+            signal.signal(signal.SIGINT, previous)
+            yield map(Future.result, futures)  # pool.map would cancel some before the kill
+        except BaseException:
+            for child in active_children():
+                child.kill()
+            raise
+
+
+def _begin() -> None:
+    """Prepare a process: Windows would interrupt it too, and BLAS would use all cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_blas(1)
+
+
+def _report(
+    seed: int, dtype: str, shapes: Sequence[tuple[int, ...]], options: dict[str, Any], name: str
+) -> Report:
+    """Run a check: the user's own, with a colon in its name, or one of the suite."""
+    rng, to = np.random.default_rng(seed), np.dtype(dtype)
+    own = ":" in name
+    target, inputs = imported_target(name, shapes, rng, to) if own else suite.cases()[name](rng, to)
     return gradcheck(target, *inputs, rng=seed, **options)
 
 
@@ -121,21 +166,93 @@ def _table(
     return line
 
 
-def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:
-    """Return the selected cases: the user's own, named with a colon, and those of the suite."""
-    shapes, dtype = arguments.input or [], np.dtype(arguments.dtype)
-    chosen: dict[str, suite.Case] = {}
-    for name in (name for name in arguments.names if ":" in name):
-        rng = np.random.default_rng(arguments.seed)
-        chosen[name] = _ready(imported_target(name, shapes, rng, dtype))
-    if shapes and not chosen:
-        raise OptionError("--input: expected a layer of your own, such as my_module:MyCell")
-    ours = [name for name in arguments.names if ":" not in name]
-    if ours or not chosen:
-        available = suite.cases()
-        chosen |= {name: available[name] for name in suite.select(ours, available)}
-    return chosen
+def _chosen(names: list[str], *, shapes: bool) -> list[str]:
+    """Return the names of the selected checks: the user's own, and those of the suite."""
+    own = [name for name in names if ":" in name]
+    if shapes and not own:
+        raise OptionError("--input: expected a layer of your own, such as my_module:MyCell(3, 4)")
+    ours = [name for name in names if ":" not in name]
+    return own + (suite.select(ours, suite.cases()) if ours or not own else [])
 
 
-def _ready(target: suite.Target) -> suite.Case:
-    return lambda rng, dtype: target
+def imported_target(
+    text: str, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
+) -> suite.Target:
+    """Evaluate a layer, a PyTorch module or a pair of functions, and make inputs for it.
+
+    ``rng`` and ``dtype`` are names that the text may contain. Without shapes of inputs, the target
+    must have an ``input_size``.
+    """
+    target = _evaluated(text, {"rng": rng, "dtype": dtype})
+    if isinstance(target, type):
+        raise OptionError(f"{text}: expected {text}(…), with its arguments; got the class")
+    if "torch" in sys.modules and isinstance(target, sys.modules["torch"].nn.Module):
+        target = from_torch(target)
+    try:
+        checked_target(target)
+    except TypeError as error:
+        raise OptionError(
+            f"{text}: {str(error).removeprefix('gradcheck: ')}; from_torch and from_jax make "
+            "layers from functions of PyTorch or JAX"
+        ) from None
+    if params := named_params(target):
+        target = over(target, {n: _without_zeros(a, rng, dtype) for n, a in params.items()})
+    return target, _inputs(text, target, shapes, rng, dtype)
+
+
+def _evaluated(text: str, names: dict[str, Any]) -> Any:
+    """Import the module, from the working directory first, and evaluate the expression there.
+
+    Errors of the user's own code, which the expression is a part of, are not caught.
+    """
+    module, _, expression = text.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        code = compile(expression.strip(), text, "eval")
+    except SyntaxError:
+        code = None
+    if code is None or not module or module.startswith("."):
+        raise OptionError(f"gradcheck: expected {FORM}; got {text!r}")
+    try:
+        namespace = vars(importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise OptionError(
+            f"{text}: expected a module in this folder, or installed; got {module!r}"
+        ) from None
+    return eval(code, {**namespace, **names})
+
+
+def _without_zeros(array: Array, rng: np.random.Generator, dtype: Any) -> Array:
+    """Replace zeros by small numbers, because a factor of zero hides mistakes."""
+    if not is_floating(array):
+        return array
+    drawn = 0.1 * rng.standard_normal(array.shape)
+    filled: Array = np.where(array == 0, drawn, array).astype(dtype)
+    return filled
+
+
+def _inputs(
+    text: str, target: Any, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
+) -> tuple[Array, ...]:
+    """Draw inputs; without shapes, an x for one step, or else for a sequence."""
+    if shapes:
+        return tuple(rng.standard_normal(sizes).astype(dtype) for sizes in shapes)
+    width = getattr(getattr(target, "target", target), "input_size", None)
+    if not isinstance(width, int):
+        raise OptionError(f"{text}: expected --input with the shape of an input, such as 2,5,3")
+    tried = []
+    for sizes in ((ROWS, width), (ROWS, STEPS, width)):
+        x = rng.standard_normal(sizes).astype(dtype)
+        try:
+            target.forward(x)
+        except Exception as error:  # a forward under test may raise anything
+            tried.append(f"{sizes}: {type(error).__name__}: {error}")
+        else:
+            return (x,)
+    raise OptionError(
+        f"{text}: expected --input with the shape of an input, such as 2,5,3; tried "
+        + "; ".join(tried)
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm import conformance
 from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_checkpoint, add_options, ids
-from numpy_xlstm.cli.display import bytes_display
+from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.cli.language_models import open_language_model
 from numpy_xlstm.cli.vectors import new_set
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     with new_set("--out", arguments.out) as new:
         dtype = pretrained.dtype if arguments.dtype is None else "float32"
         weights = "stored" if dtype == "float32" else "widened"
-        with bytes_display("reading") as progress:
+        with bar_of("bytes") as progress:
             model = pretrained.load(dtype, progress=progress, weights=weights)
         cases = conformance.trace(model, tokens, arguments.dtype, gradients=arguments.gradients)
         for case in conformance.write_vectors(new, cases):

@@ -16,7 +16,7 @@ import numpy as np
 
 from numpy_xlstm import generation, training
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.cli import curves, display
+from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import flags
 from numpy_xlstm.cli.language_models import build, open_language_model
@@ -294,7 +294,7 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
         if not kept.best.exists():  # interrupted before the first validation
             kept.save_best()
         picture = kept.directory / PICTURE
-        curves.save_picture(picture, training.read_log(kept.log), "bits", "bits/char", levels)
+        display.save_picture(picture, training.read_log(kept.log), "bits", "bits/char", levels)
         files = [kept.best, kept.checkpoint, kept.log, picture]
         names = ", ".join(file.name for file in files if file.exists())
         display.say(f"written to {kept.directory}: {names}")

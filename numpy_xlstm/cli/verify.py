@@ -4,11 +4,12 @@ import argparse
 import signal
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import Option, add_options, check_writable, positive
-from numpy_xlstm.cli.display import count_display
+from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import DTYPES
@@ -126,5 +127,6 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with scratch() as folder:
         port = from_command(arguments.program, folder, arguments.timeout)
-        with count_display(len(cases)) as count:
-            return check(port, progress=lambda verdict: count())
+        with bar_of("cases") as show:
+            done = count(1)
+            return check(port, progress=lambda verdict: show(next(done), len(cases)))

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,17 +50,6 @@ def test_without_a_package_of_the_extra(
     assert main(["train", "--help"]) == 0
     assert main(["train", "--steps", "none"]) == 2
     assert "argument --steps" in capsys.readouterr().err
-
-
-def test_a_shell_completes_options() -> None:
-    pytest.importorskip("argcomplete", reason="argcomplete (the extra 'cli') is not installed")
-    line, found = "numpy-xlstm train --mi", Path("completions")
-    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
-    asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(found)
-    command = [sys.executable, "-m", "numpy_xlstm"]
-    done = subprocess.run(command, env=os.environ | asked, capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (0, b"")
-    assert found.read_text().strip() == "--minutes"
 
 
 FULL = "no space left on device"

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm.cli.curves import save_picture, smoothed
+from numpy_xlstm.cli.display import save_picture, smoothed
 
 pytest.importorskip("matplotlib")
 

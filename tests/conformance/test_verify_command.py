@@ -91,15 +91,15 @@ def test_which_case_a_program_is_at(
     assert main(chosen) == 0
     assert capsys.readouterr() == (f"{counted(CASES[0])}\n{counted(CASE)}\n", "")
 
-    counts: list[int] = []
+    shown: list[tuple[int, ...]] = []
 
     @contextlib.contextmanager
-    def display(total: int) -> Iterator[Callable[[], None]]:
-        yield lambda: counts.append(total)
+    def display(unit: str) -> Iterator[Callable[..., None]]:
+        yield lambda *numbers: shown.append(numbers)
 
-    monkeypatch.setattr("numpy_xlstm.cli.verify.count_display", display)
+    monkeypatch.setattr("numpy_xlstm.cli.verify.bar_of", display)
     assert main(chosen) == 0
-    assert counts == [2, 2]
+    assert shown == [(1, 2), (2, 2)]
 
 
 def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

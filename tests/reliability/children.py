@@ -72,10 +72,10 @@ def ask(function: Callable[..., Any], *args: Any) -> Answer:
 
 
 def _begin(function: Callable[..., Any], *args: Any) -> None:
-    from numpy_xlstm.cli import curves
+    from numpy_xlstm.cli import display
 
     os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
-    curves.save_picture = lambda *_: None  # nor is matplotlib's, which also takes long
+    display.save_picture = lambda *_: None  # nor is matplotlib's, which also takes long
     function(*args)
 
 
