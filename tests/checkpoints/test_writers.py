@@ -96,11 +96,10 @@ def test_a_file_that_must_not_be_written_to(tmp_path: Path) -> None:
 @posix
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").mkdir()
-    with pytest.raises(IsADirectoryError, match="path: expected a file"):
-        write_arrays(tmp_path / "a.safetensors", {}, {})
     os.mkfifo(tmp_path / "b.safetensors")
-    with pytest.raises(CheckpointError, match="path: expected a regular file or a new path"):
-        write_arrays(tmp_path / "b.safetensors", {}, {})
+    for name in names(tmp_path):
+        with pytest.raises(CheckpointError, match="path: expected a regular file or a new path"):
+            write_arrays(tmp_path / name, {}, {})
     assert names(tmp_path) == ["a.safetensors", "b.safetensors"]
 
 
