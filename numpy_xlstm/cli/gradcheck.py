@@ -71,8 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks, and print a table and the full reports of failures."""
-    seed, shapes = arguments.seed, arguments.input or []
-    chosen = _chosen(arguments.names, shapes=bool(shapes))
+    seed, own = arguments.seed, _own(arguments)
+    ours = [name for name in arguments.names if name not in own]
+    chosen = [*own, *(suite.select(ours, suite.cases()) if ours or not own else [])]
     check_writable(arguments.json)
     options = {} if arguments.full or arguments.names else QUICK
     if arguments.method:
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     reports, started = {}, time.perf_counter()
     with suppress(KeyboardInterrupt), bar_of("cases") as show:
         line = _table(chosen, options.get("methods", METHODS), arguments.dtype)
-        check = partial(_report, seed, arguments.dtype, shapes, options)
+        check = partial(_report, seed, arguments.dtype, own, options)
         reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, chosen)
         if arguments.names:
             reported = nullcontext(map(check, chosen))
@@ -135,12 +136,10 @@ def _begin() -> None:
 
 
 def _report(
-    seed: int, dtype: str, shapes: Sequence[tuple[int, ...]], options: dict[str, Any], name: str
+    seed: int, dtype: str, own: dict[str, suite.Target], options: dict[str, Any], name: str
 ) -> Report:
-    """Run a check: the user's own, with a colon in its name, or one of the suite."""
-    rng, to = np.random.default_rng(seed), np.dtype(dtype)
-    own = ":" in name
-    target, inputs = imported_target(name, shapes, rng, to) if own else suite.cases()[name](rng, to)
+    rng = np.random.default_rng(seed)
+    target, inputs = own[name] if name in own else suite.cases()[name](rng, np.dtype(dtype))
     return gradcheck(target, *inputs, rng=seed, **options)
 
 
@@ -166,13 +165,17 @@ def _table(
     return line
 
 
-def _chosen(names: list[str], *, shapes: bool) -> list[str]:
-    """Return the names of the selected checks: the user's own, and those of the suite."""
-    own = [name for name in names if ":" in name]
+def _own(arguments: argparse.Namespace) -> dict[str, suite.Target]:
+    """Return the user's own targets, whose names have a colon, with their inputs."""
+    shapes, dtype = arguments.input or [], np.dtype(arguments.dtype)
+    own = {
+        name: imported_target(name, shapes, np.random.default_rng(arguments.seed), dtype)
+        for name in arguments.names
+        if ":" in name
+    }
     if shapes and not own:
         raise OptionError("--input: expected a layer of your own, such as my_module:MyCell(3, 4)")
-    ours = [name for name in names if ":" not in name]
-    return own + (suite.select(ours, suite.cases()) if ours or not own else [])
+    return own
 
 
 def imported_target(
