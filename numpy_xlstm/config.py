@@ -141,7 +141,10 @@ class Allowed(typing.NamedTuple):
             return f"a list of {len(self.entries)}"
         if not isinstance(self.kind, type):
             return repr(self.kind)
-        return "a mapping of names" if issubclass(self.kind, Config | dict) else self.kind.__name__
+        if issubclass(self.kind, Config | dict):
+            return "a mapping of names"
+        entries = [str(allowed) for own in self.entries for allowed in _alternatives(own)]
+        return self.kind.__name__ + (f"[{', '.join(entries)}]" if entries else "")
 
 
 @functools.lru_cache(None, typed=True)  # True is not 1

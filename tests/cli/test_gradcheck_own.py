@@ -102,4 +102,4 @@ def test_an_error_within_the_module_is_the_callers(folder: Path) -> None:
     with pytest.raises(NameError, match="Sale"):
         main(["gradcheck", "mine.cells:Sale"])
     with pytest.raises(TypeError, match="unsupported operand"):
-        main(["gradcheck", "mine.cells:type('Late', (), {'__init__': lambda self: 1 + '1'})"])
+        main(["gradcheck", "mine.cells:type('Late', (), {'__init__': lambda self: 1 + '1'})()"])
