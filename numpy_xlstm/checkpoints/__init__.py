@@ -4,9 +4,9 @@ from numpy_xlstm.checkpoints.description import Format as Format
 from numpy_xlstm.checkpoints.description import Pretrained as Pretrained
 from numpy_xlstm.checkpoints.files import read_arrays as read_arrays
 from numpy_xlstm.checkpoints.files import write_arrays as write_arrays
-from numpy_xlstm.checkpoints.formats import FORMATS as FORMATS
 from numpy_xlstm.checkpoints.kinds import KINDS as KINDS
 from numpy_xlstm.checkpoints.kinds import Kind as Kind
+from numpy_xlstm.checkpoints.pretrained import FORMATS as FORMATS
 from numpy_xlstm.checkpoints.pretrained import from_pretrained as from_pretrained
 from numpy_xlstm.checkpoints.pretrained import open_pretrained as open_pretrained
-from numpy_xlstm.checkpoints.saving import save_pretrained as save_pretrained
+from numpy_xlstm.checkpoints.pretrained import save_pretrained as save_pretrained

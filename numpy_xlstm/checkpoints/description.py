@@ -1,6 +1,6 @@
 """Description of a checkpoint format, and the content of a checkpoint before its arrays are read.
 
-``formats.py`` contains the registry of all formats.
+``pretrained.py`` contains the registry of all formats.
 """
 
 import os
@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.folders import CONFIGS, read_mapping
 from numpy_xlstm.checkpoints.loading import OnProgress, Source, read_all
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
-from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_memory
+from numpy_xlstm.checkpoints.tensors import CONFIGS, Stored, read_mapping, read_stored
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, TokenizerDescription
 from numpy_xlstm.layers import Embedding, Linear
@@ -51,7 +50,7 @@ class Pretrained:
     model
         The shape-only model. ``print`` shows its names and shapes.
     sources : dict
-        Source of each parameter.
+        Source of each parameter, except those that are 0.
     special_tokens : SpecialTokens
         Special tokens of the configuration.
     tokenizer : dict, Path or None
@@ -59,11 +58,6 @@ class Pretrained:
         ``tokenizer.json``; see :meth:`load_tokenizer`.
     training : dict
         Training values that :func:`save_pretrained` was given.
-    tied : Stored, optional
-        Matrix of a tied head, if the file contains it in addition to that of the embedding.
-    derived : dict
-        Parameters that the file does not contain: the name of an equal parameter, or None for
-        zeros.
     extra : dict
         Arrays other than the parameters, which :meth:`load_arrays` reads.
 
@@ -85,8 +79,6 @@ class Pretrained:
     special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
     tokenizer: Mapping[str, Any] | Path | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
-    tied: Stored | None = None
-    derived: Mapping[str, str | None] = field(default_factory=dict)
     extra: Mapping[str, Stored] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -131,8 +123,7 @@ class Pretrained:
 
     def load_arrays(self) -> dict[str, Array]:
         """Return the arrays that :func:`save_pretrained` was given in addition to the model."""
-        check_memory(self.path.name, sum(array.nbytes for array in self.extra.values()))
-        return {name: stored.read() for name, stored in self.extra.items()}
+        return read_stored(self.path.name, self.extra)
 
     def load(
         self,
@@ -157,18 +148,8 @@ class Pretrained:
         narrower = any(array.itemsize == 2 for array in self.dtypes(to, "stored").values())
         hint = NARROWER if narrower and weights == "widened" else ""
         params = read_all(self.sources, dtypes, mapped=mapped, progress=progress, hint=hint)
-        for name, equal in self.derived.items():
-            shape = self.model.params[name].shape
-            params[name] = np.zeros(shape, to) if equal is None else params[equal].copy()
-        model = self.model.over({name: params[name] for name in self.model.params})
-        if self.tied is not None:
-            embedding = model.embedding.params["weight"]
-            if not np.array_equal(self.tied.read(embedding.dtype, mapped=True), embedding):
-                raise CheckpointError(
-                    f"{self.tied}: expected the numbers of the embedding, to which it is tied; "
-                    "got others"
-                )
-        return model
+        zeros = {n: np.zeros(a.shape, to) for n, a in self.model.params.items() if n not in params}
+        return self.model.over(zeros | params)
 
 
 def matrices(module: Any) -> Iterator[Array]:
@@ -186,7 +167,9 @@ class Content:
     """Names, shapes and texts in a folder or file, from which its format is recognised."""
 
     path: Path
-    tensors: Tensors
+    tensors: Mapping[str, Stored]
+    metadata: Mapping[str, str]
+    """Other texts in the header."""
     layout: str | None = None
     """Layout of the bias of an sLSTM, if the caller gives one."""
 
@@ -210,7 +193,7 @@ class Content:
     @cached_property
     def arrays(self) -> dict[str, Stored]:
         """Arrays by the names of this package, from those of transformers or of a wrapper."""
-        return from_transformers_names(unwrapped(self.tensors.arrays))
+        return from_transformers_names(unwrapped(self.tensors))
 
 
 class Saving(NamedTuple):

@@ -1,5 +1,6 @@
 """The kinds of models in checkpoints of this package, and their configurations."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -19,19 +20,11 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 
-WIDTHS = ("input_size", "hidden_size")
-RNN_OPTIONS = (*WIDTHS, "num_layers", "bias", "dropout")
-BODIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    "LSTM": (LSTM, (*RNN_OPTIONS, "proj_size")),
-    "GRU": (GRU, RNN_OPTIONS),
-    "RNN": (RNN, (*RNN_OPTIONS, "nonlinearity")),
-    "sLSTM": (sLSTM, (*WIDTHS, "num_heads", "forget_gate")),
-    "mLSTM": (
-        mLSTM,
-        (*WIDTHS, "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"),
-    ),
-}
-"""Possible bodies of a :class:`LanguageModel`, and the options that describe them."""
+BODIES: dict[str, Any] = {kind.__name__: kind for kind in (LSTM, GRU, RNN, sLSTM, mLSTM)}
+"""Possible bodies of a :class:`LanguageModel`."""
+
+NOT_IN_A_BODY = "batch_first", "bidirectional"
+"""Options of a layer that are always the same in a :class:`LanguageModel`."""
 
 
 class Kind(NamedTuple):
@@ -55,7 +48,7 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     kind = type(model.body).__name__
     if kind not in BODIES:
         raise CheckpointError(f"body: expected one of {', '.join(BODIES)}; got {kind}")
-    _, names = BODIES[kind]
+    names = _option_names(BODIES[kind], *NOT_IN_A_BODY)
     return {
         "vocab_size": model.vocab_size,
         "embedding_size": model.embedding_size,
@@ -99,14 +92,21 @@ class LanguageModelDescription(Config):
 
 def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
     description = LanguageModelDescription.read("config", config)
-    layer, names = BODIES[description.cell.kind]
+    layer = BODIES[description.cell.kind]
+    names = _option_names(layer, *NOT_IN_A_BODY)
     options = _checked_names("config.cell.options", description.cell.options, names)
     body = layer(**options, dtype=np.float64, rng=rng)
     sizes = description.vocab_size, description.embedding_size
     return LanguageModel(*sizes, body, **description.options.to_dict(), rng=rng)
 
 
-def _checked_names(place: str, options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _option_names(layer: Any, *without: str) -> list[str]:
+    """Return the names of the arguments of a layer's constructor that describe it."""
+    without = ("dtype", "rng", *without)
+    return [name for name in inspect.signature(layer).parameters if name not in without]
+
+
+def _checked_names(place: str, options: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """Return options that have exactly these names. The layer checks their values."""
     for name in sorted({*options} ^ {*names}):
         expected, got = ("no such option", "one") if name in options else ("a value", "none")
@@ -114,9 +114,9 @@ def _checked_names(place: str, options: dict[str, Any], names: tuple[str, ...]) 
     return options
 
 
-def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
-    """Make the kind of a layer with these options, to which others of the class are added."""
-    names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
+def _layer(kind: Any) -> Kind:
+    """Make the kind of a layer."""
+    names = _option_names(kind)
     return Kind(
         lambda layer: {name: getattr(layer, name) for name in names},
         lambda config, rng: kind(
@@ -130,17 +130,13 @@ KINDS = {
     "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
-    **{name: _layer(*described) for name, described in BODIES.items()},
+    **{name: _layer(kind) for name, kind in BODIES.items()},
 }
 """Kinds of models in a checkpoint, by the names of their classes."""
 
 
 def kind_of(name: str) -> Kind:
     """Return the kind with this name, or raise :class:`CheckpointError`."""
-    if name == "SmallModel" and name not in KINDS:
-        raise CheckpointError(
-            "kind: a model of an experiment; import numpy_xlstm.experiments first"
-        )
     if name not in KINDS:
         raise CheckpointError(f"kind: expected one of {', '.join(KINDS)}; got {name!r:.80}")
     return KINDS[name]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, check_memory, total_size
+from numpy_xlstm.checkpoints.tensors import Stored, check_memory
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models import MetaInitialisation
 from numpy_xlstm.models.layouts import (
@@ -57,18 +57,16 @@ class Source(NamedTuple):
 
 
 def matched(
+    where: str,
     params: Mapping[str, Array],
     arrays: Mapping[str, Stored],
     layout: str | None = None,
-    dtypes: tuple[str, ...] = FLOATS,
 ) -> dict[str, Source]:
     """Find the source of each parameter, from names, shapes and dtypes.
 
-    ``layout`` is the layout of b of an sLSTM if it is not that of R.
+    ``where`` is the name of the checkpoint, and ``layout`` the layout of b of an sLSTM if it is not
+    that of R.
     """
-    files = {stored.path for stored in arrays.values()}
-    where = next(iter(files)).name if len(files) == 1 else "checkpoint"
-    where = next(iter(files)).parent.name if len(files) > 1 else where
     if missing := [name for name in params if name not in arrays]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(f"{where}: expected {missing[0]!r}{more} too; got none")
@@ -78,8 +76,8 @@ def matched(
     sources = {}
     for name, ours in params.items():
         stored = arrays[name]
-        if stored.dtype not in dtypes:
-            expected = " or ".join(dtypes)
+        if stored.dtype not in FLOATS:
+            expected = " or ".join(FLOATS)
             raise CheckpointError(f"{stored}: expected {expected}; got {stored.dtype}")
         if name.endswith(KERNEL):
             bias = name.removesuffix(KERNEL) + BIAS
@@ -109,9 +107,12 @@ def read_all(
     copied = [name for name in sources if not (mapped and stored[name].fits_map(dtypes[name]))]
     check_memory("parameters", sum(stored[n].size * dtypes[n].itemsize for n in copied), hint)
     total, done, params = sum(array.nbytes for array in stored.values()), 0, {}
-    for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
-        params[name] = sources[name].read(dtypes[name], mapped)
-        done += sources[name].stored.nbytes
+    previous = None
+    for name in sorted(sources, key=lambda n: (stored[n].path, stored[n].start, stored[n].name)):
+        is_alone = stored[name] is not previous  # two parameters never share a map
+        params[name] = sources[name].read(dtypes[name], mapped and is_alone)
+        previous = stored[name]
+        done += previous.nbytes
         if progress is not None:
             progress(done, total)
     return params
@@ -130,22 +131,17 @@ def building(place: str) -> Iterator[None]:
         raise CheckpointError(f"{place}: expected a smaller model") from error
 
 
-def meta_initialisation(arrays: Mapping[str, Stored]) -> MetaInitialisation:
-    """Return the generator for a shape-only model whose size is limited by the file.
+def meta_initialisation(
+    where: str, values: Mapping[str, Any], arrays: Mapping[str, Stored]
+) -> MetaInitialisation:
+    """Return the generator for a shape-only model whose size is limited by its file.
 
-    The limit is a multiple of the numbers in the file, because a tied matrix may be stored once,
-    and because stacks draw parameters that they do not keep.
+    The configuration of a far larger model is refused, because even a shape-only model could take
+    much time or memory. ``where`` is a prefix of the field name in errors. The limit is a multiple
+    of the numbers in the file, because a tied matrix may be stored once, and because stacks draw
+    parameters that they do not keep.
     """
-    return MetaInitialisation(8 * total_size(arrays))
-
-
-def check_size(where: str, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
-    """Refuse the configuration of a model that is far larger than the content of its file.
-
-    Otherwise even a shape-only model could take much time or memory. ``where`` is a prefix of the
-    field name in errors.
-    """
-    total = total_size(arrays)
+    total = sum(stored.size for stored in arrays.values())
     for name, value in _sizes(values):
         most = f"{total:,} numbers" if value > total else ""
         if value * ARRAYS.get(name.rpartition(".")[2], 0) > len(arrays):
@@ -154,6 +150,7 @@ def check_size(where: str, values: Mapping[str, Any], arrays: Mapping[str, Store
             raise CheckpointError(
                 f"{where}{name}: expected a model that fits the {most} in the file; got {value!r}"
             )
+    return MetaInitialisation(8 * total)
 
 
 def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:

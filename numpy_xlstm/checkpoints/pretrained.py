@@ -1,48 +1,42 @@
-"""Loading of any checkpoint in one call: ``from_pretrained``."""
+"""Loading and saving of any checkpoint in one call, and the registry of formats."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.description import MAPPED, Content, Pretrained
-from numpy_xlstm.checkpoints.folders import CONFIGS, find_tensors
-from numpy_xlstm.checkpoints.formats import FORMATS
+from numpy_xlstm.checkpoints.description import MAPPED, Content, Format, Pretrained, Saving
 from numpy_xlstm.checkpoints.loading import OnProgress
-from numpy_xlstm.checkpoints.tensors import open_tensors
+from numpy_xlstm.checkpoints.onnx import ONNX
+from numpy_xlstm.checkpoints.own import SAFETENSORS
+from numpy_xlstm.checkpoints.safetensors import FLOATS
+from numpy_xlstm.checkpoints.tensors import CONFIGS, find_tensors, open_tensors
+from numpy_xlstm.checkpoints.torch_layers import TORCH
+from numpy_xlstm.checkpoints.transformers import TRANSFORMERS
+from numpy_xlstm.checkpoints.xlstm_package import XLSTM, XLSTM_LARGE
 from numpy_xlstm.disk import checked_path
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.layouts import LAYOUTS
-from numpy_xlstm.numerics import check_choice
+from numpy_xlstm.numerics import Array, check_bool, check_choice, check_kind
 
-M = TypeVar("M", bound=Recurrent)
+FORMATS = {form.name: form for form in (SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}
+"""The formats. A checkpoint has the first one that recognises it, and a model is saved to a folder
+in the first one that supports it."""
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # Python has defaults from 3.13 on
+
+    M = TypeVar("M", bound=Recurrent, default=LanguageModel[tuple[Any, ...]])
+else:
+    M = Any
 """Class of the model in a checkpoint."""
 
 
-@overload
-def from_pretrained(
-    path: str | Path,
-    kind: None = None,
-    *,
-    dtype: npt.DTypeLike | None = None,
-    layout: str | None = None,
-    mapped: bool = MAPPED,
-    progress: OnProgress | None = None,
-    weights: str = "widened",
-) -> LanguageModel[tuple[Any, ...]]: ...
-@overload
-def from_pretrained(
-    path: str | Path,
-    kind: type[M],
-    *,
-    dtype: npt.DTypeLike | None = None,
-    layout: str | None = None,
-    mapped: bool = MAPPED,
-    progress: OnProgress | None = None,
-    weights: str = "widened",
-) -> M: ...
 def from_pretrained(
     path: str | Path,
     kind: type[M] | None = None,
@@ -52,7 +46,7 @@ def from_pretrained(
     mapped: bool = MAPPED,
     progress: OnProgress | None = None,
     weights: str = "widened",
-) -> Any:
+) -> M:
     """Load a model from a checkpoint of this or of an official package.
 
     Before any array is read, configuration, names, shapes, dtypes and sizes are checked against
@@ -112,7 +106,8 @@ def from_pretrained(
     if kind is not None and not isinstance(opened.model, kind):
         expected, got = f"a model of class {kind.__name__}", type(opened.model).__name__
         raise CheckpointError(f"{Path(path).name}: expected {expected}; got {got}")
-    return opened.load(dtype, mapped=mapped, progress=progress, weights=weights)
+    model: M = opened.load(dtype, mapped=mapped, progress=progress, weights=weights)
+    return model
 
 
 def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:
@@ -144,7 +139,7 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
     tensors = find_tensors(path) if path.is_dir() else open_tensors(path)
-    content = Content(path, tensors, layout)
+    content = Content(path, *tensors, layout)
     for form in FORMATS.values():
         if form.recognises(content):
             return form.read(content)
@@ -155,3 +150,120 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
         f"{content.config[0].name}: expected the fields of an xLSTM, with mlstm_block or "
         f"slstm_block, or with embedding_dim and num_heads; got {sorted(content.values)[:8]}"
     )
+
+
+def save_pretrained(
+    model: Any,
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    dtype: str | None = None,
+    layout: str = "vanilla",
+    tokenizer: Tokenizer | None = None,
+    step: bool = False,
+    training: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Array] | None = None,
+) -> None:
+    """Save a model atomically, in a format of this package, an official package, PyTorch or ONNX.
+
+    Parameters
+    ----------
+    model
+        Any model of this package.
+    path : str or Path
+        A new or empty folder, or a file with the suffix of the format.
+    format : str, optional
+        Name of a format in ``numpy_xlstm.checkpoints.FORMATS``: "transformers", "xlstm" and
+        "xlstm-large" for folders of these packages, where weights of xLSTM Large are stored
+        separately; "torch" for the state dict of a layer; "onnx" for a graph that any ONNX runtime
+        runs; and "safetensors" for files of this package. By default the suffix of a file
+        determines the format. For a folder it is the first format that supports the model.
+    dtype : {"float16", "bfloat16", "float32", "float64"}, optional
+        Dtype to which the parameters are rounded; not rounded if omitted.
+    layout : {"vanilla", "cuda"}
+        For the format "xlstm": the backend in whose layout R and b of an sLSTM are stored.
+    tokenizer : Tokenizer, optional
+        Tokenizer of the model. In a folder it is the file ``tokenizer.json`` of the package
+        ``tokenizers``, and in an ONNX file this text is the metadata entry ``tokenizer.json``.
+    step : bool
+        For the format "onnx": whether the graph takes exactly one step, without loops.
+    training, arrays : Mapping, optional
+        For the format "safetensors": JSON values about the training, and arrays such as an
+        optimiser's moments, whose names do not begin with "model.". ``Pretrained.training`` and
+        :meth:`Pretrained.load_arrays` return them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
+    >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=9))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(model, f"{folder}/a", format="transformers")
+    ...     for file in sorted(Path(folder, "a").iterdir()):
+    ...         print(file.name)
+    config.json
+    model.safetensors
+    """
+    path = checked_path("path", path)
+    form = check_saving(model, path, format, tokenizer)
+    check_choice("layout", layout, LAYOUTS)
+    if dtype is not None:
+        check_choice("dtype", dtype, FLOATS)
+    if check_bool("step", step) and form.name != "onnx":
+        raise OptionError(f"step: expected False for the format {form.name!r}; got True")
+    for name, given in {"training": training, "arrays": arrays}.items():
+        if given is not None and form.name != "safetensors":
+            raise OptionError(f"{name}: expected None for the format {form.name!r}; got a value")
+        if given is not None:
+            check_kind(name, given, Mapping)
+    form.write(model, path, Saving(dtype, layout, tokenizer, step, training or {}, arrays or {}))
+
+
+def check_saving(
+    model: Any, path: Path, wanted: str | None, tokenizer: Tokenizer | None = None
+) -> Format:
+    """Return the format, or raise the errors of :func:`save_pretrained` that need no parameters.
+
+    The model may be shape-only, such as :attr:`Pretrained.model`.
+    """
+    form = _format(model, path, wanted)
+    if not path.absolute().parent.is_dir():
+        raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
+    like_file = re.fullmatch(r"\.[a-z]\w*", path.suffix, re.IGNORECASE)
+    if not form.suffix and like_file and not path.is_dir():
+        files = " or ".join(sorted({known.suffix for known in FORMATS.values() if known.suffix}))
+        raise CheckpointError(
+            f"path: expected a file that ends in {files}, or a folder without such a suffix; "
+            f"got {path.name}"
+        )
+    if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
+    if tokenizer is not None and form.name == "torch":
+        got = type(tokenizer).__name__
+        raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
+    return form
+
+
+def formats_of(model: Any) -> list[str]:
+    """Return the names of the formats in which a model can be saved."""
+    return [name for name, form in FORMATS.items() if isinstance(model, form.models)]
+
+
+def _format(model: Any, path: Path, wanted: str | None) -> Format:
+    fitting = formats_of(model)
+    if wanted is not None:
+        form = FORMATS[check_choice("format", wanted, FORMATS)]
+    else:
+        suffix = path.suffix if path.suffix in {form.suffix for form in FORMATS.values()} else ""
+        names = [name for name in fitting if FORMATS[name].suffix == suffix]
+        form = FORMATS[names[0] if names else "safetensors"]
+    if form.name not in fitting:
+        kinds = " or ".join(sorted(kind.__name__ for kind in form.models))
+        raise CheckpointError(
+            f"model: expected {kinds} for the format {form.name!r}; got {type(model).__name__}, "
+            f"for which there are {', '.join(fitting)}"
+        )
+    if not path.name.endswith(form.suffix):
+        raise CheckpointError(f"path: expected a name that ends in {form.suffix}; got {path.name}")
+    return form

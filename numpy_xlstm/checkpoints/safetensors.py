@@ -10,7 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,16 +53,9 @@ CHUNK = 1 << 20
 """Count of numbers that are converted to another dtype at a time."""
 
 
-class Entry(NamedTuple):
-    """Entry of an array in the header."""
-
-    dtype: str
-    """Name in NumPy or ml_dtypes."""
-    shape: tuple[int, ...]
-    start: int
-    """Offset of its first byte from the end of the header."""
-    crc: int | None = None
-    """CRC-32, if the header contains it."""
+Entry = tuple[str, tuple[int, ...], int, int | None]
+"""Name of the dtype in NumPy or ml_dtypes, shape, offset of the first byte from the end of the
+header, and CRC-32 if the header contains it."""
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -95,23 +88,19 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
         raise ValueError(f"expected {CHECKSUM}; got a damaged name, which would turn checks off")
     if len(header) > MAX_ARRAYS:
         raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(header):,}")
-    entries, places = {}, []
-    for name, fields in header.items():
-        entry, end = _entry(name, fields)
-        entries[name] = entry
-        places.append((entry.start, end, name))
+    entries = {name: _entry(name, fields) for name, fields in header.items()}
     position = 0
-    for start, end, name in sorted(places):
+    for name, (_, _, start, end) in sorted(entries.items(), key=lambda entry: entry[1][2:]):
         if start != position:
             raise ValueError(f"{name}: expected its bytes from {position}; got from {start}")
         position = end
     if position != size:
         raise ValueError(f"expected {position} bytes of arrays; got {size}")
+    crcs: list[int | None] = [None] * len(entries)
     if CHECKSUM in metadata:
-        crcs = _checksums(text, metadata[CHECKSUM], len(entries))
-        pairs = zip(entries.items(), crcs, strict=True)
-        entries = {name: entry._replace(crc=crc) for (name, entry), crc in pairs}
-    return entries, metadata
+        crcs[:] = _checksums(text, metadata[CHECKSUM], len(entries))
+    pairs = zip(entries.items(), crcs, strict=True)
+    return {name: (*entry[:3], crc) for (name, entry), crc in pairs}, metadata
 
 
 def _checksums(text: bytes, digits: str, count: int) -> list[int]:
@@ -122,7 +111,8 @@ def _checksums(text: bytes, digits: str, count: int) -> list[int]:
     return [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
 
 
-def _entry(name: str, fields: Any) -> tuple[Entry, int]:
+def _entry(name: str, fields: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """Return dtype, shape, and offsets of the first byte and of the end."""
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(fields)[:80]}")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
@@ -142,7 +132,7 @@ def _entry(name: str, fields: Any) -> tuple[Entry, int]:
         raise ValueError(f"{name}: expected {nbytes} bytes; got {offsets[1] - offsets[0]}")
     if math.prod(n or 1 for n in shape) * _itemsize(dtype) >= 2**63:  # too large for NumPy
         raise ValueError(f"{name}: expected a smaller shape; got {str(shape)[:80]}")
-    return Entry(DTYPES[dtype], tuple(shape), offsets[0]), offsets[1]
+    return DTYPES[dtype], tuple(shape), offsets[0], offsets[1]
 
 
 def _itemsize(code: str) -> int:
@@ -159,8 +149,16 @@ def write_safetensors(
 
     The header is written twice, because its checksums are known only at the end.
     """
+    header = _header(arrays, dtypes, metadata, [0] * len(arrays))
+    sizes = (array.size * numpy_dtype(dtypes[name]).itemsize for name, array in arrays.items())
+    try:
+        parse_header(header[8:], sum(sizes))
+    except ValueError as error:
+        raise CheckpointError(
+            f"header: expected one that a .safetensors file can hold; got another ({error})"
+        ) from None
     crcs: list[int] = []
-    file.write(_checked_header(arrays, dtypes, metadata))
+    file.write(header)
     for name, array in arrays.items():
         dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
         crc = 0
@@ -172,21 +170,6 @@ def write_safetensors(
         crcs.append(crc)
     file.seek(0)
     file.write(_header(arrays, dtypes, metadata, crcs))
-
-
-def _checked_header(
-    arrays: Mapping[str, Array], dtypes: Mapping[str, str], metadata: Mapping[str, str]
-) -> bytes:
-    """Return the header with zeros for the checksums, or raise an error if it is invalid."""
-    header = _header(arrays, dtypes, metadata, [0] * len(arrays))
-    sizes = (array.size * numpy_dtype(dtypes[name]).itemsize for name, array in arrays.items())
-    try:
-        parse_header(header[8:], sum(sizes))
-    except ValueError as error:
-        raise CheckpointError(
-            f"header: expected one that a .safetensors file can hold; got another ({error})"
-        ) from None
-    return header
 
 
 def _header(

@@ -1,4 +1,4 @@
-"""Reading of named arrays from untrusted ``.safetensors`` files: the header, then single arrays.
+"""Reading of named arrays from untrusted ``.safetensors`` files, alone or in folders.
 
 Names, dtypes, shapes and sizes are checked against the size of the file before any array is read or
 memory is allocated for it. No code in a file is run.
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.safetensors import CHUNK, numpy_dtype, parse_header
 from numpy_xlstm.disk import open_regular
-from numpy_xlstm.documents import MAX_BYTES
+from numpy_xlstm.documents import MAX_BYTES, read_values
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.memory import memory_limit
@@ -47,6 +47,14 @@ OTHERS = {
     "an ONNX graph, which is only written; load the checkpoint that it was made from": (b"\x08",),
 }
 """Formats that are not supported, with advice, and their beginnings in lower case."""
+
+
+CONFIGS = "config.json", "config.yaml", "config.yml"
+TOKENIZER = "tokenizer.json"
+"""File of the package ``tokenizers``, in any folder."""
+INDEX = "model.safetensors.index.json"
+WHOLE, BEST = "model.safetensors", "best.safetensors"
+"""Files of a whole model: in the folder of a model, and in that of a run."""
 
 
 class OpenFile:
@@ -141,12 +149,8 @@ class Stored(NamedTuple):
         return flat.reshape(self.shape)
 
 
-class Tensors(NamedTuple):
-    """Content of a file or of a set of files."""
-
-    arrays: dict[str, Stored]
-    metadata: Mapping[str, str] = {}
-    """Other texts in the header."""
+Tensors = tuple[dict[str, Stored], Mapping[str, str]]
+"""Arrays of a file or of a set of files, and other texts in the header."""
 
 
 def open_tensors(path: Path) -> Tensors:
@@ -165,7 +169,7 @@ def open_tensors(path: Path) -> Tensors:
         name: Stored(path, file, name, dtype, shape, 8 + length + start, crc)
         for name, (dtype, shape, start, crc) in entries.items()
     }
-    return Tensors(arrays, metadata)
+    return arrays, metadata
 
 
 def check_memory(name: str, needed: int, hint: str = "") -> None:
@@ -173,6 +177,12 @@ def check_memory(name: str, needed: int, hint: str = "") -> None:
     if needed > (most := memory_limit()):
         expected = f"expected arrays of at most {most:,.0f} bytes (the available memory)"
         raise CheckpointError(f"{name}: {expected}; got {needed:,} bytes{hint}")
+
+
+def read_stored(name: str, stored: Mapping[str, Stored]) -> dict[str, Array]:
+    """Read all arrays, if they fit into the memory."""
+    check_memory(name, sum(array.nbytes for array in stored.values()))
+    return {name: array.read() for name, array in stored.items()}
 
 
 def _damaged(path: Path, detail: str, begin: bytes = b"{" * 9) -> CheckpointError:
@@ -186,6 +196,61 @@ def _damaged(path: Path, detail: str, begin: bytes = b"{" * 9) -> CheckpointErro
     )
 
 
-def total_size(arrays: Mapping[str, Stored]) -> int:
-    """Return the count of numbers in all arrays."""
-    return sum(stored.size for stored in arrays.values())
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON or YAML file."""
+    values = read_values(path)
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path.name}: expected a mapping of values; got {str(values)[:80]}")
+    return values
+
+
+def find_tensors(folder: Path) -> Tensors:
+    """Read the headers of the files of a folder: of a whole model, or of all its parts."""
+    if (folder / WHOLE).exists():
+        return open_tensors(folder / WHOLE)
+    if (folder / INDEX).exists():
+        return _merged(folder, _indexed(read_mapping(folder / INDEX))), {}
+    if (folder / BEST).exists():
+        return open_tensors(folder / BEST)
+    files = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors")
+    if len(files) > 1:
+        return _merged(folder, files), {}
+    if files:
+        return open_tensors(folder / files[0])
+    if any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
+        raise CheckpointError(
+            f"{folder.name}: expected a safetensors file; got files of PyTorch's own format. "
+            f"{PICKLED}"
+        )
+    raise CheckpointError(f"{folder.name}: expected {WHOLE} or other .safetensors files; got none")
+
+
+def _indexed(index: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files in an index. The model tells which arrays they must have."""
+    places = index.get("weight_map")
+    texts = isinstance(places, dict) and all(isinstance(place, str) for place in places.values())
+    if not texts or not places:
+        raise CheckpointError(
+            f"{INDEX}: expected weight_map, a mapping of file names; got {places!r:.80}"
+        )
+    for name, place in places.items():
+        if Path(place).name != place or "\\" in place or place in (".", ".."):
+            raise CheckpointError(
+                f"{INDEX}: {name}: expected the name of a file in this folder; got {place!r:.80}"
+            )
+    return sorted(set(places.values()))
+
+
+def _merged(folder: Path, files: list[str]) -> dict[str, Stored]:
+    arrays: dict[str, Stored] = {}
+    for file in files:
+        if not (folder / file).exists():
+            raise CheckpointError(f"{folder.name}: expected the file {file} too; got none")
+        added, _ = open_tensors(folder / file)
+        if twice := arrays.keys() & added.keys():
+            name = min(twice)
+            raise CheckpointError(
+                f"{file}: expected each array once; got {name!r}, also in {arrays[name].path.name}"
+            )
+        arrays |= added
+    return arrays

@@ -5,18 +5,15 @@ They are recognised by the name of an array. Shapes determine the class and most
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
-from numpy_xlstm.checkpoints.loading import (
-    building,
-    check_size,
-    matched,
-    meta_initialisation,
-)
+from numpy_xlstm.checkpoints.files import write_file
+from numpy_xlstm.checkpoints.loading import building, matched, meta_initialisation
 from numpy_xlstm.checkpoints.tensors import Stored
-from numpy_xlstm.checkpoints.writing import stored_dtype, write_file
+from numpy_xlstm.checkpoints.writing import FOR_PYTORCH, stored_dtypes
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
 
@@ -31,27 +28,29 @@ DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 
 
 def _recognises(content: Content) -> bool:
-    return any(name.rpartition(".")[2] == FIRST for name in content.tensors.arrays)
+    return any(name.rpartition(".")[2] == FIRST for name in content.tensors)
 
 
 def _read(content: Content) -> Pretrained:
-    tensors = content.tensors
-    prefix = next(name for name in tensors.arrays if name.endswith(FIRST)).removesuffix(FIRST)
-    if other := next((name for name in tensors.arrays if not name.startswith(prefix)), None):
-        stored = tensors.arrays[other]
+    tensors, metadata = content.tensors, content.metadata
+    prefix = next(name for name in tensors if name.endswith(FIRST)).removesuffix(FIRST)
+    if other := next((name for name in tensors if not name.startswith(prefix)), None):
+        stored = tensors[other]
         raise CheckpointError(
             f"{stored.path.name}: expected one layer {prefix + '…'!r}; got {other!r} too"
         )
-    arrays = {name.removeprefix(prefix): stored for name, stored in tensors.arrays.items()}
+    arrays = {name.removeprefix(prefix): stored for name, stored in tensors.items()}
     kind, options = _described(arrays)
-    check_size(f"{arrays[FIRST].path.name}: ", options, arrays)
-    options["batch_first"] = tensors.metadata.get("batch_first", "true") == "true"
-    options["dropout"] = _dropout(tensors.metadata.get("dropout", "0"))
+    rng = meta_initialisation(f"{arrays[FIRST].path.name}: ", options, arrays)
+    options["batch_first"] = metadata.get("batch_first", "true") == "true"
+    options["dropout"] = metadata.get("dropout", "0")
+    with suppress(ValueError):  # the layer refuses a text
+        options["dropout"] = float(options["dropout"])
     if kind is RNN:
-        options["nonlinearity"] = tensors.metadata.get("nonlinearity", "tanh")
+        options["nonlinearity"] = metadata.get("nonlinearity", "tanh")
     with building(str(arrays[FIRST])):
-        layer = kind(**options, rng=meta_initialisation(arrays))
-    sources = matched(layer.params, arrays)
+        layer = kind(**options, rng=rng)
+    sources = matched(content.path.name, layer.params, arrays)
     return Pretrained(content.path, TORCH.name, layer, sources)
 
 
@@ -83,18 +82,11 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
     return kind, options | ({"proj_size": P} if P else {})
 
 
-def _dropout(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise CheckpointError(f"dropout: expected a probability; got {text!r:.80}") from None
-
-
 def _write(layer: Any, path: Path, options: Saving) -> None:
-    dtype = stored_dtype(layer, options.dtype)
+    dtypes = stored_dtypes(layer.params, options.dtype)
     values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
     metadata = {name: str(value).lower() for name, value in values.items()}
-    write_file(path, layer.params, dict.fromkeys(layer.params, dtype), metadata)
+    write_file(path, layer.params, dtypes, FOR_PYTORCH | metadata)
 
 
 TORCH = Format("torch", (LSTM, GRU, RNN), _recognises, _read, _write, ".safetensors")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
-from numpy_xlstm.checkpoints.folders import read_mapping
 from numpy_xlstm.checkpoints.loading import building
-from numpy_xlstm.checkpoints.official import open_official
-from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
-from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, large_fields
+from numpy_xlstm.checkpoints.tensors import read_mapping
+from numpy_xlstm.checkpoints.writing import write_folder
+from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, open_official
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.models.names import to_transformers_names
@@ -115,7 +114,8 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
         "architectures": ["xLSTMForCausalLM"],
         "model_type": "xlstm",
         "dtype": dtype,
-        **large_fields(config),
+        **config.to_dict(),
+        **ON_A_CPU,
         "hidden_size": config.embedding_dim,
         "num_hidden_layers": config.num_blocks,
         "tie_word_embeddings": False,
@@ -129,23 +129,22 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
 
 
 def _read(content: Content) -> Pretrained:
-    """Open a folder of transformers. A bias and a tied head may be absent."""
-    derived: dict[str, str | None] = {OUTPUT_BIAS: None}
-    if content.values.get("tie_word_embeddings") and "lm_head.weight" not in content.arrays:
-        derived["lm_head.weight"] = "embedding.weight"
+    """Open a folder of transformers. A tied head may be absent."""
+    if content.values.get("tie_word_embeddings") and "embedding.weight" in content.arrays:
+        content.arrays.setdefault("lm_head.weight", content.arrays["embedding.weight"])
 
     def described(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
         config, tokens = from_transformers(values)
         file = content.folder / GENERATION
         return config, _with_generation_config(tokens, file) if file.exists() else tokens
 
-    return open_official(content, TRANSFORMERS, described, derived)
+    return open_official(content, TRANSFORMERS, described, [OUTPUT_BIAS])
 
 
 def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:
-    dtype = stored_dtype(model, options.dtype)
+    own = min((array.dtype for array in model.params.values()), key=lambda dtype: dtype.itemsize)
     model = with_weight_mode(model, "single")  # "fused" cannot be initialised there
-    config = to_transformers(model.config, model.special_tokens, dtype)
+    config = to_transformers(model.config, model.special_tokens, options.dtype or own.name)
     arrays = dict(model.params)
     if OUTPUT_BIAS in arrays and arrays.pop(OUTPUT_BIAS).any():
         raise CheckpointError(

@@ -1,16 +1,20 @@
 """The formats of the package ``xlstm``: xLSTM Large, and the models of the xLSTM paper.
 
+:func:`open_official` opens models from a configuration and arrays, also those of transformers.
+
 Fields may be absent when a configuration is read; they then have the default of that package. All
 fields are written, with values for a CPU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.description import Format, Saving
-from numpy_xlstm.checkpoints.official import open_official
-from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
+from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
+from numpy_xlstm.checkpoints.loading import Source, building, matched, meta_initialisation
+from numpy_xlstm.checkpoints.tensors import TOKENIZER
+from numpy_xlstm.checkpoints.writing import write_folder
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import (
     SpecialTokens,
@@ -23,6 +27,9 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.models.layouts import in_layout
+
+BLOCKS = {"mlstm_block", "slstm_block"}
+"""Fields of the models of the paper."""
 
 CONTEXT_LENGTH = 2048
 """Value written for a ``context_length`` of −1, which the official model does not support."""
@@ -38,10 +45,60 @@ ON_A_CPU = {
 }
 """Fields that select kernels for the CPU, sequences of any length, returned states and float32."""
 
+MODELS: dict[type, Callable[..., Any]] = {
+    xLSTMLargeConfig: xLSTMLarge,
+    xLSTMLMModelConfig: xLSTMLMModel,
+    xLSTMBlockStackConfig: xLSTMBlockStack,
+}
+"""The model of each configuration."""
 
-def large_fields(config: xLSTMLargeConfig) -> dict[str, Any]:
-    """Return all fields of ``xlstm``'s xLSTMLargeConfig, with values for a CPU."""
-    return config.to_dict() | ON_A_CPU
+
+def open_official(
+    content: Content,
+    form: Format,
+    described: Callable[[Mapping[str, Any]], tuple[Any, SpecialTokens]],
+    zeros: Collection[str] = (),
+) -> Pretrained:
+    """Open a model of an official package.
+
+    ``described`` makes the configuration and the special tokens from the values of the file.
+    ``zeros`` are parameters that are 0, and in no file.
+    """
+    assert content.config is not None, "the format is recognised by its configuration"
+    file, values = content.config
+    arrays = dict(content.arrays)
+    rng = meta_initialisation(f"{file.name}: ", values, arrays)
+    with building(file.name):
+        config, tokens = described(values)
+        if isinstance(config, xLSTMLargeConfig):
+            fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
+            mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
+            config = replace(config, weight_mode=mode)
+        model = MODELS[type(config)](config, rng=rng)
+    if model.shared is not None and model.shared[0] in arrays:
+        head, embedding = model.shared
+        arrays[embedding] = arrays.pop(head)  # loading both there keeps the head's
+    expected = {name: array for name, array in model.params.items() if name not in zeros}
+    sources = matched(content.path.name, expected, arrays, content.layout)
+    if content.layout is None:
+        _check_layout(file, config, sources)
+    path = content.folder / TOKENIZER
+    tokenizer = path if path.exists() else None
+    return Pretrained(content.path, form.name, model, sources, tokens, tokenizer)
+
+
+def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
+    """Refuse an R in another layout than the configuration's: that of b is then unknown."""
+    if not isinstance(config, xLSTMBlockStackConfig) or config.slstm_block is None:
+        return
+    layer = config.slstm_block.slstm
+    for source in sources.values():
+        if source.num_heads > 1 and source.order not in (layer.backend, "canonical"):
+            raise CheckpointError(
+                f"{source.stored}: expected the layout of the backend {layer.backend!r}, as in "
+                f"{file.name}; got R in that of {source.order!r}: pass the layout of the bias, "
+                "layout='vanilla' or layout='cuda'"
+            )
 
 
 def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
@@ -49,7 +106,6 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
 
     ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
     """
-    _check_runs(config)
     values = config.to_dict()
     places = [n for n, kind in enumerate(config.kinds) if kind == "slstm"]
     length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
@@ -70,33 +126,14 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     return values
 
 
-def _check_runs(config: xLSTMBlockStackConfig) -> None:
-    for kind in ("mlstm", "slstm"):
-        block = getattr(config, f"{kind}_block")
-        if config.count(kind) and getattr(block, kind).conv1d_kernel_size == 1:
-            raise CheckpointError(
-                f"{kind}_block.{kind}.conv1d_kernel_size: expected a number other than 1, because "
-                "the convolution of xlstm has no outputs for 1; got 1"
-            )
-    up = None if config.slstm_block is None else config.slstm_block.feedforward
-    if up is not None and up.act_fn == "gelu_tanh":
-        raise CheckpointError(
-            "slstm_block.feedforward.act_fn: expected a function of xlstm, such as 'gelu'; "
-            "got 'gelu_tanh'"
-        )
-
-
-def _paper_config(values: Mapping[str, Any]) -> tuple[xLSTMBlockStackConfig, SpecialTokens]:
-    kind = xLSTMLMModelConfig if "vocab_size" in values else xLSTMBlockStackConfig
+def _described(values: Mapping[str, Any]) -> tuple[Any, SpecialTokens]:
+    kind: Any = xLSTMLargeConfig
+    if not BLOCKS.isdisjoint(values):
+        kind = xLSTMLMModelConfig if "vocab_size" in values else xLSTMBlockStackConfig
     return kind.from_dict(values), SpecialTokens()
 
 
-def _large_config(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
-    return xLSTMLargeConfig.from_dict(values), SpecialTokens()
-
-
 def _write_paper(model: Any, path: Path, options: Saving) -> None:
-    stored_dtype(model, options.dtype)
     arrays = in_layout(dict(model.params), options.layout)
     if model.shared is not None:
         arrays[model.shared[0]] = arrays[model.shared[1]]
@@ -105,16 +142,16 @@ def _write_paper(model: Any, path: Path, options: Saving) -> None:
 
 
 def _write_large(model: xLSTMLarge, path: Path, options: Saving) -> None:
-    stored_dtype(model, options.dtype)
     single = with_weight_mode(model, "single")
-    write_folder(path, "config.yaml", large_fields(single.config), single.params, options)
+    fields = single.config.to_dict() | ON_A_CPU
+    write_folder(path, "config.yaml", fields, single.params, options)
 
 
 XLSTM: Format = Format(
     "xlstm",
     (xLSTMLMModel, xLSTMBlockStack),
-    lambda content: not content.values.keys().isdisjoint({"mlstm_block", "slstm_block"}),
-    lambda content: open_official(content, XLSTM, _paper_config),
+    lambda content: not BLOCKS.isdisjoint(content.values),
+    lambda content: open_official(content, XLSTM, _described),
     _write_paper,
 )
 """``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through dacite, and the
@@ -124,7 +161,7 @@ XLSTM_LARGE: Format = Format(
     "xlstm-large",
     (xLSTMLarge,),
     lambda content: {"embedding_dim", "num_heads"} <= content.values.keys(),
-    lambda content: open_official(content, XLSTM_LARGE, _large_config),
+    lambda content: open_official(content, XLSTM_LARGE, _described),
     _write_large,
 )
 """``config.yaml`` and ``.safetensors`` for ``load_from_pretrained(path)``."""

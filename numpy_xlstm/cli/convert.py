@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
+from numpy_xlstm.checkpoints.pretrained import check_saving, formats_of
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.saving import check_saving, formats_of
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import CheckpointError, OptionError

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.saving import formats_of
+from numpy_xlstm.checkpoints.pretrained import formats_of
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import printable_lines
 from numpy_xlstm.generation import CharacterTokenizer
@@ -164,7 +164,7 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
         table.add_row("training", _clock(state.elapsed), "minutes")
         table.add_row("steps", f"{state.step:,}", "")
         table.add_row("tokens seen", f"{state.tokens:,}", "")
-        table.add_row("speed", f"{state.tokens / state.busy:,.0f}", "tokens/s")
+        table.add_row("speed", f"{state.tokens / state.elapsed:,.0f}", "tokens/s")
     Console(highlight=False).print(table)
 
 

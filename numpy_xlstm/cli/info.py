@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.checkpoints.description import WEIGHTS
-from numpy_xlstm.checkpoints.saving import formats_of
+from numpy_xlstm.checkpoints.pretrained import formats_of
 from numpy_xlstm.cli.arguments import add_checkpoint
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.module import outline

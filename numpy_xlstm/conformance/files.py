@@ -17,7 +17,7 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
-from numpy_xlstm.checkpoints.tensors import check_memory, open_tensors
+from numpy_xlstm.checkpoints.tensors import open_tensors, read_stored
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.case import cases as every_case
@@ -253,10 +253,8 @@ def _read_case(folder: Path, entry: Any, case: Case | None) -> Case:
 
 def read_tensors(path: Path) -> tuple[Arrays, Mapping[str, str]]:
     """Read the tensors and the metadata of a file."""
-    tensors = open_tensors(path)
-    check_memory(path.name, sum(array.nbytes for array in tensors.arrays.values()))
-    arrays = {name: stored.read() for name, stored in tensors.arrays.items()}
-    return arrays, tensors.metadata
+    stored, metadata = open_tensors(path)
+    return read_stored(path.name, stored), metadata
 
 
 def _digest(path: Path) -> str:

@@ -12,7 +12,7 @@ from numpy_xlstm.experiments.tasks import arithmetic, languages, memory
 from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.training import Batch, default_text, random_windows, split_text
-from numpy_xlstm.training.schedules import Schedule, warmup_cosine
+from numpy_xlstm.training.optimizer import Schedule, warmup_cosine
 
 FALLING = warmup_cosine(0.1, 0.01)
 """Schedule of an experiment that uses all its steps, or whose sequences do not grow."""

@@ -42,12 +42,10 @@ ROWS = 64
 SCALES = {"squared error": 1.0, "bits per byte": math.log(2)}
 """Numbers by which losses are divided to give the metric."""
 
-OFFICIAL = official_decay()
-
 
 def decays(name: str, array: Array) -> bool:
     """Return whether a parameter decays: by the official rule, or as a matrix of an LSTM cell."""
-    return OFFICIAL(name, array) or name.rpartition(".")[2] in ("W", "R")
+    return official_decay(name, array) or name.rpartition(".")[2] in ("W", "R")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.module import check_same_parameters
@@ -22,8 +22,7 @@ from numpy_xlstm.numerics.arrays import LARGEST
 from numpy_xlstm.numerics.threads import num_threads, parallel_map
 from numpy_xlstm.torch_habits import explained
 from numpy_xlstm.training.clipping import check_floats
-from numpy_xlstm.training.decay import DecayRule, is_matrix
-from numpy_xlstm.training.protocol import diverged
+from numpy_xlstm.training.optimizer import DecayRule, diverged, is_matrix
 
 BLOCK = 2**15
 """Count of numbers that are updated at a time, so that they fit into the processor's cache.
@@ -33,8 +32,6 @@ A compiled kernel needs less memory and takes blocks of four times this size.
 
 SHARE = 2**19
 """Count of numbers for which an additional thread is worthwhile."""
-
-Result = TypeVar("Result")
 
 
 class Block(NamedTuple):
@@ -135,19 +132,10 @@ class AdamW:
         self.lr = check_range("lr", lr, 0, LARGEST)
         self.weight_decay = check_range("weight_decay", weight_decay, 0, LARGEST)
         self.betas, self.eps, self.params = (beta1, beta2), eps, params
-        self.decays = decays
+        self.decays = _decaying(params, decays)
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
-
-    @property
-    def decays(self) -> list[str]:
-        """Names of the parameters that decay. A new value is checked; a rule becomes names."""
-        return self._decays
-
-    @decays.setter
-    def decays(self, decays: DecayRule | Collection[str]) -> None:
-        self._decays = _decaying(self.params, decays)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -187,7 +175,8 @@ class AdamW:
             self._check(grads)
             blocks = list(self._blocks(grads, lr, scale))
             if not all(on_threads(Block.is_harmless, blocks)):
-                self._check_numbers(grads, scale)
+                for name, g in grads.items():
+                    check_array(f"grads[{name!r}]", g, g.shape)
                 for block in blocks:
                     tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
                     tried.update()
@@ -204,17 +193,6 @@ class AdamW:
                 label = name if arrays is self.params else f"{title}[{name!r}]"
                 check_form(label, arrays[name], moment.shape, moment.dtype)
         check_writable(self.params)
-
-    def _check_numbers(self, grads: Mapping[str, Array], scale: float) -> None:
-        for name, g in grads.items():
-            check_array(f"grads[{name!r}]", g, g.shape)
-            size = scale * float(np.abs(g).max(initial=0))
-            if size > np.finfo(g.dtype).max ** 0.5:
-                raise NonFiniteError(  # an infinite square would stay in the second moment
-                    f"grads[{name!r}]: expected entries whose squares are finite; got {size:.3g}"
-                )
-        for name, p in self.params.items():
-            check_array(name, p, p.shape)
 
     def _blocks(self, grads: Mapping[str, Array], lr: float, scale: float) -> Iterator[Block]:
         """Split all arrays into blocks, with the factors of the next step."""
@@ -276,7 +254,7 @@ def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) 
     return [name for name in params if name in decaying]
 
 
-def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
+def on_threads(work: Callable[[Block], Any], blocks: Sequence[Block]) -> list[Any]:
     """Run the work on each block, in any order."""
     count = 1 + sum(block.p.size for block in blocks) // SHARE
     count = 1 if count == 1 else min(count, num_threads())

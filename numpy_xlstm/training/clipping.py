@@ -16,9 +16,6 @@ CLIP_EPS = 1e-6
 BLOCK = 2**15
 """Count of numbers whose squares are added at a time."""
 
-TINY = float(np.finfo(np.float32).tiny)
-"""Smallest normal float32; smaller ones have fewer digits."""
-
 
 @own_error_state
 def global_norm(grads: Mapping[str, Array]) -> float:
@@ -68,7 +65,11 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     ({'a': array([0.59999988]), 'b': array([[0.79999984]])}, 5.0)
     """
     factor, norm = clip_factor(grads, max_norm)
-    return (dict(grads) if factor == 1 else scaled(grads, factor)), norm
+    if factor == 1:
+        return dict(grads), norm
+    return {
+        n: np.asarray(np.multiply(g, factor), g.dtype) for n, g in grads.items()
+    }, norm  # [clip.2]
 
 
 def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, float]:
@@ -82,16 +83,6 @@ def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, flo
             f"(in {', '.join(bad) or 'the sum of squares'})"
         )
     return min(1.0, max_norm / (norm + CLIP_EPS)), norm
-
-
-@own_error_state
-def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
-    """Return the gradients multiplied by a factor."""
-    wide = np.float64 if factor < TINY else None  # a float32 factor would lose digits
-    return {
-        name: np.asarray(np.multiply(g, factor, dtype=wide), g.dtype)  # [clip.2]
-        for name, g in grads.items()
-    }
 
 
 def check_floats(arrays: Any, title: str = "grads") -> None:

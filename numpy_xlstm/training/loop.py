@@ -3,29 +3,25 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy
-from numpy_xlstm.layers.embedding import IndexArray
+from numpy_xlstm.layers.embedding import IndexArray, check_sequence
 from numpy_xlstm.numerics import (
     check_above_zero,
     check_bool,
     check_callable,
+    check_has,
     check_kind,
     check_positive,
 )
 from numpy_xlstm.training import ranks, text
-from numpy_xlstm.training.protocol import diverged
-from numpy_xlstm.training.schedules import Schedule, constant
+from numpy_xlstm.training.optimizer import Schedule, constant, diverged
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
-
-MOST_VALIDATIONS = 100_000
-"""Largest number of validations in a checkpoint; above it, every second one is dropped."""
 
 
 class Progress(NamedTuple):
@@ -41,7 +37,6 @@ class Progress(NamedTuple):
     lr: float
     tokens: int
     elapsed: float
-    busy: float
     tokens_per_character: float = 1.0
     validation: float | None = None
     """Result of a validation after this step, if there was one; lower is better."""
@@ -53,8 +48,8 @@ class Progress(NamedTuple):
 
     @property
     def tokens_per_second(self) -> float:
-        """Speed of the steps, without other work."""
-        return self.tokens / self.busy if self.busy else 0.0
+        """Mean speed since the start."""
+        return self.tokens / self.elapsed if self.elapsed else 0.0
 
     @property
     def seconds_left(self) -> float:
@@ -132,51 +127,39 @@ def train(
     check_callable("schedule", schedule)
     check_bool("carry", carry)
     check_step_options(state.model, **options)
-    try:
-        batches = iter(batches)
-    except TypeError:
-        got = type(batches).__name__
-        raise OptionError(f"batches: expected an iterable; got {got}") from None
+    check_has("batches", batches, "__iter__")
     comm, optimizer = options.get("comm"), state.optimizer
     numbers = {name: value for name, value in options.items() if name != "comm"}
     facts = budget, carry, optimizer.options, numbers, state.step, state.rng.bit_generator.state
     parameters = {**state.model.params, **optimizer.state_dict()}
     ranks.check_same(comm, options=facts, parameters=parameters)
-    return _steps(state, batches, budget, schedule, carry, options)
 
-
-def _steps(
-    state: TrainingState,
-    batches: Iterator[Batch],
-    budget: Budget,
-    schedule: Schedule,
-    carry: bool,
-    options: StepOptions,
-) -> Iterator[Progress]:
-    if budget.fraction(state.step, state.elapsed) >= 1:
-        return
-    comm, before_batch = options.get("comm"), state.rng.bit_generator.state
-    start = ranks.seconds(comm) - state.elapsed
-    for batch in batches:
-        check_kind("batch", batch, Batch)
-        began = ranks.seconds(comm)
-        lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
-        before = state.carried if carry and not batch.fresh else None
-        known: Any = {"lr": lr, "state": before, "rng": state.rng}
-        try:
-            result = train_step(state.model, state.optimizer, batch, **known, **options)
-        except DivergenceError:
-            state.rng.bit_generator.state = before_batch  # undo the draws of the step
-            raise
-        now = ranks.seconds(comm)
-        after = result.state if carry else None
-        state.advance(batch.targets.size, now - began, now - start, after)
-        fraction = budget.fraction(state.step, state.elapsed)
-        counts = state.tokens, state.elapsed, state.busy
-        yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
-        if budget.fraction(state.step, ranks.seconds(comm) - start) >= 1:
+    def reports() -> Iterator[Progress]:
+        if budget.fraction(state.step, state.elapsed) >= 1:
             return
         before_batch = state.rng.bit_generator.state
+        start = ranks.seconds(comm) - state.elapsed
+        for batch in batches:
+            check_kind("batch", batch, Batch)
+            elapsed = ranks.seconds(comm) - start
+            lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, elapsed))
+            before = state.carried if carry and not batch.fresh else None
+            known: Any = {"lr": lr, "state": before, "rng": state.rng}
+            try:
+                result = train_step(state.model, state.optimizer, batch, **known, **options)
+            except DivergenceError:
+                state.rng.bit_generator.state = before_batch  # undo the draws of the step
+                raise
+            after = result.state if carry else None
+            state.advance(batch.targets.size, ranks.seconds(comm) - start, after)
+            fraction = budget.fraction(state.step, state.elapsed)
+            counts = state.tokens, state.elapsed
+            yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
+            if budget.fraction(state.step, ranks.seconds(comm) - start) >= 1:
+                return
+            before_batch = state.rng.bit_generator.state
+
+    return reports()
 
 
 def validation_bits(
@@ -198,35 +181,34 @@ def validation_bits(
     model : Recurrent
         Model that maps tokens (B, T) and a state to logits (B, T, V) and a state.
     ids : np.ndarray
-        The sequence, shape (N,), with N ≥ 2. All ids are predicted except the first of each row,
-        which counts as the mean of the others.
+        The sequence, shape (N,), with N ≥ 2, which :func:`consecutive_windows` splits. The first id
+        and up to B − 1 of the last are not predicted; they count as the mean of the others.
     characters : int, optional
         Number of characters of the text; N if omitted.
     rows : int
-        Number of rows into which the sequence is split, each without context at its start.
+        Largest number B of rows into which the sequence is split, each without context at its
+        start.
     window : int
         Number of steps per call, which does not change the result.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the rows.
     """
     check_callable("model", model)
-    check_positive("window", window)
+    check_sequence("ids", ids)
+    check_positive("rows", rows)
     if characters is not None:
         check_positive("characters", characters)
-    inputs, targets = text.parallel_rows(ids, rows)
-    if np.min(ids) < 0:
-        raise IndexError(f"ids: expected numbers of at least 0; got {np.min(ids)}")
-    predicted = np.count_nonzero(targets != text.NOTHING)
-    of_rank = ranks.rank_rows(len(inputs), comm)
-    inputs, targets = inputs[of_rank], targets[of_rank]
-    state: Any = None
-    nats = 0.0
-    for start in range(0, inputs.shape[1] if len(inputs) else 0, window):
-        part = slice(start, start + window)
-        logits, state = model(inputs[:, part], state)
-        if count := np.count_nonzero(targets[:, part] != text.NOTHING):
-            loss, _ = softmax_cross_entropy(logits, targets[:, part], ignore_index=text.NOTHING)
-            nats += float(loss) * count
+    nats, predicted, state = 0.0, 0, None
+    windows = text.consecutive_windows(ids, max(1, min(rows, len(ids) // 2)), window)
+    for number, batch in enumerate(windows):
+        if number > 0 and batch.fresh:  # the next pass
+            break
+        predicted += batch.num_targets
+        part = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
+        if part.num_targets > 0:
+            logits, state = model(part.inputs, state)
+            loss, _ = softmax_cross_entropy(logits, part.targets)
+            nats += float(loss) * part.num_targets
     per_character = ranks.total(nats, comm) / predicted * len(ids) / (characters or len(ids))
     return per_character / math.log(2)  # [entropy.3]
 
@@ -241,9 +223,6 @@ def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | No
         reason = f"validation after step {state.step}: {error}"
         raise diverged(state.optimizer, reason, None) from error
     state.validations.append((state.step, bits))
-    if len(state.validations) > MOST_VALIDATIONS:
-        best = min(state.validations, key=itemgetter(1))
-        state.validations[:] = sorted({best, *state.validations[1::2]})
     return bits
 
 
@@ -285,9 +264,8 @@ def learn(
         check_positive("validate_every", validate_every)
     check_bool("carry", carry)
     comm = options.get("comm")
-    sizes = batch_size, window, validate_every
     texts = {"train": split.train_ids, "validation": split.validation_ids}
-    ranks.check_same(comm, options=sizes, text=texts)
+    ranks.check_same(comm, options=(batch_size, window, validate_every), text=texts)
     if carry:
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:

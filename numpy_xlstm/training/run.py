@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -10,19 +11,31 @@ from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from numpy_xlstm.checkpoints import save_pretrained
-from numpy_xlstm.checkpoints.folders import BEST
-from numpy_xlstm.checkpoints.metadata import LogLine, RunMetadata
-from numpy_xlstm.disk import checked_path, open_in_place, open_regular, read_regular, refuse_link
+from numpy_xlstm.checkpoints.tensors import BEST
+from numpy_xlstm.config import Config, Count, Real
+from numpy_xlstm.disk import (
+    checked_path,
+    open_in_place,
+    open_regular,
+    read_regular,
+    refuse_link,
+)
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_kind, check_positive
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.lock import HOLDER, LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 CHECKPOINT = "checkpoint.safetensors"
 PICTURE, RESULT, CURVE = "loss.svg", "result.json", "curve.svg"
@@ -37,6 +50,64 @@ SAVE_SECONDS = 60.0
 
 MAX_LINE = 10_000
 """Largest size of a line of the log in bytes."""
+
+LOCK = "lock"
+"""Name of the lock file. The file is not deleted; a process that locks it holds the directory."""
+
+HOLDER = b"process "
+"""Beginning of the text in the lock file."""
+
+AFTER = 2**30
+"""Byte that is locked on Windows: after the text, so that other processes can read the text."""
+
+
+@dataclass(frozen=True)
+class RunMetadata(Config):
+    """Additional fields of a run."""
+
+    notes: dict[str, Any]
+    log_size: Count
+
+
+@dataclass(frozen=True)
+class LogLine(Config):
+    """Fields that are read from each line of a log."""
+
+    step: Count
+    loss: Real
+    bits: Real
+    validation: Real | None = None
+
+
+class DirectoryLock:
+    """A lock on a directory, in which nobody else may train while this object exists.
+
+    A process that is forked from its process holds it too, until it ends.
+
+    Raises :class:`OptionError` if another process or another run of this process holds it, and
+    :class:`OSError` if the file system has no locks, like some network file systems.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        file = open_in_place(directory / LOCK, os.O_CREAT)
+        finalize(self, file.close)
+        holder = file.read(200).decode(errors="replace")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt  # Windows
+
+                os.lseek(file.fileno(), AFTER, os.SEEK_SET)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except (BlockingIOError, PermissionError) as error:
+            raise OptionError(
+                f"directory: expected one that no other process trains in; got {directory}, in use "
+                f"by {holder!a}"
+            ) from error
+        file.truncate(0)
+        file.seek(0)
+        file.write(HOLDER + f"{os.getpid()} on {socket.gethostname()}".encode())
 
 
 @dataclass

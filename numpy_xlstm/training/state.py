@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -10,8 +11,8 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.files import as_json
-from numpy_xlstm.checkpoints.metadata import TrainingMetadata
 from numpy_xlstm.checkpoints.tensors import check_memory
+from numpy_xlstm.config import Config, Count, NotNegative, Real
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -19,18 +20,37 @@ from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_choice, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.adamw import AdamW
-from numpy_xlstm.training.protocol import Optimizer
+from numpy_xlstm.training.optimizer import Optimizer
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 from numpy_xlstm.validation import checked_state
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"AdamW": AdamW}
 """Optimisers by the names of their classes, which checkpoints contain."""
 
+GENERATORS = "PCG64", "PCG64DXSM"
+"""Bit generators of ``np.random.default_rng``, and of its successor."""
+
 OPTIMIZER, CARRIED = "optimizer.", "carried"
 """Prefixes of the names of the stored moments and of the carried state."""
 
-COUNTS = ("step", "tokens", "elapsed", "busy")
+COUNTS = ("step", "tokens", "elapsed")
 STORED = {*COUNTS, "rng", "optimizer", "validations", "carried"}
+
+
+@dataclass(frozen=True)
+class TrainingMetadata(Config):
+    """A training that can be resumed. Generator and optimiser check ``rng`` and ``optimizer``.
+
+    ``carried`` is the number of rows of the carried state.
+    """
+
+    step: Count
+    tokens: Count
+    validations: list[tuple[Count, Real]]
+    elapsed: NotNegative
+    rng: dict[str, Any]
+    optimizer: dict[str, Any]
+    carried: Count | None
 
 
 @dataclass
@@ -47,8 +67,8 @@ class TrainingState:
         Generator for batches and dropout.
     step, tokens : int
         Numbers of steps and of training tokens so far.
-    elapsed, busy : float
-        Seconds since the start, and seconds spent in steps.
+    elapsed : float
+        Seconds since the start.
     carried : Any
         Initial model state of the next batch, unless that batch is fresh. With several ranks, the
         state of the rows of this rank.
@@ -75,7 +95,6 @@ class TrainingState:
     step: int = 0
     tokens: int = 0
     elapsed: float = 0.0
-    busy: float = 0.0
     carried: Any = None
     validations: list[tuple[int, float]] = field(default_factory=list)
 
@@ -87,14 +106,13 @@ class TrainingState:
         if self.carried is not None and hasattr(self.model, "init_state"):
             self.carried = checked_state(self.model, self.carried, _rows(self.carried) or 1)
 
-    def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
+    def advance(self, tokens: int, elapsed: float, carried: Any) -> None:
         """Count one more step, and keep a copy of the state after it.
 
         The copy is C-order, as after loading, because another layout could change rounding.
         """
         self.step += 1
         self.tokens += tokens
-        self.busy += seconds
         self.elapsed = elapsed
         self.carried = tree_map(lambda array: np.array(array, order="C"), carried)
 
@@ -166,12 +184,10 @@ class TrainingState:
                 raise OptionError(f"optimizer: expected {expected}; got {', '.join(options)}")
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
-            bits = getattr(np.random, training["rng"]["bit_generator"])(0)
-            bits.state = training["rng"]
             return cls(
                 model,
                 optimizer,
-                np.random.Generator(bits),
+                _generator(training["rng"]),
                 carried=_carried(model, arrays, training["carried"], comm),
                 validations=[(int(step), float(bits)) for step, bits in training["validations"]],
                 **{name: training[name] for name in COUNTS},
@@ -180,6 +196,17 @@ class TrainingState:
             raise CheckpointError(
                 f"{place}: expected one that can be resumed; got one that cannot ({error})"
             ) from error
+
+
+def _generator(stored: Mapping[str, Any]) -> np.random.Generator:
+    """Return the generator with a stored state, or raise :class:`OptionError`."""
+    kind = check_choice("rng.bit_generator", stored.get("bit_generator"), GENERATORS)
+    bits = getattr(np.random, kind)(0)
+    with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+        bits.state = stored
+    if bits.state != stored:
+        raise OptionError(f"rng: expected the state of a {kind}; got {stored!s:.200}")
+    return np.random.Generator(bits)
 
 
 def _rows(carried: Any) -> int | None:

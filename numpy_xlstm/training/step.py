@@ -24,9 +24,8 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
-from numpy_xlstm.training.protocol import Optimizer, diverged
-from numpy_xlstm.training.regression import squared_error, squared_error_backward
+from numpy_xlstm.training.clipping import clip_factor
+from numpy_xlstm.training.optimizer import Optimizer, diverged
 from numpy_xlstm.trees import join_states, leaves, rows_of
 from numpy_xlstm.validation import check_like
 
@@ -157,8 +156,6 @@ def train_step(
         try:
             loss, grads, after = _gradient_over_ranks(comm, model, *given)
             factor, norm = clip_factor(grads, max_norm)
-            if factor < TINY:
-                grads, factor = scaled(grads, factor), 1.0
             optimizer.step(grads, lr=lr, scale=factor)
         except DivergenceError:
             raise
@@ -247,6 +244,47 @@ def _check_values(name: str, array: Any, expected: str, kinds: dict[int, str]) -
         raise DTypeError(f"{name}: expected an array of {numbers}; got {array.dtype}")
     if array.dtype.kind == "f":
         check_array(name, array, array.shape)
+
+
+def squared_error(
+    y: Array, targets: Array, *, mask: BoolArray | None = None
+) -> tuple[Array, tuple[Array, int]]:
+    r"""Return the mean squared error of the outputs, and residuals for its backward.
+
+    .. math:: L = \frac{1}{N} \sum_n (y_n - t_n)^2
+
+    Parameters
+    ----------
+    y : np.ndarray
+        Outputs, shape (..., 1).
+    targets : np.ndarray
+        t, floats of shape (...).
+    mask : np.ndarray, optional
+        Booleans of shape (...): whether a position counts, in the sum and in N.
+
+    Examples
+    --------
+    >>> loss, cache = squared_error(np.array([[1.0], [3.0]]), np.array([0.0, 1.0]))
+    >>> float(loss), squared_error_backward(1.0, cache).tolist()
+    (2.5, [[1.0], [2.0]])
+    """
+    errors = y[..., 0] - targets.astype(y.dtype)
+    counted = np.ones(targets.shape, bool) if mask is None else mask
+    errors = np.where(counted, errors, errors.dtype.type(0))
+    number = int(np.count_nonzero(counted))
+    return np.square(errors).sum() / number, (errors, number)  # [mse.1]
+
+
+def squared_error_backward(dloss: float, cache: tuple[Array, int]) -> Array:
+    r"""Return the gradient of the outputs from the cotangent of the loss.
+
+    .. math:: \delta y_n = \frac{2}{N} (y_n - t_n) \, \delta L
+
+    It is 0 where a position does not count.
+    """
+    errors, number = cache
+    dy: Array = errors * errors.dtype.type(2 * dloss / number)  # [mse.2]
+    return dy[..., None]
 
 
 def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float, Array]:

@@ -20,9 +20,6 @@ from numpy_xlstm.training.step import Batch
 MAX_TEXT = 2**31
 """Largest size of a text in bytes. Its ids take eight times as much memory."""
 
-NOTHING = -1
-"""Target of positions without a prediction."""
-
 
 def default_text() -> str:
     """Return the English text of Python 3.11's ``help()``, half a megabyte."""
@@ -171,24 +168,6 @@ def consecutive_windows(
         return Batch(inputs[:, steps], targets[:, steps], fresh=part == 0)
 
     return map(batch, count(start))
-
-
-def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
-    """Split ids (N,), N ≥ 2, into rows of contiguous text: inputs and targets of shape (B, T).
-
-    Every id except the first of each row is a target exactly once. Row lengths differ by at most
-    one; shorter rows end with the target −1, which means no prediction. There are fewer rows than
-    ``rows`` if otherwise a row would have no target.
-    """
-    check_sequence("ids", ids)
-    check_positive("rows", rows)
-    if len(ids) < 2:
-        raise ShapeError(f"ids: expected at least 2, one to predict the other; got {len(ids)}")
-    parts = np.array_split(ids, min(rows, len(ids) // 2))
-    laid = np.full((len(parts), len(parts[0])), NOTHING)
-    for row, part in zip(laid, parts, strict=True):
-        row[: len(part)] = part
-    return laid[:, :-1], laid[:, 1:]
 
 
 def unigram_entropy(text: str) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from numpy_xlstm import LSTM, from_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
+from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from tests.checkpoints import build
@@ -70,9 +71,6 @@ def test_texts_and_names_that_are_hard_to_write(tmp_path: Path) -> None:
     arrays, found = read_arrays(path)
     assert found == metadata
     assert arrays[LONG].tolist() == [1, 1]
-    for name in ("a\nb", "\x1b[2J", "a\0b", "x" * 1001):
-        with pytest.raises(CheckpointError, match="printable characters, other than __metadata__"):
-            write_arrays(path, {name: np.ones(1)}, {})
 
 
 def test_files_without_our_metadata(tmp_path: Path) -> None:
@@ -98,36 +96,26 @@ def nested(depth: int) -> Any:
     return value
 
 
-ONE, BIG = np.ones(1), np.array([10**6])
-
-
 @pytest.mark.parametrize(
-    ("arrays", "metadata", "dtypes", "message"),
+    ("arrays", "metadata", "message"),
     [
-        ({"__metadata__": ONE}, {}, {}, "arrays: .*other than __metadata__; got '__m"),
-        ({"": ONE}, {}, {}, "got ''"),
-        ({"x": np.array([{}])}, {}, {}, "x: expected an array of booleans, .*; got object"),
-        ({"x": np.array([1j])}, {}, {}, "x: expected an array of booleans, .*; got complex128"),
-        ({"x": [1.0]}, {}, {}, "x: expected an array of booleans, .*; got list"),
-        ({}, {"x": float("nan")}, {}, r"metadata: expected JSON .*; got others \(Out of range"),
-        ({}, {"x": {1, 2}}, {}, r"metadata: expected JSON values; got others \(set"),
-        ({}, {"x": nested(40)}, {}, "nested more than 32 deep"),
-        ({}, {"x": nested(3000)}, {}, "metadata: expected JSON values"),
-        ({}, {"x": 2**256}, {}, "at most 256 bits"),
-        ({}, {1: "a", "1": "b"}, {}, "1: expected one entry; got two"),
-        ({"x": BIG}, {}, {"x": "int8"}, "x: .* floats, to be rounded to .*; got int64 for"),
-        ({"x": BIG}, {}, {"x": "float16"}, "got int64 for 'float16'"),
-        ({"x": ONE}, {}, {"x": "int64"}, "got float64 for 'int64'"),
-        ({"x": ONE}, {}, {"x": "bogus"}, "got float64 for 'bogus'"),
-        ({"x": 1e30 * ONE}, {}, {"x": "float16"}, r"x: .* that float16 holds; got ±1e\+30"),
-        ({"x": ONE}, {}, {"y": "float16"}, "dtypes: expected names of arrays; got 'y'"),
+        ([1], {}, r"arrays: expected a mapping of arrays; got \[1\]"),
+        ({3: np.ones(1)}, {}, "arrays: expected a mapping of arrays; got {3: "),
+        ({"__metadata__": np.ones(1)}, {}, "header: .* got another .*__metadata__: expected a map"),
+        ({"x": np.array([{}])}, {}, "x: expected an array of booleans, .*; got object"),
+        ({"x": np.array([1j])}, {}, "x: expected an array of booleans, .*; got complex128"),
+        ({"x": [1.0]}, {}, "x: expected an array of booleans, .*; got list"),
+        ({}, {"x": float("nan")}, r"metadata: expected JSON .*; got others \(Out of range"),
+        ({}, {"x": {1, 2}}, r"metadata: expected JSON values; got others \(set"),
+        ({}, {"x": nested(40)}, "nested more than 32 deep"),
+        ({}, {"x": nested(3000)}, "metadata: expected JSON values"),
+        ({}, {"x": 2**256}, "at most 256 bits"),
+        ({}, {1: "a", "1": "b"}, "1: expected one entry; got two"),
     ],
 )
-def test_what_cannot_be_stored(
-    arrays: Any, metadata: Any, dtypes: Any, message: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=message):
-        write_arrays(tmp_path / "a.safetensors", arrays, metadata, dtypes)
+        write_arrays(tmp_path / "a.safetensors", arrays, metadata)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,8 +135,8 @@ def test_bfloat16_is_rounded_as_floats_are(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     large, third = (np.array([n], ml_dtypes.bfloat16) for n in (1e30, 1 / 3))
     with pytest.raises(CheckpointError, match=r"numbers that float16 holds; got ±1.00026e\+30"):
-        write_arrays(path, {"x": large}, {}, {"x": "float16"})
-    write_arrays(path, {"x": third}, {}, {"x": "float32"})
+        write_file(path, {"x": large}, {"x": "float16"}, {})
+    write_file(path, {"x": third}, {"x": "float32"}, {"numpy_xlstm": "{}"})
     np.testing.assert_array_equal(read_arrays(path)[0]["x"], third.astype(np.float32))
 
 

@@ -31,7 +31,7 @@ MODELS: dict[str, Any] = {"lstm": lstm, "paper": paper, "large": large}
 def trained(model: Any) -> TrainingState:
     """Return the state of a model after a step that carries a state."""
     state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
-    state.advance(3, 1.0, 1.0, model(np.zeros((2, 3), np.int64))[1])
+    state.advance(3, 1.0, model(np.zeros((2, 3), np.int64))[1])
     return state
 
 

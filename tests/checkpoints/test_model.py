@@ -19,8 +19,8 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.checkpoints import FORMATS, KINDS, Format, Kind, Pretrained, read_arrays
 from numpy_xlstm.checkpoints.description import Content, Saving
+from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.checkpoints.loading import matched
-from numpy_xlstm.checkpoints.writing import write_file
 from numpy_xlstm.cli import main
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -119,7 +119,6 @@ def test_the_names_in_the_file(tmp_path: Path) -> None:
             "cell": {"kind": "sLSTM", "options": options},
             "options": {"tied": False, "head_bias": True, "cap": None, "embedding_dropout": 0.0},
         },
-        "dtype": "float64",
         "tokenizer": None,
         "training": {},
     }
@@ -195,22 +194,24 @@ PREFIX = "gru/"
 
 
 def read(content: Content) -> Pretrained:
-    arrays = {n.removeprefix(PREFIX): stored for n, stored in content.tensors.arrays.items()}
+    arrays = {n.removeprefix(PREFIX): stored for n, stored in content.tensors.items()}
     (rows, D), H = arrays["weight_ih_l0"].shape, arrays["weight_hh_l0"].shape[1]
     assert rows == 3 * H
     model = GRU(D, H)
-    return Pretrained(content.path, "slashes", model, matched(model.params, arrays))
+    return Pretrained(
+        content.path, "slashes", model, matched(content.path.name, model.params, arrays)
+    )
 
 
 def write(model: Any, path: Path, options: Saving) -> None:
     arrays = {PREFIX + name: array for name, array in model.params.items()}
-    write_file(path, arrays, dict.fromkeys(arrays, model.dtype.name))
+    write_file(path, arrays, dict.fromkeys(arrays, model.dtype.name), {})
 
 
 SLASHES = Format(
     "slashes",
     (GRU,),
-    lambda content: all(name.startswith(PREFIX) for name in content.tensors.arrays),
+    lambda content: all(name.startswith(PREFIX) for name in content.tensors),
     read,
     write,
     ".slashes",

@@ -18,7 +18,7 @@ from numpy_xlstm import (
     xLSTMLarge,
 )
 from numpy_xlstm.checkpoints import FORMATS
-from numpy_xlstm.checkpoints.writing import write_file
+from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.errors import CheckpointError, DTypeError
 from tests.checkpoints.build import large, lstm, paper, place, read_safetensors, stack, write
 from tests.models.build import assert_same
@@ -107,7 +107,7 @@ def test_our_file_in_a_folder_and_plain_arrays_beside_a_configuration(tmp_path: 
     save_pretrained(model, tmp_path / "theirs")
     (tmp_path / "theirs" / "model.safetensors").unlink()
     dtypes = dict.fromkeys(model.params, "float32")
-    write_file(tmp_path / "theirs" / "weights.safetensors", model.params, dtypes)
+    write_file(tmp_path / "theirs" / "weights.safetensors", model.params, dtypes, {})
     assert_same(dict(from_pretrained(tmp_path / "theirs").params), dict(model.params))
 
 

@@ -15,7 +15,7 @@ TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(200))
 SMALL = ["--batch-size=4", "--window=8", "--sample-length=9"]
 CELL = ["--hidden-size=8", "--embedding-size=4"]
 XLSTM = ["--model", "xlstm", "--blocks=2", "--width=8", "--heads=2", "--slstm-at=1"]
-TIMES = ("elapsed", "busy")
+TIMES = ("elapsed",)
 OUT = Path("out")
 
 

@@ -117,6 +117,18 @@ def test_names_of_compiled_and_wrapped_modules(tmp_path: Path) -> None:
     assert_same(dict(other.params), expected)
 
 
+def test_of_two_tied_matrices_the_heads_is_read(tmp_path: Path) -> None:
+    """Both are in the file, and differ: their ``load_state_dict`` copies the head's last."""
+    theirs = scramble(official(PAPER["tied"]()))
+    folder = write_paper(theirs, tmp_path / "lm")
+    arrays = {name: array.clone() for name, array in theirs.state_dict().items()}
+    arrays["token_embedding.weight"] += 1
+    safetensors.save_file(arrays, folder / "model.safetensors")
+    theirs.load_state_dict(arrays)
+    ours = from_pretrained(folder)
+    assert_exact(ours, theirs, draw_input(ours, T))
+
+
 def test_a_bias_is_never_scrambled(tmp_path: Path) -> None:
     """R is reordered by hand, as after a transfer from a GPU, and b is not."""
     theirs = scramble(official(PAPER["mixed"]()))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import xLSTMLMModel
-from numpy_xlstm.training import official_decay
+from numpy_xlstm.training import decay_rule
 from numpy_xlstm.trees import tree_map
 from tests.models.build import B, assert_close, assert_same, draw_tokens, flat, make, slstm_block
 from tests.parity.official import (
@@ -115,7 +115,7 @@ def test_the_groups_of_weight_decay(name: str, on_embedding: bool) -> None:
     ours = xLSTMLMModel(config)
     theirs = xlstm.xLSTMLMModel(translated(config))
     decay, no_decay = theirs.get_weight_decay_optim_group_param_names()
-    rule = official_decay(on_embedding)
+    rule = decay_rule(ours)
     decayed = {key for key, array in ours.params.items() if rule(key, array)}
     assert decayed == set(decay)
     assert ours.params.keys() - decayed == set(no_decay)

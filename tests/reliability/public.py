@@ -103,7 +103,6 @@ def updates() -> dict[str, Make]:
         **entry(training.clip_grad_norm, grads=grads, max_norm=1.0),
         **entry(training.global_norm, grads=grads),
         "train_step": stepped,
-        **entry(training.official_decay, weight_decay_on_embedding=True),
     }
 
 

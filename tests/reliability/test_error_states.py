@@ -28,7 +28,7 @@ SCALES: list[tuple[Any, float]] = [
 def parts(tree: Any) -> Iterator[bytes]:
     """Return all numbers in the results of a call, except times."""
     if isinstance(tree, Progress):
-        tree = tree._replace(elapsed=0.0, busy=0.0)
+        tree = tree._replace(elapsed=0.0)
     tree = inside(tree)
     if isinstance(tree, np.ndarray | np.generic):
         yield f"{tree.dtype} {tree.shape}".encode() + tree.tobytes()

@@ -140,7 +140,7 @@ BASES = frozenset(
     """
     Module Layer Recurrent BlockStack ResidualBlock LinearGroup xLSTMLargeLayer
     MetaInitialisation Report Row TextSplit StepOptions Optimizer Format default_text constant
-    is_matrix config_of start new_tokens decay_rule from_torch from_jax compiled
+    is_matrix official_decay config_of start new_tokens decay_rule from_torch from_jax compiled
     """.split()  # noqa: SIM905
 )
 """Public names that need no calls: bases, results, parts of ``generate``, and others."""

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import sLSTM
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import (
+    DivergenceError,
+    DTypeError,
+    NonFiniteError,
+    OptionError,
+    ShapeError,
+)
 from numpy_xlstm.models import (
     LanguageModel,
     mLSTMBlockConfig,
@@ -77,7 +83,7 @@ def test_torch_does_the_same(options: dict[str, Any], dtype: Any) -> None:
     [
         (is_matrix, {"weight", "heads"}),
         (lambda name, array: name == "bias", {"bias"}),
-        (official_decay(), {"weight"}),
+        (official_decay, {"weight"}),
         (["bias", "heads"], {"bias", "heads"}),
     ],
 )
@@ -123,7 +129,7 @@ HUGE = np.array([1, 2, 3, 4, 1e200])
         ({"bias": None}, ShapeError, r"expected \['bias'\] too"),
         ({"bias": np.ones(5, np.float32)}, DTypeError, "grads.*bias.*expected float64"),
         ({"bias": np.array([1, 2, np.nan, 4, 5])}, NonFiniteError, r"grads.*bias.*index \(2,\)"),
-        ({"bias": HUGE}, NonFiniteError, "expected entries whose squares are finite"),
+        ({"bias": HUGE}, DivergenceError, "bias: expected finite numbers after the update"),
         ({"lr": -1}, OptionError, r"lr: .*got -1"),
     ],
 )
@@ -153,12 +159,7 @@ def test_the_official_rule_goes_by_name() -> None:
         "blocks.0.embedding.weight": True,
         "cell.W": False,
     }
-    assert {name: official_decay()(name, np.ones((2, 2))) for name in names} == names
-    with_embedding = official_decay(weight_decay_on_embedding=True)
-    assert {name: with_embedding(name, np.ones(2)) for name in names} == names | {
-        "token_embedding.weight": True,
-        "embedding.weight": True,
-    }
+    assert {name: official_decay(name, np.ones((2, 2))) for name in names} == names
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_large_numbers_of_float32_whose_squares_sum_to_infinity_are_no_error() -
     AdamW(params, lr=0.1).step({"w": np.full(100, 5e18, np.float32)})
     np.testing.assert_allclose(params["w"], 1e19, rtol=1e-6)
     params["w"][3] = np.inf
-    with pytest.raises(NonFiniteError, match=r"w: expected finite numbers; got inf at index \(3,"):
+    with pytest.raises(DivergenceError, match="w: expected finite numbers after the update"):
         AdamW(params).step({"w": np.ones(100, np.float32)})
 
 
@@ -266,16 +267,13 @@ def test_all_matrices_decay_but_these(model: Any, others: set[str]) -> None:
     assert {name for name in model.params if decays(name, model.params[name])} == matrices - others
 
 
-def test_decays_that_are_set_later_are_checked() -> None:
-    optimizer = AdamW({"w": np.ones((2, 2)), "b": np.ones(2)})
-    for decays in ("w", {"w": True}, ["other"], [3], True):
+def test_decays_are_checked() -> None:
+    params = {"w": np.ones((2, 2)), "b": np.ones(2)}
+    wrong: Any
+    for wrong in ("w", {"w": True}, ["other"], [3], True):
         with pytest.raises(OptionError, match="decays: expected"):
-            optimizer.decays = decays  # type: ignore[assignment]
-        assert optimizer.decays == ["w"]
-    optimizer.decays = lambda name, array: name == "b"
-    assert optimizer.decays == ["b"]
-    optimizer.decays = {"b", "w"}
-    assert optimizer.options["decays"] == ["w", "b"]
+            AdamW(params, decays=wrong)
+    assert AdamW(params, decays={"b", "w"}).options["decays"] == ["w", "b"]
 
 
 @pytest.mark.parametrize("layout", ["vanilla", "cuda", "canonical"])

@@ -7,7 +7,7 @@ import pytest
 
 from numpy_xlstm import LSTM
 from numpy_xlstm.training import AdamW, Batch, train_step
-from numpy_xlstm.training.regression import squared_error, squared_error_backward
+from numpy_xlstm.training.step import squared_error, squared_error_backward
 
 
 def draw(rng: np.random.Generator) -> Batch:

@@ -15,8 +15,7 @@ from numpy_xlstm.checkpoints import open_pretrained
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks
-from numpy_xlstm.training.lock import DirectoryLock
-from numpy_xlstm.training.run import REPLACED, read_log
+from numpy_xlstm.training.run import REPLACED, DirectoryLock, read_log
 from numpy_xlstm.training.text import read_text
 from tests.training.build import started
 
@@ -24,9 +23,9 @@ from tests.training.build import started
 def take(run: Run, steps: int, validation: float | None = None) -> None:
     """Pretend to take steps."""
     for _ in range(steps):
-        run.state.advance(8, 0.5, run.state.step + 1.0, None)
+        run.state.advance(8, run.state.step + 1.0, None)
         step = run.state.step
-        progress = Progress(step, 0.1, 2.0, 0.3, 1e-3, 8 * step, float(step), 0.5 * step)
+        progress = Progress(step, 0.1, 2.0, 0.3, 1e-3, 8 * step, float(step))
         run.add(progress._replace(validation=validation))
 
 

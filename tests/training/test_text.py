@@ -5,7 +5,6 @@ import math
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from numpy_xlstm.training import (
     split_text,
     unigram_entropy,
 )
-from numpy_xlstm.training.text import parallel_rows
 
 
 def test_the_default_text_is_the_same_for_every_python() -> None:
@@ -149,30 +147,6 @@ def test_consecutive_windows_from_any_of_them_on(start: int) -> None:
         expected, found = next(whole), next(rest)
         np.testing.assert_array_equal(found.inputs, expected.inputs)
         assert found.fresh == expected.fresh
-
-
-@given(st.integers(2, 60), st.integers(1, 70))
-def test_rows_predict_every_id_but_the_first_of_each(n: int, rows: int) -> None:
-    inputs, targets = parallel_rows(np.arange(n), rows)
-    assert inputs.shape == targets.shape
-    assert len(inputs) == min(rows, n // 2)
-    predicted = targets != -1
-    np.testing.assert_array_equal(targets[predicted], inputs[predicted] + 1)
-    expected = sorted(set(range(n)) - set(inputs[:, 0].tolist()))
-    assert sorted(targets[predicted].tolist()) == expected
-    assert (inputs[:, 1:] == targets[:, :-1])[predicted[:, :-1]].all()
-    assert predicted.any(axis=1).all()
-    assert (~predicted).sum(axis=1).max() <= 1
-    assert inputs.min() >= 0
-    assert inputs.max() < n
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint64])
-def test_rows_of_any_integers(dtype: Any) -> None:
-    """Dtypes include those without the −1 that marks ignored targets."""
-    ids = np.arange(7, dtype=dtype)
-    for rows, expected in zip(parallel_rows(ids, 2), parallel_rows(np.arange(7), 2), strict=True):
-        np.testing.assert_array_equal(rows, expected)
 
 
 @given(st.text("ab€😀", min_size=2, max_size=40))

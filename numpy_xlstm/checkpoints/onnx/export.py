@@ -8,10 +8,10 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
-from numpy_xlstm.checkpoints.folders import TOKENIZER
 from numpy_xlstm.checkpoints.own import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
-from numpy_xlstm.checkpoints.tokenizer_file import as_library_json
+from numpy_xlstm.checkpoints.tensors import TOKENIZER
+from numpy_xlstm.checkpoints.writing import as_library_json
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.numerics import Array, check_choice, check_has, check_parameter
@@ -75,7 +75,7 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
     try:
         from onnx import TensorProto
 
-        from numpy_xlstm.checkpoints.onnx.model import graph_of
+        from numpy_xlstm.checkpoints.onnx.layers import graph_of
     except ImportError as error:
         raise MissingExtraError(
             "a file for ONNX needs the cli extra: pip install 'numpy-xlstm[cli]'"
@@ -83,15 +83,12 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
     check_has("model", model, "init_state", "compute")
     stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)
     computed = np.dtype("float64" if stored == "float64" else "float32")
-    proto = graph_of(model, computed, NUMBERS[stored], step=step)
     tensors, kept = [], []
     for name, array in model.params.items():
         check_parameter(name, array, array)
         kept.append(np.ascontiguousarray(narrowed(name, array, numpy_dtype(stored))))
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
-    constants = list(proto.graph.initializer)
-    del proto.graph.initializer[:]
-    proto.graph.initializer.extend([*tensors, *constants])
+    proto = graph_of(model, computed, tensors, step=step)
     proto.producer_name, proto.producer_version = "numpy_xlstm", __version__
     proto.doc_string = CARD.format(
         kind=type(model).__name__,
@@ -104,9 +101,6 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
 
 
 ONNX: Format = SAFETENSORS._replace(
-    name="onnx",
-    recognises=lambda content: False,
-    write=_write,
-    suffix=".onnx",
+    name="onnx", recognises=lambda content: False, write=_write, suffix=".onnx"
 )
 """A graph for ONNX runtimes, which is only written."""

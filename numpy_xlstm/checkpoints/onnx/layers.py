@@ -1,10 +1,11 @@
-"""Layers as ONNX graphs: one function for each layer, in the order of its equations."""
+"""Models as ONNX graphs: one function for each layer, in the order of its equations."""
 
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from onnx import ModelProto, TensorProto, helper
 
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
@@ -14,7 +15,7 @@ from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.mlstm import EPS, mLSTMCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
-from numpy_xlstm.checkpoints.onnx.graph import Tensor
+from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph, Tensor
 from numpy_xlstm.checkpoints.onnx.maps import (
     ACTIVATIONS,
     affine,
@@ -39,6 +40,66 @@ from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
+from numpy_xlstm.trees import leaves, places, rebuild
+
+
+def graph_of(
+    model: Any, dtype: np.dtype[Any], parameters: list[TensorProto], *, step: bool
+) -> ModelProto:
+    """Make the graph of a model for one step or for several, which computes in ``dtype``.
+
+    ``parameters`` describe the stored parameters, in their order.
+    """
+    g = Graph(dtype, step=step)
+    for stored, array in zip(parameters, model.params.values(), strict=True):
+        parameter, same = Tensor(g, stored.name), stored.data_type == g.float
+        g.parameter(array, parameter if same else parameter("Cast", to=g.float))
+    is_language_model = isinstance(model, LanguageModel)
+    first, y_name = ("tokens", "logits") if is_language_model else ("x", "y")
+    x, empty, shapes = Tensor(g, first), model.init_state(1), state_shapes(model)
+    before = [Tensor(g, name) if name in shapes else a for name, a in leaves("state", empty)]
+    y, after = emit_joined(model, x, rebuild(empty, iter(before)))
+    results = {y_name: y} | {f"next_{n}": x for n, x in places("state", after) if n in shapes}
+    for name, result in results.items():
+        g.nodes.append(helper.make_node("Identity", [result.name], [name]))
+    axes: list[Any] = [{"batch": "batch", "time": 1 if step else "time"}[a] for a in model.axes]
+    given = g.info(first, [*axes, getattr(model, "in_features", 0)])
+    if is_language_model:
+        given = helper.make_tensor_value_info(first, TensorProto.INT64, axes)
+    inputs = [given, *(g.info(name, shape) for name, shape in shapes.items())]
+    shapes_after = [[*axes, model.out_features], *shapes.values()]
+    outputs = [g.info(*pair) for pair in zip(results, shapes_after, strict=True)]
+    arrays = [*parameters, *g.initializers()]
+    graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, arrays)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def state_shapes(model: Any) -> dict[str, list[Any]]:
+    """Return the names of the arrays of a state, without empty ones, and their shapes."""
+    one, two = (leaves("state", model.init_state(rows)) for rows in (1, 2))
+    return {
+        name: [n if n == m else "batch" for n, m in zip(a.shape, b.shape, strict=True)]
+        for (name, a), (_, b) in zip(one, two, strict=True)
+        if a.size
+    }
+
+
+def emit_joined(model: Any, x: Tensor, state: Any) -> Result:
+    """Add a model in its own order of axes; LSTM, GRU and RNN join the states of their layers."""
+    x = x if model.batch_first else x.transpose(1, 0, 2)
+    if not isinstance(model, RNNBase):
+        y, after = emit(model, x, state)
+    else:
+        parts = [
+            [part("Squeeze", [0]) for part in whole.split(len(model.layers), axis=0)]
+            for _, whole in places("", state)
+        ]
+        y, layers = emit(model, x, model.inner_state(rebuild(state, iter(parts))))
+        columns = (
+            [part("Unsqueeze", [0]) for part in parts] for parts in zip(*layers, strict=True)
+        )
+        after = rebuild(state, (x.graph("Concat", *column, axis=0) for column in columns))
+    return y if model.batch_first else y.transpose(1, 0, 2), after
 
 
 def emit(layer: Any, x: Tensor, state: Any) -> Result:
