@@ -20,7 +20,7 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
         gets the parameters of the case. Its forward is called with the inputs of the case in their
         order, with the state if there is one, and with ``lengths=`` if there are lengths. The state
         has the type of ``init_state(batch_size)`` if the layer has this method; otherwise it is
-        tuples or None. :func:`numpy_xlstm.gradcheck.from_torch` and ``from_jax`` make such layers.
+        tuples or None. :func:`numpy_xlstm.gradcheck.from_torch` makes such layers.
 
     Returns
     -------

@@ -6,8 +6,7 @@ of functions, that follows one of two protocols; see :func:`gradcheck`. :func:`f
 """
 
 from numpy_xlstm.gradcheck.check import gradcheck
-from numpy_xlstm.gradcheck.jax_layer import from_jax
+from numpy_xlstm.gradcheck.frameworks import from_jax, from_torch
 from numpy_xlstm.gradcheck.report import Report, Row
-from numpy_xlstm.gradcheck.torch_layer import from_torch
 
 __all__ = ["Report", "Row", "from_jax", "from_torch", "gradcheck"]

@@ -1,6 +1,6 @@
-"""The check: methods, tolerances, and the report."""
+"""The check: methods, tolerances, and the report with its notes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +9,32 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
-from numpy_xlstm.gradcheck.hints import coincidences, suspicion
-from numpy_xlstm.gradcheck.point import Point
+from numpy_xlstm.gradcheck.point import NOT_ANALYTIC, Point
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.report import Report, Row
-from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole, own_error_state
+from numpy_xlstm.gradcheck.target import Arrays, is_floating, same
+from numpy_xlstm.numerics import (
+    Array,
+    check_above_zero,
+    check_positive,
+    check_whole,
+    own_error_state,
+)
+
+OVERWRITES = "if these are indices, a backward that overwrites instead of adding is not detected"
+FORGETS = "a backward that forgets to multiply by it is not detected"
+SUSPECT = (
+    "differences agree where the complex step does not: is the forward analytic as written? "
+    f"{NOT_ANALYTIC} are not; branch on the real part, and write a square as x * x"
+)
+ROUNDED = (
+    "the forward rounds {} to float32 or a narrower dtype; let it compute in the dtype of "
+    "its arguments, because references are in float64"
+)
+PARAMS_UNREAD = (
+    "the forward gives the same outputs with other parameters: does it read them from self.params? "
+    "if not, define with_params(params), which returns the same layer over other arrays"
+)
 
 ONLY_HERE = (
     "the backward is right at your parameters and wrong near them: does it forget a factor that is "
@@ -119,7 +140,7 @@ def gradcheck(
 
     problem = Problem(target, inputs)
     rows = check(problem)
-    notes += coincidences(problem.inputs)
+    notes += _coincidences(problem.inputs)
     broken = any(row.method == "contract" for row in rows)
     vacuous = any(row.status == "vacuous" for row in rows)
     if not broken and (problem.state == "none" or (problem.state == "given" and vacuous)):
@@ -182,8 +203,49 @@ def _rows(point: Point, methods: Sequence[str], rtol: float | None, notes: list[
                 raise
             notes.append(f"no differences: the forward refuses points near this one: {error}")
     notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
-    notes.append(suspicion(point, rows))
+    notes.append(_suspicion(point, rows))
     return rows
+
+
+def _coincidences(inputs: Arrays) -> Iterator[str]:
+    """Yield notes on inputs that may hide a mistake.
+
+    The check is repeated at other parameters, but not at other inputs: one may be a mask.
+    """
+    for name, array in inputs.items():
+        if array.dtype.kind in "iu" and np.unique(array).size == array.size > 1:
+            yield f"{name} has no repeated number: {OVERWRITES}"
+        elif is_floating(array) and array.size and (array == 1).all():
+            yield f"{name} is 1 everywhere: {FORGETS}"
+
+
+def _suspicion(point: Point, rows: Sequence[Row]) -> str:
+    """Return a note on a property of the forward that may make the references wrong, or ""."""
+    statuses = {row.status for row in rows}
+    if "FAIL" in statuses and point.problem.ignores_params():
+        return PARAMS_UNREAD
+    if statuses & {"FAIL", "kink"} and (names := [n for n in point.tensors if _rounds(point, n)]):
+        return ROUNDED.format(", ".join(names))
+    failed = {(row.tensor, row.method) for row in rows if row.status == "FAIL"}
+    of_complex = {tensor for tensor, method in failed if method == "complex"}
+    agreed = {row.tensor for row in rows if row.method == "difference"}
+    agreed -= {tensor for tensor, method in failed if method == "difference"}
+    return SUSPECT if of_complex and of_complex <= agreed else ""
+
+
+def _rounds(point: Point, name: str) -> bool:
+    """Return whether outputs react to a tensor, but not to changes below float32's rounding."""
+    direction = point.random_direction(point.tensors[name].shape)
+
+    def outputs(size: float) -> Array:
+        moved = point.tensors[name] * (1 + size * direction)
+        return point.paired(point.problem.evaluate(point.tensors | {name: moved}))
+
+    try:
+        here = outputs(0.0)
+        return same(outputs(2.0**-44), here) and not np.allclose(outputs(0.01), here)
+    except ValueError:  # the forward refuses points near this one
+        return False
 
 
 def _check_options(

@@ -35,8 +35,8 @@ class Problem:
     The target gets only copies, so that it cannot modify arrays of the caller or of this object.
     The arguments and results of a forward are not modified before its backward.
 
-    ``tensors`` are all parameters, inputs and states with a gradient. A parameter with the same
-    name ``q`` as an input is called ``params.q``. ``inputs`` are copies of all arguments;
+    ``tensors`` are all parameters, inputs and states with a gradient. If a parameter has the name
+    of an input, each parameter ``q`` is called ``params.q``. ``inputs`` are copies of all arguments;
     ``outputs`` are the results of the forward without the cache; ``state`` is as in a row of the
     report; ``places`` describe the entries of tensors; ``changes`` lists the arrays that forward or
     backward have written to.
@@ -48,12 +48,8 @@ class Problem:
         pairs = zip(self._names, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
-        self._labels: dict[str, str] = {}
-        for name in params:
-            label = name
-            while label in given or (label != name and label in params):
-                label = f"params.{label}"
-            self._labels[name] = label
+        prefix = "params." if params.keys() & given.keys() else ""
+        self._labels = {name: prefix + name for name in params}
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
         self.has_params, self.inputs = bool(params), copies(given)
         self.tensors = checked_tensors(self._point)

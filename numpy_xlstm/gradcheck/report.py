@@ -115,8 +115,7 @@ class Report:
     @property
     def max_error(self) -> float:
         """Largest error of any row; NaN or infinity if a gradient is missing or not finite."""
-        errors = [row.error for row in self.rows]
-        return next((e for e in errors if e != e), max(errors, default=0.0))
+        return float(np.max([row.error for row in self.rows], initial=0.0))
 
     def error(self, method: str) -> float:
         """Return the largest error of one method."""

@@ -195,25 +195,14 @@ def test_ids_that_never_repeat_are_said_to_hide_something() -> None:
     assert warning not in "\n".join(gradcheck((gather, overwriting), np.array([2]), X).notes)
 
 
-def multiply(x: Array, w: Array) -> Any:
-    return x @ w if w.ndim > 1 else x * w, (x, w)
-
-
-@pytest.mark.parametrize(
-    ("w", "said"),
-    [
-        (np.ones(5), "w is 1 everywhere: a backward that forgets to multiply by it is not"),
-        (SYMMETRIC, "w is symmetric: a backward that forgets to transpose or to flip it is"),
-        (np.array([1.0, 2, 3, 2, 1]), "w is symmetric: "),
-    ],
-)
-def test_inputs_that_hide_something_are_said_to(w: Array, said: str) -> None:
+def test_an_input_that_hides_something_is_said_to() -> None:
     """Inputs stay as they are: some are masks, targets or probabilities."""
 
     def backward(dy: Array, cache: Any) -> Any:
         x, w = cache
-        return (dy @ w.T, x.T @ dy) if w.ndim > 1 else (dy * w, (dy * x).sum(0))
+        return dy * w, (dy * x).sum(0)
 
-    notes = gradcheck((multiply, backward), X, w, rng=0).notes
-    assert any(note.startswith(said) for note in notes), notes
-    assert not gradcheck((multiply, backward), X, RNG.standard_normal(w.shape), rng=0).notes
+    pair = (lambda x, w: (x * w, (x, w))), backward
+    (note,) = gradcheck(pair, X, np.ones(5), rng=0).notes
+    assert note.startswith("w is 1 everywhere: a backward that forgets to multiply by it is not")
+    assert not gradcheck(pair, X, RNG.standard_normal(5), rng=0).notes
