@@ -50,15 +50,11 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
     """Update p, m and v in place for the gradient ``g * scale``."""
     for name, array in (("g", g), ("m", m), ("v", v)):
         check_form(name, array, p.shape, p.dtype)
-    if not compiled(p.dtype):
+    if compiled(p.dtype) and all(array.flags.c_contiguous for array in (p, m, v)):
+        rows, number = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v)), p.dtype.type
+        loop(*rows, number(scale), tuple(map(number, factors)))
+    else:
         updated(p, g if scale == 1 else g * scale, m, v, factors)
-        return
-    p_row, g_row, m_row, v_row = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))
-    number = p.dtype.type
-    loop(p_row, g_row, m_row, v_row, number(scale), tuple(map(number, factors)))
-    for array, new in ((p, p_row), (m, m_row), (v, v_row)):
-        if not array.flags.c_contiguous:
-            array[...] = new.reshape(array.shape)
 
 
 @summation

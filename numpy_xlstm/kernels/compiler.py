@@ -25,12 +25,6 @@ from numba.extending import overload
 
 from numpy_xlstm.numerics import activations
 
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}
 """Types of literals that widen neither float32 nor float64."""
 
@@ -163,10 +157,11 @@ def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]
         """Compile or load the kernel, while no other process does this for one of its module."""
         file = getattr(sys.modules[function.__module__], "__file__", "")
         with ExitStack() as stack:
-            with suppress(OSError):  # no file, or no locks
+            with suppress(OSError, ImportError):  # no file, or no locks, as on Windows
+                import fcntl
+
                 source = stack.enter_context(Path(file).open("rb"))
-                if fcntl is not None:
-                    fcntl.flock(source, fcntl.LOCK_EX)
+                fcntl.flock(source, fcntl.LOCK_EX)
             try:
                 return compile_now(signature)
             except OSError:  # it is compiled, but cannot be written: a full disk

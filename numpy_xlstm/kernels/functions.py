@@ -48,15 +48,9 @@ def summation(function: Function) -> Function:
 
 
 def _kernel(function: Function, options: str) -> Function:
-    dispatcher: Callable[..., Any] | None = None
-
     @wraps(function)
     def run(*args: Any) -> Any:
-        nonlocal dispatcher
-        if dispatcher is None:
-            with _registering:
-                dispatcher = _dispatcher(function, options)
-        return dispatcher(*args)
+        return _dispatcher(function, options)(*args)
 
     _marked.append((run, function, options))
     return run  # type: ignore[return-value]
@@ -99,14 +93,15 @@ def _dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any
     """Return numba's dispatcher of a kernel, or the kernel itself if nothing is compiled."""
     if not compiled():
         return function
-    from numpy_xlstm.kernels import compiler, elementary
+    with _registering:
+        from numpy_xlstm.kernels import compiler, elementary
 
-    while elementary.IMPLEMENTATIONS:
-        name, implementation = elementary.IMPLEMENTATIONS.popitem()
-        compiler.implements(globals()[name])(implementation)
-    while _marked:
-        compiler.register(*_marked.pop())
-    return compiler.dispatcher(function, options)
+        while elementary.IMPLEMENTATIONS:
+            name, implementation = elementary.IMPLEMENTATIONS.popitem()
+            compiler.implements(globals()[name])(implementation)
+        while _marked:
+            compiler.register(*_marked.pop())
+        return compiler.dispatcher(function, options)
 
 
 def tanh(x: Any) -> Any:

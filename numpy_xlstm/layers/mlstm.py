@@ -31,8 +31,8 @@ class mLSTM(SequenceLayer[mLSTMState]):
         As in :class:`~numpy_xlstm.mLSTMCell`.
     form : {"auto", "recurrent", "parallel", "chunkwise"}
         Algorithm for the sequence. All give the same result. "auto" takes the recurrent form for
-        one step, and for two if the heads are narrow, and otherwise the chunkwise form. For up to
-        one chunk the chunkwise form is the parallel form.
+        one step, and otherwise the chunkwise form. For up to one chunk the chunkwise form is the
+        parallel form.
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first, dtype, rng

@@ -19,7 +19,6 @@ KERNELS = {
     "gru": 4,
     "lstmp": 1,
     "mlstm/forms": 8,
-    "mlstm/recurrent": 1,
     "mlstm/matrices": 2,
 }
 FILES = {

@@ -148,7 +148,6 @@ LOOPS = {
     **dict.fromkeys(("lstm", "slstm", "gru", "elman", "peephole"), "CELL.loop"),
     **dict.fromkeys(("norms", "silu", "conv", "adamw"), "loop"),
     "mlstm.chunkwise": "through_chunks",
-    "mlstm.recurrent": "through_steps",
     "mlstm.step": "heads_step",
 }
 """A compiled loop of each module."""
@@ -161,8 +160,8 @@ LOOPS = {
         *((f"{name}.py", {name}) for name in ("lstm", "gru", "elman", "peephole", "slstm")),
         *((f, {"lstm", "slstm", "gru", "elman", "peephole"}) for f in ("scan.py", "loops.py")),
         ("silu.py", {"silu"}),
-        ("matrices.py", {"mlstm.chunkwise"}),
-        ("step.py", {"mlstm.step", "mlstm.recurrent"}),
+        ("matrices.py", {"mlstm.chunkwise", "mlstm.step"}),
+        ("step.py", {"mlstm.step"}),
         ("norms.py", {"norms"}),
         *((f"{n}.py", None) for n in ("functions", "elementary", "compiler", "activations")),
     ],

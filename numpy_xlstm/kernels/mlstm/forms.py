@@ -32,7 +32,7 @@ from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.kernels.functions import kernel, maximum, where
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
-from numpy_xlstm.kernels.mlstm.recurrent import steps
+from numpy_xlstm.kernels.mlstm.step import steps
 from numpy_xlstm.kernels.parts import (
     check_residual,
     for_loops,
@@ -46,9 +46,6 @@ from numpy_xlstm.numerics.activations import clip, modulus
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
 """Values of the option ``form`` of a layer."""
-
-NARROW = 2**14
-"""Largest DK·DV for which two steps are faster in the recurrent form than in a chunk."""
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
@@ -91,10 +88,8 @@ def forward(
     """
     q, k, v = (split_heads(array, i_pre.shape[-1]) for array in (q, k, v))
     pre = i_pre.swapaxes(1, 2), f_pre.swapaxes(1, 2)
-    T, DK, DV = *q.shape[2:], v.shape[-1]
     if form == "auto":
-        short = T < 2 or (T == 2 and DK * DV <= NARROW)
-        form = "recurrent" if short else "chunkwise"
+        form = "recurrent" if q.shape[2] < 2 else "chunkwise"
     options = eps, forget_gate, input_gate
     h, state, cache = run(form, (q, k, v, *pre), state, lengths, options, chunk_size)
     return join_heads(h), state, cache
@@ -201,8 +196,10 @@ def check_residuals(cache: Cache, dh: Array) -> None:
             check_residual(name, array, (N, T), np.dtype(kind))
     if not stabilised and cache.ms is not None:
         raise CacheError("cache: expected no ms with a sigmoid input gate; got an array")
+    wide = np.result_type(dtype, np.float64)
     for name, shape in form.shapes(N, T, *DK, DV + stabilised).items():
-        check_residual(name, getattr(form, name), shape, dtype)
+        kind = wide if name.startswith("log_") else dtype
+        check_residual(name, getattr(form, name), shape, kind)
 
 
 def joined(array: Array) -> Array:

@@ -9,7 +9,7 @@ from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, ChunkwiseCache
 from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, run, run_backward
-from numpy_xlstm.kernels.mlstm.recurrent import RecurrentCache
+from numpy_xlstm.kernels.mlstm.step import RecurrentCache
 from numpy_xlstm.numerics import (
     Array,
     check_array,

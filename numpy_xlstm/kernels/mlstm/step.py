@@ -1,9 +1,10 @@
-"""Decode step of mLSTM, with one pass over C if it is compiled.
+"""mLSTM one step at a time: the recurrent form, and the decode step.
 
-Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
+If a step is compiled, it reads C once. The backward of the recurrent form is that of the chunkwise
+form. Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,19 +20,16 @@ from numpy_xlstm.kernels.functions import (
     modulus,
     pointwise,
 )
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
+from numpy_xlstm.kernels.parts import over_heads
 from numpy_xlstm.numerics import Array, dot
 from numpy_xlstm.numerics.activations import lowest
 
 
-def write(k: Any, v: Any, f: Any, C: Any, C_after: Any) -> None:
-    """Write f C + k vᵀ to ``C_after``."""
-    np.multiply(f[..., None, None], C, out=C_after)  # [mlstm.8]
-    C_after += np.einsum("...k,...v->...kv", k, v)
-
-
 def write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: Any) -> None:
     """Write f C + k vᵀ to ``C_after``, and the product of its transpose with q to ``num``."""
-    write(k, v, f, C, C_after)
+    np.multiply(f[..., None, None], C, out=C_after)  # [mlstm.8]
+    C_after += np.einsum("...k,...v->...kv", k, v)
     num[...] = (q[..., None, :] @ C_after)[..., 0, :]  # [mlstm.10]
 
 
@@ -44,6 +42,46 @@ def _write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: A
             c = f * C[d, e] + k[d] * v[e]
             C_after[d, e] = c
             num[e] += q[d] * c
+
+
+class RecurrentCache(NamedTuple):
+    """Arguments of the recurrent form, from which the backward computes the chunks."""
+
+    k: Array  # (N, T, DK)
+    v: Array
+    log_i: Array  # (N, T)
+    log_f: Array
+    C: Array  # before the first step, (N, DK, DV)
+
+    def shapes(self, N: int, T: int, DK: int, DV: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the arrays for N heads and T steps."""
+        shapes = {"k": (N, T, DK), "v": (N, T, DV), "C": (N, DK, DV)}
+        return shapes | {"log_i": (N, T), "log_f": (N, T)}
+
+    def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
+        """Compute gradients, as described in ``forms.py``; the residuals do not depend on q."""
+        _, _, cache = chunks(q, *self, CHUNK_SIZE)
+        return cache.backward(dnum, q, dC)
+
+
+def steps(
+    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array
+) -> tuple[Array, Array, RecurrentCache]:
+    """Compute the recurrent form, as described in ``forms.py``."""
+    i, f = np.exp(log_i).astype(q.dtype), np.exp(log_f).astype(q.dtype)
+    N, T, _ = q.shape
+    num, Cs = np.empty(v.shape, v.dtype), np.empty((N, 2, *C.shape[1:]), C.dtype)
+    Cs[:, 0] = C
+    over_heads(through_steps, q.size, q, i[..., None] * k, v, f, num, Cs)
+    return num, Cs[:, T % 2].copy(), RecurrentCache(k, v, log_i, log_f, C)
+
+
+@kernel
+def through_steps(n: Any, q: Any, ik: Any, v: Any, f: Any, num: Any, Cs: Any) -> None:
+    """Take all steps; C is before and after each step in one of two arrays, in alternation."""
+    for t in range(q.shape[1]):
+        C, after = Cs[n, t % 2], Cs[n, (t + 1) % 2]
+        write_and_read(q[n, t], ik[n, t], v[n, t], f[n, t], C, after, num[n, t])
 
 
 @pointwise
