@@ -21,7 +21,7 @@ from numpy_xlstm.kernels.functions import (
     pointwise,
 )
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
-from numpy_xlstm.kernels.parts import over_heads
+from numpy_xlstm.kernels.parts import for_loops, over_heads
 from numpy_xlstm.numerics import Array, dot
 from numpy_xlstm.numerics.activations import lowest
 
@@ -60,7 +60,7 @@ class RecurrentCache(NamedTuple):
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients, as described in ``forms.py``; the residuals do not depend on q."""
-        _, _, cache = chunks(q, *self, CHUNK_SIZE)
+        _, _, cache = chunks(q, *map(for_loops, self), CHUNK_SIZE)
         return cache.backward(dnum, q, dC)
 
 
