@@ -51,8 +51,9 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
     for name, array in (("g", g), ("m", m), ("v", v)):
         check_form(name, array, p.shape, p.dtype)
     if compiled(p.dtype) and all(array.flags.c_contiguous for array in (p, m, v)):
-        rows, number = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v)), p.dtype.type
-        loop(*rows, number(scale), tuple(map(number, factors)))
+        number = p.dtype.type
+        p, g, m, v = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))
+        loop(p, g, m, v, number(scale), tuple(map(number, factors)))
     else:
         updated(p, g if scale == 1 else g * scale, m, v, factors)
 

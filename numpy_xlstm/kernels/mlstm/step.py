@@ -60,7 +60,8 @@ class RecurrentCache(NamedTuple):
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients, as described in ``forms.py``; the residuals do not depend on q."""
-        _, _, cache = chunks(q, *map(for_loops, self), CHUNK_SIZE)
+        k, v, log_i, log_f, C = map(for_loops, self)
+        _, _, cache = chunks(q, k, v, log_i, log_f, C, CHUNK_SIZE)
         return cache.backward(dnum, q, dC)
 
 
