@@ -36,7 +36,7 @@ class Problem:
     The arguments and results of a forward are not modified before its backward.
 
     ``tensors`` are all parameters, inputs and states with a gradient. If a parameter has the name
-    of an input, each parameter ``q`` is called ``params.q``. ``inputs`` are copies of all arguments;
+    of an input, each parameter ``q`` is ``params.q``. ``inputs`` are copies of all arguments;
     ``outputs`` are the results of the forward without the cache; ``state`` is as in a row of the
     report; ``places`` describe the entries of tensors; ``changes`` lists the arrays that forward or
     backward have written to.
