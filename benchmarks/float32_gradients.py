@@ -31,10 +31,9 @@ from numpy_xlstm import (
     slstm_recurrent_backward,
     sLSTMCell,
     sLSTMState,
-    unroll,
-    unroll_backward,
 )
 from numpy_xlstm.cells import mlstm as mlstm_cell
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.numerics import Array
 
 EPS = 1e-6

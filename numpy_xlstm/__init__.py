@@ -20,8 +20,6 @@ from numpy_xlstm.cells import mLSTMCell as mLSTMCell
 from numpy_xlstm.cells import mLSTMState as mLSTMState
 from numpy_xlstm.cells import sLSTMCell as sLSTMCell
 from numpy_xlstm.cells import sLSTMState as sLSTMState
-from numpy_xlstm.cells import unroll as unroll
-from numpy_xlstm.cells import unroll_backward as unroll_backward
 from numpy_xlstm.checkpoints import from_pretrained as from_pretrained
 from numpy_xlstm.checkpoints import open_pretrained as open_pretrained
 from numpy_xlstm.checkpoints import save_pretrained as save_pretrained
@@ -46,6 +44,7 @@ from numpy_xlstm.kernels.slstm import slstm_recurrent_backward as slstm_recurren
 from numpy_xlstm.layers import GRU as GRU
 from numpy_xlstm.layers import LSTM as LSTM
 from numpy_xlstm.layers import RNN as RNN
+from numpy_xlstm.layers import Activation as Activation
 from numpy_xlstm.layers import CausalConv1d as CausalConv1d
 from numpy_xlstm.layers import Dropout as Dropout
 from numpy_xlstm.layers import Embedding as Embedding
@@ -57,17 +56,10 @@ from numpy_xlstm.layers import MultiHeadLayerNorm as MultiHeadLayerNorm
 from numpy_xlstm.layers import MultiHeadRMSNorm as MultiHeadRMSNorm
 from numpy_xlstm.layers import RMSNorm as RMSNorm
 from numpy_xlstm.layers import SequenceLayer as SequenceLayer
+from numpy_xlstm.layers import SoftCap as SoftCap
 from numpy_xlstm.layers import Stacked as Stacked
-from numpy_xlstm.layers import gelu as gelu
-from numpy_xlstm.layers import gelu_backward as gelu_backward
-from numpy_xlstm.layers import gelu_tanh as gelu_tanh
-from numpy_xlstm.layers import gelu_tanh_backward as gelu_tanh_backward
 from numpy_xlstm.layers import mLSTM as mLSTM
-from numpy_xlstm.layers import silu as silu
-from numpy_xlstm.layers import silu_backward as silu_backward
 from numpy_xlstm.layers import sLSTM as sLSTM
-from numpy_xlstm.layers import soft_cap as soft_cap
-from numpy_xlstm.layers import soft_cap_backward as soft_cap_backward
 from numpy_xlstm.layers import softmax_cross_entropy as softmax_cross_entropy
 from numpy_xlstm.layers import softmax_cross_entropy_backward as softmax_cross_entropy_backward
 from numpy_xlstm.layers import stack_layers as stack_layers

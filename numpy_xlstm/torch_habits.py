@@ -65,6 +65,7 @@ ADVICE = {
     ),
     "write open_pretrained(path).load_tokenizer()": "AutoTokenizer",
     "write generate_text(model, tokenizer, prompt)": "pipeline",
+    "write numpy_xlstm.generate(model, ids)": "generate",
     "write xLSTMLMModel, or xLSTMLarge for the model of xLSTM 7B": "xLSTM xLSTMModel",
     "write layer.forward(x, lengths=…)": (
         "pack_padded_sequence pad_packed_sequence pad_sequence attention_mask"

@@ -5,17 +5,13 @@ calls the ``compute`` of its parts, which does not validate again.
 """
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, Concatenate, NamedTuple, ParamSpec
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_state
+from numpy_xlstm.numerics import Array, check_array, check_batch
 from numpy_xlstm.trees import leaves, put_together, zeros_like
-
-P = ParamSpec("P")
-"""Options of an elementwise function."""
 
 
 def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -> Any:
@@ -107,48 +103,3 @@ def output_size(cell: Any) -> int:
     """Return the width of h: ``proj_size`` if the cell projects it, else ``hidden_size``."""
     size: int = getattr(cell, "proj_size", cell.hidden_size)
     return size
-
-
-class PairCache(NamedTuple):
-    """Residuals of an elementwise function, for its backward."""
-
-    function: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    kept: Any
-
-
-def checked_forward(
-    forward: Callable[Concatenate[Array, P], tuple[Array, Any]],
-) -> Callable[Concatenate[Array, P], tuple[Array, PairCache]]:
-    """Add validation to an elementwise ``forward``, which then gets x with at least one axis."""
-
-    @own_error_state
-    @wraps(forward)
-    def checked(x: Any, *args: P.args, **options: P.kwargs) -> tuple[Array, PairCache]:
-        # Arithmetic on arrays of shape () returns NumPy scalars.
-        x = np.asarray(x) if isinstance(x, np.generic) else x
-        check_array("x", x, getattr(x, "shape", ()))
-        y, kept = forward(np.atleast_1d(x), *args, **options)
-        return y.reshape(x.shape), PairCache(forward.__name__, x.shape, x.dtype, kept)
-
-    return checked  # type: ignore[return-value]
-
-
-def checked_backward(
-    backward: Callable[[Array, Any], Array],
-) -> Callable[[Array, PairCache], Array]:
-    """Add validation to ``f_backward``, which then gets the residuals of ``f``."""
-    function = backward.__name__.removesuffix("_backward")
-
-    @own_error_state
-    @wraps(backward)
-    def checked(dy: Any, cache: PairCache) -> Array:
-        check_cache(cache, PairCache)
-        if cache.function != function:
-            raise CacheError(f"cache: expected one of {function}; got one of {cache.function}")
-        dy = np.asarray(dy) if isinstance(dy, np.generic) else dy
-        check_array("dy", dy, cache.shape, cache.dtype)
-        return backward(np.atleast_1d(dy), cache.kept).reshape(dy.shape)
-
-    return checked

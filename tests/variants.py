@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTMPCell, SequenceLayer, mLSTM, sLSTM
+from numpy_xlstm import (
+    LSTMCell,
+    LSTMPCell,
+    SequenceLayer,
+    mLSTM,
+    mLSTMCell,
+    sLSTM,
+    sLSTMCell,
+)
 from numpy_xlstm.conformance.catalogue import FAMILIES, Family
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
@@ -38,7 +46,7 @@ class Variant:
         return self.has_heads and self.options.get("input_gate") != "sigmoid"
 
 
-def _sequence(family: Family) -> Callable[..., Any]:
+def sequence(family: Family) -> Callable[..., Any]:
     """Return the class of the layer of a family, or a function that makes one of its cell."""
 
     def make(*sizes: int, **options: Any) -> Any:
@@ -51,13 +59,13 @@ def _sequence(family: Family) -> Callable[..., Any]:
 EVERY_VARIANT = [
     Variant(
         family.cell,
-        _sequence(family),
+        sequence(family),
         {n: o for n, o in options.items() if n.endswith("_gate") or n == "nonlinearity"},
     )
     for family in FAMILIES.values()
     for options in family.variants.values()
 ]
-VARIANTS = [variant for variant in EVERY_VARIANT if isinstance(variant.sequence, type)]
+VARIANTS = [v for v in EVERY_VARIANT if v.step in (LSTMCell, sLSTMCell, mLSTMCell)]
 """Those of LSTM, sLSTM and mLSTM."""
 
 

@@ -16,7 +16,5 @@ from numpy_xlstm.cells.mlstm import mLSTMState as mLSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell as PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell as sLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMState as sLSTMState
-from numpy_xlstm.cells.unroll import unroll as unroll
-from numpy_xlstm.cells.unroll import unroll_backward as unroll_backward
 
 __all__ = [n for n, v in vars().items() if not (n[0] == "_" or isinstance(v, _ModuleType))]

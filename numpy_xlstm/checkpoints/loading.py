@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Stored, check_memory
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models import MetaInitialisation
-from numpy_xlstm.models.layouts import (
+from numpy_xlstm.models.state_dict import (
     BIAS,
     KERNEL,
     bias_to_vanilla,

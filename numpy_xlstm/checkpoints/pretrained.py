@@ -21,7 +21,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.models.layouts import LAYOUTS
+from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics import Array, check_bool, check_choice, check_kind
 
 FORMATS = {form.name: form for form in (SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}

@@ -15,7 +15,7 @@ from numpy_xlstm.checkpoints.writing import write_folder
 from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, open_official
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.models.names import to_transformers_names
+from numpy_xlstm.models.state_dict import to_transformers_names
 from numpy_xlstm.numerics import did_you_mean
 
 GENERATION = "generation_config.json"

@@ -26,7 +26,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.layouts import in_layout
+from numpy_xlstm.models.state_dict import in_layout
 
 BLOCKS = {"mlstm_block", "slstm_block"}
 """Fields of the models of the paper."""
@@ -107,9 +107,8 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
     """
     values = config.to_dict()
-    places = [n for n, kind in enumerate(config.kinds) if kind == "slstm"]
     length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
-    values |= {"slstm_at": places, "context_length": length}
+    values |= {"slstm_at": list(config.slstm_places), "context_length": length}
     shared = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
     if values["mlstm_block"] is not None:
         layer = values["mlstm_block"]["mlstm"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.models.layouts import LAYOUTS
+from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics import did_you_mean
 
 TEMPERATURE = "1: the model's probabilities; below 1: prefer likelier tokens; 0: take the likeliest"

@@ -9,7 +9,7 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.models.layouts import LAYOUTS
+from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
 FILES = [name for name, form in FORMATS.items() if form.suffix]

@@ -11,7 +11,6 @@ from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.documents import read_values
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
-from numpy_xlstm.training.step import check_step_options
 
 CELLS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
 
@@ -47,7 +46,9 @@ def build(
     else:
         kind = models.xLSTMLMModel if options.model == "xlstm" else models.xLSTMLarge
         model = kind(_config(options, vocab_size), dtype=options.dtype, rng=rng)
-    check_step_options(model, recompute=options.recompute)
+    if options.recompute and not isinstance(model.body, models.BlockStack):
+        got = f"a {type(model).__name__} of one {type(model.body).__name__}"
+        raise OptionError(f"recompute: expected a model made of blocks; got {got}")
     return model
 
 

@@ -208,6 +208,9 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)
     display.show_plan(budget, None if run is None else run.directory)
+    model: Any = state.model
+    if options.recompute:
+        model.body.recompute = True
     final = 0.1 if options.schedule == "cosine" else 1.0
     records = training.learn(
         state,
@@ -219,7 +222,6 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
         max_norm=options.clip or float("inf"),
         schedule=training.warmup_cosine(options.warmup, final),
         accumulate=options.accumulate,
-        recompute=options.recompute,
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )

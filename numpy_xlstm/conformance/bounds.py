@@ -15,7 +15,7 @@ from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.layers.base import EVALUATION
+from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 
@@ -233,7 +233,7 @@ def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:
         ys, caches = [], []
         for t in range(max(1, x.shape[1])):
             step, before = x[:, t : t + 1], tree_map(rounded, state)
-            y, state, cache = specification.compute(self, step, before, options or EVALUATION)
+            y, state, cache = specification.compute(self, step, before, options or RunOptions())
             ys.append(y)
             caches.append(cache)
         return np.concatenate(ys, axis=1), state, caches

@@ -76,7 +76,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "lstm": Family(cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell), layers.LSTMSequence),
+    "lstm": Family(cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell)),
     "slstm": Family(cells.sLSTMCell, FORGET, SCALAR, layers.sLSTM),
     "mlstm": Family(cells.mLSTMCell, MLSTM, MATRIX, layers.mLSTM),
     "mlstmsig": Family(cells.mLSTMCell, MLSTMSIG, MATRIX, layers.mLSTM),

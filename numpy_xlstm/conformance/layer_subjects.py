@@ -1,11 +1,13 @@
 """Subjects that are no cells: layers and a loss."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import layers
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn
+from numpy_xlstm.layers.activations import ACTIVATIONS, soft_cap, soft_cap_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array
 
@@ -66,6 +68,15 @@ def _layer(
     return Subject(f"layer.{name}", specification, make, axes=axes or {}, **more)
 
 
+def _same(layer: Any, options: Options) -> Any:
+    return layer
+
+
+def _function(name: str, pair: Any, layer: Any, **options: Any) -> Subject:
+    """Return the subject of an elementwise function, which users call as a layer."""
+    return _layer(name, pair, Function, {"width": D, **options}, public=partial(_same, layer))
+
+
 NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
 HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
 ONE_PLUS, FACTOR = {"residual_weight": True}, {"residual_weight": False}
@@ -96,12 +107,10 @@ STATELESS = [
         {},
         variants={act: {**FEED, "act_fn": act} for act in ("gelu", "swish")},
     ),
-    _layer("silu", (layers.silu, layers.silu_backward), Function, {"width": D}),
-    _layer("gelu", (layers.gelu, layers.gelu_backward), Function, {"width": D}),
-    _layer("gelu-tanh", (layers.gelu_tanh, layers.gelu_tanh_backward), Function, {"width": D}),
-    _layer(
-        "soft-cap", (layers.soft_cap, layers.soft_cap_backward), Function, {"width": D, "cap": 1.5}
-    ),
+    _function("silu", ACTIVATIONS["swish"], layers.Activation("swish")),
+    _function("gelu", ACTIVATIONS["gelu"], layers.Activation("gelu")),
+    _function("gelu-tanh", ACTIVATIONS["gelu_tanh"], layers.Activation("gelu_tanh")),
+    _function("soft-cap", (soft_cap, soft_cap_backward), layers.SoftCap(1.5), cap=1.5),
     _layer(
         "embedding",
         layers.Embedding,

@@ -21,7 +21,7 @@ from numpy_xlstm.conformance.files import read_cases
 from numpy_xlstm.conformance.subjects import Arrays, Options, Part
 from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers.embedding import IndexArray
-from numpy_xlstm.layers.rnn_base import RNNBase
+from numpy_xlstm.layers.rnn import RNNBase
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.numerics import Array, check_bool, check_choice, check_kind

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm import models
+from numpy_xlstm.cells import LSTMCell
 from numpy_xlstm.checkpoints.kinds import KINDS, Kind
 from numpy_xlstm.config import Config, Count
 from numpy_xlstm.layers import (
@@ -17,11 +18,11 @@ from numpy_xlstm.layers import (
     GatedFeedForward,
     LayerNorm,
     Linear,
-    LSTMSequence,
     Recurrent,
+    SequenceLayer,
 )
+from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
-from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import check_array, check_batch, check_choice
 
@@ -55,7 +56,7 @@ def residual(width: int, up: int | None, number: int) -> Body:
     def body(**known: Any) -> Recurrent:
         blocks = []
         for _ in range(number):
-            parts: list[Any] = [LSTMSequence(width, width, **known), norm(known)]
+            parts: list[Any] = [SequenceLayer(LSTMCell(width, width, **known)), norm(known)]
             if up is not None:
                 parts += [GatedFeedForward(width, up, "gelu", **known), norm(known)]
             blocks.append(ResidualBlock(*parts))

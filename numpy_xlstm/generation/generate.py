@@ -31,7 +31,7 @@ def generate(
     rng: np.random.Generator | int | None = None,
     **options: Any,
 ) -> Ids:
-    """Continue rows of ids, as ``model.generate(ids, …)`` does.
+    """Continue rows of ids.
 
     The model reads the prompt in one call, and each new token in a decode step of
     :meth:`LanguageModel.prepared`, which equals a call up to rounding. Generation ends when every
@@ -63,12 +63,12 @@ def generate(
 
     Examples
     --------
-    >>> from numpy_xlstm import LSTM, LanguageModel
+    >>> from numpy_xlstm import LSTM, LanguageModel, generate
     >>> rng = np.random.default_rng(0)
     >>> model = LanguageModel(10, 4, LSTM(4, 8, rng=rng), rng=rng)
-    >>> model.generate(np.array([[1, 2, 3], [4, 5, 6]]), max_new_tokens=4).shape
+    >>> generate(model, np.array([[1, 2, 3], [4, 5, 6]]), max_new_tokens=4).shape
     (2, 7)
-    >>> ids = model.generate(np.array([[1]]), do_sample=True, eos_token_id=[2, 3], rng=rng)
+    >>> ids = generate(model, np.array([[1]]), do_sample=True, eos_token_id=[2, 3], rng=rng)
     >>> bool(ids[0, -1] in (2, 3))
     True
     """

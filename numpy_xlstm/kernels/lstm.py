@@ -50,9 +50,9 @@ def lstm_recurrent(
 
         g̃_t = (Wx)_t + R h_{t−1},   and then as in LSTMCell
 
-    This function is the recurrence without the input projection. ``LSTMSequence(D, H)``, one
-    direction of one layer of ``LSTM``, gives the same result as this function with
-    Wx = ``x @ W.T + b`` and ``R[None]``. This function also supports several heads.
+    This function is the recurrence without the input projection. ``SequenceLayer(LSTMCell(D, H))``
+    gives the same result as this function with Wx = ``x @ W.T + b`` and ``R[None]``. This function
+    also supports several heads.
 
     Parameters
     ----------
@@ -76,10 +76,9 @@ def lstm_recurrent(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm import lstm_recurrent
-    >>> from numpy_xlstm.layers import LSTMSequence
+    >>> from numpy_xlstm import LSTMCell, SequenceLayer, lstm_recurrent
     >>> rng = np.random.default_rng(0)
-    >>> lstm, x = LSTMSequence(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
+    >>> lstm, x = SequenceLayer(LSTMCell(3, 4, rng=rng)), rng.standard_normal((2, 5, 3))
     >>> W, R, b = (lstm.params[name] for name in "WRb")
     >>> y, state, cache = lstm_recurrent(x @ W.T + b, R[None])
     >>> np.allclose(y, lstm(x)[0], rtol=1e-14)

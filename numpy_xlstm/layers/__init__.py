@@ -4,19 +4,12 @@ from types import ModuleType as _ModuleType
 
 from numpy_xlstm.layers.activations import ACTIVATIONS as ACTIVATIONS
 from numpy_xlstm.layers.activations import Activation as Activation
-from numpy_xlstm.layers.activations import gelu as gelu
-from numpy_xlstm.layers.activations import gelu_backward as gelu_backward
-from numpy_xlstm.layers.activations import gelu_tanh as gelu_tanh
-from numpy_xlstm.layers.activations import gelu_tanh_backward as gelu_tanh_backward
-from numpy_xlstm.layers.activations import silu as silu
-from numpy_xlstm.layers.activations import silu_backward as silu_backward
-from numpy_xlstm.layers.activations import soft_cap as soft_cap
-from numpy_xlstm.layers.activations import soft_cap_backward as soft_cap_backward
+from numpy_xlstm.layers.activations import Dropout as Dropout
+from numpy_xlstm.layers.activations import SoftCap as SoftCap
 from numpy_xlstm.layers.base import Layer as Layer
 from numpy_xlstm.layers.base import LayerCache as LayerCache
 from numpy_xlstm.layers.base import Recurrent as Recurrent
 from numpy_xlstm.layers.conv import CausalConv1d as CausalConv1d
-from numpy_xlstm.layers.dropout import Dropout as Dropout
 from numpy_xlstm.layers.embedding import Embedding as Embedding
 from numpy_xlstm.layers.feedforward import GatedFeedForward as GatedFeedForward
 from numpy_xlstm.layers.linear import HeadwiseLinear as HeadwiseLinear
@@ -24,7 +17,6 @@ from numpy_xlstm.layers.linear import Linear as Linear
 from numpy_xlstm.layers.linear import LinearGroup as LinearGroup
 from numpy_xlstm.layers.loss import softmax_cross_entropy as softmax_cross_entropy
 from numpy_xlstm.layers.loss import softmax_cross_entropy_backward as softmax_cross_entropy_backward
-from numpy_xlstm.layers.mlstm import mLSTM as mLSTM
 from numpy_xlstm.layers.norms import LayerNorm as LayerNorm
 from numpy_xlstm.layers.norms import MultiHeadLayerNorm as MultiHeadLayerNorm
 from numpy_xlstm.layers.norms import MultiHeadRMSNorm as MultiHeadRMSNorm
@@ -32,10 +24,10 @@ from numpy_xlstm.layers.norms import RMSNorm as RMSNorm
 from numpy_xlstm.layers.rnn import GRU as GRU
 from numpy_xlstm.layers.rnn import LSTM as LSTM
 from numpy_xlstm.layers.rnn import RNN as RNN
-from numpy_xlstm.layers.sequence import LSTMSequence as LSTMSequence
 from numpy_xlstm.layers.sequence import SequenceLayer as SequenceLayer
-from numpy_xlstm.layers.slstm import sLSTM as sLSTM
 from numpy_xlstm.layers.stacked import Stacked as Stacked
 from numpy_xlstm.layers.stacked import stack_layers as stack_layers
+from numpy_xlstm.layers.xlstm import mLSTM as mLSTM
+from numpy_xlstm.layers.xlstm import sLSTM as sLSTM
 
 __all__ = [n for n, v in vars().items() if not (n[0] == "_" or isinstance(v, _ModuleType))]

@@ -43,11 +43,6 @@ class RunOptions(NamedTuple):
 
     rng: np.random.Generator | None = None  # for dropout; without it, nothing is dropped
     lengths: Array | None = None  # steps of each row, (B,), before padding; None for T of all rows
-    recompute: bool = False  # whether blocks compute their residuals again in the backward
-
-
-EVALUATION = RunOptions()
-"""Options without dropout and without padding."""
 
 
 class LayerCache(NamedTuple):
@@ -56,6 +51,7 @@ class LayerCache(NamedTuple):
     kept: Any  # residuals that ``compute`` returned
     lengths: Array | None  # of the rows; None if all rows are full, or if there is no time axis
     shape: tuple[int, ...]  # of y, in the layout of the caller
+    dtype: np.dtype[Any]  # of y
     made_by: dict[str, Any]  # type, dtype, options and parameter shapes of the layer
 
 
@@ -95,7 +91,7 @@ class Checked(Module):
             wanted, got = (some([f"{n} {by.get(n)}" for n in names]) for by in (own, others))
             maker = f"a {type(self).__name__} with {wanted}"
             raise CacheError(f"cache: expected one made by {maker}; got one with {got}")
-        check_array("dy", dy, cache.shape, self.dtype)
+        check_array("dy", dy, cache.shape, cache.dtype)
 
 
 class Layer(Checked):
@@ -125,7 +121,7 @@ class Layer(Checked):
         """Map x (..., ``in_features``) to y (..., ``out_features``), and return a cache."""
         self.check_input(x)
         y, kept = self.compute(x)
-        return y, LayerCache(kept, None, y.shape, self.made_by)
+        return y, LayerCache(kept, None, y.shape, y.dtype, self.made_by)
 
     @own_error_state
     def backward(self, dy: Array, cache: LayerCache) -> tuple[Array, Grads]:
@@ -160,17 +156,20 @@ class Recurrent(Checked, Generic[S]):
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         raise NotImplementedError
 
-    def inner_state(self, state: Any) -> Any:
-        """Return a state in the layout of ``compute``, which is that of the caller by default."""
-        return state
-
     def inner_start(self, batch_size: int) -> Any:
         """Return the empty state in the layout of ``compute``."""
         return self.inner_state(self.init_state(batch_size))
 
-    def compute(
-        self, x: Array, state: Any, options: RunOptions = EVALUATION
-    ) -> tuple[Array, Any, Any]:
+    def inner_state(self, state: Any) -> Any:
+        """Return a state in the layout of ``compute``, which is that of the caller by default."""
+        return state
+
+    def outer_state(self, state: Any) -> S:
+        """Return a state of ``compute`` in the layout of the caller."""
+        outer: S = state
+        return outer
+
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
         """Return y, the state of each row after its last step, and the residuals, without checks.
 
         In the padding, outputs are arbitrary finite numbers, and their cotangents are 0.
@@ -214,7 +213,13 @@ class Recurrent(Checked, Generic[S]):
             Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
             do not modify these arrays until ``backward`` has run.
         """
-        return self._checked_forward(x, state, RunOptions(rng, lengths))
+        check_generator("rng", rng)
+        x, state, lengths = self._checked(x, state, lengths)
+        with one_blas_thread():
+            y, state, kept = self.compute(x, state, RunOptions(rng, lengths))
+        y = self._in_layout(without_padding(y, lengths))
+        cache = LayerCache(kept, lengths, y.shape, y.dtype, self.made_by)
+        return y, self.outer_state(state), cache
 
     @own_error_state
     def backward(self, dy: Array, cache: LayerCache, dstate: Any = None) -> tuple[Array, S, Grads]:
@@ -241,7 +246,7 @@ class Recurrent(Checked, Generic[S]):
         dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
         with one_blas_thread():
             dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
-        return self._in_layout(dx), dstate0, grads
+        return self._in_layout(dx), self.outer_state(dstate0), grads
 
     @own_error_state
     def __call__(
@@ -261,7 +266,7 @@ class Recurrent(Checked, Generic[S]):
             with one_blas_thread():
                 out, state, _ = self.compute(now, state, RunOptions(lengths=left))
                 y[:, block] = without_padding(out, left)
-        return self._in_layout(y), state
+        return self._in_layout(y), self.outer_state(state)
 
     @property
     def axes(self) -> tuple[str, str]:
@@ -272,18 +277,6 @@ class Recurrent(Checked, Generic[S]):
         """Raise an error unless x is a batch of sequences in the caller's layout."""
         check_array("x", x, (*self.axes, self.in_features), self.dtype, hint=self._input_hint)
         check_batch("x", x, axis=0 if self.batch_first else 1)
-
-    def _checked_forward(
-        self, x: Array, state: Any, options: RunOptions
-    ) -> tuple[Array, S, LayerCache]:
-        """Check the arguments and run."""
-        if options.rng is not None:
-            check_generator("rng", options.rng)
-        x, state, lengths = self._checked(x, state, options.lengths)
-        with one_blas_thread():
-            y, state, kept = self.compute(x, state, options._replace(lengths=lengths))
-        y = self._in_layout(without_padding(y, lengths))
-        return y, state, LayerCache(kept, lengths, y.shape, self.made_by)
 
     def _checked(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
         """Check the arguments and return them in the layout of ``compute``."""
@@ -306,7 +299,7 @@ class Recurrent(Checked, Generic[S]):
 
     def _batch_hint(self) -> str:
         """Return the hint of an error about a batch that is not the one of x."""
-        return f"; x is read as ({', '.join(self.axes)}, …)" + Recurrent._input_hint(self)
+        return f"; x is read as ({', '.join(self.axes)}, …){self._input_hint()}"
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.conv import correlate, correlate_backward
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
+from numpy_xlstm.layers.base import Recurrent, RunOptions
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_batch_size, check_bool, check_positive
+from numpy_xlstm.numerics import Array, check_batch_size, check_positive
 
 
 class CausalConv1d(Recurrent[Array]):
@@ -26,8 +26,6 @@ class CausalConv1d(Recurrent[Array]):
         Width D.
     kernel_size : int
         Number K of steps that an output depends on.
-    bias : bool
-        Whether there is a bias b.
     dtype, rng
         As in :class:`~numpy_xlstm.LSTM`.
 
@@ -41,8 +39,9 @@ class CausalConv1d(Recurrent[Array]):
     Examples
     --------
     >>> import numpy as np
-    >>> layer = CausalConv1d(1, kernel_size=2, bias=False)
+    >>> layer = CausalConv1d(1, kernel_size=2)
     >>> layer.params["conv.weight"][...] = 1.0, 10.0
+    >>> layer.params["conv.bias"][...] = 0.0
     >>> x = np.array([[[1.0], [2.0], [3.0]]])
     >>> y, state, cache = layer.forward(x)
     >>> y[0, :, 0]
@@ -55,15 +54,13 @@ class CausalConv1d(Recurrent[Array]):
         self,
         feature_dim: int,
         kernel_size: int = 4,
-        bias: bool = True,
         *,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
         self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
         self.kernel_size = K = check_positive("kernel_size", kernel_size)
-        bias = check_bool("bias", bias)
-        shapes = {"conv.weight": (D, 1, K)} | ({"conv.bias": (D,)} if bias else {})
+        shapes = {"conv.weight": (D, 1, K), "conv.bias": (D,)}
         self.params = drawn_uniformly(shapes, K**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> Array:
@@ -76,14 +73,11 @@ class CausalConv1d(Recurrent[Array]):
         """Weight as (K, D), copied into this memory order because sums read it row by row."""
         return self.params["conv.weight"][:, 0].T.copy()
 
-    def compute(
-        self, x: Array, state: Array, options: RunOptions = EVALUATION
-    ) -> tuple[Array, Array, Any]:
+    def compute(self, x: Array, state: Array, options: RunOptions) -> tuple[Array, Array, Any]:
         """Compute the forward without checks; ``padded`` is the state followed by x."""
         padded = np.concatenate((state, x), axis=1)
-        y = correlate(padded, self.taps)  # [conv.1]
-        if "conv.bias" in self.params:
-            y += self.params["conv.bias"]
+        y = correlate(padded, self.taps)
+        y += self.params["conv.bias"]  # [conv.1]
         last: Any = slice(None), slice(x.shape[1], None)  # the last K − 1 inputs of each row
         if (lengths := options.lengths) is not None:
             last = np.arange(len(x))[:, None], lengths[:, None] + np.arange(self.kernel_size - 1)
@@ -94,7 +88,6 @@ class CausalConv1d(Recurrent[Array]):
         (padded, last), past = cache, self.kernel_size - 1
         dpadded, dtaps = correlate_backward(dy, padded, self.taps)  # [conv.3] [conv.4]
         dpadded[last] += dstate
-        grads = {"conv.weight": dtaps.T.copy()[:, None]}
-        if "conv.bias" in self.params:
-            grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
+        dbias = dy.sum(axis=(0, 1))  # [conv.5]
+        grads = {"conv.weight": dtaps.T.copy()[:, None], "conv.bias": dbias}
         return dpadded[:, past:], dpadded[:, :past], grads

@@ -5,7 +5,7 @@ Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivation
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import gcd
+from math import gcd, sqrt
 from typing import Any
 
 import numpy as np
@@ -270,3 +270,20 @@ def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
     count, place = NH // len(joined), range(NH // len(joined))
     blocks = joined.reshape(-1, count, rows, count, columns)[:, place, :, place]
     return blocks.swapaxes(0, 1).reshape(shape)
+
+
+def small_init(dim: int) -> float:
+    """Return the deviation √(2/(5 dim)) of weights: "small init", Nguyen & Salazar 2019."""
+    return sqrt(2 / (5 * dim))
+
+
+def wang_init(dim: int, num_blocks: int) -> float:
+    """Return the deviation 2/(num_blocks √dim) of the maps into the residual stream."""
+    return 2 / (check_positive("num_blocks", num_blocks) * sqrt(dim))
+
+
+def set_gate_biases(gates: Linear | LinearGroup, input_bias: float | Array) -> None:
+    """Set the initial biases of maps to i and f: the given ones, and 3 … 6 over the heads."""
+    biases = [linear.params["bias"] for linear in gates.linears]
+    i, f = biases if len(biases) == 2 else np.split(biases[0], 2)
+    i[...], f[...] = input_bias, np.linspace(3, 6, len(f))

@@ -1,6 +1,6 @@
 """LSTM, GRU and RNN with PyTorch's arguments, names, initialisation and state shapes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,95 @@ from numpy_xlstm.cells.gru import GRUCell, GRUState
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.rnn_base import RNNBase
-from numpy_xlstm.numerics import Array, check_positive, check_whole
+from numpy_xlstm.layers.base import Recurrent, RunOptions, S
+from numpy_xlstm.layers.sequence import TorchSequence
+from numpy_xlstm.layers.stacked import Stacked, levels
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    check_bool,
+    check_positive,
+    check_whole,
+    generator_or_new,
+)
+
+
+class RNNBase(Stacked[S]):
+    """Base class of LSTM, GRU and RNN: a stack whose state has an axis of layers.
+
+    Attributes
+    ----------
+    State : type
+        Type of the cell's state. The state of this object has the same arrays with an additional
+        first axis for the layers and directions. If the state has only one array, it is that array
+        itself and not a tuple.
+    """
+
+    State: ClassVar[Any]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        check_positive("input_size", input_size)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.bidirectional = check_bool("bias", bias), bidirectional
+        draws = generator_or_new(rng)
+
+        def make(width: int) -> Recurrent:
+            cell = self.make_cell(width, dtype=dtype, rng=draws)
+            return TorchSequence(cell, bias, draws)
+
+        layers = levels(make, input_size, num_layers, bidirectional, draws)
+        super().__init__(layers, dropout=dropout, batch_first=batch_first)
+        self._widths = {"h": self.layers[0].out_features, "c": hidden_size}
+
+    def make_cell(self, width: int, **options: Any) -> Any:
+        """Make the cell of one direction of a layer, for inputs of this width."""
+        raise NotImplementedError
+
+    def init_state(self, batch_size: int) -> S:
+        """Return the empty state: zeros, (num_layers · directions, B, ·)."""
+        leading = len(self.layers), check_batch_size(batch_size)
+        widths = [self._widths[name] for name in self.State._fields]
+        arrays = self.State(*(np.zeros((*leading, width), self.dtype) for width in widths))
+        state: S = arrays if len(arrays) > 1 else arrays[0]
+        return state
+
+    def inner_state(self, state: Any) -> Any:
+        """Split a state into one state of the cell for each layer and direction."""
+        arrays = state if isinstance(state, tuple) else (state,)
+        return tuple(map(self.State, *arrays))
+
+    def outer_state(self, states: Any) -> S:
+        """Join the states of all layers and directions along a new first axis."""
+        arrays = self.State(*map(np.array, zip(*states, strict=True)))
+        state: S = arrays if len(arrays) > 1 else arrays[0]
+        return state
+
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        """Compute the forward without checks; a stack of one layer is that layer."""
+        if len(self.layers) > 1:
+            return super().compute(x, state, options)
+        y, after, kept = self.layers[0].compute(x, state[0], options)
+        return y, (after,), kept
+
+    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
+        """Compute the backward without checks."""
+        if len(self.layers) > 1:
+            return super().compute_backward(dy, cache, dstate)
+        dx, dstate0, grads = self.layers[0].compute_backward(dy, cache, dstate[0])
+        return dx, (dstate0,), self.named_grads(layers=[grads])
 
 
 class LSTM(RNNBase[LSTMState]):
@@ -62,8 +149,8 @@ class LSTM(RNNBase[LSTMState]):
     Notes
     -----
     A state is an :class:`LSTMState`, or a plain tuple, of h (num_layers · directions, B, H or P)
-    and c (num_layers · directions, B, H). x may be (T, D): then x, y and the state have no batch
-    axis.
+    and c (num_layers · directions, B, H). The first axis is layer 0, layer 0 reverse, layer 1, and
+    so on.
 
     There are two biases so that weights can be exchanged with PyTorch bit for bit. Only their sum
     is used, so both have the same gradient. ``lengths`` in :meth:`forward` corresponds to packing
@@ -203,9 +290,9 @@ class RNN(RNNBase[Array]):
     >>> import numpy as np
     >>> from numpy_xlstm import RNN
     >>> rnn = RNN(5, 4, nonlinearity="relu", rng=np.random.default_rng(0))
-    >>> out, h = rnn(np.ones((7, 5)))  # without a batch
+    >>> out, h = rnn(np.ones((10, 7, 5)))
     >>> out.shape, h.shape
-    ((7, 4), (1, 4))
+    ((10, 7, 4), (1, 10, 4))
     """
 
     State = ElmanState

@@ -2,19 +2,22 @@
 
 from collections import namedtuple
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
 
 from numpy_xlstm.cells.elman import ElmanCell
+from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.cells.gru import GRUCell
-from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.lstm import LSTMCell
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
-from numpy_xlstm.cells.unroll import check_cell, unroll, unroll_backward
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
+from numpy_xlstm.layers.base import Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool
+from numpy_xlstm.numerics import Array, check_bool, check_has, check_positive
 from numpy_xlstm.numerics.threads import matmul
 from numpy_xlstm.validation import check_cache, output_size
 
@@ -33,6 +36,8 @@ unrolled."""
 KernelCache = namedtuple("KernelCache", "x kept")
 """The input and the residuals of a kernel."""
 
+MATRICES = {"W": "weight_ih", "R": "weight_hh", "W_hr": "weight_hr"}
+"""PyTorch's names of a cell's matrices."""
 
 State = TypeVar("State", covariant=True)
 """Type of a cell's state."""
@@ -83,7 +88,9 @@ class SequenceLayer(Recurrent[S]):
     cell: Any
 
     def __init__(self, cell: Cell[S], *, batch_first: bool = True) -> None:
-        check_cell(cell)
+        check_has("cell", cell, "init_state", "forward", "backward")
+        for size in ("input_size", "hidden_size"):
+            check_positive(f"cell.{size}", getattr(cell, size, None))
         self.cell: Any = cell
         self.parts = {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
@@ -118,9 +125,7 @@ class SequenceLayer(Recurrent[S]):
         """Return gradients of the cell's parameters under the names of ``params``."""
         return {name: grads[name] for name in self.params}
 
-    def compute(
-        self, x: Array, state: Any, options: RunOptions = EVALUATION
-    ) -> tuple[Array, Any, Any]:
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
         """Compute the forward without checks. There is no dropout."""
         cell, p, kernel = self.cell, self.cell_params(), self.kernel
         if kernel is None:
@@ -148,31 +153,64 @@ class SequenceLayer(Recurrent[S]):
         return dx, dstate0, self.named({n: grads[n].reshape(p[n].shape) for n in p})
 
 
-class LSTMSequence(SequenceLayer[LSTMState]):
-    """An LSTM over sequences: :class:`LSTMCell` at every step, with the same parameters.
+class TorchSequence(SequenceLayer):
+    """One direction of one layer of an LSTM, GRU or RNN, with PyTorch's names.
 
-    :class:`~numpy_xlstm.LSTM` is a stack of such layers with the names of PyTorch.
-
-    Parameters
+    Attributes
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H of h and c.
-    batch_first, **options
-        ``batch_first``, ``dtype`` and ``rng`` are as in :class:`~numpy_xlstm.LSTM`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> lstm = LSTMSequence(3, 4, rng=np.random.default_rng(0))
-    >>> y, state, cache = lstm.forward(np.ones((2, 5, 3)))
-    >>> y.shape, state.c.shape
-    ((2, 5, 4), (2, 4))
+    terms : dict[str, tuple[str, ...]]
+        For each parameter of the cell, the names of the parameters whose sum it is; none for a bias
+        of 0.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, batch_first: bool = True, **options: Any
-    ) -> None:
-        super().__init__(LSTMCell(input_size, hidden_size, **options), batch_first=batch_first)
+    def __init__(self, cell: Any, bias: bool, rng: np.random.Generator) -> None:
+        super().__init__(cell)
+        names: dict[str, tuple[str, ...]] = {name: (term,) for name, term in MATRICES.items()}
+        if bias and "b_h" in cell.params:  # a GRU scales one of the two
+            names |= {"b": ("bias_ih",), "b_h": ("bias_hh",)}
+        elif bias:
+            names |= {"b": ("bias_ih", "bias_hh")}
+        self.terms = {name: names.get(name, ()) for name in cell.params}
+        shapes = {term: cell.params[n].shape for n, terms in self.terms.items() for term in terms}
+        self.parts = {}
+        self.params = drawn_uniformly(shapes, cell.hidden_size**-0.5, cell.dtype, rng)
+        self.cell = cell.over(self.cell_params())
+
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """Return the same layer with other arrays, which are not checked."""
+        clone = super().over(params)
+        clone.cell = self.cell.over(clone.cell_params())
+        return clone
+
+    def cell_params(self) -> Mapping[str, Array]:
+        """Return the parameters of the cell. Matrices are not copied."""
+        params: dict[str, Array] = {}
+        for name, terms in self.terms.items():
+            if len(terms) == 1:
+                params[name] = self.params[terms[0]]
+            elif terms:
+                params[name] = self.params[terms[0]] + self.params[terms[1]]
+            else:
+                params[name] = np.zeros(self.cell.params[name].shape, self.dtype)
+        return params
+
+    def current_cell(self) -> Any:
+        """Return the cell with the present parameters."""
+        return self.cell.over(self.cell_params())
+
+    def named(self, grads: Mapping[str, Any]) -> Grads:
+        """Return gradients with PyTorch's names; the second bias gets a copy."""
+        return {
+            term: grads[name] if n == 0 else grads[name].copy()
+            for name, terms in self.terms.items()
+            for n, term in enumerate(terms)
+        }
+
+    @property
+    def tensor_axes(self) -> Mapping[str, str]:
+        """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
+        axes = self.cell.tensor_axes
+        return {term: axes[name] for name in axes for term in self.terms.get(name, ())}
 
 
 def of_cell(name: str) -> Any:

@@ -1,20 +1,16 @@
 """Stacks of sequence layers, in one direction or in both."""
 
-from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S, check_fit
-from numpy_xlstm.layers.dropout import check_dropout, drop, drop_backward
+from numpy_xlstm.layers.activations import check_dropout, drop, drop_backward
+from numpy_xlstm.layers.base import Recurrent, RunOptions, S, check_fit
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
 from numpy_xlstm.numerics.memory import check_fits
-
-StackedCache = namedtuple("StackedCache", "kept factors lengths")
-"""Residuals of each layer and direction, of the dropout before each layer, and the lengths."""
 
 
 class Stacked(Recurrent[S]):
@@ -95,38 +91,35 @@ class Stacked(Recurrent[S]):
         state: S = states
         return state
 
-    def compute(
-        self,
-        x: Array,
-        state: tuple[Any, ...],
-        options: RunOptions = EVALUATION,
-    ) -> tuple[Array, tuple[Any, ...], StackedCache]:
-        """Compute the forward without checks."""
-        after: list[Any] = []
-        cache = StackedCache([], [], options.lengths)
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        """Compute the forward without checks.
+
+        The cache has the residuals of each layer and direction, those of the dropout before each
+        level, and the lengths.
+        """
+        after, caches, dropped = list[Any](), [], []
         for level, directions in enumerate(self.directions):
             x, factors = drop(x, self.dropout_between, options.rng if level else None)
-            cache.factors.append(factors)
+            dropped.append(factors)
             ys = []
             for turn in _turns(options.lengths)[:directions]:
                 n = len(after)
                 y, now, kept = self.layers[n].compute(turn(x), state[n], options)
                 ys.append(turn(y))
                 after.append(now)
-                cache.kept.append(kept)
+                caches.append(kept)
             x = ys[0] if directions == 1 else np.concatenate(ys, axis=-1)
-        return x, tuple(after), cache
+        return x, tuple(after), (caches, dropped, options.lengths)
 
-    def compute_backward(
-        self, dy: Array, cache: StackedCache, dstate: tuple[Any, ...]
-    ) -> tuple[Array, tuple[Any, ...], Grads]:
+    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Compute the backward without checks."""
+        caches, dropped, lengths = cache
         n, before, grads = len(self.layers), list(dstate), [Grads() for _ in self.layers]
-        for directions, factors in reversed(list(zip(self.directions, cache.factors, strict=True))):
+        for directions, factors in reversed(list(zip(self.directions, dropped, strict=True))):
             dxs = []
-            for turn in reversed(_turns(cache.lengths)[:directions]):
+            for turn in reversed(_turns(lengths)[:directions]):
                 n -= 1
-                layer, kept = self.layers[n], cache.kept[n]
+                layer, kept = self.layers[n], caches[n]
                 dy, own = np.split(dy, [-layer.out_features], axis=-1)
                 dx, before[n], grads[n] = layer.compute_backward(turn(own), kept, dstate[n])
                 dxs.append(turn(dx))

@@ -7,7 +7,6 @@ equations are those of the layer.
 """
 
 from collections.abc import Callable
-from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from numpy_xlstm.kernels import silu
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.kernels.slstm import slstm_step
-from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
-from numpy_xlstm.layers.activations import apply_cap
+from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear, Recurrent
+from numpy_xlstm.layers.activations import soft_cap
+from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.layers.linear import join_blocks, linear_forward
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
-from numpy_xlstm.models.large_block import xLSTMLargeLayer
+from numpy_xlstm.models.large import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.numerics import Array, check_batch, own_error_state, sigmoid
@@ -65,35 +65,27 @@ class PreparedModel:
         """Do the same as :meth:`step` without checks."""
         h, state = self._body(self._embedding.compute(tokens)[0], state)
         logits = self._head(h)
-        return logits if self._cap is None else apply_cap(logits, self._cap)[0], state
+        return logits if self._cap is None else soft_cap(logits, self._cap)[0], state
 
 
 def prepared(layer: Any) -> Step:
-    """Return the decode step of a layer.
+    """Return the decode step of a layer: by default, its ``compute`` with copied parameters.
 
     For a subclass that overrides ``compute``, the step calls that ``compute``.
     """
-    for kind in type(layer).__mro__:
-        if kind in _prepared.registry and kind is not object:
-            own = type(layer).compute is kind.compute  # type: ignore[attr-defined]
-            return _prepared.registry[kind if own else object](layer)
-    return _prepared(layer)
-
-
-@singledispatch
-def _prepared(layer: Any) -> Step:
-    """Return the decode step of a layer; by default, its ``compute`` with copied parameters."""
+    for kind, prepare in PREPARED.items():
+        if isinstance(layer, kind) and type(layer).compute is kind.compute:
+            return prepare(layer)
     layer = layer.over({name: array.copy() for name, array in layer.params.items()})
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
-        y, state, _ = layer.compute(x[:, None], state)
+        y, state, _ = layer.compute(x[:, None], state, RunOptions())
         return y[:, 0], state
 
     return step
 
 
-@_prepared.register
-def _(stack: BlockStack) -> Step:
+def _prepared_stack(stack: BlockStack) -> Step:
     blocks = [prepared(block) for block in stack.blocks]
     norm: Map = (lambda x: x) if stack.norm is None else normed(stack.norm)
 
@@ -107,8 +99,7 @@ def _(stack: BlockStack) -> Step:
     return step
 
 
-@_prepared.register
-def _(block: ResidualBlock) -> Step:
+def _prepared_block(block: ResidualBlock) -> Step:
     norm, layer, ffn = normed(block.norm), prepared(block.layer), block.ffn
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
@@ -128,8 +119,7 @@ def _(block: ResidualBlock) -> Step:
     return step_and_feed
 
 
-@_prepared.register
-def _(layer: mLSTMLayer) -> Step:
+def _prepared_mlstm(layer: mLSTMLayer) -> Step:
     I, NH = layer.inner, layer.config.num_heads  # noqa: E741
     up, down, conv = affine(layer.proj_up), affine(layer.proj_down), convolution(layer.conv1d)
     projections = headwise(layer.q_proj, layer.k_proj, layer.v_proj)
@@ -151,8 +141,7 @@ def _(layer: mLSTMLayer) -> Step:
     return step
 
 
-@_prepared.register
-def _(layer: xLSTMLargeLayer) -> Step:
+def _prepared_large(layer: xLSTMLargeLayer) -> Step:
     config = layer.config
     NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
     stops = np.cumsum([QK, QK, V, V]).tolist()
@@ -162,7 +151,7 @@ def _(layer: xLSTMLargeLayer) -> Step:
     def step(x: Array, state: mLSTMState) -> tuple[Array, mLSTMState]:
         q, k, v, o, pre = np.split(maps(x), stops, axis=-1)
         if config.gate_soft_cap is not None:
-            pre, _ = apply_cap(pre, config.gate_soft_cap)
+            pre, _ = soft_cap(pre, config.gate_soft_cap)
         q, k, v = (a.reshape(len(x), NH, -1) for a in (q, k, v))
         h, state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state, config.eps)
         return out(sigmoid(o) * norm(h)), state
@@ -170,8 +159,7 @@ def _(layer: xLSTMLargeLayer) -> Step:
     return step
 
 
-@_prepared.register
-def _(layer: sLSTMLayer) -> Step:
+def _prepared_slstm(layer: sLSTMLayer) -> Step:
     conv = None if layer.conv1d is None else convolution(layer.conv1d)
     norm, b = normed(layer.group_norm), layer.params[B_NAME].reshape(4, 1, -1).copy()
     NH, DH = layer.config.num_heads, layer.head_dim
@@ -193,6 +181,16 @@ def _(layer: sLSTMLayer) -> Step:
         return norm(memory.h), sLSTMBlockState(conv_state, memory)
 
     return step
+
+
+PREPARED: dict[type[Recurrent], Callable[[Any], Step]] = {
+    BlockStack: _prepared_stack,
+    ResidualBlock: _prepared_block,
+    mLSTMLayer: _prepared_mlstm,
+    xLSTMLargeLayer: _prepared_large,
+    sLSTMLayer: _prepared_slstm,
+}
+"""Layers that have a decode step of their own."""
 
 
 def affine(*maps: Linear) -> Map:
@@ -247,7 +245,7 @@ def normed(norm: Norm) -> Map:
 
 def convolution(conv: CausalConv1d) -> Step:
     """Return the decode step of a causal convolution, whose state is its last inputs."""
-    taps, bias = conv.taps, conv.params.get("conv.bias", np.zeros(1, conv.dtype)).copy()
+    taps, bias = conv.taps, conv.params["conv.bias"].copy()
 
     def step(x: Array, state: Array) -> tuple[Array, Array]:
         seen = np.concatenate((state, x[:, None]), axis=1)

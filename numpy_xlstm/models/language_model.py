@@ -1,20 +1,22 @@
 """The language model: embedding, recurrent body, linear head."""
 
-from collections import namedtuple
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.generation import generate
-from numpy_xlstm.layers import Embedding, LayerCache, Linear, Recurrent
-from numpy_xlstm.layers.activations import apply_cap, apply_cap_backward, check_cap
-from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
-from numpy_xlstm.layers.dropout import check_dropout, drop, drop_backward
+from numpy_xlstm.layers import Embedding, Linear, Recurrent
+from numpy_xlstm.layers.activations import (
+    check_cap,
+    check_dropout,
+    drop,
+    drop_backward,
+    soft_cap,
+    soft_cap_backward,
+)
+from numpy_xlstm.layers.base import RunOptions, S
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
-from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.decode import PreparedModel
 from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.models.state_dict import StateDict
@@ -27,7 +29,6 @@ from numpy_xlstm.numerics import (
     check_positive,
     check_whole,
     generator_or_new,
-    own_error_state,
 )
 
 
@@ -68,16 +69,15 @@ class SpecialTokens(NamedTuple):
         return cls(bos, ends, pad, check_bool("insert_bos", insert_bos))
 
 
-LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
-"""Residuals of the parts of a :class:`LanguageModel`."""
-
-
 class LanguageModel(StateDict, Recurrent[S]):
     r"""A model that predicts the next token from all tokens so far.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
 
-    The first result of ``backward`` is None, because tokens have no gradient.
+    ``forward`` maps tokens (B, T), integers from 0 to V − 1 with B ≥ 1 and T ≥ 0, to logits
+    (B, T, V). Padding may be any tokens. The first result of ``backward`` is None, because tokens
+    have no gradient. For a body of blocks, ``model.body.recompute = True`` saves memory: a backward
+    then computes the residuals of each block again.
 
     Parameters
     ----------
@@ -174,82 +174,37 @@ class LanguageModel(StateDict, Recurrent[S]):
         state: S = self.body.inner_start(check_batch_size(batch_size))
         return state
 
-    @own_error_state
-    def forward(
-        self,
-        tokens: IndexArray,
-        state: Any = None,
-        *,
-        rng: np.random.Generator | None = None,
-        lengths: Array | None = None,
-        recompute: bool = False,
-    ) -> tuple[Array, S, LayerCache]:
-        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V).
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Integers, shape (B, T) with B ≥ 1 and T ≥ 0.
-        state, rng, lengths
-            As in :meth:`SequenceLayer.forward`. Padding may be any tokens.
-        recompute : bool
-            For a body of blocks: keep only the input of each block, and compute its residuals again
-            in the backward. This takes about a third more time and a fraction of the memory. The
-            result is the same, bit for bit.
-        """
-        check_recompute(self, recompute)
-        return self._checked_forward(tokens, state, RunOptions(rng, lengths, recompute))
-
     def compute(
         self,
         tokens: IndexArray,
         state: Any,
-        options: RunOptions = EVALUATION,
-    ) -> tuple[Array, Any, LanguageModelCache]:
+        options: RunOptions,
+    ) -> tuple[Array, Any, Any]:
         """Compute the forward without checks."""
         x, embedding = self.embedding.compute(tokens)
         x, dropped = drop(x, self.embedding_dropout, options.rng)
         h, state, body = self.body.compute(x, state, options)
         (logits, head), capped = self.head.compute(h), None
         if self.cap is not None:
-            logits, capped = apply_cap(logits, self.cap)
-        return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)
+            logits, capped = soft_cap(logits, self.cap)
+        return logits, state, (embedding, dropped, body, head, capped)
 
     def compute_backward(  # type: ignore[override]
-        self, dy: Array, cache: LanguageModelCache, dstate: Any
+        self, dy: Array, cache: Any, dstate: Any
     ) -> tuple[None, Any, Grads]:
         """Compute the backward without checks."""
-        if cache.capped is not None:
-            dy = apply_cap_backward(dy, cache.capped)
-        dh, head = self.head.compute_backward(dy, cache.head)
-        dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
-        dx = drop_backward(dx, cache.dropped)
-        _, embedding = self.embedding.compute_backward(dx, cache.embedding)
+        tokens, dropped, hidden, x_head, capped = cache
+        if capped is not None:
+            dy = soft_cap_backward(dy, capped)
+        dh, head = self.head.compute_backward(dy, x_head)
+        dx, dstate0, body = self.body.compute_backward(dh, hidden, dstate)
+        _, embedding = self.embedding.compute_backward(drop_backward(dx, dropped), tokens)
         grads = {"embedding": embedding, "body": body}
         if self.tied:
             grads["embedding"]["weight"] += head["weight"]
         else:
             grads["head"] = head
         return None, dstate0, self.named_grads(**grads)
-
-    def generate(
-        self,
-        ids: IndexArray | None = None,
-        *,
-        rng: np.random.Generator | int | None = None,
-        **options: Any,
-    ) -> npt.NDArray[np.int64]:
-        """Continue rows of ids. The options are those of :func:`numpy_xlstm.generate`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from numpy_xlstm import LSTM
-        >>> model = LanguageModel(10, 4, LSTM(4, 8))
-        >>> model.generate(np.array([[1, 2, 3]]), max_new_tokens=4).shape
-        (1, 7)
-        """
-        return generate(self, ids, rng=rng, **options)
 
     def prepared(self) -> PreparedModel:
         """Prepare the model for decode steps, as :func:`~numpy_xlstm.generate` does.
@@ -271,16 +226,6 @@ class LanguageModel(StateDict, Recurrent[S]):
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
         check_batch("tokens", tokens)
-
-
-def check_recompute(model: Any, recompute: Any) -> None:
-    """Raise :class:`OptionError` for True unless the model's body is made of blocks."""
-    body = getattr(model, "body", None)
-    if check_bool("recompute", recompute) and not isinstance(body, BlockStack):
-        layer = "" if body is None else f" of one {type(body).__name__}"
-        raise OptionError(
-            f"recompute: expected a model made of blocks; got a {type(model).__name__}{layer}"
-        )
 
 
 def _check_body(body: Any, width: int, tied: bool) -> None:

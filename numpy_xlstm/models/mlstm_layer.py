@@ -20,9 +20,9 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     Recurrent,
 )
-from numpy_xlstm.layers.base import EVALUATION, RunOptions
-from numpy_xlstm.layers.dropout import drop, drop_backward
-from numpy_xlstm.models.initialisation import set_gate_biases, small_init, wang_init
+from numpy_xlstm.layers.activations import drop, drop_backward
+from numpy_xlstm.layers.base import RunOptions
+from numpy_xlstm.layers.linear import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -133,7 +133,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         return mLSTMBlockState(conv, empty_memory((batch_size, NH, DH, DH), self.dtype))
 
     def compute(
-        self, x: Array, state: mLSTMBlockState, options: RunOptions = EVALUATION
+        self, x: Array, state: mLSTMBlockState, options: RunOptions
     ) -> tuple[Array, mLSTMBlockState, mLSTMLayerCache]:
         """Compute the forward without checks."""
         both, up = self.proj_up.compute(x)  # [mblock.1]

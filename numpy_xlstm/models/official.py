@@ -1,18 +1,20 @@
 """The official language models of the xLSTM paper and of xLSTM Large ("xLSTM 7B")."""
 
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models.blocks import BlockStack, PaperState, xLSTMBlockStack
-from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.language_model import LanguageModel
-from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock
-from numpy_xlstm.models.large_config import xLSTMLargeConfig
+from numpy_xlstm.models.large import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig
-from numpy_xlstm.numerics import check_kind, generator_or_new
+from numpy_xlstm.models.skeleton import MetaInitialisation
+from numpy_xlstm.numerics import check_choice, check_kind, generator_or_new
 from numpy_xlstm.numerics.memory import check_fits
 
 
@@ -61,6 +63,7 @@ class xLSTMLMModel(LanguageModel[tuple[PaperState, ...]]):
     """
 
     names = ("token_embedding", "xlstm_block_stack", "lm_head")
+    body: xLSTMBlockStack
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
     """
 
     names = ("embedding", "backbone", "lm_head")
+    body: BlockStack[mLSTMState]
 
     def __init__(
         self,
@@ -138,3 +142,53 @@ class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
             deviation=small_init(D),
             rng=rng,
         )
+
+
+FUSED = {
+    "mlstm_layer.qkv_opreact": [f"mlstm_layer.{name}" for name in ("q", "k", "v", "ogate_preact")],
+    "mlstm_layer.ifgate_preact": ["mlstm_layer.igate_preact", "mlstm_layer.fgate_preact"],
+    "ffn.proj_up_gate_z": ["ffn.proj_up_gate", "ffn.proj_up"],
+}
+"""The maps of a block whose rows each fused matrix contains, in order."""
+
+
+def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
+    """Return an equal xLSTM Large whose maps are stored separately or fused.
+
+    Parameters
+    ----------
+    model : xLSTMLarge
+        The model, which is not modified. Arrays that are unchanged or split are not copied.
+    weight_mode : {"single", "fused"}
+        Storage of the maps in the result.
+
+    Returns
+    -------
+    xLSTMLarge
+        A model that computes the same function, or ``model`` itself if it has this weight mode.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import xLSTMLargeConfig
+    >>> config = xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9)
+    >>> fused = with_weight_mode(xLSTMLarge(config), "fused")
+    >>> fused.params["backbone.blocks.0.mlstm_layer.qkv_opreact.weight"].shape
+    (48, 16)
+    """
+    check_kind("model", model, xLSTMLarge)
+    check_choice("weight_mode", weight_mode, ("single", "fused"))
+    if model.config.weight_mode == weight_mode:
+        return model
+    config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
+    other, params = xLSTMLarge(config, rng=MetaInitialisation()), dict(model.params)
+    for number, (fused, parts) in product(range(config.num_blocks), FUSED.items()):
+        for kind in ("weight", "bias"):
+            whole, *rows = (f"backbone.blocks.{number}.{name}.{kind}" for name in (fused, *parts))
+            if whole in other.params:
+                params[whole] = np.concatenate([params.pop(name) for name in rows])
+            elif whole in params:
+                stops = np.cumsum([len(other.params[name]) for name in rows])[:-1]
+                params |= dict(zip(rows, np.split(params.pop(whole), stops), strict=True))
+    other = other.over(params)
+    other.special_tokens = model.special_tokens
+    return other

@@ -66,12 +66,11 @@ class xLSTMBlockStackConfig(Config):
             raise OptionError(
                 "mlstm_block, slstm_block: expected a configuration for at least one; got None"
             )
-        for kind in ("mlstm", "slstm"):
-            if self.count(kind) and getattr(self, f"{kind}_block") is None:
-                raise OptionError(
-                    f"{kind}_block: expected a configuration, because there are such blocks at "
-                    f"{[n for n, k in enumerate(self.kinds) if k == kind]}; got None"
-                )
+        if self.slstm_places and self.slstm_block is None:
+            raise OptionError(
+                "slstm_block: expected a configuration, because there are such blocks at "
+                f"{list(self.slstm_places)}; got None"
+            )
         self._check_children()
 
     def _check_children(self) -> None:
@@ -98,20 +97,13 @@ class xLSTMBlockStackConfig(Config):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kind of each block. All are sLSTM blocks if there is no ``mlstm_block``."""
-        return tuple(self.kind(n) for n in range(self.num_blocks))
-
-    def kind(self, block: int) -> str:
-        """Return the kind of a block: "mlstm" or "slstm"."""
-        return "slstm" if block in self._slstm_places else "mlstm"
-
-    def count(self, kind: str) -> int:
-        """Return the number of blocks of a kind."""
-        slstm = len(self._slstm_places)
-        return slstm if kind == "slstm" else self.num_blocks - slstm
+        """Kind of each block: "mlstm" or "slstm"."""
+        places = self.slstm_places
+        return tuple("slstm" if n in places else "mlstm" for n in range(self.num_blocks))
 
     @property
-    def _slstm_places(self) -> Sequence[int]:
+    def slstm_places(self) -> Sequence[int]:
+        """Indices of the sLSTM blocks, which are all if there is no ``mlstm_block``."""
         if self.slstm_at == "all" or self.mlstm_block is None:
             return range(self.num_blocks)
         return sorted(set(self.slstm_at))

@@ -20,9 +20,9 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     Recurrent,
 )
-from numpy_xlstm.layers.base import EVALUATION, RunOptions
-from numpy_xlstm.layers.dropout import drop, drop_backward
-from numpy_xlstm.models.initialisation import small_init
+from numpy_xlstm.layers.activations import drop, drop_backward
+from numpy_xlstm.layers.base import RunOptions
+from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -166,7 +166,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         return sLSTMBlockState(conv, memory)
 
     def compute(
-        self, x: Array, state: sLSTMBlockState, options: RunOptions = EVALUATION
+        self, x: Array, state: sLSTMBlockState, options: RunOptions
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
         """Compute the forward without checks."""
         active, conv_state, conv, silu = x, None, None, None

@@ -1,23 +1,149 @@
-"""Official state dicts, which differ from ``params`` in sLSTM layouts and a tied matrix only."""
+"""Official state dicts, which differ from ``params`` in prefixes, sLSTM layouts and a tied matrix.
 
-from collections.abc import Mapping
-from typing import Any
+The official package has a layout of R and b of an sLSTM for each of its backends. "vanilla" is also
+the layout of this package: R (NH, 4·DH out, DH in) and b (4, NH, DH), flattened. "cuda" has R
+(NH, DH in, 4·DH out) and b (NH, 4, DH), flattened. The flattened b has the same shape in both, so
+only R shows the layout. Newer versions store R (NH, DH, 4, DH) and b (NH, 4, DH), which is called
+"canonical" here.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.models.layouts import (
-    BIAS,
-    KERNEL,
-    LAYOUTS,
-    bias_to_vanilla,
-    found_layouts,
-    in_layout,
-    kernel_to_vanilla,
-)
-from numpy_xlstm.models.names import unwrapped
 from numpy_xlstm.module import like_parameters
 from numpy_xlstm.numerics import Array, check_choice, check_writable, plain_array
+
+T = TypeVar("T")
+
+ANYWHERE = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""Prefixes that ``torch.compile`` and other wrappers add to a module's name at any depth."""
+
+OUTSIDE = "module.", "model."
+"""Prefixes of every name of a model that is part of another module."""
+
+EMBEDDINGS = "backbone.embeddings.", "embedding."
+"""Prefixes of the embedding in transformers and in xLSTMLarge."""
+
+KERNEL, BIAS = "_recurrent_kernel_", "_bias_"
+"""Suffixes of the names of R and b."""
+
+LAYOUTS = "vanilla", "cuda"
+"""Layouts in which R and a flattened b can be stored."""
+
+Shape = tuple[int, ...]
+
+
+def unwrapped(named: Mapping[str, T]) -> dict[str, T]:
+    """Remove the prefixes of wrappers from the names.
+
+    Examples
+    --------
+    >>> unwrapped({"module._orig_mod.lm_head.weight": 1, "module._orig_mod.x": 2})
+    {'lm_head.weight': 1, 'x': 2}
+    """
+    names = {name: ANYWHERE.sub("", name) for name in named}
+    while names and (prefix := _shared(names.values())):
+        names = {name: short.removeprefix(prefix) for name, short in names.items()}
+    return renamed(named, names)
+
+
+def _shared(names: Iterable[str]) -> str | None:
+    return next((p for p in OUTSIDE if all(name.startswith(p) for name in names)), None)
+
+
+def renamed(named: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
+    """Rename the entries. Two entries must not get the same name."""
+    values: dict[str, T] = {}
+    for name, value in named.items():
+        if names[name] in values:
+            raise ShapeError(f"{name}: expected one array {names[name]!r}; got two")
+        values[names[name]] = value
+    return values
+
+
+def from_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
+    """Rename the entries from ``xLSTMForCausalLM`` to xLSTMLarge."""
+    return _with_prefix(named, *EMBEDDINGS)
+
+
+def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
+    """Rename the entries from xLSTMLarge to ``xLSTMForCausalLM``."""
+    return _with_prefix(named, *reversed(EMBEDDINGS))
+
+
+def _with_prefix(named: Mapping[str, T], old: str, new: str) -> dict[str, T]:
+    """Replace a prefix of the names that begin with it."""
+    return renamed(named, {name: re.sub(f"^{re.escape(old)}", new, name) for name in named})
+
+
+def shapes(layout: str, NH: int, DH: int) -> tuple[Shape, Shape]:
+    """Return the shapes of R and b in a layout."""
+    return {
+        "vanilla": ((NH, 4 * DH, DH), (4 * NH * DH,)),
+        "cuda": ((NH, DH, 4 * DH), (4 * NH * DH,)),
+        "canonical": ((NH, DH, 4, DH), (NH, 4, DH)),
+    }[layout]
+
+
+def found_layouts(
+    name: str, R: Shape, b: Shape, ours: Shape, layout: str | None = None
+) -> tuple[str, str]:
+    """Determine the layouts of R and of b from their shapes, and from that of R in the model.
+
+    ``name`` is the name of R. ``layout`` is the layout of b, if it is known; otherwise that of R.
+    """
+    NH, DH = ours[0], ours[2]
+    known = {layout: shapes(layout, NH, DH) for layout in (*LAYOUTS, "canonical")}
+    fitting = [layout for layout, (shape, _) in known.items() if shape == R]
+    if not fitting:
+        expected = " or ".join(str(shape) for shape, _ in known.values())
+        raise ShapeError(f"{name}: expected shape {expected}; got {R}")
+    of_R = fitting[0]
+    bias = name.removesuffix(KERNEL) + BIAS
+    if b == known["canonical"][1]:
+        return of_R, "canonical"
+    if b != known["cuda"][1]:
+        raise ShapeError(f"{bias}: expected shape {known['cuda'][1]}; got {b}")
+    if layout is not None:
+        return of_R, check_choice("layout", layout, LAYOUTS)
+    if of_R == "canonical" and NH > 1:
+        raise ShapeError(
+            f"{bias}: expected shape {known['canonical'][1]} for R {R}; got {b}, whose layout is "
+            "ambiguous: pass layout='vanilla' or layout='cuda'"
+        )
+    return of_R, "vanilla" if of_R == "canonical" else of_R
+
+
+def kernel_to_vanilla(R: Array, layout: str) -> Array:
+    """Convert R from any layout to (NH, 4·DH, DH)."""
+    if layout == "vanilla":
+        return R
+    NH, DH = R.shape[:2]
+    return R.reshape(NH, DH, 4, DH).transpose(0, 2, 3, 1).reshape(NH, 4 * DH, DH)
+
+
+def bias_to_vanilla(b: Array, layout: str, NH: int) -> Array:
+    """Convert b from any layout to "vanilla", gate by gate."""
+    return b if layout == "vanilla" else b.reshape(NH, 4, -1).swapaxes(0, 1).reshape(-1)
+
+
+def in_layout(params: dict[str, Array], layout: str) -> dict[str, Array]:
+    """Return the parameters with every R and b in another layout."""
+    check_choice("layout", layout, (*LAYOUTS, "canonical"))
+    arrays = dict(params)
+    for name, R in params.items() if layout != "vanilla" else ():
+        if name.endswith(KERNEL):
+            (NH, _, DH), bias = R.shape, name.removesuffix(KERNEL) + BIAS
+            of_R, of_b = shapes(layout, NH, DH)
+            arrays[name] = R.reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2).reshape(of_R)
+            arrays[bias] = params[bias].reshape(4, NH, DH).swapaxes(0, 1).reshape(of_b)
+    return arrays
 
 
 class StateDict:
@@ -55,35 +181,25 @@ class StateDict:
             Layout of b, which has the same shape in both layouts. By default it is the layout of R,
             which is found from the shape of R.
         """
-        converted = official_arrays(arrays, self.params, self.shared, layout)
-        check_writable(self.params)
+        if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+            raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
+        if layout is not None:
+            check_choice("layout", layout, LAYOUTS)
+        params, plain = self.params, dict[str, Array]()
+        for name, array in unwrapped(arrays).items():
+            plain[name] = plain_array(name, array)
+        if self.shared is not None and self.shared[0] in plain:
+            head, embedding = plain.pop(self.shared[0]), plain.get(self.shared[1])
+            if embedding is not None and not np.array_equal(head, embedding):
+                expected = f"expected the same numbers as {self.shared[1]}"
+                raise ShapeError(f"{self.shared[0]}: {expected}; got others")
+        for name in params:
+            bias = name.removesuffix(KERNEL) + BIAS
+            if name.endswith(KERNEL) and name in plain and bias in plain:
+                NH, (R, b) = len(params[name]), (plain[name], plain[bias])
+                of_R, of_b = found_layouts(name, R.shape, b.shape, params[name].shape, layout)
+                plain |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
+        converted = like_parameters(params, plain)
+        check_writable(params)
         for name, array in converted.items():
-            self.params[name][...] = array
-
-
-def official_arrays(
-    arrays: Mapping[str, Any],
-    params: Mapping[str, Array],
-    shared: tuple[str, str] | None,
-    layout: str | None = None,
-) -> dict[str, Array]:
-    """Check official arrays against the parameters and convert them to the same layout.
-
-    ``shared`` contains the names of the matrices of head and embedding if they are tied.
-    """
-    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
-        raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
-    if layout is not None:
-        check_choice("layout", layout, LAYOUTS)
-    plain = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
-    if shared is not None and shared[0] in plain:
-        head, embedding = plain.pop(shared[0]), plain.get(shared[1])
-        if embedding is not None and not np.array_equal(head, embedding):
-            raise ShapeError(f"{shared[0]}: expected the same numbers as {shared[1]}; got others")
-    for name in params:
-        bias = name.removesuffix(KERNEL) + BIAS
-        if name.endswith(KERNEL) and name in plain and bias in plain:
-            NH, (R, b) = len(params[name]), (plain[name], plain[bias])
-            of_R, of_b = found_layouts(name, R.shape, b.shape, params[name].shape, layout)
-            plain |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
-    return like_parameters(params, plain)
+            params[name][...] = array

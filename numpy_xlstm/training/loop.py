@@ -114,7 +114,7 @@ def train(
         Whether a batch that is not fresh starts from the final state of the previous batch, rather
         than from the empty state: truncated back-propagation through time.
     **options
-        ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
+        ``max_norm``, ``accumulate`` and ``comm`` of :func:`train_step`.
 
     Raises
     ------

@@ -9,7 +9,6 @@ from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, Opti
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
-from numpy_xlstm.models.language_model import check_recompute
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
@@ -62,7 +61,6 @@ class StepOptions(TypedDict, total=False):
 
     max_norm: float
     accumulate: int
-    recompute: bool
     comm: ranks.Comm | None
 
 
@@ -86,7 +84,6 @@ def train_step(
     max_norm: float = float("inf"),
     state: Any = None,
     accumulate: int = 1,
-    recompute: bool = False,
     rng: np.random.Generator | None = None,
     comm: ranks.Comm | None = None,
 ) -> StepResult:
@@ -109,8 +106,6 @@ def train_step(
     accumulate : int
         Number of parts into which the rows are split. Only one part is in memory at a time; the
         gradient is the same.
-    recompute : bool
-        Whether the backward computes residuals again to save memory, for models made of blocks.
     rng : np.random.Generator, optional
         Generator for the dropout of the model. If omitted, nothing is dropped.
     comm : mpi4py.MPI.Comm, optional
@@ -144,11 +139,11 @@ def train_step(
     True
     """
     keep_freed_memory()
-    check_step_options(model, max_norm, accumulate, recompute, comm)
+    check_step_options(model, max_norm, accumulate, comm)
     check_generator("rng", rng)
     _check_optimizer(optimizer, model)
     rows = _rows(batch, state, accumulate, comm)
-    options: dict[str, Any] = {"recompute": True} if recompute else {}
+    options: dict[str, Any] = {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
         options["rng"] = ranks.rank_generator(rng, comm)
     given = rows, state, batch.num_targets, accumulate, options
@@ -195,14 +190,12 @@ def check_step_options(
     model: Recurrent,
     max_norm: float = np.inf,
     accumulate: int = 1,
-    recompute: bool = False,
     comm: ranks.Comm | None = None,
 ) -> None:
     """Raise :class:`OptionError` if the model or an option of :func:`train_step` is invalid."""
     check_has("model", model, "forward", "backward")
     check_above_zero("max_norm", max_norm, infinite=True)
     check_positive("accumulate", accumulate)
-    check_recompute(model, recompute)
     if comm is not None:
         check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
 

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from mpmath import exp, log, mpf, tanh
 
-from numpy_xlstm import mLSTM, sLSTM
-from numpy_xlstm.layers import LSTMSequence
+from numpy_xlstm import LSTMCell, SequenceLayer, mLSTM, sLSTM
 from numpy_xlstm.numerics import Array
 from tests.cells.custom_cells import exactly, sigma
 
@@ -54,7 +53,7 @@ def build(seed: int) -> Case:
     forget = ("sigmoid", "exp")[which % 2]
     layer: Any
     if which == 0:
-        layer = LSTMSequence(D, NH * DH, rng=rng)
+        layer = SequenceLayer(LSTMCell(D, NH * DH, rng=rng))
     elif which <= 2:
         layer = sLSTM(D, NH * DH, NH, forget_gate=forget, rng=rng)
     else:

@@ -7,6 +7,7 @@ import pytest
 
 from numpy_xlstm import (
     ElmanCell,
+    LSTMCell,
     SequenceLayer,
     gate_rows,
     gradcheck,
@@ -15,7 +16,6 @@ from numpy_xlstm import (
     sLSTM,
     sLSTMState,
 )
-from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.trees import leaves
 from tests.variants import VARIANTS, Sizes, Variant, make
 
@@ -99,7 +99,7 @@ def test_gradients_of_saturated_gates_keep_their_digits(
     gate: str, bias: float, unrolled: bool
 ) -> None:
     """σ′ and tanh′ of large arguments are tiny, not 0: each gradient has a small relative error."""
-    lstm = LSTMSequence(1, 1, rng=np.random.default_rng(0))
+    lstm = SequenceLayer(LSTMCell(1, 1, rng=np.random.default_rng(0)))
     lstm.unrolled = unrolled
     gate_rows(lstm.params["b"], gate)[...] = bias
     report = gradcheck(lstm, np.array([[[0.3]]]), rng=0, methods=["complex"])

@@ -160,7 +160,7 @@ def layers() -> st.SearchStrategy[Any]:
         st.builds(
             lambda cell, d, h: SequenceLayer(cell(d, h, *[2] * (cell is LSTMPCell))), cells, D, H
         ),
-        st.builds(CausalConv1d, D, st.integers(1, 4), flag),
+        st.builds(CausalConv1d, D, st.integers(1, 4)),
         st.builds(
             lambda a: Stacked([[a, a.over(a.state_dict())], [GRU(2 * a.out_features, 3)]]), slstm
         ),

@@ -109,8 +109,8 @@ class OwnCell(sLSTMCell):
 
 
 class OwnLayer(mLSTM):
-    def compute(self, x: Any, state: Any, options: Any = None) -> Any:
-        return super().compute(2 * x, state)
+    def compute(self, x: Any, state: Any, options: Any) -> Any:
+        return super().compute(2 * x, state, options)
 
 
 @pytest.mark.parametrize("model", [SequenceLayer(OwnCell(2, 3)), OwnLayer(2, 3)])

@@ -12,7 +12,7 @@ from numpy_xlstm import LSTM, SpecialTokens, xLSTMLarge, xLSTMLargeConfig
 from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.cli import generate as command
 from numpy_xlstm.cli import main
-from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer, generate_text
+from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer, generate, generate_text
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
@@ -168,7 +168,7 @@ def test_the_models_of_the_first_paper(capsys: pytest.CaptureFixture[str]) -> No
     model: Any = make(lm_config())
     save_pretrained(model, "a", format="xlstm", layout="cuda")
     options = ["--ids", "1,4,0", "--max-new-tokens", "9", "--temperature", "0"]
-    ids = model.generate(np.array([[1, 4, 0]]), max_new_tokens=9)[0]
+    ids = generate(model, np.array([[1, 4, 0]]), max_new_tokens=9)[0]
     assert out_of(capsys, "a", *options) == ",".join(map(str, ids)) + "\n"
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTMCell, Module, sLSTMCell, unroll
+from numpy_xlstm import LSTMCell, Module, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations
+from numpy_xlstm.cells.unroll import unroll
 from numpy_xlstm.conformance import Case, cases, from_layer, verify
 from numpy_xlstm.conformance.bugs import Bug, planted, results
 from numpy_xlstm.conformance.subjects import Arrays

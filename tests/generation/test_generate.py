@@ -54,7 +54,7 @@ def test_twenty_ids_if_nothing_is_said() -> None:
 
 def test_greedy_ids_are_the_argmax_given_all_before() -> None:
     model, prompt = lively(), rows([1, 2, 3], [9, 0, 4])
-    ids = model.generate(prompt, max_new_tokens=25)
+    ids = generate(model, prompt, max_new_tokens=25)
     expected = prompt
     for _ in range(25):
         best = model(expected)[0][:, -1].argmax(axis=-1)
@@ -101,11 +101,11 @@ def test_sampling_with_a_seed() -> None:
     model, prompt = lively(), rows([1], [1])
     options: dict[str, Any] = {"max_new_tokens": 30, "do_sample": True, "temperature": 2.0}
     first, again, other = (
-        model.generate(prompt, **options, rng=np.random.default_rng(seed)) for seed in (3, 3, 4)
+        generate(model, prompt, **options, rng=np.random.default_rng(seed)) for seed in (3, 3, 4)
     )
     assert first.tolist() == again.tolist() != other.tolist()
     assert first[0].tolist() != first[1].tolist()
-    unseeded = [model.generate(prompt, **options).tolist() for _ in range(2)]
+    unseeded = [generate(model, prompt, **options).tolist() for _ in range(2)]
     assert unseeded[0] != unseeded[1]
 
 

@@ -12,14 +12,17 @@ from numpy_xlstm import (
     AdamW,
     CharacterTokenizer,
     LanguageModel,
+    LSTMCell,
+    LSTMState,
+    SequenceLayer,
     generate_text,
     mLSTM,
     sLSTM,
     xLSTMBlockStack,
 )
 from numpy_xlstm.conformance.catalogue import FAMILIES, SUBJECTS
-from numpy_xlstm.layers import LSTMSequence
 from tests.golden.store import Named, like, named
+from tests.variants import sequence
 
 B, T, D, NH = 2, 7, 3, 2
 H, QK = 4, 6  # two heads of DV = 2 and DK = 3
@@ -80,7 +83,7 @@ def _cells() -> Iterator[Case]:
             title = title.format(**variant)
             yield Case(f"{title} step", partial(family.cell, **options), (B, D))
             for form in FORMS if more else ({},):
-                build = partial(family.layer, **options, **form)
+                build = partial(sequence(family), **options, **form)
                 yield Case(" ".join([title, *map(str, form.values())]), build, (B, T, D))
 
 
@@ -90,7 +93,7 @@ CELLS = {case.name: case for case in _cells()}
 def _sequences() -> Iterator[Case]:
     """Yield cases with rows of different lengths, one of them 0, and with an empty state."""
     layers: dict[str, Callable[[], Any]] = {
-        "LSTM": lambda: LSTMSequence(D, H),
+        "LSTM": lambda: lstm(D, H),
         "sLSTM": lambda: sLSTM(D, H, NH),
         "mLSTM": lambda: mLSTM(D, H, NH, qk_dim=QK, form="chunkwise", chunk_size=3),
     }
@@ -100,6 +103,12 @@ def _sequences() -> Iterator[Case]:
 
 
 SEQUENCES = {case.name: case for case in _sequences()}
+
+
+def lstm(*sizes: int, **options: Any) -> SequenceLayer[LSTMState]:
+    """Make an LSTM with the parameters of the cell."""
+    return SequenceLayer(LSTMCell(*sizes, **options))
+
 
 BLOCK = {"embedding_dim": 4, "proj_factor": 2.0}
 PAPER = BLOCK | {"vocab_size": V}
@@ -130,7 +139,7 @@ MODELS = {
             (B, T),
         ),
         ("xLSTMLarge fused", ["model.xlstm-large", "fused"], {"vocab_size": V}, (B, T)),
-        ("LanguageModel LSTM", ["model.lstm", "", (LanguageModel, LSTMSequence)], BODY, (B, T)),
+        ("LanguageModel LSTM", ["model.lstm", "", (LanguageModel, lstm)], BODY, (B, T)),
         ("LanguageModel sLSTM", ["model.slstm"], BODY, (B, T)),
         ("LanguageModel mLSTM", ["model.mlstm"], BODY | {"qk_dim": QK, "eps": 1e-6}, (B, T)),
     )

@@ -14,7 +14,7 @@ from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
-THREE = [CELLS["LSTMSequence"], CELLS["sLSTM-sigmoid"], CELLS["mLSTM-sigmoid-exp"]]
+THREE = [CELLS["LSTMCell"], CELLS["sLSTM-sigmoid"], CELLS["mLSTM-sigmoid-exp"]]
 SIZES = Sizes(2, 2, 1, 2, 1, 1, True, 1e-2, 11)
 
 Backward = tuple[Array, Any, dict[str, Array]]
@@ -79,7 +79,7 @@ def test_large_tensors_are_checked_along_directions(method: str) -> None:
         g[17, 3] += 1e-3 * np.abs(g).max()
         return g
 
-    case: Case = make(CELLS["LSTMSequence"], Sizes(2, 3, 12, 1, 12, 1, True, 0.0, 1))
+    case: Case = make(CELLS["LSTMCell"], Sizes(2, 3, 12, 1, 12, 1, True, 0.0, 1))
     assert gradcheck(case.layer, *case.inputs, rng=1, methods=[method]).passed
     spoiled = Spoiled(case.layer, _grad("W", one_entry))
     report = gradcheck(spoiled, *case.inputs, rng=1, methods=[method])

@@ -1,4 +1,4 @@
-"""LSTM, GRU, RNN and stacks of any layer: without a batch, dropout, names, dtypes and bad input."""
+"""LSTM, GRU, RNN and stacks of any layer: dropout, names, dtypes and bad input."""
 
 import copy
 import pickle
@@ -7,37 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import GRU, LSTM, RNN, Stacked, gradcheck, mLSTM, sLSTM, stack_layers
+from numpy_xlstm import LSTM, Stacked, gradcheck, mLSTM, sLSTM, stack_layers
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
-from numpy_xlstm.trees import leaves, tree_map
+from numpy_xlstm.layers.base import RunOptions
+from numpy_xlstm.trees import leaves
 from tests.variants import assert_close
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
-@pytest.mark.parametrize("with_state", [True, False])
-def test_a_sequence_without_a_batch_is_a_batch_of_one(
-    kind: Any, batch_first: bool, with_state: bool
-) -> None:
-    rng, axis = np.random.default_rng(2), 0 if batch_first else 1
-    layer = kind(3, 4, 2, bidirectional=True, batch_first=batch_first, rng=rng)
-    x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 8))
-    draw = tree_map(lambda a: rng.standard_normal((4, 4)), layer.init_state(1))
-    state = draw if with_state else None
-    dstate = tree_map(lambda a: rng.standard_normal((4, 4)), draw)
-    y, after, cache = layer.forward(x, state)
-    assert y.shape == (5, 8)
-    assert_close(layer(x, state), (y, after), 0.0)
-    dx, dstate0, grads = layer.backward(dy, cache, dstate)
-
-    def batch(tree: Any) -> Any:
-        return None if tree is None else tree_map(lambda a: a[:, None], tree)
-
-    Y, After, kept = layer.forward(np.expand_dims(x, axis), batch(state))
-    assert_close((np.expand_dims(y, axis), batch(after)), (Y, After), 0.0)
-    dX, dState0, Grads = layer.backward(np.expand_dims(dy, axis), kept, batch(dstate))
-    assert_close((np.expand_dims(dx, axis), batch(dstate0)), (dX, dState0), 0.0)
-    assert_close(tuple(grads.values()), tuple(Grads.values()), 0.0)
 
 
 def test_evaluation_of_a_reverse_is_not_cut_into_blocks() -> None:
@@ -63,9 +37,9 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     assert_close(layer(x)[0], y, 1e-14)
     dropped, state, cache = layer.forward(x, rng=np.random.default_rng(5))
     first, second = layer.layers
-    below, low, _ = first.compute(x, first.init_state(2))
+    below, low, _ = first.compute(x, first.init_state(2), RunOptions())
     factors = 2.0 * (np.random.default_rng(5).random(below.shape) >= 0.5)
-    above, high, _ = second.compute(below * factors, second.init_state(2))
+    above, high, _ = second.compute(below * factors, second.init_state(2), RunOptions())
     assert 0 < np.count_nonzero(factors) < factors.size
     assert_close(dropped, above, 1e-14)
     assert_close(state.h, np.stack([low.h, high.h]), 1e-14)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import GRU, LSTM, RNN, Stacked, sLSTM
-from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, LSTMPCell, unroll, unroll_backward
+from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, LSTMPCell
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map

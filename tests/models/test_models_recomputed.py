@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.layers import Recurrent, RMSNorm
-from numpy_xlstm.layers.base import EVALUATION, RunOptions
+from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.models import LanguageModel, blocks
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.module import Module
@@ -50,7 +50,9 @@ def test_recomputation_drops_the_same_entries(tied: bool) -> None:
     dstate = draw_like(model.init_state(B), rng)
     source, source_again = np.random.default_rng(13), np.random.default_rng(13)
     outputs, gradients = run(model, draw_tokens(), None, dlogits, dstate, rng=source)
-    logits, after, cache = model.forward(draw_tokens(), rng=source_again, recompute=True)
+    body: Any = model.body
+    body.recompute = True
+    logits, after, cache = model.forward(draw_tokens(), rng=source_again)
     assert_same(flat(after, {"y": logits}), outputs)
     for _ in range(2):
         assert_same(flat(*model.backward(dlogits, cache, dstate)[1:]), gradients)
@@ -59,13 +61,15 @@ def test_recomputation_drops_the_same_entries(tied: bool) -> None:
 
 @MAIN_MODELS
 def test_recomputation_keeps_less(name: str) -> None:
-    model, tokens = build(name), draw_tokens(128)
+    model: Any = build(name)
+    tokens = draw_tokens(128)
 
     def kept(recompute: bool) -> int:
         model.forward(tokens[:, :2])
         tracemalloc.start()
         try:
-            results = model.forward(tokens, recompute=recompute)
+            model.body.recompute = recompute
+            results = model.forward(tokens)
             assert results[0].shape == (B, 128, V)
             return tracemalloc.get_traced_memory()[0]
         finally:
@@ -128,11 +132,12 @@ def halve(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def results(name: str, lengths: Any, recompute: bool = False) -> dict[str, Any]:
     """Return everything that a forward and a backward of five rows give."""
-    model, rng = build(name), np.random.default_rng(21)
+    model: Any = build(name)
+    model.body.recompute, rng = recompute, np.random.default_rng(21)
     state = random_state(model.init_state(ROWS), rng)
     dlogits, dstate = rng.standard_normal((ROWS, T, V)), draw_like(state, rng)
     given = model, draw_tokens(rows=ROWS), state, dlogits, dstate
-    after, before = run(*given, lengths=lengths, recompute=recompute)
+    after, before = run(*given, lengths=lengths)
     return after | {f"before.{name}": array for name, array in before.items()}
 
 
@@ -184,7 +189,7 @@ class Shift(Recurrent[Array]):
     def init_state(self, batch_size: int) -> Array:
         return np.zeros((batch_size, 1))
 
-    def compute(self, x: Array, state: Any, options: RunOptions = EVALUATION) -> Any:
+    def compute(self, x: Array, state: Any, options: RunOptions) -> Any:
         return x + self.params["a"] + self.params["b"], state + 1, ()
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> Any:

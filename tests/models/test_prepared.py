@@ -10,9 +10,7 @@ import pytest
 
 from numpy_xlstm.kernels import norms, silu, slstm
 from numpy_xlstm.kernels.mlstm import step as mlstm_step
-from numpy_xlstm.layers import CausalConv1d
 from numpy_xlstm.models.blocks import mLSTMBlock, sLSTMBlock
-from numpy_xlstm.models.decode import prepared
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.numerics import Array
@@ -106,15 +104,6 @@ def test_a_subclass_with_its_own_compute_is_asked(kind: type) -> None:
     expected = by_the_model(other, tokens, state)
     assert_close(by_steps(other, tokens, state), expected, 1e-12)
     assert np.abs(expected["logits"] - by_the_model(model, tokens, state)["logits"]).max() > 1e-3
-
-
-def test_a_convolution_without_a_bias() -> None:
-    layer = sLSTMLayer(slstm_block(embedding_dim=4).slstm, rng=0)
-    layer.conv1d = CausalConv1d(4, 3, bias=False, rng=0)
-    x, state = np.random.default_rng(4).standard_normal((2, 4)), layer.init_state(2)
-    y, after, _ = layer.compute(x[:, None], state)
-    got, got_after = prepared(layer)(x, state)
-    assert_close(flat(got_after, {"y": got}), flat(after, {"y": y[:, 0]}), 1e-12)
 
 
 @NAMES

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import stack_layers, with_weight_mode, xLSTMLarge
-from numpy_xlstm.layers import CausalConv1d, LSTMSequence, base
+from numpy_xlstm import LSTMCell, SequenceLayer, stack_layers, with_weight_mode, xLSTMLarge
+from numpy_xlstm.layers import CausalConv1d, base
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.trees import leaves, tree_map
@@ -198,9 +198,14 @@ def test_views_that_are_not_contiguous(name: str) -> None:
 
 # Rows and lengths
 
+
+def lstm(*sizes: int, **options: Any) -> Any:
+    return SequenceLayer(LSTMCell(*sizes, **options))
+
+
 LAYERS: dict[str, Any] = {
     "conv": lambda rng: CausalConv1d(D, 3, rng=rng),
-    "stack of layers": lambda rng: stack_layers(LSTMSequence, D, D, 2, bidirectional=True, rng=rng),
+    "stack of layers": lambda rng: stack_layers(lstm, D, D, 2, bidirectional=True, rng=rng),
 }
 OF_ROWS = [*LAYERS, "mLSTMBlock", "sLSTMBlock", "sLSTMLayer-no-conv", "xLSTMBlockStack"]
 OF_ROWS += ["mixed", "tied", "large-single", "large-fused", "LSTM", "GRU", "sLSTM", "mLSTM"]
@@ -230,9 +235,9 @@ def test_each_row_is_computed_as_it_is_alone(
         for b, length in enumerate(lengths):
             x[b, length:] = 1e30  # padding may have any finite value
     state = random_state(model.init_state(rows), rng)
-    blocks = isinstance(getattr(model, "body", None), BlockStack)
-    options: dict[str, Any] = {"recompute": True} if recompute and blocks else {}
-    y, after, cache = model.forward(x, state, lengths=np.array(lengths), **options)
+    if isinstance(body := getattr(model, "body", None), BlockStack):
+        body.recompute = recompute
+    y, after, cache = model.forward(x, state, lengths=np.array(lengths))
     dy, dstate = rng.standard_normal(y.shape), draw_like(after, rng)
     dx, dstate0, grads = model.backward(dy, cache, dstate)
     evaluated, last = model(x, state, lengths=np.array(lengths))

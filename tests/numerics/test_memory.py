@@ -75,7 +75,7 @@ import json
 import os
 import resource
 import numpy as np
-from numpy_xlstm import LSTM, LanguageModel, training
+from numpy_xlstm import LSTM, LanguageModel, generate, training
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
 def faults():
@@ -88,7 +88,7 @@ def train():
     training.train_step(model, training.AdamW(model.params), training.Batch(ids, ids))
 
 def generate():
-    LanguageModel(3, 4, LSTM(4, 4)).generate(np.array([[0]]))
+    generate(LanguageModel(3, 4, LSTM(4, 4)), np.array([[0]]))
 
 def set_and_keep(name, value):
     os.environ[name] = value

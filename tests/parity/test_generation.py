@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_pretrained, save_pretrained
+from numpy_xlstm import from_pretrained, generate, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import GenerationConfig, probabilities
 
@@ -62,11 +62,11 @@ def continued(model: Any, ids: Any, **options: Any) -> list[list[int]]:
 def test_greedy_ids(pair: tuple[Any, Any]) -> None:
     model, ours = pair
     expected = continued(model, PROMPT, max_new_tokens=60)
-    assert ours.generate(PROMPT, max_new_tokens=60).tolist() == expected
+    assert generate(ours, PROMPT, max_new_tokens=60).tolist() == expected
     assert sum(len(set(row[4:])) for row in expected) > 30
     with pytest.warns(UserWarning, match="default `max_length`"):
         twenty = continued(model, PROMPT)
-    assert ours.generate(PROMPT).tolist() == twenty
+    assert generate(ours, PROMPT).tolist() == twenty
     assert len(twenty[0]) == 4 + 20
 
 
@@ -75,7 +75,7 @@ def test_the_repetition_penalty(penalty: float, pair: tuple[Any, Any]) -> None:
     model, ours = pair
     options: dict[str, Any] = {"max_new_tokens": 40, "repetition_penalty": penalty}
     expected = continued(model, PROMPT, **options)
-    assert ours.generate(PROMPT, **options).tolist() == expected
+    assert generate(ours, PROMPT, **options).tolist() == expected
     assert expected != continued(model, PROMPT, max_new_tokens=40)
 
 
@@ -86,7 +86,7 @@ def test_end_tokens_that_are_passed(pair: tuple[Any, Any]) -> None:
     for end, pad in product((ends[0], ends), ({}, {"pad_token_id": 1})):
         options: dict[str, Any] = {"max_new_tokens": 30, "eos_token_id": end, **pad}
         expected = continued(model, PROMPT, **options)
-        assert ours.generate(PROMPT, **options).tolist() == expected != free
+        assert generate(ours, PROMPT, **options).tolist() == expected != free
 
 
 def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "one")
     expected = continued(model, PROMPT, max_new_tokens=30)
     ours = from_pretrained(tmp_path / "one")
-    assert ours.generate(PROMPT, max_new_tokens=30).tolist() == expected != free
+    assert generate(ours, PROMPT, max_new_tokens=30).tolist() == expected != free
     again = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "one")
     again.generation_config.eos_token_id = [second, third]
     again.save_pretrained(tmp_path / "two")
@@ -104,7 +104,7 @@ def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
     assert config["eos_token_id"] == first
     ours = from_pretrained(tmp_path / "two")
     expected = continued(again, PROMPT, max_new_tokens=30)
-    assert ours.generate(PROMPT, max_new_tokens=30).tolist() == expected
+    assert generate(ours, PROMPT, max_new_tokens=30).tolist() == expected
     save_pretrained(ours, tmp_path / "three", format="transformers")
     back = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "three")
     assert continued(back, PROMPT, max_new_tokens=30) == expected
@@ -113,7 +113,7 @@ def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
 def test_without_a_prompt_there_is_the_bos(pair: tuple[Any, Any]) -> None:
     model, ours = pair
     expected = model.generate(max_new_tokens=9).tolist()
-    assert ours.generate(max_new_tokens=9).tolist() == expected
+    assert generate(ours, max_new_tokens=9).tolist() == expected
     assert expected[0][0] == 3
 
 

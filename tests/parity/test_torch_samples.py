@@ -52,6 +52,8 @@ def test_samples(kind: str) -> None:
             lengths = lengths.numpy()
         if state and isinstance(state[0], tuple | list):
             state = [*state[0]]
+        if x.ndim == 2:  # a sample without a batch is a batch of one here
+            x, state = x.unsqueeze(0 if ours.batch_first else 1), [h.unsqueeze(1) for h in state]
         arrays = [tensor.detach().numpy() for tensor in (x, *state)]
         assert compare(ours, theirs, arrays[0], arrays[1:], lengths) <= BOUND, options
 

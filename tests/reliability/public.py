@@ -1,15 +1,13 @@
 """Every public call with valid arguments, for tests with wrong arguments and with threads."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import numpy_xlstm as nx
-from numpy_xlstm import cells, checkpoints, generation, layers, models, suite, training
-from numpy_xlstm.trees import tree_map
+from numpy_xlstm import checkpoints, generation, layers, models, suite, training
 from tests.models.build import large_config, make
 from tests.reliability.builders import RNG, builders
 from tests.reliability.calls import Call, Fresh, Make, made, methods, rng
@@ -79,7 +77,7 @@ def updates() -> dict[str, Make]:
     def stepped(dtype: Any) -> Call:
         built = model()
         given: dict[str, Any] = {"lr": 0.1, "max_norm": 1.0, "state": None, "accumulate": 1}
-        given |= {"recompute": False, "rng": rng()}
+        given["rng"] = rng()
         optimizer = training.AdamW(built.params)
         given = {"model": built, "optimizer": optimizer, "batch": BATCH} | given
         return Call(training.train_step, given)
@@ -110,7 +108,7 @@ def trainers() -> dict[str, Make]:
     """Return the calls of a training of several steps, except those with files."""
     budget, split = training.Budget(steps=1), training.split_text(TEXT, 3, nx.ByteTokenizer())
     learning: Any = {"batch_size": 2, "window": 3, "carry": True, "validate_every": 1}
-    learning |= {"max_norm": 1.0, "accumulate": 1, "recompute": False}
+    learning |= {"max_norm": 1.0, "accumulate": 1}
     return {
         **entry(training.train, state=Fresh(state), batches=[BATCH], budget=budget, carry=True),
         **entry(training.learn, state=Fresh(state), split=split, budget=budget, **learning),
@@ -143,17 +141,6 @@ def others() -> dict[str, Make]:
     """Return the functions of cells and states, and gradcheck."""
     xs = np.cos(np.arange(24.0)).reshape(2, 4, 3)
 
-    def unrolled(dtype: Any) -> Call:
-        cell = cells.GRUCell(3, 4, dtype=dtype, rng=rng())
-        given = {"xs": xs.astype(dtype), "state": cell.init_state(2), "lengths": np.array([4, 2])}
-        return Call(cells.unroll, {"cell": cell, **given})
-
-    def back(dtype: Any) -> Call:
-        call = unrolled(dtype)
-        ys, last, cache = call()
-        given = {"dys": np.cos(ys), "cache": cache, "dstate": tree_map(np.cos, last)}
-        return Call(cells.unroll_backward, {"cell": call.arguments["cell"], **given})
-
     checked = {"target": Fresh(lambda: layers.Linear(3, 2, rng=rng())), "rng": 0}
     checked |= {"methods": ["adjoint"], "rtol": 1e-6, "max_entries": 2, "directions": 1}
     return {
@@ -161,8 +148,6 @@ def others() -> dict[str, Make]:
             lambda **given: nx.gradcheck(given.pop("target"), xs, **given), **checked
         ),
         **entry(nx.gate_rows, array=np.ones((8, 3)), gate="f"),
-        "unroll": unrolled,
-        "unroll_backward": back,
         **entry(nx.with_weight_mode, model=Fresh(large), weight_mode="fused"),
     }
 
@@ -199,17 +184,9 @@ def files(folder: Path) -> dict[str, Make]:
     }
 
 
-def elementwise(name: str, options: Any, rng: np.random.Generator, dtype: Any) -> Any:
-    """Return an elementwise pair and its arguments."""
-    x = rng.standard_normal((2, 3)).astype(dtype)
-    return (getattr(layers, name), getattr(layers, f"{name}_backward")), (x, *options)
-
-
 def calls() -> dict[str, Make]:
     """Return all calls except those with files."""
     found: dict[str, Make] = {}
     for name, case in suite.cases().items():
         found |= methods(name, case)
-    for name, options in {"silu": (), "gelu": (), "gelu_tanh": (), "soft_cap": (15.0,)}.items():
-        found |= methods(name, partial(elementwise, name, options))
     return found | builders() | generators() | updates() | trainers() | texts() | others()

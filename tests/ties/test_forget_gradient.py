@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTMCell, mLSTMState, sLSTM, sLSTMCell, sLSTMState, unroll, unroll_backward
+from numpy_xlstm import mLSTMCell, mLSTMState, sLSTM, sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.numerics import Array
 from tests.ties.test_mlstm import FORMS, pair

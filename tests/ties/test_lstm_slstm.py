@@ -10,7 +10,7 @@ from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import scan, slstm, slstm_recurrent, slstm_recurrent_backward
-from numpy_xlstm.layers.slstm import sLSTM
+from numpy_xlstm.layers.xlstm import sLSTM
 from tests.ties.test_mlstm import only_m
 from tests.ties.test_other_cells import assert_same
 

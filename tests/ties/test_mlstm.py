@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from numpy_xlstm.cells import mLSTMCell, mLSTMState, unroll, unroll_backward
+from numpy_xlstm.cells import mLSTMCell, mLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map

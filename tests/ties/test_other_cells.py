@@ -23,9 +23,8 @@ from numpy_xlstm import (
     slstm_recurrent,
     slstm_recurrent_backward,
     sLSTMCell,
-    unroll,
-    unroll_backward,
 )
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import compiled, loops, parts, scan
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.trees import leaves, tree_map

@@ -51,6 +51,7 @@ def take_step(model: xLSTMLMModel, name: str, comm: Any) -> tuple[float, float, 
     ids, before = rng.integers(0, V, (B, T + 1)), rng.integers(0, V, (B, 5))
     mask = rng.random((B, T)) < 0.6
     mask[3:] &= options.pop("last_rows_count", True)  # nothing counts for the last rank
+    model.body.recompute = options.pop("recompute", False)
     if options.pop("dropout", 0):
         options["rng"] = rng
     part = ranks.rank_rows(B, comm)

@@ -112,14 +112,13 @@ def test_a_mask_says_what_counts() -> None:
         np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-16)
 
 
-def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> None:
+def test_dropout_is_passed_on_only_where_it_is_wanted() -> None:
     config, rng = lm_config(num_blocks=1, slstm_at=[], slstm_block=None), np.random.default_rng(1)
     model = xLSTMLMModel(config, rng=rng)
     batch, calls = next(draw_batches()), watched(model)
     gradients(model, batch, rng=rng)
-    gradients(model, batch, recompute=True)
     model.dropout = 0.1
-    gradients(model, batch, rng=rng, recompute=True)
+    gradients(model, batch, rng=rng)
     gradients(model, batch)
-    expected: list[Any] = [{}, {"recompute": True}, {"recompute": True, "rng": rng}, {}]
+    expected: list[Any] = [{}, {"rng": rng}, {}]
     assert [call.options for call in calls] == expected

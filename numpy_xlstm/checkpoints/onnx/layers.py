@@ -33,11 +33,11 @@ from numpy_xlstm.checkpoints.onnx.maps import (
 from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, slstm
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import CausalConv1d, Stacked, mLSTM
-from numpy_xlstm.layers.rnn_base import RNNBase, TorchSequence
-from numpy_xlstm.layers.sequence import SequenceLayer
+from numpy_xlstm.layers.rnn import RNNBase
+from numpy_xlstm.layers.sequence import SequenceLayer, TorchSequence
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
-from numpy_xlstm.models.large_block import xLSTMLargeLayer
+from numpy_xlstm.models.large import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.trees import leaves, places, rebuild
@@ -203,7 +203,7 @@ def _(conv: CausalConv1d, x: Tensor, state: Tensor) -> Result:
         y = seen("Slice", [0], [1 - K or END], [1]) * taps("Gather", 0)
         for j in range(1, K):
             y = y + seen("Slice", [j], [j + 1 - K or END], [1]) * taps("Gather", j)
-    return y + conv.params["conv.bias"] if "conv.bias" in conv.params else y, state
+    return y + conv.params["conv.bias"], state
 
 
 @_emit.register(mLSTM)

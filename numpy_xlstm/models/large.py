@@ -1,15 +1,19 @@
-"""The block of xLSTM Large ("xLSTM 7B"): soft caps, RMS norms, SwiGLU, no convolution.
+"""xLSTM Large ("xLSTM 7B"): its configuration, with the official names, and its block.
 
 Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
 
 from collections import namedtuple
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
+from numpy_xlstm.config import Config, Positive
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -20,13 +24,121 @@ from numpy_xlstm.layers import (
     Recurrent,
     RMSNorm,
 )
-from numpy_xlstm.layers.activations import apply_cap, apply_cap_backward
-from numpy_xlstm.layers.base import EVALUATION, RunOptions
+from numpy_xlstm.layers.activations import check_cap, soft_cap, soft_cap_backward
+from numpy_xlstm.layers.base import RunOptions
+from numpy_xlstm.layers.linear import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.blocks import ResidualBlock
-from numpy_xlstm.models.initialisation import set_gate_biases, small_init, wang_init
-from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, generator_or_new
+from numpy_xlstm.numerics import Array, check_kind, check_range, generator_or_new
+
+NotNegative = Annotated[float, partial(check_range, low=0, high=1e9)]
+Cap = Annotated[float | None, check_cap]
+
+
+@dataclass(frozen=True)
+class xLSTMLargeConfig(Config):
+    """Configuration of "xLSTM 7B" (arXiv 2503.13427).
+
+    Attributes
+    ----------
+    embedding_dim, num_heads, num_blocks, vocab_size : int
+        Width D, and numbers of heads, blocks and tokens.
+    use_bias : bool
+        Whether linear maps and norms of the body have biases; the gates of the mLSTM always do.
+    norm_eps : float
+        ε of all norms.
+    add_out_norm : bool
+        Whether there is a norm after the last block.
+    qk_dim_factor, v_dim_factor : float
+        Widths of all queries, and of all values, as fractions of D.
+    chunk_size : int
+        Steps per chunk of the chunkwise form.
+    eps : float
+        ε of the mLSTM's denominator.
+    ffn_proj_factor, ffn_round_up_to_multiple_of
+        Inner width of the feed-forward layer: this factor times D, rounded up.
+    gate_soft_cap, output_logit_soft_cap : float
+        Soft caps of the gates' pre-activations and of the logits.
+    weight_mode : {"single", "fused"}
+        "fused" stores three groups of maps as one matrix each: q, k, v and output gate; input and
+        forget gate; the two up-projections of the feed-forward layer.
+    norm_reduction_force_float32, autocast_kernel_dtype, inference_state_dtype
+        Ignored, see the notes.
+    chunkwise_kernel, sequence_kernel, step_kernel, mode, return_last_states
+        Ignored, see the notes.
+
+    Notes
+    -----
+    Ignored fields select kernels and number formats of the official package. They are accepted so
+    that its files can be read: training, prefill and generation use one ``forward`` in
+    the dtype of the model.
+
+    Examples
+    --------
+    >>> config = xLSTMLargeConfig(
+    ...     embedding_dim=4096, num_heads=8, num_blocks=32, vocab_size=50304)
+    >>> config.qk_dim, config.v_dim, config.ffn_dim
+    (2048, 4096, 10944)
+    """
+
+    embedding_dim: Positive
+    num_heads: Positive
+    num_blocks: Positive
+    vocab_size: Positive
+    use_bias: bool = False
+    norm_eps: NotNegative = 1e-6
+    norm_reduction_force_float32: bool = True
+    add_out_norm: bool = True
+    qk_dim_factor: NotNegative = 0.5
+    v_dim_factor: NotNegative = 1.0
+    chunkwise_kernel: str = "chunkwise--triton_limit_chunk"
+    sequence_kernel: str = "native_sequence__triton"
+    step_kernel: str = "triton"
+    mode: Literal["train", "train_with_padding", "inference"] = "train"
+    chunk_size: Positive = 64
+    return_last_states: bool = False
+    autocast_kernel_dtype: str = "bfloat16"
+    eps: NotNegative = EPS
+    inference_state_dtype: str = "float32"
+    ffn_proj_factor: NotNegative = 2.6667
+    ffn_round_up_to_multiple_of: Positive = 64
+    gate_soft_cap: Cap = 15.0
+    output_logit_soft_cap: Cap = 30.0
+    weight_mode: Literal["single", "fused"] = "single"
+
+    def __post_init__(self) -> None:
+        """Check the values and that they do not contradict each other."""
+        super().__post_init__()
+        for name in ("qk_dim", "v_dim"):
+            if (width := getattr(self, name)) % self.num_heads or width == 0:
+                factor = getattr(self, f"{name}_factor")
+                raise OptionError(
+                    f"{name}_factor: expected a width that num_heads = {self.num_heads} divides; "
+                    f"got {width}, which is {factor} of embedding_dim = {self.embedding_dim}"
+                )
+        if self.ffn_dim == 0:
+            raise OptionError(
+                f"ffn_proj_factor: expected a width above 0; got {self.ffn_proj_factor}, with "
+                f"which embedding_dim = {self.embedding_dim} gives 0"
+            )
+
+    @property
+    def qk_dim(self) -> int:
+        """Width of all queries together."""
+        return int(self.embedding_dim * self.qk_dim_factor)
+
+    @property
+    def v_dim(self) -> int:
+        """Width of all values together."""
+        return int(self.embedding_dim * self.v_dim_factor)
+
+    @property
+    def ffn_dim(self) -> int:
+        """Inner width of the feed-forward layer."""
+        multiple = self.ffn_round_up_to_multiple_of
+        width = self.embedding_dim * self.ffn_proj_factor
+        return int((width + multiple - 1) // multiple) * multiple
+
 
 SIGMOID = ACTIVATIONS["sigmoid"]
 
@@ -86,7 +198,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         return empty_memory((batch_size, NH, DK // NH, DV // NH), self.dtype)
 
     def compute(
-        self, x: Array, state: mLSTMState, options: RunOptions = EVALUATION
+        self, x: Array, state: mLSTMState, options: RunOptions
     ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
         """Compute the forward without checks. There is no dropout."""
         config = self.config
@@ -97,7 +209,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         pre, gates = self.gates.compute(x)
         capped = None
         if config.gate_soft_cap is not None:
-            pre, capped = apply_cap(pre, config.gate_soft_cap)
+            pre, capped = soft_cap(pre, config.gate_soft_cap)
         i, f = np.split(pre, 2, axis=-1)
         eps, size = float(config.eps), config.chunk_size
         h, state, memory = forms.forward(  # [large.2]
@@ -120,7 +232,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         *dqkv, di, df, before = forms.backward(dh, cache.mlstm, dstate)
         dpre = np.concatenate((di, df), axis=-1)
         if cache.capped is not None:
-            dpre = apply_cap_backward(dpre, cache.capped)  # [large.7]
+            dpre = soft_cap_backward(dpre, cache.capped)  # [large.7]
         dmaps = np.concatenate((*dqkv, do_pre), axis=-1)
         dx, qkvo = self.qkvo.compute_backward(dmaps, cache.qkvo)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)
