@@ -14,7 +14,7 @@ from tests.checkpoints.onnx_run import Session, beside, in_pieces, inputs, model
 from tests.models.build import CONFIGS, build, draw_tokens, fill
 from tests.samples import random_state, times
 
-PIECES = 1, 5, 64, 1, 100
+PIECES = 1, 5, 0, 64, 1, 100
 
 
 def far(got: tuple[Array, Any], expected: tuple[Array, Any]) -> float:
@@ -39,7 +39,7 @@ def test_in_float64(model: Any, seed: int, from_state: bool) -> None:
     if has_relu(model):  # neither the runtime nor the evaluator has it in float64
         return
     rng, session = np.random.default_rng(seed), Session(model)
-    sizes = (1, 3, 2) if session.evaluated else PIECES
+    sizes = (1, 0, 3, 2) if session.evaluated else PIECES
     x, state = inputs(model, sum(sizes), rng), model.init_state(2)
     if from_state:
         state = model(inputs(model, 3, rng), None)[1]

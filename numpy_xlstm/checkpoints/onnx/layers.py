@@ -58,7 +58,7 @@ def graph_of(
     first, y_name = ("tokens", "logits") if is_language_model else ("x", "y")
     x, empty, shapes = Tensor(g, first), model.init_state(1), state_shapes(model)
     before = [Tensor(g, name) if name in shapes else a for name, a in leaves("state", empty)]
-    y, after = emit_joined(model, x, rebuild(empty, iter(before)))
+    y, after = emit_outer(model, x, rebuild(empty, iter(before)))
     results = {y_name: y} | {f"next_{n}": x for n, x in places("state", after) if n in shapes}
     for name, result in results.items():
         g.nodes.append(helper.make_node("Identity", [result.name], [name]))
@@ -82,6 +82,21 @@ def state_shapes(model: Any) -> dict[str, list[Any]]:
         for (name, a), (_, b) in zip(one, two, strict=True)
         if a.size
     }
+
+
+def emit_outer(model: Any, x: Tensor, state: Any) -> Result:
+    """Add a model. Without steps, it runs on one of zeros, whose results are dropped."""
+    g, axis = x.graph, model.axes.index("time")
+    if g.step:
+        return emit_joined(model, x, state)
+    T, rank = x("Shape", start=axis, end=axis + 1), 2 if isinstance(model, LanguageModel) else 3
+    at_end = g("Sub", [1], T("Min", [1])) * np.eye(rank, dtype=np.int64)[axis]
+    y, after = emit_joined(model, x("Pad", g("Concat", [0] * rank, at_end, axis=0)), state)
+    kept = [
+        T("Equal", [0])("Where", old, new) if isinstance(new, Tensor) else new
+        for (_, old), (_, new) in zip(places("", state), places("", after), strict=True)
+    ]
+    return y("Slice", [0], T, [axis]), rebuild(after, iter(kept))
 
 
 def emit_joined(model: Any, x: Tensor, state: Any) -> Result:
