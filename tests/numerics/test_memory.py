@@ -87,7 +87,7 @@ def train():
     model, ids = LanguageModel(3, 4, LSTM(4, 4)), np.array([[0, 1, 2]])
     training.train_step(model, training.AdamW(model.params), training.Batch(ids, ids))
 
-def generate():
+def generated():
     generate(LanguageModel(3, 4, LSTM(4, 4)), np.array([[0]]))
 
 def set_and_keep(name, value):
@@ -98,7 +98,7 @@ cases = {
     "nothing": lambda: None,
     "keep": keep_freed_memory,
     "train": train,
-    "generate": generate,
+    "generate": generated,
     "trim": lambda: set_and_keep("MALLOC_TRIM_THRESHOLD_", "131072"),
     "mmap": lambda: set_and_keep("MALLOC_MMAP_THRESHOLD_", "131072"),
     "tunables": lambda: set_and_keep("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=131072"),
