@@ -209,7 +209,7 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
     Raises
     ------
     TypeError
-        If ``target`` is not callable.
+        If ``target`` is not callable, or is a module that holds arrays.
     MissingExtraError
         If JAX is not installed.
 
@@ -272,6 +272,15 @@ def _framework(name: str, title: str, target: Any) -> Any:
         return import_module(name)
     except ImportError as error:
         raise MissingExtraError(f"from_{name} needs {title}: pip install {name}") from error
+
+
+def _refuse_arrays(jax: Any, target: Any) -> None:
+    """Raise an error for a module, whose arrays would be constants."""
+    if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(target)):
+        got = type(target).__name__
+        raise TypeError(
+            f"from_jax: expected a function whose parameters are arguments; got a {got} with arrays"
+        )
 
 
 def _unexpected(leaf: Any, name: str, kind: str) -> TypeError:

@@ -48,14 +48,18 @@ class Problem:
         pairs = zip(self._names, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
-        prefix = "params." if params.keys() & given.keys() else ""
+        prefix = ""
+        while any(prefix + name in given for name in params):
+            prefix += "params."
         self._labels = {name: prefix + name for name in params}
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
         self.has_params, self.inputs = bool(params), copies(given)
         self.tensors = checked_tensors(self._point)
         self.dtype = next(iter(self.tensors.values())).dtype
-        pattern = getattr(target, "tensor_axes", {}).get
-        self.places = {n: Places(n, a.shape, pattern(n, "")) for n, a in self.tensors.items()}
+        axes = getattr(target, "tensor_axes", {})
+        patterns = {name: axes[name] for name in axes.keys() - params.keys()}
+        patterns |= {label: axes.get(name, "") for name, label in self._labels.items()}
+        self.places = {n: Places(n, a.shape, patterns.get(n, "")) for n, a in self.tensors.items()}
         self.changes: list[Change] = []
         self._layer, self._given, self._results = self._forward(self.tensors)
         self._elsewhere = self._results

@@ -177,6 +177,9 @@ class TestJax:
     def test_what_is_no_array_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"from_jax: expected a function or a module; got 3"):
             from_jax(3)  # type: ignore[arg-type]
+        module = self.jax.tree_util.Partial(lambda p, x: p * x, self.jax.numpy.ones(2))
+        with pytest.raises(TypeError, match="parameters are arguments; got a Partial with arrays"):
+            from_jax(module)
 
 
 @pytest.mark.parametrize(("make", "package"), [(from_torch, "torch"), (from_jax, "jax")])

@@ -61,6 +61,25 @@ def test_a_parameter_whose_name_is_like_a_new_one_keeps_it() -> None:
     assert [row.tensor for row in report.rows] == ["params.x", "params.params.x", "x"]
 
 
+def test_an_input_may_have_the_new_name_of_a_parameter() -> None:
+    class Two:
+        params: Mapping[str, Array] = {"x": W}
+        tensor_axes: Mapping[str, str] = {"x": "unit"}
+
+        def forward(self, x: Array, params: Mapping[str, Array]) -> tuple[Array, Any]:
+            return x * self.params["x"] * params["x"], (x, params["x"])
+
+        def backward(self, dy: Array, cache: Any) -> Any:
+            x, v = cache
+            w = self.params["x"]
+            return dy * w * v, {"x": (dy * x * w).sum(0)}, {"x": 5 * (dy * x * v).sum(0)}
+
+    report = gradcheck(Two(), X, {"x": W + 1}, rng=0, methods=["complex"])
+    assert [row.tensor for row in report.rows] == ["params.params.x", "x", "params.x"]
+    assert {row.tensor for row in report.failures} == {"params.params.x"}
+    assert "unit" in str(report)
+
+
 def test_a_gradient_of_no_parameter_is_reported_though_an_input_has_its_name() -> None:
     for name in ("v", "x", "x.w"):
         layer = Square(lambda _, dy, x, n=name: (2 * W * x * dy, {"w": (dy * x**2).sum(0), n: W}))
