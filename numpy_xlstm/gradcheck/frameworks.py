@@ -226,6 +226,7 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
     TypeError: from_jax: expected a function or a module; got 3
     """
     jax = _framework("jax", "JAX", target)
+    _refuse_arrays(jax, target)
 
     def call(inputs: Any, options: Any) -> Any:
         result = target(*inputs, **options)
