@@ -15,6 +15,9 @@ from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 
+MAX_NAME = 1000
+"""Largest number of characters in the name of an array."""
+
 
 def write_arrays(
     path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, Any]
@@ -87,6 +90,11 @@ def dtypes_of(arrays: Mapping[str, Any]) -> dict[str, str]:
         raise CheckpointError(f"arrays: expected a mapping of arrays; got {arrays!r:.80}")
     dtypes = {}
     for name, array in arrays.items():
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name == "__metadata__":
+            raise CheckpointError(
+                f"arrays: expected names of 1 to {MAX_NAME} printable characters, other than "
+                f"__metadata__; got {name!r:.80}"
+            )
         dtypes[name] = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
         if dtypes[name] not in CODES:
             expected = "an array of booleans, integers or floats of at most 64 bits"

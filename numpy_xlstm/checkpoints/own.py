@@ -89,6 +89,9 @@ def open_checkpoint(content: Content) -> Pretrained:
     CheckpointMetadata.read("", metadata)
     extra = dict(content.tensors)
     stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
+    dtypes = sorted({array.dtype for array in stored.values()})
+    if "float64" in dtypes and len(dtypes) > 1:
+        raise CheckpointError(f"{path.name}: expected parameters of one dtype; got {dtypes}")
     kind = kind_of(metadata["kind"])
     rng = meta_initialisation("config.", metadata["config"], stored)
     with building("config"):

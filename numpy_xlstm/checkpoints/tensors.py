@@ -210,7 +210,7 @@ def find_tensors(folder: Path) -> Tensors:
         return open_tensors(folder / WHOLE)
     if (folder / INDEX).exists():
         return _merged(folder, _indexed(read_mapping(folder / INDEX))), {}
-    if (folder / BEST).exists():
+    if (folder / BEST).exists() and not any(folder.glob("model_*.safetensors")):
         return open_tensors(folder / BEST)
     files = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors")
     if len(files) > 1:
@@ -234,7 +234,8 @@ def _indexed(index: Mapping[str, Any]) -> list[str]:
             f"{INDEX}: expected weight_map, a mapping of file names; got {places!r:.80}"
         )
     for name, place in places.items():
-        if Path(place).name != place or "\\" in place or place in (".", ".."):
+        is_name = Path(place).name == place and "\\" not in place and place not in (".", "..")
+        if not is_name or len(place.encode(errors="replace")) > 255:
             raise CheckpointError(
                 f"{INDEX}: {name}: expected the name of a file in this folder; got {place!r:.80}"
             )

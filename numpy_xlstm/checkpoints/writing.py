@@ -39,10 +39,10 @@ def stored_dtypes(arrays: Mapping[str, Array], dtype: str | None) -> dict[str, s
     """
     for name, array in arrays.items():
         check_parameter(name, array, array)
+    dtypes = {n: check_choice("dtype", array.dtype.name, FLOATS) for n, array in arrays.items()}
     if dtype is not None:
         numpy_dtype(dtype)  # raise the error of a missing package before a file is made
         return dict.fromkeys(arrays, dtype)
-    dtypes = {n: check_choice("dtype", array.dtype.name, FLOATS) for n, array in arrays.items()}
     narrow = {array.dtype for array in arrays.values() if is_narrow(array)}
     if len(narrow) == 1:
         (common,) = narrow

@@ -77,7 +77,12 @@ def open_official(
         model = MODELS[type(config)](config, rng=rng)
     if model.shared is not None and model.shared[0] in arrays:
         head, embedding = model.shared
-        arrays[embedding] = arrays.pop(head)  # loading both there keeps the head's
+        kept, left = arrays.pop(head), arrays.get(embedding)
+        if left is not None and (left.shape, left.dtype) != (kept.shape, kept.dtype):
+            expected = f"an array like {head}, {kept.shape} {kept.dtype}"
+            got = f"{left.shape} {left.dtype}"
+            raise CheckpointError(f"{embedding}: expected {expected}; got {got}")
+        arrays[embedding] = kept  # loading both there keeps the head's
     expected = {name: array for name, array in model.params.items() if name not in zeros}
     sources = matched(content.path.name, expected, arrays, content.layout)
     if content.layout is None:
@@ -106,6 +111,7 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
 
     ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
     """
+    _check_runs(config)
     values = config.to_dict()
     length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
     values |= {"slstm_at": list(config.slstm_places), "context_length": length}
@@ -123,6 +129,21 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
         if block["feedforward"] is not None:
             block["feedforward"]["embedding_dim"] = config.embedding_dim
     return values
+
+
+def _check_runs(config: xLSTMBlockStackConfig) -> None:
+    for kind in {*config.kinds}:
+        if getattr(getattr(config, f"{kind}_block"), kind).conv1d_kernel_size == 1:
+            raise CheckpointError(
+                f"{kind}_block.{kind}.conv1d_kernel_size: expected a number other than 1, because "
+                "the convolution of xlstm has no outputs for 1; got 1"
+            )
+    up = None if config.slstm_block is None else config.slstm_block.feedforward
+    if up is not None and up.act_fn == "gelu_tanh":
+        raise CheckpointError(
+            "slstm_block.feedforward.act_fn: expected a function of xlstm, such as 'gelu'; "
+            "got 'gelu_tanh'"
+        )
 
 
 def _described(values: Mapping[str, Any]) -> tuple[Any, SpecialTokens]:

@@ -50,7 +50,8 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
     """Update p, m and v in place for the gradient ``g * scale``."""
     for name, array in (("g", g), ("m", m), ("v", v)):
         check_form(name, array, p.shape, p.dtype)
-    if compiled(p.dtype) and all(array.flags.c_contiguous for array in (p, m, v)):
+    contiguous = p.flags.c_contiguous and m.flags.c_contiguous and v.flags.c_contiguous
+    if compiled(p.dtype) and contiguous:
         number = p.dtype.type
         p, g, m, v = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))
         loop(p, g, m, v, number(scale), tuple(map(number, factors)))

@@ -181,6 +181,7 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
         return model
     config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
     other, params = xLSTMLarge(config, rng=MetaInitialisation()), dict(model.params)
+    other.body.recompute = model.body.recompute
     for number, (fused, parts) in product(range(config.num_blocks), FUSED.items()):
         for kind in ("weight", "bias"):
             whole, *rows = (f"backbone.blocks.{number}.{name}.{kind}" for name in (fused, *parts))

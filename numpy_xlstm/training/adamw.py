@@ -175,6 +175,8 @@ class AdamW:
             self._check(grads)
             blocks = list(self._blocks(grads, lr, scale))
             if not all(on_threads(Block.is_harmless, blocks)):
+                for name, p in self.params.items():
+                    check_array(name, p, p.shape)
                 for name, g in grads.items():
                     check_array(f"grads[{name!r}]", g, g.shape)
                 for block in blocks:
@@ -196,7 +198,7 @@ class AdamW:
 
     def _blocks(self, grads: Mapping[str, Array], lr: float, scale: float) -> Iterator[Block]:
         """Split all arrays into blocks, with the factors of the next step."""
-        (beta1, beta2), decays = self.betas, {*self.decays}
+        (beta1, beta2), decays = self.betas, {*_decaying(self.params, self.decays)}
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         for name, array in self.params.items():
             shrink = 1 - lr * self.weight_decay if name in decays else 1.0

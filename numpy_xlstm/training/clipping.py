@@ -13,6 +13,9 @@ from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error
 CLIP_EPS = 1e-6
 """Number added to the norm, as in PyTorch."""
 
+TINY = float(np.finfo(np.float32).tiny)
+"""Smallest factor that float32 holds with all its digits."""
+
 BLOCK = 2**15
 """Count of numbers whose squares are added at a time."""
 
@@ -65,11 +68,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     ({'a': array([0.59999988]), 'b': array([[0.79999984]])}, 5.0)
     """
     factor, norm = clip_factor(grads, max_norm)
-    if factor == 1:
-        return dict(grads), norm
-    return {
-        n: np.asarray(np.multiply(g, factor), g.dtype) for n, g in grads.items()
-    }, norm  # [clip.2]
+    return (dict(grads) if factor == 1 else scaled(grads, factor)), norm
 
 
 def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, float]:
@@ -83,6 +82,16 @@ def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, flo
             f"(in {', '.join(bad) or 'the sum of squares'})"
         )
     return min(1.0, max_norm / (norm + CLIP_EPS)), norm
+
+
+@own_error_state
+def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
+    """Return the gradients multiplied by a factor."""
+    wide = np.float64 if factor < TINY else None  # a float32 factor would lose digits
+    return {
+        name: np.asarray(np.multiply(g, factor, dtype=wide), g.dtype)  # [clip.2]
+        for name, g in grads.items()
+    }
 
 
 def check_floats(arrays: Any, title: str = "grads") -> None:

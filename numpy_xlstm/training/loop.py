@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -22,6 +23,9 @@ from numpy_xlstm.training import ranks, text
 from numpy_xlstm.training.optimizer import Schedule, constant, diverged
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
+
+MOST_VALIDATIONS = 100_000
+"""Largest number of validations in a checkpoint; above it, every second one is dropped."""
 
 
 class Progress(NamedTuple):
@@ -223,6 +227,9 @@ def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | No
         reason = f"validation after step {state.step}: {error}"
         raise diverged(state.optimizer, reason, None) from error
     state.validations.append((state.step, bits))
+    if len(state.validations) > MOST_VALIDATIONS:
+        best = min(state.validations, key=itemgetter(1))
+        state.validations[:] = sorted({best, *state.validations[1::2]})
     return bits
 
 

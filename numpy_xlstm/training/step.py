@@ -23,7 +23,7 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.clipping import clip_factor
+from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
 from numpy_xlstm.training.optimizer import Optimizer, diverged
 from numpy_xlstm.trees import join_states, leaves, rows_of
 from numpy_xlstm.validation import check_like
@@ -151,6 +151,8 @@ def train_step(
         try:
             loss, grads, after = _gradient_over_ranks(comm, model, *given)
             factor, norm = clip_factor(grads, max_norm)
+            if factor < TINY:
+                grads, factor = scaled(grads, factor), 1.0
             optimizer.step(grads, lr=lr, scale=factor)
         except DivergenceError:
             raise

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import SpecialTokens, from_pretrained, save_pretrained
-from numpy_xlstm.checkpoints import read_arrays
+from numpy_xlstm import SpecialTokens, from_pretrained, save_pretrained, xLSTMLMModel
+from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.checkpoints.transformers import from_transformers
 from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
-from tests.checkpoints.build import large, lstm, paper, place, write_safetensors
+from tests.checkpoints.build import large, lstm, paper, place, stack, write_safetensors
+from tests.models.build import mlstm_block, slstm_block
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
 pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")
@@ -189,3 +190,56 @@ def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
         file.write_text(yaml.safe_dump(values))
         with pytest.raises(CheckpointError, match="as many numbers as its file"):
             from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        (
+            {"slstm_block": slstm_block(ffn={"act_fn": "gelu_tanh"})},
+            r"slstm_block\.feedforward\.act_fn: expected .*; got 'gelu_tanh'",
+        ),
+        (
+            {"mlstm_block": mlstm_block(conv1d_kernel_size=1)},
+            r"mlstm_block\.mlstm\.conv1d_kernel_size: expected .*; got 1",
+        ),
+        (
+            {"slstm_block": slstm_block(conv1d_kernel_size=1)},
+            r"slstm_block\.slstm\.conv1d_kernel_size: expected .*; got 1",
+        ),
+    ],
+    ids=["act_fn", "mlstm", "slstm"],
+)
+@pytest.mark.parametrize("kind", [paper, stack])
+def test_models_that_xlstm_cannot_run(
+    kind: Any, blocks: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    refused(kind(**blocks), tmp_path / "model", CheckpointError, message, format="xlstm")
+
+
+def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
+    model = paper(mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_at="all")
+    save_pretrained(model, tmp_path / "model", format="xlstm")
+    block = from_pretrained(tmp_path / "model", xLSTMLMModel).config.mlstm_block
+    assert block is not None
+    assert block.mlstm.conv1d_kernel_size == 1
+
+
+def test_parameters_of_two_dtypes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_pretrained(lstm(), path)
+    arrays, metadata = read_arrays(path)
+    name = next(iter(arrays))
+    write_arrays(path, arrays | {name: arrays[name].astype(np.float64)}, metadata)
+    with pytest.raises(CheckpointError, match="expected parameters of one dtype; got"):
+        from_pretrained(path)
+
+
+def test_an_imaginary_part_is_not_dropped(tmp_path: Path) -> None:
+    refused(
+        lstm().astype(np.complex128),
+        tmp_path / "model.safetensors",
+        OptionError,
+        "dtype: expected .*; got 'complex128'",
+        dtype="float32",
+    )

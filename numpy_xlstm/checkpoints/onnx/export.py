@@ -81,7 +81,8 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
             "a file for ONNX needs the cli extra: pip install 'numpy-xlstm[cli]'"
         ) from error
     check_has("model", model, "init_state", "compute")
-    stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)
+    own = check_choice("dtype", model.dtype.name, FLOATS)
+    stored = check_choice("dtype", dtype or own, FLOATS)
     computed = np.dtype("float64" if stored == "float64" else "float32")
     tensors, kept = [], []
     for name, array in model.params.items():
