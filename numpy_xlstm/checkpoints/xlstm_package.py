@@ -79,9 +79,9 @@ def open_official(
         head, embedding = model.shared
         kept, left = arrays.pop(head), arrays.get(embedding)
         if left is not None and (left.shape, left.dtype) != (kept.shape, kept.dtype):
-            expected = f"an array like {head}, {kept.shape} {kept.dtype}"
+            wanted = f"an array like {head}, {kept.shape} {kept.dtype}"
             got = f"{left.shape} {left.dtype}"
-            raise CheckpointError(f"{embedding}: expected {expected}; got {got}")
+            raise CheckpointError(f"{embedding}: expected {wanted}; got {got}")
         arrays[embedding] = kept  # loading both there keeps the head's
     expected = {name: array for name, array in model.params.items() if name not in zeros}
     sources = matched(content.path.name, expected, arrays, content.layout)
