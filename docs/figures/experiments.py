@@ -98,10 +98,10 @@ def rows(found: Results, names: Collection[str]) -> str:
 
 def languages(trials: Results) -> str:
     """Return a table with a row for each formal language, and the seeds that solve it."""
-    models = "slstm", "lstm", "mlstm"
+    models = "slstm", "lstm", "gru", "mlstm"
     lines = [
         f"| task | steps at most | {' | '.join(f'`{m}`' for m in models)} | published |",
-        "|---|--:|--:|--:|--:|---|",
+        f"|---|--:|{'--:|' * len(models)}---|",
     ]
     for name in ("parity", *LANGUAGES):
         cells = [f"`{name}`", f"{EXPERIMENTS[name].steps:,}"]
