@@ -210,9 +210,10 @@ def find_tensors(folder: Path) -> Tensors:
         return open_tensors(folder / WHOLE)
     if (folder / INDEX).exists():
         return _merged(folder, _indexed(read_mapping(folder / INDEX))), {}
-    if (folder / BEST).exists() and not any(folder.glob("model_*.safetensors")):
+    files = sorted(path.name for path in folder.glob("model_*.safetensors"))
+    if not files and (folder / BEST).exists():
         return open_tensors(folder / BEST)
-    files = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors")
+    files = files or sorted(path.name for path in folder.glob("*.safetensors"))
     if len(files) > 1:
         return _merged(folder, files), {}
     if files:

@@ -180,3 +180,13 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert told[-1] == (total, total)
     assert len(told) == len(model.params)
     assert all(a < b for (a, _), (b, _) in pairwise(told))
+
+
+def test_parts_come_before_the_best_model_of_a_run(tmp_path: Path) -> None:
+    folder = write("xlstm-large", tmp_path)
+    expected = from_pretrained(folder).state_dict()
+    save_pretrained(lstm(), folder / "best.safetensors")
+    found = from_pretrained(folder).state_dict()
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)

@@ -10,10 +10,11 @@ import pytest
 from numpy_xlstm.cells import mLSTMCell, mLSTMState
 from numpy_xlstm.kernels import compiled, mlstm, parts
 from numpy_xlstm.kernels.mlstm import forms, step
-from numpy_xlstm.layers import mLSTM
+from numpy_xlstm.layers import SequenceLayer, mLSTM
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
+from tests.samples import random_state
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form, only_m, pair
 
 FLOATS = (np.float32, np.float64)
@@ -324,3 +325,28 @@ def test_eps_of_the_denominator(form: str, given: float | None, dtype: Any) -> N
     x = np.array([[eps, 1], [-2 * eps, 1]], dtype)
     h = layer.forward(x if form == "cell" else x[:, None])[0].reshape(2)
     np.testing.assert_allclose(h, [3 / 2 / 2, -3 * 2 / 3 / 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("input_gate", ["exp", "sigmoid"])
+@pytest.mark.parametrize("forget_gate", ["exp", "sigmoid"])
+def test_the_recurrent_form_over_several_chunks_is_the_unrolled_cell(
+    input_gate: str, forget_gate: str
+) -> None:
+    """Its backward computes chunks of 64 steps; 130 is no multiple, and rows end in each chunk."""
+    rng = np.random.default_rng(0)
+    gates: Any = {"input_gate": input_gate, "forget_gate": forget_gate}
+    layer = mLSTM(3, 4, 2, qk_dim=6, form="recurrent", rng=rng, **gates)
+    for name, array in layer.params.items():
+        array[...] = rng.uniform(-0.5, 0.5, array.shape) - (name == "b_f")
+    unrolled, lengths = SequenceLayer(layer.cell), np.array([130, 65, 64, 0])
+    x, dy = rng.standard_normal((4, 130, 3)), rng.standard_normal((4, 130, 4))
+    state, dstate = (random_state(layer.init_state(4), rng) for _ in range(2))
+    results = []
+    for each in (layer, unrolled):
+        y, after, cache = each.forward(x, state, lengths=lengths)
+        results.append((y, after, *each.backward(dy, cache, dstate)))
+    found, expected = (dict(leaves("", tree)) for tree in results)
+    assert found.keys() == expected.keys()
+    for name, want in expected.items():
+        atol = 1e-11 * abs(want).max()
+        np.testing.assert_allclose(found[name], want, rtol=0, atol=atol, err_msg=name)

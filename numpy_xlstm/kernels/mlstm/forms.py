@@ -152,7 +152,7 @@ def run(
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
-    """Compute gradients in the form of the forward."""
+    """Compute the gradients of :func:`run`; those of the recurrent form by chunks."""
     check_residuals(cache, dh)
     *arrays, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
     NH, (h, q, i_pre, f_pre) = dh.shape[1], (joined(array) for array in arrays)

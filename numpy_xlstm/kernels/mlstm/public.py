@@ -205,7 +205,7 @@ def mlstm_chunkwise(
 
 @own_error_state
 def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
-    """Compute the vector-Jacobian product of an mLSTM in the form of its forward.
+    """Compute the vector-Jacobian product of an mLSTM, whatever the form of its forward.
 
     ``mlstm_parallel_backward`` and ``mlstm_chunkwise_backward`` are the same function.
 
