@@ -7,14 +7,14 @@
 
 A cell defines its step and the backward of it as functions of numbers. :class:`Recurrence` applies
 them to the arrays of each step. With numba, they are instead compiled into the loops of
-:mod:`~numpy_xlstm.kernels.loops`, which compute one number at a time.
+:mod:`~numpy_xlstm.kernels.parts`, which compute one number at a time.
 
-Rows and heads are split into N parts with U units each, as :mod:`~numpy_xlstm.kernels.parts`
-describes. With G gates, the last K of which contain R h, and states of S arrays, the shapes are:
+Rows and heads are split into N parts with U units each, as that module describes. With G gates, the
+last K of which contain R h, and states of S arrays, the shapes are:
 
 =========  =================  ================================================================
 gates      (T, N, G, U)       pre-activations; the forward adds R h
-R          (NH, K·D, D)       the loops get R or its transpose, from :func:`loops.oriented`
+R          (NH, K·D, D)       the loops get R or its transpose, from :func:`oriented`
 constants  (N, E, U)          constants of each unit, such as peephole weights
 states     (T + 1, N, S, U)   before, between and after the steps; h first, then the memory
 d          (N, S, U)          cotangent of a state
@@ -31,15 +31,17 @@ import numpy as np
 from numpy_xlstm.cells.gates import empty_state
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.functions import compiled
-from numpy_xlstm.kernels.loops import backward_loop, forward_loop, oriented
 from numpy_xlstm.kernels.parts import (
     BLOCK,
+    backward_loop,
     by_part,
     by_row,
     check_residual,
     for_each_part,
     for_loops,
+    forward_loop,
     groups,
+    oriented,
     padding,
 )
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths

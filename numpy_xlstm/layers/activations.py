@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, OptionError
-from numpy_xlstm.kernels import silu as kernel
+from numpy_xlstm.kernels.maps import silu, silu_backward
 from numpy_xlstm.layers.base import Checked, Layer, LayerCache
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -32,17 +32,6 @@ SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
 
 SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
 """λ and α of SELU."""
-
-
-def silu(x: Array) -> tuple[Array, Any]:
-    """Return x σ(x), also known as swish."""
-    y, s = kernel.forward(x)  # [silu.1]
-    return y, (y, s)
-
-
-def silu_backward(dy: Array, cache: Any) -> Array:
-    """Return the gradient of x."""
-    return kernel.backward(dy, *cache)  # [silu.2]
 
 
 def gelu(x: Array) -> tuple[Array, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import drawn_uniformly
-from numpy_xlstm.kernels.conv import correlate, correlate_backward
+from numpy_xlstm.kernels.maps import correlate, correlate_backward
 from numpy_xlstm.layers.base import Recurrent, RunOptions
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_batch_size, check_positive

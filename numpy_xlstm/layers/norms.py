@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.kernels.norms import normalise, normalise_backward
+from numpy_xlstm.kernels.maps import normalise, normalise_backward
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype

@@ -13,9 +13,8 @@ import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.kernels import silu
+from numpy_xlstm.kernels.maps import normalise, silu
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
-from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.kernels.slstm import slstm_step
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear, Recurrent
 from numpy_xlstm.layers.activations import soft_cap
@@ -130,13 +129,13 @@ def _prepared_mlstm(layer: mLSTMLayer) -> Step:
         pz = up(u)
         p, z = pz[:, :I], pz[:, I:]
         convolved, conv_state = conv(p, state.conv)
-        active = silu.forward(convolved)[0]
+        active = silu(convolved)[0]
         qkv = projections(active, active, p)
         q, k, v = qkv.reshape(3, len(u), NH, -1)
         pre = gates(qkv.swapaxes(0, 1).reshape(len(u), -1))
         h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)
         read = outnorm(h) + skip * active
-        return down(read * silu.forward(z)[0]), mLSTMBlockState(conv_state, memory)
+        return down(read * silu(z)[0]), mLSTMBlockState(conv_state, memory)
 
     return step
 
@@ -173,7 +172,7 @@ def _prepared_slstm(layer: sLSTMLayer) -> Step:
         conv_state, active = None, x
         if conv is not None:
             convolved, conv_state = conv(x, state.conv)
-            active = silu.forward(convolved)[0]
+            active = silu(convolved)[0]
         seen = [a.reshape(-1, NH, DH) for a in (active, x, state.slstm.h)]
         pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
         pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)

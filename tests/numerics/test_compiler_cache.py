@@ -146,7 +146,7 @@ def test_without_space_or_permission_a_kernel_is_compiled_all_the_same(
 
 LOOPS = {
     **dict.fromkeys(("lstm", "slstm", "gru", "elman", "peephole"), "CELL.loop"),
-    **dict.fromkeys(("norms", "silu", "conv", "adamw"), "loop"),
+    **{"adamw": "loop", "maps": "norm_rows"},
     "mlstm.chunkwise": "through_chunks",
     "mlstm.step": "heads_step",
 }
@@ -158,11 +158,11 @@ LOOPS = {
     ("changed", "stale"),
     [
         *((f"{name}.py", {name}) for name in ("lstm", "gru", "elman", "peephole", "slstm")),
-        *((f, {"lstm", "slstm", "gru", "elman", "peephole"}) for f in ("scan.py", "loops.py")),
-        ("silu.py", {"silu"}),
+        ("scan.py", {"lstm", "slstm", "gru", "elman", "peephole"}),
+        ("parts.py", {*LOOPS} - {"adamw"}),
         ("matrices.py", {"mlstm.chunkwise", "mlstm.step"}),
         ("step.py", {"mlstm.step"}),
-        ("norms.py", {"norms"}),
+        ("maps.py", {"maps"}),
         *((f"{n}.py", None) for n in ("functions", "elementary", "compiler", "activations")),
     ],
 )

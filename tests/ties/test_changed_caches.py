@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
-from numpy_xlstm.kernels import conv, norms, parts, scan, silu
+from numpy_xlstm.kernels import maps, parts, scan
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, put_together
 from tests.ties.test_padding import LENGTHS, subjects
@@ -91,11 +91,11 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
 
 
 PAIRS: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
-    "norm": (lambda x: norms.normalise(x, 1e-3, True), norms.normalise_backward, (True,)),
-    "silu": (silu.forward, silu.backward, ()),
+    "norm": (lambda x: maps.normalise(x, 1e-3, True), maps.normalise_backward, (True,)),
+    "silu": (lambda x: maps.silu(x)[1], lambda dy, *kept: maps.silu_backward(dy, kept), ()),
     "conv": (
         lambda x: (np.concatenate([x[:, :1], x], axis=1), x[0, :2]),
-        conv.correlate_backward,
+        maps.correlate_backward,
         (),
     ),
 }

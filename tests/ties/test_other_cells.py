@@ -25,7 +25,7 @@ from numpy_xlstm import (
     sLSTMCell,
 )
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.kernels import compiled, loops, parts, scan
+from numpy_xlstm.kernels import compiled, parts, scan
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.trees import leaves, tree_map
 from tests.samples import random_state, times
@@ -240,7 +240,7 @@ def test_few_steps_at_a_time(
 
 AT_SMALL = {"lstm": 128, "slstm": 256, "slstm exp": 256, "peephole": 128, "projected": 128}
 AT_SMALL |= {"tanh": 256, "relu": 256}
-"""Widths at which a product with R has ``loops.SMALL`` multiplications for 8 rows."""
+"""Widths at which a product with R has ``parts.SMALL`` multiplications for 8 rows."""
 
 THRESHOLDS = [
     *((kind, B, H, None) for kind, H in AT_SMALL.items() for B in (7, 8, 9)),
@@ -277,7 +277,7 @@ def test_the_widths_of_that_test_are_at_the_threshold() -> None:
         R = SequenceLayer(CELLS[kind](1, H)).params["R"]
         matrix = R[0] if R.ndim == 3 else R
         rows = H if kind == "projected" else matrix.shape[1]
-        assert 8 * len(matrix) * rows == loops.SMALL, kind
+        assert 8 * len(matrix) * rows == parts.SMALL, kind
 
 
 @pytest.mark.parametrize("B", range(1, 100))
