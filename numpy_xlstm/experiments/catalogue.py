@@ -1,7 +1,7 @@
 """The experiments: for each its task, its recipe, and what it shows."""
 
 from collections.abc import Callable, Collection
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -78,12 +78,12 @@ def part_of_text(training: bool) -> Callable[..., Batch]:
     return windows
 
 
-def _recall(pairs: int) -> Experiment:
+def _recall(pairs: int, vocabulary: int = 64) -> Experiment:
     return Experiment(
-        f"{pairs} values recalled by keys in {16 * pairs} steps: mLSTM is best, then sLSTM",
-        memory.recall,
-        64,
-        1 / 32,
+        f"{pairs} values recalled by their keys, in {16 * pairs} steps of {vocabulary} ids",
+        partial(memory.recall, vocabulary=vocabulary),
+        vocabulary,
+        2 / vocabulary,
         train=(1, pairs),
         test=(pairs, pairs),
         first=1,
@@ -139,7 +139,10 @@ EXPERIMENTS = {
         minutes=90.0,
     ),
     "recall-64-4": _recall(4),
+    "recall-64-4-vocabulary-256": _recall(4, 256),
+    "recall-64-4-vocabulary-1024": _recall(4, 1024),
     "recall-128-8": _recall(8),
+    "recall-256-16": _recall(16),
     "nearest-neighbour": Experiment(
         "sLSTM and mLSTM revise a stored value; LSTM does less well",
         memory.nearest_neighbour,
