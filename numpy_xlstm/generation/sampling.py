@@ -3,11 +3,17 @@
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError
 from numpy_xlstm.generation.config import GenerationConfig
 from numpy_xlstm.layers.embedding import IndexArray
-from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, own_error_state
-from numpy_xlstm.numerics.arrays import check_plain
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_form,
+    check_generator,
+    check_kind,
+    own_error_state,
+)
 
 Probabilities = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -120,9 +126,7 @@ def _check(logits: Array, seen: Mask) -> None:
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
-    check_plain("seen", seen)
-    if not isinstance(seen, np.ndarray) or (seen.dtype.kind, seen.shape) != ("b", logits.shape):
-        raise ShapeError(f"seen: expected booleans of shape {logits.shape}; got {seen!r:.80}")
+    check_form("seen", seen, logits.shape, "booleans")
 
 
 def _penalised(logits: Array, seen: Mask, penalty: float) -> tuple[Array, IndexArray]:

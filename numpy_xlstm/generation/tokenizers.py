@@ -14,7 +14,7 @@ from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.generation.components import checked_tokenizer
-from numpy_xlstm.layers.embedding import IndexArray, check_indices, check_sequence
+from numpy_xlstm.layers.embedding import IndexArray, check_indices
 
 REPLACEMENT = "\ufffd"
 """Replacement for unknown characters and for bytes that are not UTF-8."""
@@ -275,4 +275,4 @@ def _checked_ids(ids: Any, size: int) -> IndexArray:
             ids = np.array(ids, None if ids else np.int64)
         except ValueError:  # lists of different lengths in a list
             raise ShapeError(f"ids: expected shape (N,); got {ids!r}") from None
-    return check_sequence("ids", check_indices("ids", ids, size))
+    return check_indices("ids", ids, size, shape=("N",))

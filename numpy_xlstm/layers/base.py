@@ -102,7 +102,7 @@ class Layer(Checked):
 
     def check_input(self, x: Any) -> None:
         """Raise an error unless x has this width and the dtype of the parameters."""
-        check_array("x", x, (*getattr(x, "shape", ())[:-1], self.in_features), self.dtype)
+        check_array("x", x, (..., self.in_features), self.dtype)
 
     def compute(self, x: Array) -> tuple[Array, Any]:
         """Return y and the residuals that the backward needs, without checks."""

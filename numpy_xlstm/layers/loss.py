@@ -10,7 +10,7 @@ from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.numerics import (
     Array,
     check_array,
-    check_plain,
+    check_form,
     is_whole,
     own_error_state,
     plain_array,
@@ -80,14 +80,16 @@ def softmax_cross_entropy(
     >>> softmax_cross_entropy_backward(1.0, cache).round(6)
     array([[ 0.5 , -0.75,  0.25]])
     """
-    check_array("logits", logits, (*getattr(logits, "shape", ())[:-1], "V"))
+    check_array("logits", logits, (..., "V"))
     if ignore_index is not None and not is_whole(ignore_index):
         raise OptionError(f"ignore_index: expected a whole number, or None; got {ignore_index!r}")
-    *leading, V = logits.shape
-    counted = np.ones(leading, bool) if mask is None else check_mask(mask, tuple(leading))
+    leading, V = logits.shape[:-1], logits.shape[-1]
+    counted = np.ones(leading, bool)
+    if mask is not None:
+        counted = check_form("mask", mask, leading, "booleans").copy()
     if mask is not None and isinstance(targets, np.ndarray) and targets.shape == mask.shape:
         targets = np.where(mask, targets, targets.dtype.type(0))
-    check_indices("targets", targets, V, shape=tuple(leading), except_for=ignore_index)
+    check_indices("targets", targets, V, shape=leading, except_for=ignore_index)
     if ignore_index is not None:
         counted = counted & (targets != ignore_index)
     if not counted.any():
@@ -100,17 +102,6 @@ def softmax_cross_entropy(
     losses = log_z - np.take_along_axis(shifted, targets[..., None], axis=-1)  # [loss.3]
     loss = losses[counted].sum() / int(np.count_nonzero(counted))  # [loss.4]
     return np.asarray(loss, logits.dtype), SoftmaxCrossEntropyCache(p, targets, counted)
-
-
-def check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
-    """Return a copy of the mask, or raise an error if it is invalid."""
-    check_plain("mask", mask)
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        got = mask.dtype.name if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise DTypeError(f"mask: expected an array of booleans; got {got}")
-    if mask.shape != shape:
-        raise ShapeError(f"mask: expected shape {shape}; got {mask.shape}")
-    return mask.copy()
 
 
 def _softmax(shifted: Array) -> tuple[Array, Array]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.maps import normalise, silu
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.slstm import slstm_step
@@ -53,9 +52,7 @@ class PreparedModel:
 
         They equal ``model(tokens[:, None], state)`` up to rounding. The given state is not changed.
         """
-        check_indices("tokens", tokens, self._embedding.num_embeddings)
-        if tokens.ndim != 1:
-            raise ShapeError(f"tokens: expected shape (B,); got {tokens.shape}")
+        check_indices("tokens", tokens, self._embedding.num_embeddings, shape=("B",))
         check_batch("tokens", tokens)
         return self.compute(tokens, checked_state(self, state, len(tokens)))
 

@@ -222,9 +222,7 @@ class LanguageModel(StateDict, Recurrent[S]):
 
     def check_input(self, tokens: Any) -> None:
         """Raise an error unless the tokens are a batch of sequences."""
-        check_indices("tokens", tokens, self.vocab_size)
-        if tokens.ndim != 2:
-            raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
+        check_indices("tokens", tokens, self.vocab_size, shape=("B", "T"))
         check_batch("tokens", tokens)
 
 

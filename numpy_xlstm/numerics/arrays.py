@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import pairwise
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ def checked_dtype(
     return checked
 
 
+Shape = tuple[int | str | EllipsisType, ...]
+
+KINDS = {"integers": "iu", "booleans": "b", "floating-point numbers": "f", "numbers": "iuf"}
+"""Kinds of dtypes that :func:`check_form` knows."""
+
 LARGEST = 3e38
 """Bound of numbers that are finite also in float32."""
 
@@ -58,7 +64,7 @@ runs code with seeded mistakes, which were inserted on purpose."""
 def check_array(
     name: str,
     value: Any,
-    shape: tuple[int | str, ...],
+    shape: Shape,
     dtype: np.dtype[Any] | None = None,
     *,
     allow_minus_inf: bool = False,
@@ -66,9 +72,10 @@ def check_array(
 ) -> Array:
     """Return ``value`` if it is a finite array of this shape and dtype, else raise an error.
 
-    An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size. Without a dtype,
-    any supported dtype is valid. ``allow_minus_inf`` allows −inf, as in m of an empty state.
-    ``hint()``, such as "; pass …", is added to the message about a wrong shape.
+    An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size, and ``...`` at
+    the beginning represents any axes. Without a dtype, any supported dtype is valid.
+    ``allow_minus_inf`` allows −inf, as in m of an empty state. ``hint()``, such as "; pass …", is
+    added to the message about a wrong shape.
     """
     array = check_form(name, value, shape, dtype, hint)
     finite = np.isfinite(array)
@@ -86,14 +93,19 @@ def check_array(
 def check_form(
     name: str,
     value: Any,
-    shape: tuple[int | str, ...],
-    dtype: np.dtype[Any] | None = None,
+    shape: Shape,
+    dtype: np.dtype[Any] | str | None = None,
     hint: Callable[[], str] = str,
 ) -> Array:
-    """Do the same as :func:`check_array`, but do not check that the numbers are finite."""
+    """Do the same as :func:`check_array`, but do not check that the numbers are finite.
+
+    ``dtype`` may also be one of :data:`KINDS`.
+    """
     supported = SUPPORTED_DTYPES if dtype is None else (dtype,)
     if type(value) is not np.ndarray or value.dtype not in supported:
         _check_dtype(name, value, dtype)
+    if shape and shape[0] is ...:
+        shape = *value.shape[: value.ndim + 1 - len(shape)], *shape[1:]
     fits = value.ndim == len(shape)
     for wanted, size in zip(shape, value.shape, strict=False):
         fits = fits and (wanted == size or isinstance(wanted, str))
@@ -133,9 +145,14 @@ def plain_array(name: str, value: Any) -> Array:
     return array
 
 
-def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
+def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | str | None) -> None:
     """Raise an error unless the value is a plain array of a supported dtype, or of this one."""
     check_plain(name, value)
+    if isinstance(dtype, str):
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in KINDS[dtype]:
+            got = getattr(value, "dtype", type(value).__name__)
+            raise DTypeError(f"{name}: expected an array of {dtype}; got {got}")
+        return
     if not isinstance(value, np.ndarray):
         to = "" if dtype is None else f", dtype=np.{dtype_names([dtype])}"
         like = isinstance(value, list | tuple) or hasattr(value, "__array__")
@@ -318,12 +335,7 @@ def check_lengths(lengths: Any, B: int, T: int, hint: Callable[[], str] = str) -
         array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
-    if array.shape != (B,):
-        raise ShapeError(
-            f"lengths: expected shape ({B},), one per batch row; got {array.shape}{hint()}"
-        )
-    if array.dtype.kind not in "iu":
-        raise DTypeError(f"lengths: expected integers; got {array.dtype}")
+    check_form("lengths", array, (B,), "integers", hint)
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
     whole: Array = array.astype(np.int64)

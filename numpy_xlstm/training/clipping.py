@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
+from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.kernels.adamw import norm
-from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error_state
+from numpy_xlstm.numerics import Array, check_above_zero, check_form, own_error_state
 
 CLIP_EPS = 1e-6
 """Number added to the norm, as in PyTorch."""
@@ -100,9 +100,4 @@ def check_floats(arrays: Any, title: str = "grads") -> None:
         got = type(arrays).__name__
         raise OptionError(f"{title}: expected a mapping of arrays, such as model.params; got {got}")
     for name, array in arrays.items():
-        check_plain(f"{title}[{name!r}]", array)
-        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            got = getattr(array, "dtype", type(array).__name__)
-            raise DTypeError(
-                f"{title}[{name!r}]: expected an array of floating-point numbers; got {got}"
-            )
+        check_form(f"{title}[{name!r}]", array, (...,), "floating-point numbers")

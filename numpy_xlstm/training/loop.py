@@ -10,11 +10,12 @@ import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy
-from numpy_xlstm.layers.embedding import IndexArray, check_sequence
+from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import (
     check_above_zero,
     check_bool,
     check_callable,
+    check_form,
     check_has,
     check_kind,
     check_positive,
@@ -198,7 +199,7 @@ def validation_bits(
         Ranks that share the rows.
     """
     check_callable("model", model)
-    check_sequence("ids", ids)
+    check_form("ids", ids, ("N",), "integers")
     check_positive("rows", rows)
     if characters is not None:
         check_positive("characters", characters)

@@ -5,19 +5,19 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.embedding import IndexArray
-from numpy_xlstm.layers.loss import BoolArray, check_mask
+from numpy_xlstm.layers.loss import BoolArray
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
     check_array,
     check_bool,
+    check_form,
     check_generator,
     check_has,
     check_kind,
-    check_plain,
     check_positive,
 )
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -217,28 +217,19 @@ def _rows(batch: Batch, state: Any, accumulate: int, comm: ranks.Comm | None) ->
 def _check_batch(batch: Any) -> None:
     check_kind("batch", batch, Batch)
     check_bool("fresh", batch.fresh)
-    _check_values("inputs", batch.inputs, "ids (B, T) or floats (B, T, D)", {2: "iu", 3: "f"})
-    _check_values("targets", batch.targets, "ids or floats (B, T)", {2: "iuf"})
-    if batch.targets.shape != batch.inputs.shape[:2]:
-        expected, got = batch.inputs.shape[:2], batch.targets.shape
-        raise ShapeError(f"targets: expected shape {expected}; got {got}")
+    if getattr(batch.inputs, "ndim", 2) == 3:
+        check_form("inputs", batch.inputs, ("B", "T", "D"), "floating-point numbers")
+    else:
+        check_form("inputs", batch.inputs, ("B", "T"), "integers")
+    check_form("targets", batch.targets, batch.inputs.shape[:2], "numbers")
+    for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
+        if array.dtype.kind == "f":
+            check_array(name, array, array.shape)
     if batch.mask is not None:
-        check_mask(batch.mask, batch.targets.shape)
+        check_form("mask", batch.mask, batch.targets.shape, "booleans")
     if batch.num_targets == 0:
         size = batch.targets.size
         raise ShapeError(f"targets: expected at least one position that counts; got 0 of {size}")
-
-
-def _check_values(name: str, array: Any, expected: str, kinds: dict[int, str]) -> None:
-    check_plain(name, array)
-    if not isinstance(array, np.ndarray) or array.ndim not in kinds:
-        got = getattr(array, "shape", type(array).__name__)
-        raise ShapeError(f"{name}: expected an array of {expected}; got {got}")
-    if array.dtype.kind not in kinds[array.ndim]:
-        numbers = "floats" if kinds[array.ndim] == "f" else "integers"
-        raise DTypeError(f"{name}: expected an array of {numbers}; got {array.dtype}")
-    if array.dtype.kind == "f":
-        check_array(name, array, array.shape)
 
 
 def squared_error(

@@ -13,8 +13,8 @@ from numpy_xlstm.disk import read_regular
 from numpy_xlstm.errors import ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
-from numpy_xlstm.layers.embedding import IndexArray, check_sequence
-from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole
+from numpy_xlstm.layers.embedding import IndexArray
+from numpy_xlstm.numerics import check_form, check_generator, check_has, check_positive, check_whole
 from numpy_xlstm.training.step import Batch
 
 MAX_TEXT = 2**31
@@ -114,7 +114,7 @@ def random_windows(
     >>> batch.inputs.shape, (batch.targets == batch.inputs + 1).all()
     ((2, 5), np.True_)
     """
-    check_sequence("ids", ids)
+    check_form("ids", ids, ("N",), "integers")
     check_positive("batch_size", batch_size)
     check_positive("window", window)
     check_generator("rng", rng, required=True)
@@ -149,7 +149,7 @@ def consecutive_windows(
     [[2, 3, 4], [7, 8, 9]] [[3, 4, 5], [8, 9, 10]] False
     [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
     """
-    check_sequence("ids", ids)
+    check_form("ids", ids, ("N",), "integers")
     check_positive("batch_size", batch_size)
     check_positive("window", window)
     check_whole("start", start)
