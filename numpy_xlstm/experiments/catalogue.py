@@ -178,7 +178,14 @@ EXPERIMENTS = {
     **LANGUAGES,
     "even-pairs": LANGUAGES["even-pairs"]._replace(steps=400),
     "cycle-navigation": LANGUAGES["cycle-navigation"]._replace(
-        train=(1, 40), first=1, below=0.6, lr=4e-3, steps=8000, minutes=30.0
+        train=(1, 40),
+        first=1,
+        below=0.6,
+        lr=4e-3,
+        steps=40_000,
+        solved=0.01,
+        batch=16,
+        minutes=30.0,
     ),
     "modular-arithmetic": LANGUAGES["modular-arithmetic"]._replace(
         train=(1, 40), first=3, below=0.6, lr=4e-3, steps=12_000, solved=0.005, minutes=30.0
