@@ -190,6 +190,16 @@ EXPERIMENTS = {
     "modular-arithmetic": LANGUAGES["modular-arithmetic"]._replace(
         train=(1, 40), first=3, below=0.6, lr=4e-3, steps=12_000, solved=0.005, minutes=30.0
     ),
+    "bucket-sort": LANGUAGES["bucket-sort"]._replace(
+        train=(1, 40),
+        first=1,
+        below=0.3,
+        lr=8e-3,
+        steps=24_000,
+        solved=0.04,
+        batch=16,
+        minutes=30.0,
+    ),
     "missing-duplicate": LANGUAGES["missing-duplicate"]._replace(
         train=(1, 40), first=1, grow=1, below=0.6, lr=4e-3, steps=4000, solved=0.005, minutes=20.0
     ),
