@@ -20,7 +20,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, TokenizerDescription
 from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models import LanguageModel, SpecialTokens
-from numpy_xlstm.models.state_dict import from_transformers_names, unwrapped
+from numpy_xlstm.models.state_dict import renamed, unwrapped
 from numpy_xlstm.numerics import Array, check_bool, check_callable, check_choice, checked_dtype
 from numpy_xlstm.numerics.arrays import EXPONENTS
 
@@ -193,7 +193,7 @@ class Content:
     @cached_property
     def arrays(self) -> dict[str, Stored]:
         """Arrays by the names of this package, from those of transformers or of a wrapper."""
-        return from_transformers_names(unwrapped(self.tensors))
+        return renamed(unwrapped(self.tensors), r"^backbone\.embeddings\.", "embedding.")
 
 
 class Saving(NamedTuple):

@@ -15,7 +15,7 @@ from numpy_xlstm.checkpoints.writing import write_folder
 from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, open_official
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.models.state_dict import to_transformers_names
+from numpy_xlstm.models.state_dict import renamed
 from numpy_xlstm.numerics import did_you_mean
 
 GENERATION = "generation_config.json"
@@ -150,7 +150,8 @@ def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:
         raise CheckpointError(
             f"{OUTPUT_BIAS}: expected 0, because transformers has none; got other numbers"
         )
-    write_folder(path, "config.json", config, to_transformers_names(arrays), options)
+    arrays = renamed(arrays, r"^embedding\.", "backbone.embeddings.")
+    write_folder(path, "config.json", config, arrays, options)
 
 
 TRANSFORMERS = Format(

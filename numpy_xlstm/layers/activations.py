@@ -88,14 +88,15 @@ def _selu(x: Array) -> tuple[Array, Any]:
     return np.where(positive, SCALE * np.where(positive, x, 0), curved), (positive, curved)
 
 
-def soft_cap(x: Array, cap: float) -> tuple[Array, Any]:
-    """Return a tanh(x / a), with a = ``cap``."""
-    y = cap * np.tanh(x / cap)  # [cap.1]
-    return y, (x, cap)
+def soft_cap(x: Array, cap: float | None) -> tuple[Array, Any]:
+    """Return a tanh(x / a), with a = ``cap``; x for None."""
+    return (x, None) if cap is None else (cap * np.tanh(x / cap), (x, cap))  # [cap.1]
 
 
 def soft_cap_backward(dy: Array, cache: Any) -> Array:
     """Return the gradient of x: δx = tanh′(x / a) ∘ δy."""
+    if cache is None:
+        return dy
     x, cap = cache
     return dy * tanh_slope(x / cap)  # [cap.2]
 
@@ -161,11 +162,9 @@ class Activation(Layer):
         check_array("x", x, (..., "D"))
 
     def compute(self, x: Array) -> tuple[Array, Any]:
-        """Compute the forward without checks."""
         return ACTIVATIONS[self.act_fn].forward(x)
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
         return ACTIVATIONS[self.act_fn].backward(dy, cache), {}
 
 
@@ -196,11 +195,9 @@ class SoftCap(Activation):
         self.cap = cap
 
     def compute(self, x: Array) -> tuple[Array, Any]:
-        """Compute the forward without checks."""
         return soft_cap(x, self.cap)
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
         return soft_cap_backward(dy, cache), {}
 
 

@@ -84,7 +84,6 @@ class CausalConv1d(Recurrent[Array]):
         return y, padded[last].copy(), (padded, last)  # [conv.2]
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Array) -> tuple[Array, Array, Grads]:
-        """Compute the backward without checks."""
         (padded, last), past = cache, self.kernel_size - 1
         dpadded, dtaps = correlate_backward(dy, padded, self.taps)  # [conv.3] [conv.4]
         dpadded[last] += dstate

@@ -74,7 +74,6 @@ class Embedding(Layer):
         check_indices("tokens", tokens, self.num_embeddings)
 
     def compute(self, tokens: IndexArray) -> tuple[Array, IndexArray]:
-        """Compute the forward without checks."""
         y = self.params["weight"][tokens]  # [embedding.1]
         return y.astype(self.dtype, copy=False), tokens
 

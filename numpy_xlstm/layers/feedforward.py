@@ -74,17 +74,12 @@ class GatedFeedForward(Layer):
             check_kind("fused", fused, str)
         options: dict[str, Any] = {"dtype": dtype, "rng": generator_or_new(rng)}
         up, down = deviations
-        self.up: Linear | LinearGroup
-        if fused is None:
-            widths = {"proj_up_gate": U, "proj_up": U}
-            self.up = LinearGroup(embedding_dim, widths, bias, deviation=up, **options)
-        else:
-            self.up = Linear(embedding_dim, 2 * U, bias, deviation=up, **options)
+        widths = {"proj_up_gate": U, "proj_up": U} if fused is None else {fused: 2 * U}
+        self.up = LinearGroup(embedding_dim, widths, bias, deviation=up, **options)
         self.proj_down = Linear(U, embedding_dim, bias, deviation=down, **options)
-        self.parts = {"up": fused or "", "proj_down": "proj_down"}
+        self.parts = {"up": "", "proj_down": "proj_down"}
 
     def compute(self, x: Array) -> tuple[Array, Any]:
-        """Compute the forward without checks."""
         both, up = self.up.compute(x)
         # Copies, so that the cache keeps only what the backward needs.
         pre, value = (half.copy() for half in np.split(both, 2, axis=-1))
@@ -93,7 +88,6 @@ class GatedFeedForward(Layer):
         return y, (up, gate, kept, value, down)
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
         up, gate, kept, value, down = cache
         dproduct, ddown = self.proj_down.compute_backward(dy, down)
         dpre = ACTIVATIONS[self.act_fn].backward(dproduct * value, kept)  # [ffn.2]

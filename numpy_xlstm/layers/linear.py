@@ -84,17 +84,10 @@ class Linear(Layer):
         else:
             self.params = drawn_normally(shapes, deviation, dtype, rng)
 
-    @property
-    def linears(self) -> list["Linear"]:
-        """The map alone, in a list, as ``linears`` of a group of maps."""
-        return [self]
-
     def compute(self, x: Array) -> tuple[Array, Array]:
-        """Compute the forward without checks."""
         return linear_forward(x, [self.params]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
         return linear_backward(dy, cache, self.params)
 
 
@@ -154,7 +147,6 @@ class LinearGroup(Layer):
         self.parts = {"linears": [f"{name}.*" for name in widths]}
 
     def compute(self, x: Array) -> tuple[Array, Array]:
-        """Compute the forward without checks."""
         return linear_forward(x, [part.params for part in self.linears]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
@@ -226,7 +218,6 @@ class HeadwiseLinear(Layer):
         self.params = drawn_normally(shapes, start, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, Array]:
-        """Compute the forward without checks."""
         W, rows = join_blocks(self.params["weight"]), x.reshape(-1, self.in_features)
         blocks, y = len(W), np.empty((len(rows), self.out_features), x.dtype)
         transposed, heads = W.swapaxes(1, 2).copy(), split_heads(rows, blocks)
@@ -236,7 +227,6 @@ class HeadwiseLinear(Layer):
         return y.reshape(*x.shape[:-1], self.out_features), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
         weight, rows = self.params["weight"], cache.reshape(-1, self.in_features)
         W, dy = join_blocks(weight), dy.reshape(-1, self.out_features)
         dy_heads, dx = split_heads(dy, len(W)), np.empty(rows.shape, rows.dtype)
@@ -282,7 +272,7 @@ def wang_init(dim: int, num_blocks: int) -> float:
     return 2 / (check_positive("num_blocks", num_blocks) * sqrt(dim))
 
 
-def set_gate_biases(gates: Linear | LinearGroup, input_bias: float | Array) -> None:
+def set_gate_biases(gates: LinearGroup, input_bias: float | Array) -> None:
     """Set the initial biases of maps to i and f: the given ones, and 3 … 6 over the heads."""
     biases = [linear.params["bias"] for linear in gates.linears]
     i, f = biases if len(biases) == 2 else np.split(biases[0], 2)

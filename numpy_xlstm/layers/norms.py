@@ -63,7 +63,6 @@ class Norm(Layer):
         return y, (normed, scale)
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
         (normed, scale), gain, D = cache, self.gain, self.in_features
         grads, dnormed = {}, dy if gain is None else dy * gain
         if gain is not None:

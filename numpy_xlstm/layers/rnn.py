@@ -94,7 +94,6 @@ class RNNBase(Stacked[S]):
         return y, (after,), kept
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Compute the backward without checks."""
         if len(self.layers) > 1:
             return super().compute_backward(dy, cache, dstate)
         dx, dstate0, grads = self.layers[0].compute_backward(dy, cache, dstate[0])
@@ -208,7 +207,6 @@ class LSTM(RNNBase[LSTMState]):
         )
 
     def make_cell(self, width: int, **options: Any) -> LSTMCell | LSTMPCell:
-        """Make the cell of one direction of a layer, for inputs of this width."""
         if self.proj_size == 0:
             return LSTMCell(width, self.hidden_size, **options)
         return LSTMPCell(width, self.hidden_size, self.proj_size, **options)
@@ -256,7 +254,6 @@ class GRU(RNNBase[Array]):
     State = GRUState
 
     def make_cell(self, width: int, **options: Any) -> GRUCell:
-        """Make the cell of one direction of a layer, for inputs of this width."""
         return GRUCell(width, self.hidden_size, **options)
 
 
@@ -325,5 +322,4 @@ class RNN(RNNBase[Array]):
         )
 
     def make_cell(self, width: int, **options: Any) -> ElmanCell:
-        """Make the cell of one direction of a layer, for inputs of this width."""
         return ElmanCell(width, self.hidden_size, nonlinearity=self.nonlinearity, **options)

@@ -139,7 +139,6 @@ class SequenceLayer(Recurrent[S]):
         return y, state, KernelCache(x, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Compute the backward without checks."""
         if self.kernel is None:
             dx, dstate0, grads = unroll_backward(self.current_cell(), dy, cache, dstate)
             return dx, dstate0, self.named(grads)

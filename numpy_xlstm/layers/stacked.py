@@ -112,7 +112,6 @@ class Stacked(Recurrent[S]):
         return x, tuple(after), (caches, dropped, options.lengths)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Compute the backward without checks."""
         caches, dropped, lengths = cache
         n, before, grads = len(self.layers), list(dstate), [Grads() for _ in self.layers]
         for directions, factors in reversed(list(zip(self.directions, dropped, strict=True))):

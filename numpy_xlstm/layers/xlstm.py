@@ -162,7 +162,6 @@ class mLSTM(SequenceLayer[mLSTMState]):
     def compute_backward(
         self, dy: Array, cache: Any, dstate: Any
     ) -> tuple[Array, mLSTMState, Grads]:
-        """Compute the backward without checks."""
         x, kept, h_tilde, o, slope = cache
         do_pre = dy * h_tilde * slope  # [mlstm.15]
         dh_tilde = dy * o  # [mlstm.16]

@@ -71,7 +71,6 @@ class ResidualBlock(Recurrent[S]):
         return state
 
     def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, BlockCache]:
-        """Compute the forward without checks."""
         normed, norm = self.norm.compute(x)
         y, state, layer = self.layer.compute(normed, state, options)
         x = x + y  # [block.1]
@@ -85,7 +84,6 @@ class ResidualBlock(Recurrent[S]):
     def compute_backward(
         self, dy: Array, cache: BlockCache, dstate: Any
     ) -> tuple[Array, Any, Grads]:
-        """Compute the backward without checks."""
         grads = {}
         if self.ffn is not None and self.ffn_norm is not None:
             dffn = drop_backward(dy, cache.dropped)
@@ -232,7 +230,6 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     def compute_backward(
         self, dy: Array, cache: list[Any], dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
-        """Compute the backward without checks."""
         if len(cache) == 1:
             return self._compute_backward(dy, cache[0], dstate)
 

@@ -61,7 +61,7 @@ class PreparedModel:
         """Do the same as :meth:`step` without checks."""
         h, state = self._body(self._embedding.compute(tokens)[0], state)
         logits = self._head(h)
-        return logits if self._cap is None else soft_cap(logits, self._cap)[0], state
+        return soft_cap(logits, self._cap)[0], state
 
 
 def prepared(layer: Any) -> Step:
@@ -146,8 +146,7 @@ def _prepared_large(layer: xLSTMLargeLayer) -> Step:
 
     def step(x: Array, state: mLSTMState) -> tuple[Array, mLSTMState]:
         q, k, v, o, pre = np.split(maps(x), stops, axis=-1)
-        if config.gate_soft_cap is not None:
-            pre, _ = soft_cap(pre, config.gate_soft_cap)
+        pre, _ = soft_cap(pre, config.gate_soft_cap)
         q, k, v = (a.reshape(len(x), NH, -1) for a in (q, k, v))
         h, state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state, config.eps)
         return out(sigmoid(o) * norm(h)), state

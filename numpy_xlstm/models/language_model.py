@@ -175,28 +175,20 @@ class LanguageModel(StateDict, Recurrent[S]):
         return state
 
     def compute(
-        self,
-        tokens: IndexArray,
-        state: Any,
-        options: RunOptions,
+        self, tokens: IndexArray, state: Any, options: RunOptions
     ) -> tuple[Array, Any, Any]:
-        """Compute the forward without checks."""
         x, embedding = self.embedding.compute(tokens)
         x, dropped = drop(x, self.embedding_dropout, options.rng)
         h, state, body = self.body.compute(x, state, options)
-        (logits, head), capped = self.head.compute(h), None
-        if self.cap is not None:
-            logits, capped = soft_cap(logits, self.cap)
+        logits, head = self.head.compute(h)
+        logits, capped = soft_cap(logits, self.cap)
         return logits, state, (embedding, dropped, body, head, capped)
 
     def compute_backward(  # type: ignore[override]
         self, dy: Array, cache: Any, dstate: Any
     ) -> tuple[None, Any, Grads]:
-        """Compute the backward without checks."""
         tokens, dropped, hidden, x_head, capped = cache
-        if capped is not None:
-            dy = soft_cap_backward(dy, capped)
-        dh, head = self.head.compute_backward(dy, x_head)
+        dh, head = self.head.compute_backward(soft_cap_backward(dy, capped), x_head)
         dx, dstate0, body = self.body.compute_backward(dh, hidden, dstate)
         _, embedding = self.embedding.compute_backward(drop_backward(dx, dropped), tokens)
         grads = {"embedding": embedding, "body": body}

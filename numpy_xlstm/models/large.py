@@ -174,26 +174,20 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         small, bias = small_init(D), config.use_bias
         maps = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
         gates = {"igate_preact": NH, "fgate_preact": NH}
-        self.qkvo: Linear | LinearGroup
-        self.gates: Linear | LinearGroup
         if config.weight_mode == "fused":
-            self.qkvo = Linear(D, 2 * (QK + V), bias, deviation=small, **options)
-            self.gates = Linear(D, 2 * NH, True, deviation=0.0, **options)
-            self.parts = {"qkvo": "qkv_opreact", "gates": "ifgate_preact"}
-        else:
-            self.qkvo = LinearGroup(D, maps, bias, deviation=small, **options)
-            self.gates = LinearGroup(D, gates, True, deviation=0.0, **options)
-            self.parts = {"qkvo": "", "gates": ""}
+            maps, gates = {"qkv_opreact": 2 * (QK + V)}, {"ifgate_preact": 2 * NH}
+        self.qkvo = LinearGroup(D, maps, bias, deviation=small, **options)
+        self.gates = LinearGroup(D, gates, True, deviation=0.0, **options)
         set_gate_biases(self.gates, -10)
         self.multihead_norm = MultiHeadLayerNorm(
             NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
         )
         down = wang_init(D, config.num_blocks)
         self.out_proj = Linear(V, D, bias, deviation=down, **options)
+        self.parts = {"qkvo": "", "gates": ""}
         self.parts |= {name: name for name in ("multihead_norm", "out_proj")}
 
     def init_state(self, batch_size: int) -> mLSTMState:
-        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
         return empty_memory((batch_size, NH, DK // NH, DV // NH), self.dtype)
 
@@ -207,9 +201,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         q, k, v, o_pre = np.split(maps, stops, axis=-1)
         q = q.copy()  # the cache keeps it, and not all maps
         pre, gates = self.gates.compute(x)
-        capped = None
-        if config.gate_soft_cap is not None:
-            pre, capped = soft_cap(pre, config.gate_soft_cap)
+        pre, capped = soft_cap(pre, config.gate_soft_cap)
         i, f = np.split(pre, 2, axis=-1)
         eps, size = float(config.eps), config.chunk_size
         h, state, memory = forms.forward(  # [large.2]
@@ -224,15 +216,12 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
     def compute_backward(
         self, dy: Array, cache: xLSTMLargeLayerCache, dstate: mLSTMState
     ) -> tuple[Array, mLSTMState, Grads]:
-        """Compute the backward without checks."""
         dgated, out = self.out_proj.compute_backward(dy, cache.out)
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
         *dqkv, di, df, before = forms.backward(dh, cache.mlstm, dstate)
-        dpre = np.concatenate((di, df), axis=-1)
-        if cache.capped is not None:
-            dpre = soft_cap_backward(dpre, cache.capped)  # [large.7]
+        dpre = soft_cap_backward(np.concatenate((di, df), axis=-1), cache.capped)  # [large.7]
         dmaps = np.concatenate((*dqkv, do_pre), axis=-1)
         dx, qkvo = self.qkvo.compute_backward(dmaps, cache.qkvo)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)

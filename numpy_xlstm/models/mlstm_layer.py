@@ -127,7 +127,6 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
-        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         conv, NH = self.conv1d.init_state(batch_size), self.config.num_heads
         DH = self.inner // NH
         return mLSTMBlockState(conv, empty_memory((batch_size, NH, DH, DH), self.dtype))
@@ -135,7 +134,6 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
     def compute(
         self, x: Array, state: mLSTMBlockState, options: RunOptions
     ) -> tuple[Array, mLSTMBlockState, mLSTMLayerCache]:
-        """Compute the forward without checks."""
         both, up = self.proj_up.compute(x)  # [mblock.1]
         inner, z = both[..., : self.inner], both[..., self.inner :]
         convolved, conv_state, conv = self.conv1d.compute(inner, state.conv, options)
@@ -159,7 +157,6 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
-        """Compute the backward without checks."""
         (q_cache, k_cache, v_cache), (read, gate_cache) = cache.projections, cache.gated
         (a, _), (gate, _), skip = cache.active, gate_cache, self.params["learnable_skip"]
         dy = drop_backward(dy, cache.dropped)

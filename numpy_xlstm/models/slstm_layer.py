@@ -160,7 +160,6 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         return [getattr(self, name) for name in GATES]
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
-        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         memory = empty_state(sLSTMState, batch_size, self.in_features, self.dtype)
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
         return sLSTMBlockState(conv, memory)
@@ -168,7 +167,6 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
     def compute(
         self, x: Array, state: sLSTMBlockState, options: RunOptions
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
-        """Compute the forward without checks."""
         active, conv_state, conv, silu = x, None, None, None
         if self.conv1d is not None and state.conv is not None:
             convolved, conv_state, conv = self.conv1d.compute(x, state.conv, options)
@@ -186,7 +184,6 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
     def compute_backward(
         self, dy: Array, cache: sLSTMLayerCache, dstate: sLSTMBlockState
     ) -> tuple[Array, sLSTMBlockState, Grads]:
-        """Compute the backward without checks."""
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
         dh = drop_backward(dh, cache.dropped)
         dWx, dmemory, recurrent = slstm.backward(dh, cache.scan, dstate.slstm)

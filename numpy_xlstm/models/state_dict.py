@@ -8,27 +8,22 @@ only R shows the layout. Newer versions store R (NH, DH, 4, DH) and b (NH, 4, DH
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.module import like_parameters
-from numpy_xlstm.numerics import Array, check_choice, check_writable, plain_array
+from numpy_xlstm.module import Module
+from numpy_xlstm.numerics import Array, check_choice, plain_array
 
 T = TypeVar("T")
 
-ANYWHERE = re.compile(
-    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
+ANYWHERE = r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 """Prefixes that ``torch.compile`` and other wrappers add to a module's name at any depth."""
 
 OUTSIDE = "module.", "model."
 """Prefixes of every name of a model that is part of another module."""
-
-EMBEDDINGS = "backbone.embeddings.", "embedding."
-"""Prefixes of the embedding in transformers and in xLSTMLarge."""
 
 KERNEL, BIAS = "_recurrent_kernel_", "_bias_"
 """Suffixes of the names of R and b."""
@@ -47,39 +42,20 @@ def unwrapped(named: Mapping[str, T]) -> dict[str, T]:
     >>> unwrapped({"module._orig_mod.lm_head.weight": 1, "module._orig_mod.x": 2})
     {'lm_head.weight': 1, 'x': 2}
     """
-    names = {name: ANYWHERE.sub("", name) for name in named}
-    while names and (prefix := _shared(names.values())):
-        names = {name: short.removeprefix(prefix) for name, short in names.items()}
-    return renamed(named, names)
+    plain = renamed(named, ANYWHERE, "")
+    while plain and (shared := [p for p in OUTSIDE if all(name.startswith(p) for name in plain)]):
+        plain = {name.removeprefix(shared[0]): value for name, value in plain.items()}
+    return plain
 
 
-def _shared(names: Iterable[str]) -> str | None:
-    return next((p for p in OUTSIDE if all(name.startswith(p) for name in names)), None)
-
-
-def renamed(named: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
-    """Rename the entries. Two entries must not get the same name."""
+def renamed(named: Mapping[str, T], pattern: str, new: str) -> dict[str, T]:
+    """Replace parts of the names. Two entries must not get the same name."""
     values: dict[str, T] = {}
     for name, value in named.items():
-        if names[name] in values:
-            raise ShapeError(f"{name}: expected one array {names[name]!r}; got two")
-        values[names[name]] = value
+        if (other := re.sub(pattern, new, name)) in values:
+            raise ShapeError(f"{name}: expected one array {other!r}; got two")
+        values[other] = value
     return values
-
-
-def from_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
-    """Rename the entries from ``xLSTMForCausalLM`` to xLSTMLarge."""
-    return _with_prefix(named, *EMBEDDINGS)
-
-
-def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
-    """Rename the entries from xLSTMLarge to ``xLSTMForCausalLM``."""
-    return _with_prefix(named, *reversed(EMBEDDINGS))
-
-
-def _with_prefix(named: Mapping[str, T], old: str, new: str) -> dict[str, T]:
-    """Replace a prefix of the names that begin with it."""
-    return renamed(named, {name: re.sub(f"^{re.escape(old)}", new, name) for name in named})
 
 
 def shapes(layout: str, NH: int, DH: int) -> tuple[Shape, Shape]:
@@ -146,10 +122,9 @@ def in_layout(params: dict[str, Array], layout: str) -> dict[str, Array]:
     return arrays
 
 
-class StateDict:
-    """Methods of a model that reads and writes official state dicts."""
+class StateDict(Module):
+    """A model that reads and writes official state dicts."""
 
-    params: Any
     shared: tuple[str, str] | None = None
     """Names of the matrices of head and embedding if they are tied."""
 
@@ -185,21 +160,16 @@ class StateDict:
             raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
         if layout is not None:
             check_choice("layout", layout, LAYOUTS)
-        params, plain = self.params, dict[str, Array]()
-        for name, array in unwrapped(arrays).items():
-            plain[name] = plain_array(name, array)
+        plain = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
         if self.shared is not None and self.shared[0] in plain:
             head, embedding = plain.pop(self.shared[0]), plain.get(self.shared[1])
             if embedding is not None and not np.array_equal(head, embedding):
                 expected = f"expected the same numbers as {self.shared[1]}"
                 raise ShapeError(f"{self.shared[0]}: {expected}; got others")
-        for name in params:
+        for name, ours in self.params.items():
             bias = name.removesuffix(KERNEL) + BIAS
             if name.endswith(KERNEL) and name in plain and bias in plain:
-                NH, (R, b) = len(params[name]), (plain[name], plain[bias])
-                of_R, of_b = found_layouts(name, R.shape, b.shape, params[name].shape, layout)
+                NH, (R, b) = len(ours), (plain[name], plain[bias])
+                of_R, of_b = found_layouts(name, R.shape, b.shape, ours.shape, layout)
                 plain |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
-        converted = like_parameters(params, plain)
-        check_writable(params)
-        for name, array in converted.items():
-            params[name][...] = array
+        super().load_state_dict(plain)
