@@ -1,13 +1,11 @@
 """The kinds of models in checkpoints of this package, and their configurations."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.config import Config, Count, Real
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN, Recurrent, mLSTM, sLSTM
 from numpy_xlstm.models import (
@@ -19,12 +17,10 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.numerics import check_choice
 
-BODIES: dict[str, Any] = {kind.__name__: kind for kind in (LSTM, GRU, RNN, sLSTM, mLSTM)}
-"""Possible bodies of a :class:`LanguageModel`."""
-
-NOT_IN_A_BODY = "batch_first", "bidirectional"
-"""Options of a layer that are always the same in a :class:`LanguageModel`."""
+LAYERS: dict[str, Any] = {layer.__name__: layer for layer in (LSTM, GRU, RNN, sLSTM, mLSTM)}
+"""Layers that can be the body of a :class:`LanguageModel`."""
 
 
 class Kind(NamedTuple):
@@ -43,16 +39,32 @@ class Kind(NamedTuple):
             lambda described, rng: model(config.from_dict(described), dtype=np.float64, rng=rng),
         )
 
+    @classmethod
+    def layer(cls, layer: Any, *without: str) -> "Kind":
+        """Make the kind of a layer, described by the arguments of its constructor."""
+        arguments = inspect.signature(layer).parameters
+        names = [name for name in arguments if name not in ("dtype", "rng", *without)]
+
+        def build(config: dict[str, Any], rng: np.random.Generator) -> Recurrent:
+            _check_names("config", config, names)
+            built: Recurrent = layer(**config, dtype=np.float64, rng=rng)
+            return built
+
+        return cls(lambda built: {name: getattr(built, name) for name in names}, build)
+
+
+BODIES = {name: Kind.layer(layer, "batch_first", "bidirectional") for name, layer in LAYERS.items()}
+"""Kinds of bodies, whose other options are always the same in a :class:`LanguageModel`."""
+
 
 def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     kind = type(model.body).__name__
     if kind not in BODIES:
         raise CheckpointError(f"body: expected one of {', '.join(BODIES)}; got {kind}")
-    names = _option_names(BODIES[kind], *NOT_IN_A_BODY)
     return {
         "vocab_size": model.vocab_size,
         "embedding_size": model.embedding_size,
-        "cell": {"kind": kind, "options": {n: getattr(model.body, n) for n in names}},
+        "cell": {"kind": kind, "options": BODIES[kind].describe(model.body)},
         "options": {
             "tied": model.tied,
             "head_bias": "head.bias" in model.params,
@@ -62,67 +74,20 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class CellDescription(Config):
-    """Body of a :class:`LanguageModel`, which checks its options."""
-
-    kind: Literal["LSTM", "GRU", "RNN", "sLSTM", "mLSTM"]
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class LanguageModelOptions(Config):
-    """Options of a :class:`LanguageModel`."""
-
-    tied: bool
-    head_bias: bool
-    cap: Real | None
-    embedding_dropout: Real
-
-
-@dataclass(frozen=True)
-class LanguageModelDescription(Config):
-    """Description of a :class:`LanguageModel` in a checkpoint."""
-
-    vocab_size: Count
-    embedding_size: Count
-    cell: CellDescription
-    options: LanguageModelOptions
-
-
 def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
-    description = LanguageModelDescription.read("config", config)
-    layer = BODIES[description.cell.kind]
-    names = _option_names(layer, *NOT_IN_A_BODY)
-    options = _checked_names("config.cell.options", description.cell.options, names)
-    body = layer(**options, dtype=np.float64, rng=rng)
-    sizes = description.vocab_size, description.embedding_size
-    return LanguageModel(*sizes, body, **description.options.to_dict(), rng=rng)
+    _check_names("config", config, ("vocab_size", "embedding_size", "cell", "options"))
+    cell, options = config["cell"], config["options"]
+    _check_names("config.cell", cell, ("kind", "options"))
+    _check_names("config.options", options, ("tied", "head_bias", "cap", "embedding_dropout"))
+    body = BODIES[check_choice("cell.kind", cell["kind"], BODIES)].build(cell["options"], rng)
+    return LanguageModel(config["vocab_size"], config["embedding_size"], body, **options, rng=rng)
 
 
-def _option_names(layer: Any, *without: str) -> list[str]:
-    """Return the names of the arguments of a layer's constructor that describe it."""
-    without = ("dtype", "rng", *without)
-    return [name for name in inspect.signature(layer).parameters if name not in without]
-
-
-def _checked_names(place: str, options: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Return options that have exactly these names. The layer checks their values."""
+def _check_names(place: str, options: dict[str, Any], names: Collection[str]) -> None:
+    """Raise an error unless the options have these names. The constructors check their values."""
     for name in sorted({*options} ^ {*names}):
         expected, got = ("no such option", "one") if name in options else ("a value", "none")
         raise CheckpointError(f"{place}.{name:.80}: expected {expected}; got {got}")
-    return options
-
-
-def _layer(kind: Any) -> Kind:
-    """Make the kind of a layer."""
-    names = _option_names(kind)
-    return Kind(
-        lambda layer: {name: getattr(layer, name) for name in names},
-        lambda config, rng: kind(
-            **_checked_names("config", config, names), dtype=np.float64, rng=rng
-        ),
-    )
 
 
 KINDS = {
@@ -130,7 +95,7 @@ KINDS = {
     "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
-    **{name: _layer(kind) for name, kind in BODIES.items()},
+    **{name: Kind.layer(layer) for name, layer in LAYERS.items()},
 }
 """Kinds of models in a checkpoint, by the names of their classes."""
 

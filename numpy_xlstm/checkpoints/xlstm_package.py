@@ -112,22 +112,17 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
     """
     _check_runs(config)
-    values = config.to_dict()
     length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
-    values |= {"slstm_at": list(config.slstm_places), "context_length": length}
-    shared = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
-    if values["mlstm_block"] is not None:
-        layer = values["mlstm_block"]["mlstm"]
-        layer |= shared | {"bias": config.bias, "context_length": length}
-    if values["slstm_block"] is not None:
-        block, layer = values["slstm_block"], values["slstm_block"]["slstm"]
-        layer |= shared | {"hidden_size": config.embedding_dim, "backend": layout}
+    config = replace(config, slstm_at=list(config.slstm_places), context_length=length)
+    mlstm, slstm = config.block_configs()
+    values = replace(config, mlstm_block=mlstm, slstm_block=slstm).to_dict()
+    if slstm is not None:
+        layer = values["slstm_block"]["slstm"]
+        layer["backend"] = layout
         if layout == "vanilla":  # the defaults are number formats of GPU kernels
             layer |= {"dtype": "float32", "enable_automatic_mixed_precision": False}
         if layer["bias_init"] == "zeros":  # unknown to xlstm; the file has the bias
             layer["bias_init"] = "standard"
-        if block["feedforward"] is not None:
-            block["feedforward"]["embedding_dim"] = config.embedding_dim
     return values
 
 

@@ -62,7 +62,7 @@ class xLSTMBlockStackConfig(Config):
                 f"slstm_at: expected block numbers from 0 to {self.num_blocks - 1}; "
                 f"got {self.slstm_at}"
             )
-        if self.mlstm_block is None and self.slstm_block is None:
+        if (given := (self.mlstm_block, self.slstm_block)) == (None, None):
             raise OptionError(
                 "mlstm_block, slstm_block: expected a configuration for at least one; got None"
             )
@@ -71,28 +71,20 @@ class xLSTMBlockStackConfig(Config):
                 "slstm_block: expected a configuration, because there are such blocks at "
                 f"{list(self.slstm_places)}; got None"
             )
-        self._check_children()
-
-    def _check_children(self) -> None:
-        """Refuse values that contradict the stack; the official package overwrites them."""
-        width = {"embedding_dim": self.embedding_dim}
-        shared = {name: getattr(self, name) for name in ("bias", "dropout", "context_length")}
-        shared |= width | {"hidden_size": self.embedding_dim}
-        if self.mlstm_block is not None:
-            _check_child(self.mlstm_block.mlstm, shared)
-        if self.slstm_block is not None:
-            _check_child(self.slstm_block.slstm, shared)
-            if self.slstm_block.feedforward is not None:
-                _check_child(self.slstm_block.feedforward, width)
+        for block, complete in zip(given, self.block_configs(), strict=True):
+            _check_block(block, complete)
 
     def block_configs(self) -> tuple[Any, Any]:
         """Return the configurations of an mLSTM and of an sLSTM block with the stack's values."""
-        shared: dict[str, Any] = {"embedding_dim": self.embedding_dim, "dropout": self.dropout}
-        mlstm, slstm = self.mlstm_block, self.slstm_block
+        D, dropout = self.embedding_dim, self.dropout
+        mlstm, slstm, length = self.mlstm_block, self.slstm_block, self.context_length
         if mlstm is not None:
-            mlstm = replace(mlstm, mlstm=replace(mlstm.mlstm, bias=self.bias, **shared))
+            shared: Any = {"dropout": dropout, "bias": self.bias, "context_length": length}
+            mlstm = replace(mlstm, mlstm=replace(mlstm.mlstm, embedding_dim=D, **shared))
         if slstm is not None:
-            slstm = replace(slstm, slstm=replace(slstm.slstm, **shared))
+            layer = replace(slstm.slstm, embedding_dim=D, hidden_size=D, dropout=dropout)
+            up = slstm.feedforward and replace(slstm.feedforward, embedding_dim=D)
+            slstm = replace(slstm, slstm=layer, feedforward=up)
         return mlstm, slstm
 
     @property
@@ -109,13 +101,15 @@ class xLSTMBlockStackConfig(Config):
         return sorted(set(self.slstm_at))
 
 
-def _check_child(child: Config, shared: dict[str, Any]) -> None:
-    """Refuse a value that is neither the field's default nor the stack's value."""
-    for entry in fields(child):
-        name, got = entry.name, getattr(child, entry.name)
-        if name in shared and got not in (entry.default, shared[name]):
+def _check_block(block: Any, complete: Any) -> None:
+    """Refuse a value that is neither its default nor the stack's, which officially replaces it."""
+    for entry in fields(block) if block is not None else ():
+        got, expected = (getattr(config, entry.name) for config in (block, complete))
+        if isinstance(got, Config):
+            _check_block(got, expected)
+        elif got not in (entry.default, expected):
             raise OptionError(
-                f"{type(child).__name__}.{name}: expected {shared[name]!r}, as in the stack, "
+                f"{type(block).__name__}.{entry.name}: expected {expected!r}, as in the stack, "
                 f"or nothing; got {got!r}"
             )
 
