@@ -90,7 +90,10 @@ def _selu(x: Array) -> tuple[Array, Any]:
 
 def soft_cap(x: Array, cap: float | None) -> tuple[Array, Any]:
     """Return a tanh(x / a), with a = ``cap``; x for None."""
-    return (x, None) if cap is None else (cap * np.tanh(x / cap), (x, cap))  # [cap.1]
+    if cap is None:
+        return x, None
+    y = cap * np.tanh(x / cap)  # [cap.1]
+    return y, (x, cap)
 
 
 def soft_cap_backward(dy: Array, cache: Any) -> Array:

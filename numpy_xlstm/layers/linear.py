@@ -85,21 +85,21 @@ class Linear(Layer):
             self.params = drawn_normally(shapes, deviation, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, Array]:
-        return linear_forward(x, [self.params]), x
+        return linear_forward(x, [self]), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         return linear_backward(dy, cache, self.params)
 
 
-def linear_forward(x: Array, maps: Sequence[Mapping[str, Array]]) -> Array:
-    """Return the outputs of linear maps with these parameters, side by side."""
+def linear_forward(x: Array, maps: Sequence[Linear]) -> Array:
+    """Return the outputs of linear maps, side by side."""
     rows, stops = x.reshape(-1, x.shape[-1]), [0]
-    stops += np.cumsum([len(params["weight"]) for params in maps]).tolist()
+    stops += np.cumsum([linear.out_features for linear in maps]).tolist()
     y = np.empty((len(rows), stops[-1]), x.dtype)
-    for params, (start, stop) in zip(maps, pairwise(stops), strict=True):
-        times(rows, params["weight"], out=y[:, start:stop])  # [linear.1]
-        if "bias" in params:
-            y[:, start:stop] += params["bias"]
+    for linear, (start, stop) in zip(maps, pairwise(stops), strict=True):
+        times(rows, linear.params["weight"], out=y[:, start:stop])  # [linear.1]
+        if "bias" in linear.params:
+            y[:, start:stop] += linear.params["bias"]
     return y.reshape(*x.shape[:-1], stops[-1])
 
 
@@ -147,7 +147,7 @@ class LinearGroup(Layer):
         self.parts = {"linears": [f"{name}.*" for name in widths]}
 
     def compute(self, x: Array) -> tuple[Array, Array]:
-        return linear_forward(x, [part.params for part in self.linears]), x
+        return linear_forward(x, self.linears), x
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks, as one joined map, which is faster."""

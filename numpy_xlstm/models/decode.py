@@ -193,9 +193,8 @@ def affine(*maps: Linear) -> Map:
 
     Large matrices are used as they are, and small ones are joined to one.
     """
-    stored = [linear.params for linear in maps]
-    if sum(params["weight"].nbytes for params in stored) > JOINED:
-        return lambda x: linear_forward(x, stored)
+    if sum(linear.params["weight"].nbytes for linear in maps) > JOINED:
+        return lambda x: linear_forward(x, maps)
     W = np.concatenate([part.params["weight"] for part in maps]).T.astype(maps[0].dtype, "C")
     b = np.concatenate([bias_of(part) for part in maps])
     return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)

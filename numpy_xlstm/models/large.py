@@ -5,14 +5,13 @@ Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 
 from collections import namedtuple
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
-from numpy_xlstm.config import Config, Positive
+from numpy_xlstm.config import Config, NotNegative, Positive
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.layers import (
@@ -29,9 +28,8 @@ from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.linear import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, check_range, generator_or_new
+from numpy_xlstm.numerics import Array, check_kind, generator_or_new
 
-NotNegative = Annotated[float, partial(check_range, low=0, high=1e9)]
 Cap = Annotated[float | None, check_cap]
 
 

@@ -123,13 +123,11 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         if check_whole("block", block) >= check_positive("num_blocks", num_blocks):
             raise OptionError(f"block: expected an index from 0 to {num_blocks - 1}; got {block}")
         options: dict[str, Any] = {"dtype": dtype, "rng": rng}
-        self.fgate, self.igate, self.zgate, self.ogate = (
-            HeadwiseLinear(D, NH, deviation=small_init(D), **options) for _ in GATES
-        )
+        self.gates = [HeadwiseLinear(D, NH, deviation=small_init(D), **options) for _ in GATES]
         self.params = self._recurrent_start(block, num_blocks, rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
-        self.parts = {name: name for name in (*GATES, "group_norm")}
+        self.parts = {"gates": [f"{name}.*" for name in GATES], "group_norm": "group_norm"}
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, **options)
             self.parts |= {"conv1d": "conv1d"}
@@ -151,13 +149,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
             b[1] = 5 - 12 * u ** (0.3 + 1.3 * block / max(1, num_blocks - 1))
         elif self.config.bias_init == "small_init":
             b[1] = np.linspace(3, 6, DH)
-        dtype = self.fgate.params["weight"].dtype
+        dtype = self.gates[0].params["weight"].dtype
         return {R_NAME: R.astype(dtype, copy=False), B_NAME: b.reshape(-1).astype(dtype)}
-
-    @property
-    def gates(self) -> list[HeadwiseLinear]:
-        """Maps of i, f, z and o."""
-        return [getattr(self, name) for name in GATES]
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
         memory = empty_state(sLSTMState, batch_size, self.in_features, self.dtype)
@@ -191,8 +184,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
         back = [gate.compute_backward(dpre, kept) for gate, dpre, kept in taken]
         (from_i, from_f, from_z, from_o), gates = zip(*back, strict=True)  # [sblock.6]
-        named = dict(zip(GATES, gates, strict=True))
-        grads = cell | self.named_grads(group_norm=norm, **named)
+        grads = cell | self.named_grads(group_norm=norm, gates=list(gates))
         dactive, dx, dconv = from_i + from_f, from_z + from_o, None  # [sblock.7]
         if self.conv1d is not None and dstate.conv is not None:
             dconvolved = SILU.backward(dactive, cache.silu)  # [sblock.8]
