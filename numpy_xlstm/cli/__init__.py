@@ -199,7 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"numpy-xlstm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (command, text) in COMMANDS.items():
-        added = commands.add_parser(name, help=text, description=command.DESCRIPTION)
+        epilog = getattr(command, "EPILOG", None)
+        added = commands.add_parser(name, help=text, description=command.DESCRIPTION, epilog=epilog)
         command.add_arguments(added)
         options = {a.dest: a.option_strings[-1] for a in added._actions if a.option_strings}
         added.set_defaults(run=command.run, options=options)

@@ -64,7 +64,6 @@ OPTIONS: dict[str, Option] = SAMPLING | {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.epilog = EPILOG
     add_checkpoint(parser)
     prompt = parser.add_mutually_exclusive_group()
     add_options(prompt, {"prompt": ("TEXT", None, "text to continue")})

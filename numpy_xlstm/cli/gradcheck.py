@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
@@ -80,7 +80,11 @@ def run(arguments: argparse.Namespace) -> int:
         options = options | {"methods": arguments.method}
     reports, started = {}, time.perf_counter()
     with suppress(KeyboardInterrupt), bar_of("cases") as show:
-        line = _table(chosen, options.get("methods", METHODS), arguments.dtype)
+        methods, width = options.get("methods", METHODS), max(map(len, chosen))
+        line = " ".join([f"{{:{width}}}", *["{:>10}" for _ in methods], " {}"])
+        checks = "1 check" if len(chosen) == 1 else f"{len(chosen)} checks"
+        print(f"{checks}, {arguments.dtype}\nlargest relative error of any tensor")
+        print(line.format("checked", *methods, "status"), flush=True)
         check = partial(_report, seed, arguments.dtype, own, options)
         reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, chosen)
         if arguments.names:
@@ -88,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         with reported as checked:
             for name, report in zip(chosen, checked, strict=True):
                 reports[name] = report
-                print(line(name, report), flush=True)
+                print(line.format(*_cells(name, report, methods)), flush=True)
                 show(len(reports), len(chosen))
     for name, report in reports.items():
         if arguments.verbose or not report.passed:
@@ -143,26 +147,11 @@ def _report(
     return gradcheck(target, *inputs, rng=seed, **options)
 
 
-def _table(
-    names: Collection[str], methods: Sequence[str], dtype: str
-) -> Callable[[str, Report], str]:
-    """Print the head of the table, and return a function that makes a line."""
-    width = max(map(len, names))
-
-    def joined(name: str, cells: Iterable[str], status: str) -> str:
-        numbers = " ".join(f"{cell:>10}" for cell in cells)
-        return f"{name:{width}} {numbers}  {status}"
-
-    def line(name: str, report: Report) -> str:
-        tried = {row.method for row in report.rows}
-        cells = (f"{report.error(m):.1e}" if m in tried else "-" for m in methods)
-        troubled = report.failures or report.undecided
-        return joined(name, cells, troubled[0].status if troubled else "ok")
-
-    checks = "1 check" if len(names) == 1 else f"{len(names)} checks"
-    print(f"{checks}, {dtype}\nlargest relative error of any tensor")
-    print(joined("checked", methods, "status"), flush=True)
-    return line
+def _cells(name: str, report: Report, methods: Sequence[str]) -> tuple[str, ...]:
+    """Return the cells of a case in the table: name, errors, status."""
+    tried, troubled = {row.method for row in report.rows}, report.failures or report.undecided
+    errors = (f"{report.error(m):.1e}" if m in tried else "-" for m in methods)
+    return name, *errors, troubled[0].status if troubled else "ok"
 
 
 def _own(arguments: argparse.Namespace) -> dict[str, suite.Target]:

@@ -67,10 +67,7 @@ def fingerprint(text: str) -> str:
     return f"{len(text):,} characters, SHA-256 {sha256(text.encode()).hexdigest()}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.epilog = EPILOG
-    command.add_arguments(parser)
+add_arguments = command.add_arguments
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,20 +9,19 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
-from numpy_xlstm.gradcheck.point import NOT_ANALYTIC, Point
 from numpy_xlstm.gradcheck.problem import Problem
+from numpy_xlstm.gradcheck.reference import NOT_ANALYTIC, Point
 from numpy_xlstm.gradcheck.report import Report, Row
 from numpy_xlstm.gradcheck.target import Arrays, is_floating, same
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
+    check_choice,
     check_positive,
     check_whole,
     own_error_state,
 )
 
-OVERWRITES = "if these are indices, a backward that overwrites instead of adding is not detected"
-FORGETS = "a backward that forgets to multiply by it is not detected"
 SUSPECT = (
     "differences agree where the complex step does not: is the forward analytic as written? "
     f"{NOT_ANALYTIC} are not; branch on the real part, and write a square as x * x"
@@ -44,12 +43,6 @@ FEW = 2
 """Number of directions at other parameters. A mistake shows in almost every direction."""
 
 METHODS = ("complex", "difference", "adjoint")
-
-TOLERANCES = {
-    "float64": {"complex": 1e-12, "adjoint": 1e-12, "difference": 1e-7},
-    "float32": {"complex": 1e-4, "adjoint": 1e-4, "difference": 1e-4},
-}
-"""Tolerances by dtype of the backward. References are computed in float64 for both."""
 
 
 @own_error_state
@@ -129,7 +122,14 @@ def gradcheck(
     >>> report.failures[0].note.split(":")[0]
     '1 of 3 entries; worst at [1]'
     """
-    _check_options(methods, rtol, max_entries, directions)
+    check_positive("directions", directions)
+    check_whole("max_entries", max_entries)
+    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
+        raise OptionError(f"methods: expected a list of {', '.join(METHODS)}; got {methods!r}")
+    for method in methods:
+        check_choice("methods", method, METHODS)
+    if rtol is not None:
+        check_above_zero("rtol", rtol)
     seed = _seed(rng)
     generator, notes = np.random.default_rng(seed), list[str]()
 
@@ -184,9 +184,9 @@ def _failing(rows: Sequence[Row]) -> bool:
 
 def _rows(point: Point, methods: Sequence[str], rtol: float | None, notes: list[str]) -> list[Row]:
     """Return all rows at one point, and add to the notes."""
-    tolerances = TOLERANCES["float32" if point.problem.dtype == np.float32 else "float64"]
-    if rtol is not None:
-        tolerances = tolerances | {"complex": rtol, "adjoint": rtol}
+    exact, by_difference = (1e-4, 1e-4) if point.problem.dtype == np.float32 else (1e-12, 1e-7)
+    tolerances = dict.fromkeys(METHODS, exact if rtol is None else rtol)
+    tolerances["difference"] = by_difference
     if rows := contract_rows(point, tolerances["adjoint"]):
         return rows
     if point.why_no_complex and "complex" in methods:
@@ -214,9 +214,14 @@ def _coincidences(inputs: Arrays) -> Iterator[str]:
     """
     for name, array in inputs.items():
         if array.dtype.kind in "iu" and np.unique(array).size == array.size > 1:
-            yield f"{name} has no repeated number: {OVERWRITES}"
+            yield (
+                f"{name} has no repeated number: if these are indices, a backward that overwrites "
+                "instead of adding is not detected"
+            )
         elif is_floating(array) and array.size and (array == 1).all():
-            yield f"{name} is 1 everywhere: {FORGETS}"
+            yield (
+                f"{name} is 1 everywhere: a backward that forgets to multiply by it is not detected"
+            )
 
 
 def _suspicion(point: Point, rows: Sequence[Row]) -> str:
@@ -246,17 +251,3 @@ def _rounds(point: Point, name: str) -> bool:
         return same(outputs(2.0**-44), here) and not np.allclose(outputs(0.01), here)
     except ValueError:  # the forward refuses points near this one
         return False
-
-
-def _check_options(
-    methods: Sequence[str], rtol: float | None, max_entries: int, directions: int
-) -> None:
-    check_positive("directions", directions)
-    check_whole("max_entries", max_entries)
-    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
-        raise OptionError(f"methods: expected a list of {', '.join(METHODS)}; got {methods!r}")
-    for method in methods:
-        if method not in METHODS:
-            raise OptionError(f"methods: expected some of {', '.join(METHODS)}; got {method!r}")
-    if rtol is not None:
-        check_above_zero("rtol", rtol)

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.reference import (
+    Point,
     Scalar,
     Stencil,
     complex_step,
@@ -114,11 +114,9 @@ def _probe(point: Point, line: Arrays, method: str, place: Index | None = None) 
 
 def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: float) -> Row:
     """Return the row of one tensor, or of all together."""
-    judged, kinks = [], 0
-    unusable = [probe for probe in probes if not probe.usable]
-    for probe in (probe for probe in probes if probe.usable):
+    judged, usable = [], [probe for probe in probes if probe.usable]
+    for probe in usable:
         reference, kink = _settled(point, probe, rtol * probe.scale)
-        kinks += kink
         if not kink:
             judged.append(probe._replace(reference=reference))
     failing = [p for p in judged if not p.error <= rtol]
@@ -130,9 +128,9 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
         status, notes = "vacuous", [VACUOUS]
     what = "directions" if probes and probes[0].place is None else "entries"
     checked = f"{len(probes)} {what}"
-    if kinks:
+    if kinks := len(usable) - len(judged):
         notes.append(f"{kinks} of {len(probes)} at a kink")
-    if unusable:
+    if unusable := [probe for probe in probes if not probe.usable]:
         places = [list(p.place) for p in unusable if p.place is not None]
         where = f", the first at {places[0]}" if places else ""
         notes.append(f"{len(unusable)} of {checked} {UNCHECKED}{where}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.point import Point
+from numpy_xlstm.gradcheck.reference import Point
 from numpy_xlstm.gradcheck.report import Index, Row
 from numpy_xlstm.gradcheck.target import Arrays, copies
 from numpy_xlstm.numerics import Array

@@ -20,7 +20,7 @@ class AutodiffLayer:
 
     ``evaluate(params, inputs, options, dtype)`` returns the result of the function, and a function
     from the cotangents of all arrays in it to the gradients of parameters and of inputs.
-    ``to_array`` converts an array of the framework, or raises ``TypeError``.
+    ``to_array`` converts an array of the framework, one of ``kinds``.
     """
 
     def __init__(
@@ -29,9 +29,10 @@ class AutodiffLayer:
         params: Arrays,
         evaluate: Callable[..., tuple[Any, Callable[..., Any]]],
         to_array: Callable[[Any], Array],
+        kinds: Any,
     ) -> None:
         self.target, self.params = target, params
-        self._evaluate, self._to_array = evaluate, to_array
+        self._evaluate, self._to_array, self._kinds = evaluate, to_array, kinds
 
     def with_params(self, params: Arrays) -> "AutodiffLayer":
         """Return the same function with other parameters of the same names."""
@@ -88,7 +89,13 @@ class AutodiffLayer:
         return np.result_type(*[a for a in arrays if is_floating(a)] or [np.zeros(0)])
 
     def _arrays(self, tree: Any) -> Any:
-        return rebuild(tree, (self._to_array(leaf) for _, leaf in places("", tree)))
+        given = [leaf for _, leaf in places("", tree)]
+        if others := [type(leaf).__name__ for leaf in given if not isinstance(leaf, self._kinds)]:
+            raise TypeError(
+                "outputs: expected arrays of the framework, or tuples, lists and dicts of them; "
+                f"got {others[0]}"
+            )
+        return rebuild(tree, map(self._to_array, given))
 
 
 def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
@@ -153,13 +160,10 @@ def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
         outputs = [leaf for _, leaf in places("", result)]
         return result, lambda cotangents: _torch_gradients(tensors, given, outputs, cotangents)
 
-    def to_array(leaf: Any) -> Array:
-        if not isinstance(leaf, torch.Tensor):
-            raise _unexpected(leaf, "torch", "tensors")
-        array: Array = leaf.detach().cpu().numpy().copy()
-        return array
+    def to_array(tensor: Any) -> Array:
+        return np.array(tensor.detach().cpu().numpy())
 
-    return AutodiffLayer(target, params, evaluate, to_array)
+    return AutodiffLayer(target, params, evaluate, to_array, torch.Tensor)
 
 
 def _torch_gradients(
@@ -226,7 +230,9 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
     TypeError: from_jax: expected a function or a module; got 3
     """
     jax = _framework("jax", "JAX", target)
-    _refuse_arrays(jax, target)
+    if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(target)):
+        got = f"a {type(target).__name__} with arrays"
+        raise TypeError(f"from_jax: expected a function whose parameters are arguments; got {got}")
 
     def call(inputs: Any, options: Any) -> Any:
         result = target(*inputs, **options)
@@ -257,12 +263,8 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
 
         return run(call), pull_back
 
-    def to_array(leaf: Any) -> Array:
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int):
-            raise _unexpected(leaf, "jax", "arrays")
-        return np.array(leaf)
-
-    return AutodiffLayer(target, {}, evaluate, to_array)
+    kinds = jax.Array | np.ndarray | np.generic | float | int
+    return AutodiffLayer(target, {}, evaluate, np.array, kinds)
 
 
 def _framework(name: str, title: str, target: Any) -> Any:
@@ -273,19 +275,3 @@ def _framework(name: str, title: str, target: Any) -> Any:
         return import_module(name)
     except ImportError as error:
         raise MissingExtraError(f"from_{name} needs {title}: pip install {name}") from error
-
-
-def _refuse_arrays(jax: Any, target: Any) -> None:
-    """Raise an error for a module, whose arrays would be constants."""
-    if any(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(target)):
-        got = type(target).__name__
-        raise TypeError(
-            f"from_jax: expected a function whose parameters are arguments; got a {got} with arrays"
-        )
-
-
-def _unexpected(leaf: Any, name: str, kind: str) -> TypeError:
-    return TypeError(
-        f"from_{name}: expected outputs of {kind}, or tuples, lists and dicts of them; "
-        f"got {type(leaf).__name__}"
-    )

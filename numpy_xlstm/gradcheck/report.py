@@ -157,8 +157,18 @@ class Places:
 
     def __init__(self, name: str, shape: Index, pattern: str = "") -> None:
         self.shape, self.named = shape, bool(pattern)
-        plain = [(f"axis {n} =", range(size)) for n, size in enumerate(shape)]
-        self.parts = _parse(name, shape, pattern) if pattern else plain
+        self.parts: list[Part] = [(f"axis {n} =", range(size)) for n, size in enumerate(shape)]
+        if pattern:
+            tokens = re.findall(r"\(([^)]*)\)|(\S+)", pattern)
+            groups = [(joined or single).split() for joined, single in tokens]
+            axes = [_parts(group, size) for group, size in zip(groups, shape, strict=False)]
+            sizes = tuple(math.prod(len(values) for _, values in axis) for axis in axes)
+            if len(groups) != len(shape) or sizes != shape:
+                raise ShapeError(
+                    f"gradcheck: expected tensor_axes[{name!r}] for the shape {shape}; "
+                    f"got {pattern!r}"
+                )
+            self.parts = [part for axis in axes for part in axis]
 
     def describe(self, index: Index) -> str:
         """Return text such as ``[3, 2] (gate f, unit 1, input 2)``, or only the index."""
@@ -185,20 +195,6 @@ class Places:
         places = np.unravel_index(flat, [len(values) for _, values in self.parts])
         for (name, values), place in zip(self.parts, places, strict=True):
             yield name, values, [values[n] for n in np.unique(place)]
-
-
-def _parse(name: str, shape: Index, pattern: str) -> list[Part]:
-    """Parse a pattern into the parts of all axes, in the order of the entries."""
-    groups = [
-        (joined or single).split() for joined, single in re.findall(r"\(([^)]*)\)|(\S+)", pattern)
-    ]
-    axes = [_parts(group, size) for group, size in zip(groups, shape, strict=False)]
-    sizes = tuple(math.prod(len(values) for _, values in axis) for axis in axes)
-    if len(groups) != len(shape) or sizes != shape:
-        raise ShapeError(
-            f"gradcheck: expected tensor_axes[{name!r}] for the shape {shape}; got {pattern!r}"
-        )
-    return [part for axis in axes for part in axis]
 
 
 def _parts(tokens: list[str], size: int) -> list[Part]:
