@@ -98,30 +98,33 @@ class Stacked(Recurrent[S]):
         level, and the lengths.
         """
         after, caches, dropped = list[Any](), [], []
+        lengths, factors = options.lengths, None
         for level, directions in enumerate(self.directions):
-            x, factors = drop(x, self.dropout_between, options.rng if level else None)
+            if level:
+                x, factors = drop(x, self.dropout_between, options.rng)
             dropped.append(factors)
             ys = []
-            for turn in _turns(options.lengths)[:directions]:
-                n = len(after)
-                y, now, kept = self.layers[n].compute(turn(x), state[n], options)
-                ys.append(turn(y))
+            for reverse in (False, True)[:directions]:
+                n, given = len(after), reverse_steps(x, lengths) if reverse else x
+                y, now, kept = self.layers[n].compute(given, state[n], options)
+                ys.append(reverse_steps(y, lengths) if reverse else y)
                 after.append(now)
                 caches.append(kept)
             x = ys[0] if directions == 1 else np.concatenate(ys, axis=-1)
-        return x, tuple(after), (caches, dropped, options.lengths)
+        return x, tuple(after), (caches, dropped, lengths)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         caches, dropped, lengths = cache
         n, before, grads = len(self.layers), list(dstate), [Grads() for _ in self.layers]
         for directions, factors in reversed(list(zip(self.directions, dropped, strict=True))):
             dxs = []
-            for turn in reversed(_turns(lengths)[:directions]):
+            for reverse in (True, False)[-directions:]:
                 n -= 1
                 layer, kept = self.layers[n], caches[n]
-                dy, own = np.split(dy, [-layer.out_features], axis=-1)
-                dx, before[n], grads[n] = layer.compute_backward(turn(own), kept, dstate[n])
-                dxs.append(turn(dx))
+                own, dy = dy[..., -layer.out_features :], dy[..., : -layer.out_features]
+                own = reverse_steps(own, lengths) if reverse else own
+                dx, before[n], grads[n] = layer.compute_backward(own, kept, dstate[n])
+                dxs.append(reverse_steps(dx, lengths) if reverse else dx)
             dy = drop_backward(sum(dxs[1:], dxs[0]), factors)
         return dy, tuple(before), self.named_grads(layers=grads)
 
@@ -208,14 +211,6 @@ def levels(
             dtype = layers[1][0].dtype or np.float64
             check_fits([(numbers,)], dtype, rng, times=num_layers - 1)
     return layers
-
-
-def _turns(lengths: Array | None) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return two functions that put the steps of (B, T, ·) in the order of each direction.
-
-    Each function is its own inverse.
-    """
-    return lambda array: array, lambda array: reverse_steps(array, lengths)
 
 
 def reverse_steps(array: Array, lengths: Array | None = None) -> Array:
