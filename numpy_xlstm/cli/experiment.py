@@ -24,7 +24,7 @@ from numpy_xlstm.disk import write_text
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
-from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
+from numpy_xlstm.experiments.small_models import ABLATION, HEADS, TASK_MODELS
 from numpy_xlstm.experiments.trials import Curriculum
 from numpy_xlstm.training import Progress, Run, TrainingState, read_log
 from numpy_xlstm.training.run import CURVE, RESULT
@@ -42,8 +42,8 @@ OPTIONS: dict[str, Option] = {
     "model": (
         "NAME",
         None,
-        f"{', '.join(TASK_MODELS)}; for the experiment ablation: {', '.join(ABLATION)} "
-        "(default: the first)",
+        f"{', '.join(TASK_MODELS)}; for the experiment ablation: {', '.join(ABLATION)}; "
+        f"for capacity: {', '.join(HEADS)} (default: the first)",
     ),
     "steps": (natural, None, "number of steps (default: those of the experiment)"),
     "seed": (whole(0), 0, "seed of model and training"),

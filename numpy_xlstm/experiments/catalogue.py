@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS
+from numpy_xlstm.experiments.small_models import ABLATION, HEADS, TASK_MODELS
 from numpy_xlstm.experiments.tasks import arithmetic, languages, memory
 from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.numerics import Array, did_you_mean
@@ -55,6 +55,8 @@ class Experiment(NamedTuple):
     """The result: the rescaled accuracy, "squared error" or "bits per byte"."""
     held_out: Callable[..., Batch] | None = None
     """The task of validation and test, if it is another one."""
+    counts: Collection[int] = ()
+    """Further lengths at which the trained model is measured."""
     models: Collection[str] = tuple(TASK_MODELS)
     minutes: float = 5.0
     """Longest time in minutes that a run of any model takes on two cores."""
@@ -143,6 +145,13 @@ EXPERIMENTS = {
     "recall-64-4-vocabulary-1024": _recall(4, 1024),
     "recall-128-8": _recall(8),
     "recall-256-16": _recall(16),
+    "capacity": _recall(31)._replace(
+        shows="how many pairs one mLSTM head holds, by the width of its keys; 128 steps",
+        sample=partial(memory.recall, context=128),
+        counts=(1, 2, 4, 6, 8, 12, 16, 24, 31),
+        steps=6000,
+        models=tuple(HEADS),
+    ),
     "nearest-neighbour": Experiment(
         "sLSTM and mLSTM revise a stored value; LSTM does less well",
         memory.nearest_neighbour,

@@ -15,11 +15,13 @@ from numpy_xlstm.layers import (
     GRU,
     LSTM,
     RNN,
+    CausalConv1d,
     GatedFeedForward,
     LayerNorm,
     Linear,
     Recurrent,
     SequenceLayer,
+    mLSTM,
 )
 from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
@@ -68,6 +70,20 @@ def residual(width: int, up: int | None, number: int) -> Body:
     return body
 
 
+def head(keys: int) -> Body:
+    """Return the body of a convolution and one mLSTM head, with keys of width ``keys``."""
+
+    def body(**known: Any) -> Recurrent:
+        layers: list[Recurrent] = [
+            CausalConv1d(64, **known),
+            mLSTM(64, 64, qk_dim=keys, **known),
+        ]
+        blocks = [ResidualBlock(layer, LayerNorm(64, dtype=known["dtype"])) for layer in layers]
+        return BlockStack(blocks, LayerNorm(64, dtype=known["dtype"]), "post_blocks_norm")
+
+    return body
+
+
 TASK_MODELS: dict[str, Body] = {
     "slstm": blocks(64, [0, 1], 2, 1),
     "lstm": layers(LSTM, 64, 88, 2),
@@ -101,7 +117,10 @@ FIXED_GATES = {
 """Models with matrix memory, and the parameters of their gates that are not trained."""
 
 ABLATION |= dict.fromkeys(FIXED_GATES, ABLATION["matrix-memory"])
-ALL_MODELS = TASK_MODELS | ABLATION
+HEADS = {f"keys-{keys}": head(keys) for keys in (2, 4, 8, 16)}
+"""Models of the capacity of a head, by the width of its keys."""
+
+ALL_MODELS = TASK_MODELS | ABLATION | HEADS
 
 
 class SmallModel(LanguageModel):

@@ -151,24 +151,25 @@ def result(
     """Return the result of a trial as JSON values; only its times differ in a repetition.
 
     ``facts`` are name, model, seed and steps. The curve has the steps and errors of all
-    validations. The errors are those on new sequences of the lengths of training and test. The CPU
-    time is that of this process since it began.
+    validations. The errors are those on new sequences of the lengths of training and test, and of
+    each of ``counts``. The CPU time is that of this process since it began.
     """
     lengths = {"train": experiment.train, "test": experiment.test}
+    lengths |= {str(count): (count, count) for count in experiment.counts}
     errors = {
         name: measure(experiment, state, length, TEST, 1024)
         for name, length in lengths.items()
-        if name == "test" or length != experiment.test
+        if name != "train" or length != experiment.test
     }
     settings = {
         name: getattr(experiment, name)
-        for name in ("train", "test", "first", "grow", "below", "batch", "lr", "vocabulary")
+        for name in ("first", "grow", "below", "batch", "lr", "vocabulary")
     }
     return {
         **facts,
         "metric": experiment.metric,
         "errors": errors,
-        "settings": settings,
+        "settings": lengths | settings,
         "parameters": state.model.num_parameters,
         "trained_steps": state.step,
         "tokens": state.tokens,
