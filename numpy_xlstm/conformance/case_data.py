@@ -11,13 +11,6 @@ from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, is_gradient
 from numpy_xlstm.conformance.subjects import Arrays, Subject, part
 
 
-def frozen(arrays: Arrays) -> Arrays:
-    """Make the arrays read-only, and return them."""
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays
-
-
 class Content(NamedTuple):
     """Tensors of a case."""
 
@@ -54,7 +47,9 @@ class CaseData:
     @cached_property
     def _tensors(self) -> Content:
         content = self.content()
-        return content._replace(inputs=frozen(content.inputs))
+        for array in content.inputs.values():
+            array.flags.writeable = False
+        return content
 
     @property
     def inputs(self) -> Arrays:
@@ -69,26 +64,21 @@ class CaseData:
         """The same case without cotangents and gradients."""
         if "dy" not in self.inputs:
             return self
-
-        def content() -> Content:
-            outputs = [name for name in self.expected if not is_gradient(name)]
-            inputs = [name for name in self.inputs if name.split(".")[0] not in ("dy", "dstate")]
-            return Content(
-                {name: self.inputs[name] for name in inputs},
-                {name: self.expected[name] for name in outputs},
-                {name: self.bounds[name] for name in outputs},
-            )
-
-        return replace(self, content=content)
+        dropped = {name for name in self.expected if is_gradient(name)}
+        dropped |= {name for name in self.inputs if name.split(".")[0] in ("dy", "dstate")}
+        tensors = [{n: a for n, a in d.items() if n not in dropped} for d in self._tensors]
+        return replace(self, content=lambda: Content(*tensors))
 
     @property
     def given(self) -> Arrays:
         """The inputs, with the empty state if there is a state but none is given."""
         if part(self.inputs, "state"):
             return self.inputs
-        finals = {n: a for n, a in self.expected.items() if n.split(".")[0] == "final"}
-        values = {name: -np.inf if name.endswith(".m") else 0.0 for name in finals}
-        empty = {f"state{n[5:]}": np.full_like(a, values[n]) for n, a in finals.items()}
+        empty = {
+            name.replace("final", "state"): np.full_like(a, -np.inf if name[-2:] == ".m" else 0)
+            for name, a in self.expected.items()
+            if name.split(".")[0] == "final"
+        }
         return empty | self.inputs
 
     @property
@@ -108,13 +98,12 @@ class CaseData:
 
     def widened(self, results: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return results with those in 16 bits as float32, in which they are compared."""
-        if self.dtype not in SIXTEEN_BITS:
-            return results
+        narrow = {self.dtype}.intersection(SIXTEEN_BITS)
         return {
-            name: array.astype(np.float32)
-            if isinstance(array, np.ndarray) and array.dtype.name == self.dtype
-            else array
-            for name, array in results.items()
+            name: a.astype(np.float32)
+            if isinstance(a, np.ndarray) and a.dtype.name in narrow
+            else a
+            for name, a in results.items()
         }
 
     def pattern(self, name: str) -> str:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from numpy_xlstm import cells, kernels, layers
 from numpy_xlstm.cells import mlstm, slstm
 from numpy_xlstm.cells.gates import GATE_KINDS
-from numpy_xlstm.conformance.block_subjects import BLOCKS_AND_MODELS
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
-from numpy_xlstm.conformance.layer_subjects import STATELESS
+from numpy_xlstm.conformance.module_subjects import BLOCKS_AND_MODELS, STATELESS
 from numpy_xlstm.conformance.subjects import RNG, Options, Subject, drawn, sequence, stack
 from numpy_xlstm.kernels import mlstm as forms
 from numpy_xlstm.layers.stacked import stack_layers
@@ -106,7 +105,9 @@ def subjects_of(name: str, family: Family) -> list[Subject]:
     """Return the step, the sequence and the stack of a cell."""
     cell, variants, axes, _ = family
     one_step = axes | {tensor: axes[tensor].replace(" step", "") for tensor in ("x", "y")}
-    layered = {n: {**o, **STACK} for n, o in variants.items() if not _unbounded(o)}
+    # a memory with two such gates is unbounded, and so grows from layer to layer
+    unbounded = {"forget_gate": "exp", "input_gate": "sigmoid"}.items()
+    layered = {n: {**o, **STACK} for n, o in variants.items() if not unbounded <= o.items()}
     outputs = axes["y"].removeprefix("row step ").strip("()")
     both = axes | {"y": f"row step (direction=2 {outputs})"}
     layer = family.layer or partial(_layer, cell)
@@ -147,11 +148,6 @@ def _functions(pair: Pair, options: Options) -> Pair:
     """Return a pair of functions with the options that they take."""
     known = {name: value for name, value in options.items() if name in FUNCTION_OPTIONS}
     return partial(pair[0], **known), pair[1]
-
-
-def _unbounded(options: Options) -> bool:
-    """Return whether the memory is unbounded, and so grows from layer to layer."""
-    return options.get("forget_gate") == "exp" and options.get("input_gate") == "sigmoid"
 
 
 CELLS = [

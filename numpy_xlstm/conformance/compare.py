@@ -10,7 +10,6 @@ from numpy_xlstm.conformance.bounds import distance, is_gradient
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.errors import ShapeError, printable
 from numpy_xlstm.gradcheck.report import Places
-from numpy_xlstm.numerics import Array
 
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
@@ -87,32 +86,24 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
 
 
 def _row(case: CaseData, name: str, found: Any) -> Row:
-    expected = case.expected[name]
-    wanted = f"{' or '.join(case.dtypes)} {expected.shape}"
-    if found is None:
-        return Row(case.id, name, np.inf, f"expected {wanted}; got none")
-    if type(found) is not np.ndarray or _kind(found) != _kind(expected):
-        got = _kind(found) if type(found) is np.ndarray else type(found).__name__
+    """Describe the number of wrong entries of a tensor, their common place, and the first one."""
+    expected, got = case.expected[name], type(found).__name__
+    if type(found) is np.ndarray:
+        got = f"{found.dtype} {found.shape}"
+    if got != f"{expected.dtype} {expected.shape}":
+        wanted = f"{' or '.join(case.dtypes)} {expected.shape}"
+        got = "none" if found is None else got
         return Row(case.id, name, np.inf, f"expected {wanted}; got {got}")
     with np.errstate(over="ignore"):
         ratios = distance(found, expected) / case.bounds[name]
     if not (ratios > 1).any():
         return Row(case.id, name, float(ratios.max(initial=0)))
-    return Row(case.id, name, float(ratios.max()), _wrong(case, name, found, ratios))
-
-
-def _kind(array: Array) -> str:
-    return f"{array.dtype} {array.shape}"
-
-
-def _wrong(case: CaseData, name: str, found: Array, ratios: Array) -> str:
-    """Describe the number of wrong entries, their common place, and the first of them."""
     wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
     places, first = Places(name, found.shape, case.pattern(name)), wrong[0]
-    expected, got = _apart(case.expected[name][first], found[first])
-    values = f"expected {expected}; got {got}"
+    right, other = _apart(expected[first], found[first])
     share = f"{len(wrong)} of {found.size} entries{places.in_common(wrong)}"
-    return f"{share}; first {places.describe(first)}: {values}"
+    note = f"{share}; first {places.describe(first)}: expected {right}; got {other}"
+    return Row(case.id, name, float(ratios.max()), note)
 
 
 def _apart(expected: Any, got: Any) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Clues to a mistake that has no name: what differs between cases, tensors and entries."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -70,10 +70,6 @@ class Wrong:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]
 
-    def only(self, name: str) -> "Wrong":
-        """Return the same with one tensor."""
-        return replace(self, tensors={name: self.tensors[name]})
-
     def overlap(self, tensors: Mapping[str, Array]) -> tuple[float, float]:
         """Return how many entries are wrong both here and in ``tensors``, as two shares.
 
@@ -99,9 +95,10 @@ def clues(
     if right_forward:
         sentence = f"the forward is right; in the backward, {sentence}"
     failed, simplest = [case.case for case in wrong], min(wrong, key=lambda w: w.simplicity)
-    flags = shared_flags(failed) if passed or failed[1:] else ()
+    flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
+    each = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
-    return [sentence, *pattern(failed, passed, what), *flags, *at(simplest), *gauge(wrong)]
+    return [sentence, *pattern(failed, passed, what), *each, *at(simplest), *gauge(wrong)]
 
 
 def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
@@ -122,22 +119,17 @@ def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -
     ]
     none = [value for value, cases in having.items() if not cases & those]
     apart = [value for value in none if having[value] | those == every.keys()]
-    if exact:
-        yield f"{what} fails in every case with {exact[0]}, and in no other"
-    elif apart:
-        yield f"{what} passes in every case with {apart[0]}, and in no other"
-    elif all_have:
-        narrow = min(all_have, key=lambda value: len(all_have[value]))
-        yield f"{what} fails only in cases with {narrow}"
-    elif none:
-        yield f"{what} passes in every case with {max(none, key=lambda value: len(having[value]))}"
-
-
-def shared_flags(failed: Sequence[CaseData]) -> list[str]:
-    """Return the description of each flag that all failures share."""
-    flags = set.intersection(*(set(case.flags) for case in failed))
-    each = "each of these cases has the flag"
-    return [f"{each} {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
+    narrow = sorted(all_have, key=lambda value: len(all_have[value]))
+    wide = sorted(none, key=lambda value: -len(having[value]))
+    for values, text in (
+        (exact, "fails in every case with {}, and in no other"),
+        (apart, "passes in every case with {}, and in no other"),
+        (narrow, "fails only in cases with {}"),
+        (wide, "passes in every case with {}"),
+    ):
+        if values:
+            yield f"{what} {text.format(values[0])}"
+            return
 
 
 def traits(case: CaseData) -> list[str]:
@@ -165,30 +157,24 @@ def error(wrong: Wrong, name: str) -> str:
     a, b = got[mask].astype(np.float64), expected[mask].astype(np.float64)
     share = f"{mask.sum()} of {mask.size} entries{where}"
     with np.errstate(all="ignore"):
-        factor = _constant(a / b) if len(a) > 1 else None
+        ratios = a / b
+        factor = float(ratios.mean())
+        constant = abs(factor - 1) > 1e-3 and np.ptp(ratios) < 1e-4 * abs(factor)
     if not np.isfinite(a).all():
         how = "not finite"
     elif not a.any():
         how = "0"
     elif not b.any():
         how = "not 0"
-    elif factor is not None:
+    elif constant and len(a) > 1:
         how = f"{factor:.5g} times the expected numbers"
-    elif abs(a - b).max() > ROUNDED * abs(b).max() and _close(np.sort(a), np.sort(b)):
+    elif abs(a - b).max() <= ROUNDED * abs(b).max():
+        return share
+    elif np.allclose(np.sort(a), np.sort(b), rtol=1e-5, atol=0):
         how = "the expected numbers in another order"
     else:
         return share
     return f"{share}: {how}"
-
-
-def _close(a: Array, b: Array) -> bool:
-    return bool(np.allclose(a, b, rtol=1e-5, atol=0))
-
-
-def _constant(ratios: Array) -> float | None:
-    """Return the number that the ratios of two results have in common, if it is not 1."""
-    mean = float(ratios.mean())
-    return mean if abs(mean - 1) > 1e-3 and np.ptp(ratios) < 1e-4 * abs(mean) else None
 
 
 def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
@@ -196,7 +182,7 @@ def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
     scaled: list[str] = []
     for each in wrong:
         final, right = part(each.got, "final"), part(each.expected, "final")
-        names = [n for n in ("c", "C", "n") if n in right and comparable(final.get(n), right[n])]
+        names = [name for name in ("c", "C", "n") if name in right and name in final]
         if "final.m" not in each.tensors or not names:
             continue
         with np.errstate(all="ignore"):
@@ -212,12 +198,6 @@ def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
     if scaled:
         products = " and ".join(f"{name}·e^m" for name in scaled)
         yield f"{products} of the final state are right: the same memory, with another m"
-
-
-def comparable(got: Any, expected: Array) -> bool:
-    """Return whether a result of a port is an array of real numbers in the right shape."""
-    array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
-    return array and got.shape == expected.shape
 
 
 def seven_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> bool:
@@ -246,7 +226,8 @@ def summed(wrong: Sequence[Wrong], cases: Sequence[tuple[CaseData, Mapping[str, 
     return all(name.startswith("grads.") for name in names) and all(
         any(
             case.dtype == each.case.dtype
-            and comparable(got.get(name), rest)
+            and name in got
+            and got[name].shape == rest.shape
             and np.allclose(got[name], rest, rtol=0, atol=ROUNDED * abs(rest).max())
             for case, got in cases
             if case is not each.case

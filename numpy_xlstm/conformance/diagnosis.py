@@ -11,14 +11,13 @@ described by :mod:`numpy_xlstm.conformance.contrast`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
 from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.changed_lines import ChangedLines
-from numpy_xlstm.conformance.compare import compare, listed
+from numpy_xlstm.conformance.changed_lines import with_changes
+from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import (
     MOST_NAMES,
     SEVEN_DIGITS,
@@ -59,7 +58,7 @@ def searches(
     for name, group in groupby(by_name, key=lambda pair: pair[0].subject.name):
         own = [pair for pair in right if pair[0].subject.name == name]
         before = {bug.name: bug for search in done for bug in search.made}
-        done.append(Search(runs, name, list(group), own, list(before.values())))
+        done.append(Search(runs, list(group), own, before))
     return done
 
 
@@ -70,15 +69,12 @@ class Search:
     """
 
     def __init__(
-        self,
-        runs: Runs,
-        subject: str,
-        failed: list[Checked],
-        passed: list[Checked],
-        before: list[Bug],
+        self, runs: Runs, failed: list[Checked], passed: list[Checked], before: Mapping[str, Bug]
     ) -> None:
-        self.subject, self.port = subject, Evidence(runs, failed, passed)
-        self.ordinary, edges = self.port.apart(is_edge)
+        self.subject, self.port = failed[0][0].subject.name, Evidence(runs, failed, passed)
+        usual = [pair for pair in self.port.failed if not is_edge(pair[0])]
+        self.ordinary = Evidence(runs, usual, [pair for pair in passed if not is_edge(pair[0])])
+        self.edges = [pair for pair in self.port.failed if is_edge(pair[0])]
         self.lines: list[str] = []
         self.made: Made = ()
         wrong = [self.port.wrong(checked, ()) for checked in self.port.failed]
@@ -93,44 +89,33 @@ class Search:
         self.searched = runs.left_known > 0
         if self.cause or nothing or not wrong:
             return
-        self.bugs = self._candidates(before)
-        again = {bug.name for bug in before}
-        self.made = self._complete([bug for bug in self.bugs if bug.name in again])
+        # first the changes of lines that are mistakes in other subjects
+        case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
+        self.bugs = [bug for bug in before.values() if not bug.subjects and not bug.around]
+        self.bugs += [*interfaces(case), *(bug for bug in BUGS if bug.concerns(self.subject))]
+        again = [bug for bug in self.bugs if bug.name in before]
+        made, _ = self._of_these(self.port, (), again)
+        self.made = () if self.port.open(made) else made
         if self.searched and not self.made:
             self.made = self._searched(self.ordinary, ())
             if not self.ordinary.open(self.made):
-                self.made = self._searched(edges, self.made)
-
-    def _candidates(self, before: list[Bug]) -> list[Bug]:
-        """Return the mistakes that are possible in the subject, first those of other subjects."""
-        case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
-        lines = [bug for bug in before if not bug.subjects and not bug.around]
-        listed_here = [bug for bug in BUGS if bug.concerns(self.subject)]
-        return [*lines, *interfaces(case), *listed_here]
-
-    def _complete(self, candidates: list[Bug]) -> Made:
-        """Return the candidates that explain results, if together they explain all; else none."""
-        made: Made = ()
-        for bug in candidates:
-            made = (*made, bug) if self.port.score((*made, bug)) < self.port.score(made) else made
-        right = made == self.port.uncontradicted(made) and not self.port.open(made)
-        return made if right else ()
+                # the ordinary cases may contradict a mistake in the edge cases
+                self.made = self._searched(Evidence(runs, self.edges, passed + usual), self.made)
 
     def _searched(self, port: Evidence, kept: Made) -> Made:
         """Return mistakes that explain the results in some cases, in addition to those in kept."""
-        made, likely = self._of_these(port, kept)
-        changed = ChangedLines(port)
+        self.lines = []
+        made, likely = self._of_these(port, kept, self.bugs)
         for start in dict.fromkeys((made, likely)):
             if port.open(made) and port.open(start):
-                lines, then = changed.lines, changed.with_changes(start)
-                if then == port.uncontradicted(then, kept) and port.score(then) < port.score(made):
-                    made = then
-                elif start != made:
-                    changed.lines = lines
-        self.lines = changed.lines
+                then, lines = with_changes(port, start)
+                right = then == port.uncontradicted(then, kept)
+                better = right and port.score(then) < port.score(made)
+                self.lines = lines if better or start == made else self.lines
+                made = then if better else made
         # Besides a changed line there may be known mistakes.
         if made != kept and port.open(made):
-            made = self._of_these(port, made)[0]
+            made, _ = self._of_these(port, made, self.bugs)
         explained = [
             got[name]
             for case, got in port.failed
@@ -139,16 +124,16 @@ class Search:
         # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
         return kept if port.open(made) and all(map(blank, explained)) else made
 
-    def _of_these(self, port: Evidence, kept: Made) -> tuple[Made, Made]:
-        """Return the known mistakes that explain the most and that no case contradicts.
+    def _of_these(self, port: Evidence, kept: Made, bugs: list[Bug]) -> tuple[Made, Made]:
+        """Return the mistakes of a list that explain the most and that no case contradicts.
 
         The second value is the first attempt, which a case may contradict.
         """
         made, likely = kept, kept
-        for bug in self._best(port, kept)[:STARTS]:
+        for bug in self._best(port, kept, bugs)[:STARTS]:
             for careful in (True, False):
                 grown = (*kept, bug)
-                while len(grown) < MOST and (best := self._best(port, grown, careful=careful)):
+                while len(grown) < MOST and (best := self._best(port, grown, bugs, careful)):
                     grown = (*grown, best[0])
                 likely = grown if likely == kept else likely
                 right = port.uncontradicted(port.needed(grown, kept), kept)
@@ -160,12 +145,12 @@ class Search:
                 break
         return made, likely
 
-    def _best(self, port: Evidence, made: Made, *, careful: bool = True) -> list[Bug]:
+    def _best(self, port: Evidence, made: Made, bugs: list[Bug], careful: bool = True) -> list[Bug]:
         """Return the mistakes that explain more, first the one that explains the most.
 
         With ``careful``, those that no case contradicts come before all others.
         """
-        helpful = [bug for bug in self.bugs if bug not in made]
+        helpful = [bug for bug in bugs if bug not in made]
         for case, got in port.open(made)[:1]:
             for checked in ((case.forward, got), (case, got)):  # the forward first, to save time
                 if wrong := port.off(made, checked):
@@ -178,11 +163,10 @@ class Search:
                     ]
         scores = {bug: port.score((*made, bug)) for bug in helpful[:SHORTLIST]}
         better = [bug for bug, score in scores.items() if score < port.score(made)]
-        cases = port.one_of_each
         return sorted(
             better,
             key=lambda bug: (
-                careful and port.contradicted(bug, (*made, bug), cases),
+                careful and port.contradicted(bug, (*made, bug), port.few),
                 scores[bug],
                 self.port.score((*made, bug)),  # the edge cases tell some mistakes apart
             ),
@@ -226,20 +210,13 @@ class Search:
             names = listed(right, MOST_NAMES)
             sentences.append(f"{self.subject}: {names} {are} of this wrong forward")
         open_ = [case for case in wrong if case.tensors]
-        if all(is_edge(case.case) for case in open_) and (unusual := self._unusual()):
+        main = self.ordinary.needed(self.made)
+        unusual = [each[0] for each in self.edges if self.port.off(main, each)]
+        if unusual and all(is_edge(case.case) for case in open_):
             sentences.append(self._edge(unusual))
         if open_:
             sentences.append(self._unexplained(open_))
         return sentences
-
-    def _unusual(self) -> list[CaseData]:
-        """Return the edge cases that the mistakes of the ordinary cases do not explain."""
-        main = self.ordinary.needed(self.made)
-        return [
-            case
-            for case, got in self.port.failed
-            if is_edge(case) and self.port.off(main, (case, got))
-        ]
 
     def _edge(self, cases: list[CaseData]) -> str:
         """Return what edge cases are, when they matter, and how they are excused."""
@@ -263,7 +240,7 @@ class Search:
             head += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
         ids = {case.case.id for case in wrong}
         others = [case for case, _ in self.port.failed + self.port.passed if case.id not in ids]
-        right = all(right_forward(*each) for each in self.port.failed)
+        right = all(map(self._right_forward, self.port.failed))
         more = clues(wrong, others, right_forward=right, rest=bool(self.made))
         if self.lines:
             more += [
@@ -272,17 +249,16 @@ class Search:
             ]
         return "\n    ".join([f"{self.subject}: {head}", *more])
 
+    def _right_forward(self, checked: Checked) -> bool:
+        """Return whether a case has a backward, and all results of the forward are right."""
+        case, got = checked
+        there = "dy" in case.inputs and case.forward.expected.keys() <= got.keys()
+        return there and all(map(is_gradient, self.port.differing((), checked)))
+
 
 def is_edge(case: CaseData) -> bool:
     """Return whether a case is an edge case."""
     return not EDGES.keys().isdisjoint(case.flags)
-
-
-def right_forward(case: CaseData, got: Mapping[str, Any]) -> bool:
-    """Return whether a case has a backward, and all results of the forward are right."""
-    wrong = [row.tensor for row in compare(case, got) if not row.passed]
-    known = [name for name in wrong if name in case.expected]
-    return "dy" in case.inputs and all(map(is_gradient, known))
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence[CaseData] = ()) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,12 @@ def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> No
 def header(case: Case) -> dict[str, str]:
     """Return everything that a program needs to know about a case, as names and texts."""
     known = {"version": VERSION, "case": case.id, "subject": case.subject.name, "dtype": case.dtype}
-    return known | {name: _text(value) for name, value in case.options.items()}
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    options = {n: json.dumps(v) if isinstance(v, bool) else str(v) for n, v in case.options.items()}
+    return known | options
 
 
 def write_vectors(
-    folder: str | os.PathLike[str],
-    cases: Iterable[Case],
-    *,
-    seed: int = 0,
+    folder: str | os.PathLike[str], cases: Iterable[Case], *, seed: int = 0
 ) -> Iterator[Case]:
     """Write cases into a folder and yield each one; the manifest is written last.
 
@@ -103,11 +98,6 @@ def write_vectors(
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
         described.append(describe(case, files))
         yield case
-    (folder / "manifest.json").write_text(_lines(_manifest(described, seed)), encoding="utf-8")
-
-
-def _manifest(described: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Return the manifest of cases that :func:`describe` has described."""
     flags = {flag for entry in described for flag in entry["flags"]}
     content = {
         "version": VERSION,
@@ -116,7 +106,8 @@ def _manifest(described: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         "flags": {name: text for name, text in FLAGS.items() if name in flags},
         "cases": described,
     }
-    return {"sha256": digest(content), **content}
+    text = _lines({"sha256": digest(content), **content})
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -156,15 +147,10 @@ def _tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
 
 def _lines(content: dict[str, Any]) -> str:
     """Format JSON with one line for each key and each case."""
-    lines = []
-    for key, value in content.items():
-        name = json.dumps(key)
-        if isinstance(value, list):
-            entries = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in value)
-            lines.append(f"{name}: [\n{entries}\n]")
-        else:
-            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    text = partial(json.dumps, ensure_ascii=False)
+    lines = {name: text(value) for name, value in content.items()}
+    lines["cases"] = "[\n" + ",\n".join(map(text, content["cases"])) + "\n]"
+    return "{\n" + ",\n".join(f'"{name}": {line}' for name, line in lines.items()) + "\n}\n"
 
 
 def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
@@ -244,11 +230,7 @@ def _read_case(folder: Path, entry: Any, case: Case | None) -> Case:
             raise CheckpointError(
                 f"{kind}/{path.name}: expected the file that the manifest describes; got {got}"
             )
-
-    def content() -> Content:
-        return Content(*(read_tensors(paths[kind])[0] for kind in CASE_FOLDERS))
-
-    return replace(case, content=content)
+    return replace(case, content=lambda: Content(*(read_tensors(p)[0] for p in paths.values())))
 
 
 def read_tensors(path: Path) -> tuple[Arrays, Mapping[str, str]]:

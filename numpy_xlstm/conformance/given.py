@@ -8,18 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, part
-from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves
 
 OPEN = 1000.0
 """Bias with which an output gate is exactly 1."""
-KERNELS = ("mlstm.chunkwise", "mlstmsig.chunkwise", "mlstm.parallel", "mlstmsig.parallel")
-"""Subjects whose mistakes are changes of the kernel, as the specification goes step by step."""
-OPTIONS = ("chunk_size", "eps", "forget_gate", "input_gate")
-"""Options of the kernel."""
 
 
 class GivenGates(Subject):
@@ -130,26 +123,3 @@ def _apart(array: Array, NH: int, ndim: int) -> Array:
     B, T, width = array.shape
     heads = np.moveaxis(array.reshape(B, T, NH, width // NH), 2, 1)
     return np.ascontiguousarray(heads if ndim == 4 else heads[..., 0])
-
-
-def run_kernel(options: Options, inputs: Arrays) -> Arrays:
-    """Return the results of the kernel.
-
-    Without a chunk size, all steps are one chunk.
-    """
-    state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
-    known: Any = {name: options[name] for name in OPTIONS if name in options}
-    q, k, v, i, f = (inputs[name] for name in "qkvif")
-    known.setdefault("chunk_size", max(1, q.shape[2]))
-    lengths = inputs.get("lengths")
-    h, final, cache = mlstm.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
-    outputs = {"y": h, **dict(leaves("final", final))}
-    if "dy" not in inputs:
-        return outputs
-    *found, dstate0 = mlstm.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
-    gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
-    return {**outputs, **gradients, **dict(leaves("dstate0", dstate0))}
-
-
-def _memory(state: Arrays) -> mLSTMState | None:
-    return mLSTMState(state["C"], state.get("n"), state.get("m")) if state else None

@@ -4,10 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
-from numpy_xlstm.conformance.subjects import Arrays, cotangent_of, gradient_of, part, positional
-from numpy_xlstm.conformance.verify import Port, PortError, copied
+from numpy_xlstm.conformance.subjects import (
+    Arrays,
+    computed,
+    cotangent_of,
+    gradient_of,
+    part,
+    positional,
+)
+from numpy_xlstm.conformance.verify import Port
 from numpy_xlstm.gradcheck.target import checked_target, over
-from numpy_xlstm.trees import leaves, rebuild
+from numpy_xlstm.trees import rebuild
 
 
 def from_layer(make: Callable[[Case], Any]) -> Port:
@@ -42,9 +49,14 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
     """
 
     def port(case: Case) -> Arrays:
-        layer = checked_target(make(case))
-        params = part(case.inputs, "params")
-        return _results(case, over(layer, params) if params else layer)
+        layer, params = checked_target(make(case)), part(case.inputs, "params")
+        layer = over(layer, params) if params else layer
+        states, state = [*part(case.expected, "final")], part(case.inputs, "state")
+        before: Any = _nested(state) if state else None
+        if states and hasattr(layer, "init_state"):
+            before = layer.init_state(len(case.inputs[positional(case.inputs)[0]]))
+            before = rebuild(before, iter(state.values())) if state else before
+        return computed(layer, case.inputs, states, before)
 
     return port
 
@@ -91,41 +103,6 @@ def from_forward(wrap: Callable[..., Any], forward: Callable[..., Mapping[str, A
     return port
 
 
-def _results(case: Case, layer: Any) -> Arrays:
-    """Return the names and arrays of all results; of the forward alone if no gradient is asked."""
-    inputs = case.inputs
-    names = positional(inputs)
-    given, states = [inputs[name] for name in names], part(case.expected, "final")
-    if states:
-        given.append(_state_before(inputs, layer))
-    more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
-    y, *final, cache = layer.forward(*given, **more)
-    results = copied({"y": y, **_named("final", states, final)})
-    if case.expected.keys() <= results.keys():
-        return results
-    dstate = [rebuild(tree, iter(part(inputs, "dstate").values())) for tree in final]
-    found = layer.backward(inputs["dy"], cache, *dstate)
-    parts = list(found) if isinstance(found, tuple) else [found]
-    grads = parts.pop() if isinstance(parts[-1], Mapping) else {}
-    dstate0 = parts.pop() if states else None
-    results |= {f"d{name}": gradient for name, gradient in zip(names, parts, strict=True)}
-    results |= _named("dstate0", states, dstate0)
-    results |= {f"grads.{name}": gradient for name, gradient in grads.items()}
-    return {name: array for name, array in results.items() if array is not None}
-
-
-def _state_before(inputs: Arrays, layer: Any) -> Any:
-    """Return the state of a case in the type of the layer, or as tuples.
-
-    If the case has none, return the empty state, or None if the layer has no ``init_state``.
-    """
-    state, batch = part(inputs, "state"), len(inputs[positional(inputs)[0]])
-    empty = layer.init_state(batch) if hasattr(layer, "init_state") else None
-    if not state:
-        return empty
-    return _nested(state) if empty is None else rebuild(empty, iter(state.values()))
-
-
 def _nested(arrays: Arrays) -> Any:
     """Convert ``{"0.h": a, "0.c": b, "1.h": c}`` to ((a, b), (c,))."""
     if "" in arrays:
@@ -135,12 +112,3 @@ def _nested(arrays: Arrays) -> Any:
         first, _, rest = name.partition(".")
         groups.setdefault(first, {})[rest] = array
     return tuple(_nested(group) for group in groups.values())
-
-
-def _named(name: str, like: Arrays, tree: Any) -> Arrays:
-    """Return the arrays of a state under their names in the case."""
-    found = [array for _, array in leaves(name, tree)]
-    if len(found) != len(like):
-        raise PortError(f"{name}: expected {len(like)} arrays; got {len(found)}")
-    places = (f"{name}.{place}" if place else name for place in like)
-    return dict(zip(places, found, strict=True))

@@ -71,7 +71,15 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
     skips a case by exit status 77. At the end of a case, its process group is killed, and its
     folder is removed. A process that has left the group is not noticed, nor are files elsewhere.
     """
-    words = _words(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise OptionError(f"--run: expected a command; got {command!r}: {error}") from None
+    if not {*PLACE.findall(command)} >= {"{in}", "{out}"}:
+        raise OptionError(f"--run: expected a command with {{in}} and {{out}}; got {command!r}")
+    if shutil.which(words[0]) is None:
+        got = f"{words[0]!r}, {_why_not(words[0])}"
+        raise OptionError(f"--run: expected a program that can be run; got {got}")
 
     def port(case: Case) -> Mapping[str, Any]:
         with scratch(folder) as own:  # a new one, so that no earlier program has left a link there
@@ -98,19 +106,6 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
     finally:
         with suppress(RecursionError):  # of a deep tree
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _words(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise OptionError(f"--run: expected a command; got {command!r}: {error}") from None
-    if not {*PLACE.findall(command)} >= {"{in}", "{out}"}:
-        raise OptionError(f"--run: expected a command with {{in}} and {{out}}; got {command!r}")
-    if shutil.which(words[0]) is None:
-        got = f"{words[0]!r}, {_why_not(words[0])}"
-        raise OptionError(f"--run: expected a program that can be run; got {got}")
-    return words
 
 
 def _why_not(program: str) -> str:
@@ -143,12 +138,15 @@ def _run(words: list[str], seconds: float) -> None:
         finally:
             _end(process)
         errors.seek(-min(errors.seek(0, os.SEEK_END), MOST_SAID), os.SEEK_END)
-        message = errors.read()
+        message = " ".join(errors.read().decode("utf-8", "replace").split())
+    if len(message) > MOST_SHOWN:  # the start or the end names the error
+        half = MOST_SHOWN // 2
+        message = f"{message[:half]} … {message[-half:]}"
     if process.returncode == UNSUPPORTED:
         raise UnsupportedError
     if code := process.returncode:
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit status {code}"
-        parts = filter(None, (f"the program has ended with {how}", _gist(message)))
+        parts = filter(None, (f"the program has ended with {how}", message))
         raise PortError(": ".join(parts))
 
 
@@ -159,13 +157,6 @@ def _limit_files(pid: int) -> None:
 
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (MOST_WRITTEN, hard))
-
-
-def _gist(message: bytes) -> str:
-    """Shorten standard error to one line with its start and end, one of which names the error."""
-    text = " ".join(message.decode("utf-8", "replace").split())
-    half = MOST_SHOWN // 2
-    return text if len(text) <= MOST_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -36,8 +36,6 @@ class Draft:
     options: dict[str, Any]
     inputs: Arrays
     rng: np.random.Generator
-    largest: float
-    """Factor of pre-activations in situations with large ones."""
     dtype: str
     """Dtype of the case."""
     exact: set[str] = field(default_factory=set)
@@ -46,6 +44,11 @@ class Draft:
     def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> Array:
         """Return uniform numbers, the same on every machine."""
         return low + (high - low) * self.rng.random(shape)
+
+    @property
+    def largest(self) -> float:
+        """Factor of pre-activations in situations with large ones."""
+        return 600.0 if self.dtype == "float64" else 60.0
 
     @property
     def two_gates(self) -> str:
@@ -191,12 +194,12 @@ def tie(draft: Draft) -> None:
     and a sigmoid forget gate is 1. Gates have few digits, so that every order of addition gives
     the same exponents.
     """
-    first = _first_step_is_exact(draft)
+    first, exponential = _first_step_is_exact(draft), draft.options.get("forget_gate") == "exp"
     for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
         into[...], of[...] = np.round(into * 16) / 16, np.round(of * 16) / 16
         row = 0 if "x" not in draft.inputs else ...
-        of[row] = np.abs(of[row]) + 1 if _exponential(draft) else BEYOND
-        into[first] = of[first] if _exponential(draft) else 0
+        of[row] = np.abs(of[row]) + 1 if exponential else BEYOND
+        into[first] = of[first] if exponential else 0
 
 
 def near_tie(draft: Draft) -> None:
@@ -253,10 +256,6 @@ def _first_step_is_exact(draft: Draft) -> Any:
         for weight in draft.rows(gate, "W"):
             weight[...] = 0
     return ...
-
-
-def _exponential(draft: Draft) -> bool:
-    return draft.options.get("forget_gate") == "exp"
 
 
 STEPS, CHUNKWISE, STABILISED = "*.step.* *.stack.*", "*.chunkwise.*", "slstm.* mlstm.*"

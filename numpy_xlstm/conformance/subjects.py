@@ -8,17 +8,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.gradcheck.target import checked_target
 from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
-from numpy_xlstm.validation import output_size as cell_output_size
+from numpy_xlstm.validation import output_size
 
 Arrays = dict[str, Array]
 """Names and tensors."""
@@ -104,13 +106,14 @@ class Subject:
         """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         module = self.module(options)
         places = (B, T) if self.steps else (B,)
-        x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, input_size(module)))
+        width = getattr(module, "in_features", 0) or getattr(module, "input_size", 0)
+        x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, width))
         state = module.init_state(B) if hasattr(module, "init_state") else None
         return {
             **{f"params.{name}": np.zeros(a.shape) for name, a in module.params.items()},
             "x": x,
             **dict(leaves("state", state)),
-            "dy": np.zeros((*places, output_size(module))),
+            "dy": np.zeros((*places, getattr(module, "out_features", 0) or output_size(module))),
             **{name: np.zeros(a.shape) for name, a in leaves("dstate", state)},
         }
 
@@ -130,15 +133,24 @@ class Subject:
         module = self.module(options, specification)
         if params := part(inputs, "params"):
             module = module.with_params(params)
-        if hasattr(module, "init_state"):
-            results = _run_recurrent(module, inputs)
-        else:
-            y, cache = module.forward(inputs["x"])
-            results = {"y": y}
-            if "dy" in inputs:
-                results["dx"], grads = module.backward(inputs["dy"], cache)
-                results |= {f"grads.{name}": gradient for name, gradient in grads.items()}
-        return {name: array for name, array in results.items() if array is not None}
+        start = module.init_state(len(inputs["x"])) if hasattr(module, "init_state") else None
+        state = rebuild(start, iter(given.values())) if (given := part(inputs, "state")) else None
+        layer = module
+        if "lengths" in inputs:  # not forward, which would set wrong numbers at padding to 0
+            state, run = start if state is None else state, RunOptions(lengths=inputs["lengths"])
+            layer = SimpleNamespace(
+                forward=lambda x, state, lengths: module.compute(x, state, run),
+                backward=module.compute_backward,
+                params=module.params,
+            )
+        return computed(layer, inputs, parts_of(start), state)
+
+    def run_public(self, options: Options, inputs: Arrays) -> Arrays:
+        """Compute all results with what users call, in place of the specification."""
+        target, arguments = self.called(options, inputs)
+        states = parts_of(self.module(options).init_state(1))
+        given = arguments[len(positional(inputs)) :]
+        return computed(checked_target(target), inputs, states, *given)
 
 
 class Part(Subject):
@@ -164,24 +176,47 @@ def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -
     return make(specification, dict(options))
 
 
-def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
-    like = module.init_state(len(inputs["x"]))
-    given = part(inputs, "state")
-    state = rebuild(like, iter(given.values())) if given else None
-    backward = module.backward
-    if "lengths" in inputs:  # not forward, which would set wrong numbers at padding to 0
-        options, backward = RunOptions(lengths=inputs["lengths"]), module.compute_backward
-        start = like if state is None else state
-        y, final, cache = module.compute(inputs["x"], start, options)
-    else:
-        y, final, cache = module.forward(inputs["x"], state)
-    results = {"y": y, **dict(leaves("final", final))}
+def computed(layer: Any, inputs: Arrays, states: list[str], state: Any = None) -> Arrays:
+    """Return the names and arrays of all results of a layer; without dy, those of the forward.
+
+    ``states`` are the names of the parts of its state. A layer without a state has none.
+    """
+    names = positional(inputs)
+    given = [*(inputs[name] for name in names), *([state] if states else [])]
+    more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
+    y, *final, cache = layer.forward(*given, **more)
+    results = copied({"y": y, **_named("final", states, final)})
     if "dy" not in inputs:
         return results
-    dstate = rebuild(like, iter(part(inputs, "dstate").values()))
-    dx, dstate0, grads = backward(inputs["dy"], cache, dstate)
-    results |= {"dx": dx, **dict(leaves("dstate0", dstate0))}
-    return results | {f"grads.{name}": grads[name] for name in module.params}
+    dstate = [rebuild(tree, iter(part(inputs, "dstate").values())) for tree in final]
+    found = layer.backward(inputs["dy"], cache, *dstate)
+    parts = list(found) if isinstance(found, tuple) else [found]
+    grads = parts.pop() if isinstance(parts[-1], Mapping) else {}
+    dstate0 = _named("dstate0", states, parts.pop() if states else None)
+    results |= {f"d{name}": gradient for name, gradient in zip(names, parts, strict=True)}
+    order = (name for name in (*getattr(layer, "params", ()), *grads) if name in grads)
+    results |= dstate0 | {f"grads.{name}": grads[name] for name in order}
+    return {name: array for name, array in results.items() if array is not None}
+
+
+def parts_of(state: Any) -> list[str]:
+    """Return the names of the parts of a state; [""] if it is one array."""
+    return [*part(dict(leaves("state", state)), "state")]
+
+
+def _named(name: str, states: list[str], tree: Any) -> Arrays:
+    """Return the arrays of a state under their names in a case."""
+    arrays = [array for _, array in leaves(name, tree)]
+    if len(arrays) != len(states):
+        raise ShapeError(f"{name}: expected {len(states)} arrays; got {len(arrays)}")
+    places = (f"{name}.{place}" if place else name for place in states)
+    return dict(zip(places, arrays, strict=True))
+
+
+def copied(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the arrays of results, because a port may reuse its own."""
+    arrays = np.ndarray, np.generic
+    return {n: np.array(a, subok=True) if isinstance(a, arrays) else a for n, a in results.items()}
 
 
 def positional(inputs: Arrays) -> list[str]:
@@ -207,16 +242,6 @@ def gradient_of(name: str) -> str:
 def cotangent_of(name: str) -> str:
     """Return the name of the cotangent of a result of the forward."""
     return "dy" if name == "y" else f"dstate{name.removeprefix('final')}"
-
-
-def input_size(module: Any) -> int:
-    """Return the width of x of a cell or a layer."""
-    return int(getattr(module, "in_features", 0) or module.input_size)
-
-
-def output_size(module: Any) -> int:
-    """Return the width of y of a cell or a layer."""
-    return int(getattr(module, "out_features", 0) or cell_output_size(module))
 
 
 def drawn(specification: Any, options: Options) -> Any:

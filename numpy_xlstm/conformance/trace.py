@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.block_subjects import AXES, TOKENS
 from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, bounds, in_dtype, truth
 from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
+from numpy_xlstm.conformance.module_subjects import AXES, TOKENS
 from numpy_xlstm.conformance.subjects import Arrays, Options, Part
 from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers.embedding import IndexArray
@@ -121,8 +121,11 @@ def _case(
     axes, options = _axes(name, module)
     subject = Part(type(module).__name__, type(module), partial(_of_class, module), {}, axes)
     given: Arrays = {"x": x}
-    if gradients:
-        given |= in_dtype(_cotangents(module, x, rng), dtype)
+    if gradients:  # of random cotangents of the outputs and of the final state
+        shapes = {"dy": (*x.shape[:2], module.out_features)}
+        if hasattr(module, "init_state"):
+            shapes |= {n: a.shape for n, a in leaves("dstate", module.init_state(len(x)))}
+        given |= in_dtype({n: rng.uniform(-1, 1, shape) for n, shape in shapes.items()}, dtype)
     params = {f"params.{n}": a.astype(held, copy=False) for n, a in module.params.items()}
     if held == "float32":  # without longdouble, because a part of a large model takes gigabytes
         exact = subject.run(options, in_dtype(params | given, np.float64))
@@ -155,14 +158,6 @@ def _of_class(module: Any, specification: Any, options: Options) -> Any:
     part = copy(module)
     object.__setattr__(part, "__class__", specification)
     return part
-
-
-def _cotangents(module: Any, x: Array, rng: np.random.Generator) -> Arrays:
-    """Return random cotangents of the outputs and of the final state."""
-    shapes = {"dy": (*x.shape[:2], module.out_features)}
-    if hasattr(module, "init_state"):
-        shapes |= {n: a.shape for n, a in leaves("dstate", module.init_state(len(x)))}
-    return {name: rng.uniform(-1, 1, shape) for name, shape in shapes.items()}
 
 
 def read_trace(folder: str | os.PathLike[str]) -> list[Case]:

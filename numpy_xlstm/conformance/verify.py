@@ -18,7 +18,7 @@ from numpy_xlstm.conformance.compare import MOST_NAMES, Row, compare, departures
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.files import VERSION
-from numpy_xlstm.conformance.subjects import Part
+from numpy_xlstm.conformance.subjects import Part, copied
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import did_you_mean
@@ -56,9 +56,19 @@ class Verdict:
     """Time that the port took."""
 
     @property
+    def wrong(self) -> list[Row]:
+        """Rows that failed."""
+        return [row for row in self.rows if not row.passed]
+
+    @property
     def passed(self) -> bool:
         """Whether all tensors are correct."""
-        return all(row.passed for row in self.rows)
+        return not self.wrong
+
+    @property
+    def compared(self) -> bool:
+        """Whether the case is not excused, or only its gradients are."""
+        return self.excused in ("", FORWARD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -112,10 +122,8 @@ class Report:
         of known mistakes that would be right too.
         """
         if any(isinstance(v.case.subject, Part) for v in self.verdicts):
-            wrong = [(v.case, [r for r in v.rows if not r.passed]) for v in self.verdicts]
-            run = [v for v in self.verdicts if v.excused in ("", FORWARD_ONLY)]
-            right = [v.case for v in run if v.passed]
-            return departures([(case, rows) for case, rows in wrong if rows], right)
+            right = [v.case for v in self.verdicts if v.compared and v.passed]
+            return departures([(v.case, v.wrong) for v in self.verdicts if v.wrong], right)
         failed = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         passed = [v.case for v in self.verdicts if v.results and v.passed]
         try:
@@ -137,7 +145,7 @@ class Report:
         yield from (f"{printable(name)}: {UNMATCHED}" for name in self.unmatched)
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
             every = [v for v in self.verdicts if v.case.subject.name == name]
-            compared = [v for v in every if v.excused in ("", FORWARD_ONLY)]
+            compared = [v for v in every if v.compared]
             wrong = {v.case.dtype for v in compared if not v.passed}
             right = {v.case.dtype for v in compared} - wrong
             passed = f"{sum(v.passed for v in compared)} of {len(compared)} cases passed"
@@ -154,7 +162,7 @@ class Report:
         rows: list[Row] = []
         seen: set[str] = set()
         for v in self.verdicts:
-            wrong = [row for row in v.rows if not row.passed]
+            wrong = v.wrong
             if wrong[1:] and v.case.subject.name in seen:
                 names = listed([row.tensor for row in wrong], MOST_NAMES)
                 note = f"{len(wrong)} of {len(v.rows)} tensors: {names}"
@@ -198,19 +206,14 @@ class Report:
             test.set("time", f"{v.seconds:.3f}")
             if v.excused and v.passed and not (self.forward and v.excused == FORWARD_ONLY):
                 ET.SubElement(test, "skipped", message=v.excused)
-            failed = [row for row in v.rows if not row.passed]
-            if failed:
-                failure = ET.SubElement(test, "failure", message=printable(failed[0].note))
-                failure.text = table(failed)
+            if v.wrong:
+                failure = ET.SubElement(test, "failure", message=printable(v.wrong[0].note))
+                failure.text = table(v.wrong)
         for name in map(printable, self.unmatched):
             test = ET.SubElement(suite, "testcase", classname="unmatched", name=name)
             ET.SubElement(test, "failure", message=UNMATCHED)
-        counts = {
-            "tests": "testcase",
-            "failures": "testcase/failure",
-            "skipped": "testcase/skipped",
-        }
-        suite.attrib |= {name: str(len(suite.findall(path))) for name, path in counts.items()}
+        for name, kind in (("tests", ""), ("failures", "/failure"), ("skipped", "/skipped")):
+            suite.set(name, str(len(suite.findall(f"testcase{kind}"))))
         suite.set("time", f"{sum(v.seconds for v in self.verdicts):.3f}")
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
@@ -284,12 +287,19 @@ def verdict(case: Case, port: Port, *, forward: bool = False) -> Verdict:
     own = replace(own, content=partial(Content, copied(given), own.expected, own.bounds))
     for array in own.inputs.values():
         array.flags.writeable = True
-    start = time.perf_counter()
-    results, note = _called(port, own)
+    results: Mapping[str, Any] = {}
+    note, start = "", time.perf_counter()
+    try:
+        results = port(own)
+        if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
+            raise PortError(f"expected a mapping of results; got {results!r:.80}")
+        results = copied(results)
+    except UnsupportedError:
+        return Verdict(case, excused=SKIPPED, seconds=time.perf_counter() - start)
+    except (Exception, SystemExit) as error:  # whatever a port raises, run the other cases
+        note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - start
-    if note is None:
-        return Verdict(case, excused=SKIPPED, seconds=seconds)
-    if note := _written(own, given) or note or _other_dtype(case, results):
+    if note := _written(own, given) or " ".join(note.split()) or _other_dtype(case, results):
         return Verdict(case, (Row(case.id, "", math.inf, note),), seconds=seconds)
     results = case.widened(results)
     if not gradients or not (forward or gradients.isdisjoint(results)):
@@ -299,34 +309,13 @@ def verdict(case: Case, port: Port, *, forward: bool = False) -> Verdict:
     return Verdict(case.forward, rows, outputs, FORWARD_ONLY, seconds)
 
 
-def _called(port: Port, case: Case) -> tuple[Mapping[str, Any], str | None]:
-    """Return copies of the results, and a note.
-
-    The note is empty if there are results, the error if there are none, and None if the port skips
-    the case.
-    """
-    try:
-        results = port(case)
-        if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
-            raise PortError(f"expected a mapping of results; got {results!r:.80}")
-        return copied(results), ""
-    except UnsupportedError:
-        return {}, None
-    except (Exception, SystemExit) as error:  # whatever a port raises, run the other cases
-        note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
-        return {}, " ".join(note.split())
-
-
 def _written(case: Case, given: Mapping[str, Array]) -> str:
     """Describe the inputs into which the port has written; empty if there are none."""
     now = {name: np.asarray(case.inputs.get(name)) for name in given}
     written = [name for name, array in given.items() if now[name].tobytes() != array.tobytes()]
-    if not written:
-        return ""
-    return (
-        "expected the port to leave its inputs as they are; it writes into "
-        f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
-    )
+    where = f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
+    leave = "expected the port to leave its inputs as they are; it writes into "
+    return leave + where if written else ""
 
 
 def _other_dtype(case: Case, results: Mapping[str, Any]) -> str:
@@ -338,9 +327,3 @@ def _other_dtype(case: Case, results: Mapping[str, Any]) -> str:
         f"expected {case.dtype}; got {kinds.pop()} in all results: compute in the dtype of the "
         "case, or select the cases of the other dtype (--dtype)"
     )
-
-
-def copied(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the arrays of results, because a port may reuse its own."""
-    arrays = np.ndarray, np.generic
-    return {n: np.array(a, subok=True) if isinstance(a, arrays) else a for n, a in results.items()}

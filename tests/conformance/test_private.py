@@ -41,12 +41,12 @@ def package() -> dict[tuple[str, ...], int]:
 def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
     seen = []
 
-    def port(options: Any, inputs: Arrays) -> Arrays:
+    def around(run: Any, options: Any, inputs: Arrays) -> Arrays:
         seen.append(package())
         return {}
 
     for name in ("gates-hard-sigmoid", "output-bias-in-all-gates"):
-        results(CASES[0], mistake(name, "lstm.step")._replace(port=port))
+        results(CASES[0], mistake(name, "lstm.step")._replace(around=around))
     now = package()
     assert seen == [now, now]
     assert len(now) > 1000

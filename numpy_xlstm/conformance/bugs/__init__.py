@@ -1,10 +1,54 @@
-"""Known mistakes of ports, each a short change of the specification or a map at its interface."""
+"""Known mistakes of ports, each a short change of the specification or a map at its interface.
+
+Changes of lines are in text files, one for each kind of subject. A file has a title and sections. A
+section starts with the subjects and places of its mistakes, in which single lines are changed too.
+Each mistake then has a name and a description, and, indented, optionally packages, and the changed
+lines, as in :class:`Bug`::
+
+    # Known mistakes in the sLSTM
+
+    [slstm.*] cells.slstm:sLSTMCell
+    normaliser-clamped: an sLSTM that holds n at 1 or above
+        seen in: flashrnn 1.0.8; another package 2.0
+        n = np.maximum(f * n_prev + i, 1)
+
+A mistake in the forward changes the forward alone: a right backward of the changed forward is
+recognised by its derivative.
+"""
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
 from numpy_xlstm.conformance.bugs.interface import interfaces
-from numpy_xlstm.conformance.bugs.texts import FILES, read
+
+__all__ = ["BUGS", "FILES", "Bug", "interfaces", "planted", "read", "results"]
+
+MISTAKE = re.compile(r"^(\S.*?): (.*)\n(?: +seen in: (.*)\n)?((?: .*\n)*)", re.MULTILINE)
+FILES = ["gated", "gru", "slstm", "mlstm", "chunkwise", "sequence", "layers"]
+"""Names of the files, in the order in which their mistakes are tried."""
+
+
+def read(name: str) -> Iterator[Bug]:
+    """Yield the mistakes of a file."""
+    text = Path(__file__).with_name(f"{name}.txt").read_text("utf-8")
+    for section in text.split("\n\n")[1:]:
+        head, _, mistakes = section.partition("\n")
+        subjects, _, places = head[1:].partition("] ")
+        where = tuple(subjects.split()), tuple(map(_place, places.split()))
+        for name, description, seen, change in MISTAKE.findall(f"{mistakes}\n"):
+            yield Bug(name, *where, change, description, tuple(filter(None, seen.split("; "))))
+
+
+def _place(name: str) -> Any:
+    """Return the function or class ``module:name`` of the package."""
+    module, _, qualname = name.partition(":")
+    return attrgetter(qualname)(import_module(f"numpy_xlstm.{module}"))
+
 
 BUGS = [bug for name in FILES for bug in read(name)]
 """All known mistakes that change lines."""
-
-__all__ = ["BUGS", "Bug", "interfaces", "planted", "results"]

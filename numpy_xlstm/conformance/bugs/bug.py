@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -24,8 +24,11 @@ Edit = tuple[list[str], list[str]]
 """Consecutive lines, and the lines that replace them."""
 
 KERNELS = "numpy_xlstm.kernels."
+MATRIX = f"{KERNELS}mlstm."
+"""Modules whose changes are run by what users call, as the specification goes step by step."""
 CELL = re.compile(r"numpy_xlstm\.cells\.(?!unroll)")
 """Modules of cells. If no other module is changed, only the cell is taken from the copy."""
+COMMENT = r"(?:  #.*)?"
 DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 
 
@@ -42,13 +45,12 @@ class Bug(NamedTuple):
         Functions and classes with the lines; each line must occur once in their modules.
     change : str
         Old lines after "- " and new lines after "+ ", without comments such as the tags of
-        equations. A line without a sign replaces the line that assigns the same names.
+        equations. New lines may follow one after "= ", which is kept. A line without a sign
+        replaces the line that assigns the same names.
     description : str
         Phrase for a port with this mistake, which completes "the numbers are those of …".
     seen_in : tuple[str, ...]
         Packages in which it was found.
-    port : callable, optional
-        Function that computes the results from options and inputs instead of the specification.
     around : callable, optional
         For a mistake that changes no line: a function that computes the results from a function
         that computes those of the specification, options and inputs.
@@ -74,7 +76,6 @@ class Bug(NamedTuple):
     change: str
     description: str
     seen_in: tuple[str, ...] = ()
-    port: Run | None = None
     around: Around | None = None
 
     def concerns(self, subject: str) -> bool:
@@ -88,10 +89,11 @@ class Bug(NamedTuple):
         for line in map(str.strip, self.change.strip().splitlines()):
             old, new = edits[-1]
             sign, _, text = line.partition(" ")
-            if sign == "-":
+            if sign in ("-", "="):
                 if new:
-                    edits.append((old := [], []))
+                    edits.append((old := [], new := []))
                 old.append(text)
+                new += [text] if sign == "=" else []
             elif sign == "+":
                 if new and not old:
                     edits.append(([], new := []))
@@ -127,83 +129,61 @@ def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
     """Return the new text of each changed module. With ``kernels``, kernels are not compiled."""
     changed: dict[str, str] = {}
     for bug in (*bugs, NOT_COMPILED) if kernels else bugs:
-        for name, lines, at, old, new in edits(bug, changed):
-            indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
-            lines[at : at + len(old)] = [indent + line for line in new]
-            changed[name] = "\n".join(lines)
+        for name, text, *_ in edits(bug, changed):
+            changed |= {name: text}
     return changed
 
 
-def edits(
-    bug: Bug, changed: Mapping[str, str]
-) -> Iterator[tuple[str, list[str], int, list[str], list[str]]]:
-    """Yield a module, its lines, the number of the first old line, the old lines and the new ones.
+def edits(bug: Bug, changed: Mapping[str, str]) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Yield a module, its new text, the old lines and the new ones, for each part of the change.
 
     ``changed`` has the texts of modules that are changed already.
     """
     for old, new in bug.changes:
-        stripped, places = [line.strip() for line in old or new], []
+        assigned = re.escape((new or old)[0].partition(" = ")[0]) + " = .*?"
+        lines = f"{COMMENT}\n *".join(re.escape(line.strip()) for line in old) or assigned
+        pattern, places = re.compile(f"^( *){lines}{COMMENT}$", re.MULTILINE), []
         for name in {place.__module__ for place in bug.places}:
             text = changed.get(name, source(name))
-            code = DOCSTRING.sub(lambda match: "\n" * match[0].count("\n"), text).split("\n")
-            plain = [line.split("  #")[0].strip() for line in code]
-            if not old:
-                plain = [line.partition(" = ")[0] for line in plain]
-                stripped = [new[0].partition(" = ")[0]]
-            starts = [n for n in range(len(plain)) if plain[n : n + len(stripped)] == stripped]
-            places += [(name, text.split("\n"), n) for n in starts]
+            code = DOCSTRING.sub(lambda match: re.sub(r"\S", " ", match[0]), text)
+            places += [(name, text, match) for match in pattern.finditer(code)]
         if len(places) != 1:
             raise ValueError(
-                f"{bug.name}: expected {stripped[0]!r} once in the modules of "
+                f"{bug.name}: expected {(old or new)[0]!r} once in the modules of "
                 f"{list(bug.places)}; got it {len(places)} times"
             )
-        name, lines, at = places[0]
-        indent = len(lines[at]) - len(lines[at].lstrip())
-        before = [line[indent:].split("  #")[0] for line in lines[at : at + len(stripped)]]
-        yield name, lines, at, before, new
+        name, text, match = places[0]
+        before = [line.removeprefix(match[1]).split("  #")[0] for line in match[0].split("\n")]
+        after = "\n".join(match[1] + line for line in new)
+        yield name, text[: match.start()] + after + text[match.end() :], before, new
 
 
-def results(case: Any, *bugs: Bug) -> dict[str, Array]:
-    """Return the results of a case with these mistakes; {} if they cannot be computed."""
-    case.inputs  # noqa: B018 - first, so that an error in the inputs is not caught below
-    try:
-        copy = planted(*(bug for bug in bugs if bug.change))
-    except (ValueError, OSError):  # two mistakes in one line; the source is missing
-        return {}
-    return run(case, copy, bugs)
+def results(case: Any, *bugs: Bug, copy: Copy | None = None) -> dict[str, Array]:
+    """Return the results of a case with these mistakes; {} if they cannot be computed.
 
-
-def run(case: Any, copy: Copy, bugs: tuple[Bug, ...]) -> dict[str, Array]:
-    """Return the results of a case in a copy of the package; {} if they cannot be computed.
-
-    The mistakes are in the copy, except those at the interface.
+    If there is a ``copy`` of the package, it has the changed lines.
     """
     inputs = case.inputs  # first, while numbers are still validated
-    port = next((bug.port for bug in bugs if bug.port), None)
-
-    def inside(options: Options, inputs: Arrays) -> Arrays:
-        if port:
-            return dict(copy.of(port)(options, inputs))
-        if all(map(CELL.match, copy.changed)):
-            cell = copy.of(case.subject.specification)
-            return dict(case.subject.run(options, inputs, cell))
-        return dict(_subject(copy, case.subject).run(options, inputs))
-
-    computed = inside
-    for bug in bugs:
-        if bug.around:
-            computed = partial(bug.around, computed)
     before = ANY_NUMBERS.set(True)
     try:
+        copy = copy or planted(*(bug for bug in bugs if bug.change))
+        run = partial(_run, copy, case.subject)
+        for around in filter(None, (bug.around for bug in bugs)):
+            run = partial(around, run)
         with np.errstate(all="ignore"):
-            return computed(case.options, inputs)
-    except Exception:  # a wrong line may raise anything
+            return run(case.options, inputs)
+    except Exception:  # two mistakes in one line; no source; a wrong line may raise anything
         return {}
     finally:
         ANY_NUMBERS.reset(before)
 
 
-def _subject(copy: Copy, subject: Any) -> Any:
-    """Return a subject with the classes and functions of a copy."""
+def _run(copy: Copy, subject: Any, options: Options, inputs: Arrays) -> Arrays:
+    """Return the results of a subject in a copy of the package."""
+    if all(map(CELL.match, copy.changed)):
+        return dict(subject.run(options, inputs, copy.of(subject.specification)))
+    if any(module.startswith(MATRIX) for module in copy.changed):
+        public = replace(subject, public=copy.of(subject.public))
+        return dict(public.run_public(options, inputs))
     parts = {each.name: copy.of(getattr(subject, each.name)) for each in fields(subject)}
-    return copy.of(type(subject))(**parts)
+    return dict(copy.of(type(subject))(**parts).run(options, inputs))

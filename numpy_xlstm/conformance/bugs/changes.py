@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.conformance.bugs.bug import Bug, run, texts
+from numpy_xlstm.conformance.bugs.bug import Bug, results, texts
 from numpy_xlstm.conformance.bugs.copies import Copy, source
+from numpy_xlstm.trees import places, rebuild
 
 NOT_ARRAYS = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
 """Names that are not arrays."""
@@ -63,12 +64,12 @@ class Change(NamedTuple):
 class Changes:
     """All changes of some functions and classes, in a copy that has the mistakes ``made``."""
 
-    def __init__(self, places: tuple[Any, ...], made: tuple[Bug, ...], port: Any = None) -> None:
+    def __init__(self, functions: tuple[Any, ...], made: tuple[Bug, ...]) -> None:
         self.all: list[Change] = []
-        self.places, self.port, self.made = places, port, made
+        self.functions, self.made = functions, made
         before = texts(*made, kernels=True)  # a compiled kernel does not check its arrays
-        wanted = {place.__qualname__ for place in places}
-        names = dict.fromkeys(place.__module__ for place in places)
+        wanted = {function.__qualname__ for function in functions}
+        names = dict.fromkeys(function.__module__ for function in functions)
         changed = {n: self._instrumented(n, before.get(n, source(n)), wanted) for n in names}
         self.copy = Copy({**before, **changed})
         with warnings.catch_warnings():
@@ -80,7 +81,7 @@ class Changes:
         with _changing:
             for module in self.modules:
                 module.CHANGE[0] = number
-            return run(case, self.copy, (*self.made, self.bug(number)))
+            return results(case, *self.made, copy=self.copy)
 
     def lines(self) -> Iterator[range]:
         """Yield the indices in ``all`` of the changes of each line; the first shows its effect."""
@@ -90,11 +91,10 @@ class Changes:
     def bug(self, number: int) -> Bug:
         """Return a change as a mistake."""
         change = self.all[number]
-        places = tuple(place for place in self.places if place.__module__ == change.module)
+        places = tuple(each for each in self.functions if each.__module__ == change.module)
         lines = [f"- {line}" for line in change.old.split("\n")]
         said = f"the specification with one line of `{change.function}` changed"
-        text = "\n".join([*lines, f"+ {change.new}"])
-        return Bug("one-line", (), places, text, said, port=self.port)
+        return Bug("one-line", (), places, "\n".join([*lines, f"+ {change.new}"]), said)
 
     def _instrumented(self, module: str, text: str, wanted: set[str]) -> str:
         """Return the text of a module in which a number selects a change."""
@@ -128,16 +128,15 @@ _changing = Lock()
 
 
 def more(value: Any) -> Any:
-    """Return a value of the same kind with other numbers."""
-    if isinstance(value, tuple | list):
-        found = [more(each) for each in value]
-        return type(value)(*found) if hasattr(value, "_fields") else type(value)(found)
-    if isinstance(value, dict):
-        return {name: more(each) for name, each in value.items()}
-    if not isinstance(value, np.ndarray):
-        return value
-    number = value.dtype.type
-    return ~value if number is np.bool_ else value * number(1.03125) + number(0.03125)
+    """Return a value of the same kind whose arrays have other numbers."""
+    return rebuild(value, (_more(leaf) for _, leaf in places("", value)))
+
+
+def _more(leaf: Any) -> Any:
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    number = leaf.dtype.type
+    return ~leaf if number is np.bool_ else leaf * number(1.03125) + number(0.03125)
 
 
 def _functions(tree: ast.Module, wanted: set[str]) -> Iterator[ast.FunctionDef]:
@@ -220,12 +219,12 @@ def _others(node: Any, names: set[str]) -> Iterator[Any]:
 def _other_names(name: str, names: set[str]) -> Iterator[ast.expr]:
     """Yield similar names, gates without their stabiliser, and a pre-activation plus 1."""
     yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+    pre = f"{name}_pre"
     if name.endswith("_pre"):
         yield _parsed(f"{name} + 1")
-    elif f"{name}_pre" in names:
-        pre = f"{name}_pre"
-        raw = f"sigmoid({pre})", f"np.exp({pre})", f"np.exp(log_gate({pre}, self.forget_gate))"
-        yield from map(_parsed, raw)
+    elif pre in names:
+        log_gate = f"np.exp(log_gate({pre}, self.forget_gate))"
+        yield from map(_parsed, (f"sigmoid({pre})", f"np.exp({pre})", log_gate))
 
 
 def _inside(a: ast.expr, op: Any, b: ast.expr) -> Iterator[ast.expr]:

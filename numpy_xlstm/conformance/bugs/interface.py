@@ -5,32 +5,19 @@ specification with rearranged parameters, whose gradients are taken back through
 axes of a subject's tensors tell which maps are possible.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import permutations
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.conformance.bugs.bug import Around, Arrays, Bug, Options, Run
-from numpy_xlstm.conformance.bugs.maps import (
-    ChangedResults,
-    axes_of,
-    exchanged,
-    interleaved,
-    multiplied,
-    patterns_of,
-    read_as,
-    rearranged,
-    scaled,
-    scaled_with_gradients,
-    taken,
-    turned,
-    with_inputs,
-    with_options,
-)
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Subject, gradient_of, positional
+from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.numerics import Array
 
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
@@ -49,20 +36,27 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "output_logit_soft_cap": (None,),
 }
 """Values that a port may use, whatever the option says."""
-SCALES: dict[str, tuple[str, Callable[[float, float, int], tuple[float, float]]]] = {
-    "scale-missing": ("neither q nor k by √DK", lambda DK, DV, NH: (1, DK**0.5)),
-    "scale-of-values": ("k by √DV, not by √DK", lambda DK, DV, NH: (1, (DK / DV) ** 0.5)),
-    "scale-of-all-heads": (
-        "k by the root of the width of all heads, not of one",
-        lambda DK, DV, NH: (1, NH**-0.5),
-    ),
-    "scale-twice": ("k by DK, not by √DK", lambda DK, DV, NH: (1, DK**-0.5)),
-    "scale-on-query-weights": (
-        "W_q by √DK, not W_k, and not the bias of q",
-        lambda DK, DV, NH: (DK**-0.5, DK**0.5),
-    ),
+DIVIDED = {
+    "scale-on-queries": "q by √DK, not k: h is the same, C and n are √DK times as large",
+    "scale-missing": "neither q nor k by √DK",
+    "scale-of-values": "k by √DV, not by √DK",
+    "scale-of-all-heads": "k by the root of the width of all heads, not of one",
+    "scale-twice": "k by DK, not by √DK",
+    "scale-on-query-weights": "W_q by √DK, not W_k, and not the bias of q",
+    "scale-on-key-bias-too": "the bias of k by √DK too, which Eq 23 of the paper does not",
 }
-"""What an mLSTM divides by what, and the factors of q and k that do the same."""
+"""What an mLSTM divides by what."""
+POWERS: dict[str, tuple[str, float, tuple[float, float, float]]] = {
+    "scale-on-queries": ("Wb", -0.5, (0.5, 0, 0)),
+    "scale-missing": ("W", 0, (0.5, 0, 0)),
+    "scale-of-values": ("W", 0, (0.5, -0.5, 0)),
+    "scale-of-all-heads": ("W", 0, (0, 0, -0.5)),
+    "scale-twice": ("W", 0, (-0.5, 0, 0)),
+    "scale-on-query-weights": ("W", -0.5, (0.5, 0, 0)),
+    "scale-on-key-bias-too": ("b", 0, (-0.5, 0, 0)),
+}
+"""Factors that do the same: of weights, biases or both, the power of DK for q, and the powers of
+DK, DV and the number of heads for k."""
 SEEN = {
     "cotangent-of-final-n-dropped": ("mlstm_kernels 2.0.6",),
     "cotangent-of-final-m-dropped": ("mlstm_kernels 2.0.6",),
@@ -87,8 +81,7 @@ def interfaces(case: CaseData) -> list[Bug]:
 
 def _options(case: CaseData) -> Mistakes:
     """Yield options that are ignored."""
-    options = case.options
-    for option in [option for option in OPTIONS if option in options]:
+    for option in [option for option in OPTIONS if option in case.options]:
         for value in OPTIONS[option]:
             what = f"a port with {option} = {value}, whatever the option says"
             yield f"{option}-always-{value}", what, with_options(**{option: value})
@@ -96,10 +89,9 @@ def _options(case: CaseData) -> Mistakes:
 
 def _gates(case: CaseData) -> Mistakes:
     """Yield other orders of the gates."""
-    patterns = patterns_of(case)
-    gates = {name: axes_of(pattern).get("gate") for name, pattern in patterns.items()}
+    gates = {name: "".join(axes.get("gate", "")) for name, axes in _given(case).items()}
     for letters in dict.fromkeys(filter(None, gates.values())):
-        names = [name for name in patterns if gates[name] == letters]
+        names = [name for name in gates if gates[name] == letters]
         rows = ", ".join(name.removeprefix("params.") for name in names)
         for order in list(permutations(letters))[1:]:
             word, places = "".join(order), [order.index(gate) for gate in letters]
@@ -109,11 +101,17 @@ def _gates(case: CaseData) -> Mistakes:
             yield f"gates-in-order-{word}", what + known, ordered
 
 
+def _given(case: CaseData) -> dict[str, Mapping[str, Any]]:
+    """Return the axes of parameters and given pre-activations."""
+    names = [n for n in case.inputs if n.startswith("params.") or n in ("Wx", "R")]
+    return {name: axes_of(case.inputs[name], case.pattern(name)) for name in names}
+
+
 def _layouts(case: CaseData) -> Mistakes:
     """Yield other layouts of heads and matrices."""
-    patterns = patterns_of(case)
-    for name, pattern in patterns.items():
-        axes, short = axes_of(pattern), name.removeprefix("params.")
+    given = _given(case)
+    for name, axes in given.items():
+        short = name.removeprefix("params.")
         if "gate" in axes and "head" in axes:
             what = f"a port that reads {short} gate by gate instead of head by head, or vice versa"
             turned = rearranged(case, [name], partial(read_as, first="gate", second="head"))
@@ -124,88 +122,83 @@ def _layouts(case: CaseData) -> Mistakes:
             yield f"{short}-transposed", what, turned
     for letters in ("q", "qk", "qkv", "qkvo"):
         names = [f"params.{kind}_{gate}" for gate in letters for kind in "Wb"]
-        if patterns.keys() >= {*names}:
+        if given.keys() >= {*names}:
             what = f"an mLSTM that gives neighbouring rows of {', '.join(letters)} to other heads"
-            turned = rearranged(case, names, interleaved)
-            yield f"heads-of-{letters}-interleaved", what, turned
+            yield f"heads-of-{letters}-interleaved", what, rearranged(case, names, read_as)
 
 
 def _parameters(case: CaseData) -> Mistakes:
     """Yield parameters that are ignored, or added twice."""
     for name in [name for name in case.inputs if name.startswith("params.")]:
-        short = name.removeprefix("params.")
+        short, array = name.removeprefix("params."), case.inputs[name]
         yield f"{short}-ignored", f"a port that ignores {short}", scaled([name], 0)
-        if case.inputs[name].ndim == 1:
+        if array.ndim == 1:
             what = f"a port that adds {short} twice"
             yield f"{short}-twice", what, scaled_with_gradients(partial(_twice, name))
             what += ", as when it is used for both biases of PyTorch, and counts its gradient once"
             yield f"{short}-for-both", what, scaled([name], 2)
         if short.endswith("norm.weight") and case.options.get("residual_weight"):
             what = f"a port that takes {short} for the factor itself, not for its distance from 1"
-            yield f"{short}-as-factor", what, with_inputs(partial(_lessened, name))
-        gates = "f" if name == "params.b_f" else axes_of(case.pattern(name)).get("gate", "")
-        if name in ("params.b", "params.b_f") and "f" in gates:
+            yield f"{short}-as-factor", what, with_inputs([name], lambda a: a - a.dtype.type(1))
+        gates = "f" if short == "b_f" else axes_of(array, case.pattern(name)).get("gate", "")
+        if short in ("b", "b_f") and "f" in gates:
             what = "a port that adds 1 to the forget gate's pre-activation, as TensorFlow 1 did"
-            yield "forget-bias-of-1-added", what, _raised(name, gates)
+            yield "forget-bias-of-1-added", what, with_inputs([name], partial(_raised, gates))
 
 
 def _twice(name: str, _: Options) -> dict[str, float]:
     return {name: 2}
 
 
-def _raised(name: str, gates: str) -> Around:
+def _raised(gates: Sequence[str], bias: Array) -> Array:
     """Add 1 to the rows of a bias that belong to the forget gate."""
     rows = np.array([[gate == "f"] for gate in gates])
-    return with_inputs(lambda i: {name: (i[name].reshape(len(gates), -1) + rows).ravel()})
-
-
-def _lessened(name: str, inputs: Arrays) -> Arrays:
-    return {name: inputs[name] - inputs[name].dtype.type(1)}
+    raised: Array = (bias.reshape(len(gates), -1) + rows).ravel()
+    return raised
 
 
 def _states(case: CaseData) -> Mistakes:
     """Yield parts of states, and of their cotangents, that are dropped or taken for others."""
     given = {f"state{n.removeprefix('final')}": n for n in case.expected if n[:5] == "final"}
-    initial, finals = [*given], [f"d{name}" for name in given]
-    for name in initial:
-        short = name.removeprefix("state.")
-        if initial[1:]:
+    initial = [*given]
+    for names in [*([name] for name in initial), *([initial] if initial[1:] else [])]:
+        short = "state" if names[1:] else names[0].removeprefix("state.")
+        if len(names) < len(initial):
             what = f"a port that takes 0 for the initial {short}"
-            yield f"initial-{short}-ignored", what, scaled([name], 0)
+            yield f"initial-{short}-ignored", what, scaled(names, 0)
         what = f"a port that takes the initial {short} of row 0 for all rows"
-        first = rearranged(case, [name], lambda a, _: np.repeat(a[:1], len(a), 0))
+        first = rearranged(case, names, lambda a, _: np.repeat(a[:1], len(a), 0))
         yield f"initial-{short}-of-row-0", what, first
         what = f"a backward that returns no gradient of the initial {short}"
-        dropped = multiplied([gradient_of(name)], 0)
+        dropped = multiplied([*map(gradient_of, names)], lambda _: 0)
         yield f"gradient-of-initial-{short}-dropped", what, dropped
         what = f"a backward that ignores the cotangent of the final {short}"
-        yield f"cotangent-of-final-{short}-dropped", what, scaled([f"d{name}"], 0)
+        finals = [f"d{name}" for name in names]
+        yield f"cotangent-of-final-{short}-dropped", what, scaled(finals, 0)
     if not initial:
         return
-    if initial[1:]:
-        what = "a port that takes the initial state of row 0 for all rows"
-        first = rearranged(case, initial, lambda a, _: np.repeat(a[:1], len(a), 0))
-        yield "initial-state-of-row-0", what, first
-        what = "a backward that ignores the cotangent of the final state"
-        yield "cotangent-of-final-state-dropped", what, scaled(finals, 0)
     what = "a port that begins in the empty state, whatever it is given"
-    yield "initial-state-ignored", what, with_inputs(lambda _: dict.fromkeys(initial))
+    yield "initial-state-ignored", what, with_inputs(initial, lambda _: None)
     what = "a port that returns the state it was given, not the one after it"
     same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
     yield "initial-state-returned", what, same
     pairs = {n: n.replace("state.1", "state.2") for n in initial if n.startswith("state.1")}
     if pairs.keys() | {*pairs.values()} <= {*initial} and "state.3.h" in initial:
         what = "a stack that takes the initial states of one direction after those of the other"
-        both = pairs | {second: first for first, second in pairs.items()}
-        yield "initial-states-by-direction", what, exchanged(both)
+        yield "initial-states-by-direction", what, exchanged(pairs)
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
         yield "no-state-with-m-0", what, partial(_from_zeros, case.subject)
     what = "a port that computes padding like any other step"
-    yield "lengths-ignored", what, with_inputs(lambda _: {"lengths": None})
-    for word, shift in (("more", 1), ("less", -1)):
+    yield "lengths-ignored", what, with_inputs(["lengths"], lambda _: None)
+    for word, shift in (("more", 1), ("less", -1)):  # the longest row cannot have one more
         what = f"a port whose mask of padding is off by one: each row has one step {word}"
-        yield f"lengths-one-{word}", what, with_inputs(partial(_lengthened, shift))
+        yield f"lengths-one-{word}", what, with_inputs(["lengths"], partial(_shifted, shift))
+
+
+def _shifted(by: int, lengths: Array) -> Array:
+    shifted: Array = np.clip(lengths + by, 0, lengths.max())
+    return shifted
 
 
 def _from_zeros(subject: Subject, run: Run, options: Options, inputs: Arrays) -> Arrays:
@@ -216,44 +209,31 @@ def _from_zeros(subject: Subject, run: Run, options: Options, inputs: Arrays) ->
     return run(options, {name: np.zeros(a.shape, dtype) for name, a in states.items()} | inputs)
 
 
-def _lengthened(shift: int, inputs: Arrays) -> Arrays:
-    """Change the lengths; the longest row has all steps, and cannot have one more."""
-    lengths = inputs.get("lengths")
-    return {} if lengths is None else {"lengths": np.clip(lengths + shift, 0, lengths.max())}
-
-
 def _keys(case: CaseData) -> Mistakes:
     """Yield other scales of q and k, and projections in each other's place."""
     weights = "params.W_" if "params.W_q" in case.inputs else ""
-    q, k = f"{weights}q", f"{weights}k"
-    if q not in case.inputs:
+    if f"{weights}q" not in case.inputs:
         return
-    what = "an mLSTM that divides q by √DK, not k: h is the same, C and n are √DK times as large"
-    whole = _keys_scaled([q, "params.b_q"], [k, "params.b_k"], SCALES["scale-on-query-weights"][1])
-    yield "scale-on-queries", what, whole
-    for name, (divided, factors) in SCALES.items():
-        yield name, f"an mLSTM that divides {divided}", _keys_scaled([q], [k], factors)
-    what = "an mLSTM that divides the bias of k by √DK too, which Eq 23 of the paper does not"
-    bias = _keys_scaled([], ["params.b_k"], SCALES["scale-twice"][1])
-    yield "scale-on-key-bias-too", what, bias
+    for name, what in DIVIDED.items():
+        both = scaled_with_gradients(partial(_factors, *POWERS[name]))
+        yield name, f"an mLSTM that divides {what}", both
     for a, b in ("qk", "if", "qv", "kv", "vo"):
         pairs = {f"{weights}{a}": f"{weights}{b}"}
         pairs |= {f"params.b_{a}": f"params.b_{b}"} if weights else {}
         if pairs.keys() | {*pairs.values()} <= case.inputs.keys():
-            both = pairs | {second: first for first, second in pairs.items()}
             what = f"an mLSTM that takes {a} for {b}, and {b} for {a}"
-            yield f"{a}-and-{b}-exchanged", what, exchanged(both)
+            yield f"{a}-and-{b}-exchanged", what, exchanged(pairs)
 
 
-def _keys_scaled(queries: list[str], keys: list[str], factors: Any) -> Around:
-    """Multiply queries and keys by factors of the sizes."""
-
-    def scales(options: Options) -> dict[str, float]:
-        NH = options["num_heads"]
-        of_q, of_k = factors(options["qk_dim"] / NH, options["hidden_size"] / NH, NH)
-        return dict.fromkeys(queries, of_q) | dict.fromkeys(keys, of_k)
-
-    return scaled_with_gradients(scales)
+def _factors(
+    kinds: str, of_q: float, of_k: tuple[float, ...], options: Options
+) -> dict[str, float]:
+    """Return factors of q and k, or of their weights and biases, from powers of sizes."""
+    NH = options["num_heads"]
+    DK, DV = options["qk_dim"] / NH, options["hidden_size"] / NH
+    q, k = DK**of_q, prod(size**power for size, power in zip((DK, DV, NH), of_k, strict=True))
+    factors = {f"params.{kind}_{name}": f for kind in kinds for name, f in (("q", q), ("k", k))}
+    return factors | ({"q": q, "k": k} if "W" in kinds else {})
 
 
 def _gradients(case: CaseData) -> Mistakes:
@@ -261,9 +241,10 @@ def _gradients(case: CaseData) -> Mistakes:
     names = [name for name in case.expected if name[0] == "d" or name.startswith("grads.")]
     params = [name for name in names if name.startswith("grads.")]
     for name in names:
-        yield f"{name}-twice", f"a backward that counts {name} twice", multiplied([name], 2)
-        rows, columns = (1, 0, *case.expected[name].shape)[-2:]
-        if "from" in axes_of(case.pattern(name)) or rows == columns:
+        array, what = case.expected[name], f"a backward that counts {name} twice"
+        yield f"{name}-twice", what, multiplied([name], lambda _: 2)
+        rows, columns = (1, 0, *array.shape)[-2:]
+        if "from" in axes_of(array, case.pattern(name)) or rows == columns:
             what = f"a backward that returns the transpose of {name}"
             yield f"{name}-transposed", what, turned(case, name)
     if not params or "x" not in case.inputs or "dy" not in case.inputs:
@@ -278,7 +259,8 @@ def _gradients(case: CaseData) -> Mistakes:
     yield "gradients-of-last-row-alone", what, _of_last_row
     if case.subject.steps:
         what = "a backward that counts the cotangent of the last output twice, once as that of h"
-        yield "cotangent-of-last-output-doubled", what, with_inputs(_last_twice)
+        twice = with_inputs(["dy"], lambda dy: np.concatenate([dy[:, :-1], 2 * dy[:, -1:]], axis=1))
+        yield "cotangent-of-last-output-doubled", what, twice
 
 
 def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
@@ -287,9 +269,123 @@ def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
     return run(options, inputs) | own
 
 
-def _last_twice(inputs: Arrays) -> Arrays:
-    if "dy" not in inputs:
-        return {}
-    dy = inputs["dy"].copy()
-    dy[:, -1:] *= 2
-    return {"dy": dy}
+def with_options(**changed: Any) -> Around:
+    """Run with other options."""
+    return lambda run, options, inputs: run({**options, **changed}, inputs)
+
+
+def with_inputs(names: Sequence[str], change: Callable[[Array], Array | None]) -> Around:
+    """Run with inputs changed, or removed if they become None; gradients are not taken back."""
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        changed = {**inputs, **{name: change(inputs[name]) for name in names if name in inputs}}
+        return run(options, {name: a for name, a in changed.items() if a is not None})
+
+    return around
+
+
+class ChangedResults:
+    """Replace some results, from results and inputs; the specification need not run again."""
+
+    def __init__(self, change: Callable[[Arrays, Arrays], Arrays]) -> None:
+        self.change = change
+
+    def __call__(self, run: Run, options: Options, inputs: Arrays) -> Arrays:
+        """Return the results of a port with the mistake."""
+        results = run(options, inputs)
+        return results | self.change(results, inputs)
+
+
+def scaled(names: Sequence[str], factor: float) -> Around:
+    """Multiply inputs by a number, but not their gradients; 0 times −∞ is 0."""
+    return with_inputs(names, lambda a: a * factor if factor else np.zeros_like(a))
+
+
+def scaled_with_gradients(factors: Callable[[Options], Mapping[str, float]]) -> Around:
+    """Multiply inputs by numbers that depend on the options, and their gradients by the same."""
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        scales = {name: scale for name, scale in factors(options).items() if name in inputs}
+        results = run(options, inputs | {n: inputs[n] * scale for n, scale in scales.items()})
+        back = {gradient_of(name): scale for name, scale in scales.items()}
+        return results | {n: results[n] * scale for n, scale in back.items() if n in results}
+
+    return around
+
+
+def multiplied(names: Sequence[str], factor: Callable[[Arrays], float]) -> Around:
+    """Multiply results by a number that depends on the inputs."""
+    return ChangedResults(
+        lambda results, i: {n: results[n] * factor(i) for n in names if n in results}
+    )
+
+
+def rearranged(case: CaseData, names: list[str], place: Callable[[Array, str], Array]) -> Around:
+    """Rearrange the entries of inputs, whose axes have patterns, and take their gradients back.
+
+    The gradient of an entry is the sum of the gradients of the entries that are taken from its
+    place.
+    """
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        places = {}
+        for name in [name for name in names if name in inputs]:
+            indices = np.arange(inputs[name].size).reshape(inputs[name].shape)
+            pattern = case.subject.pattern(name, indices.ndim).format(**options)
+            places[name] = place(indices, pattern)
+        results = run(options, inputs | {n: inputs[n].ravel()[at] for n, at in places.items()})
+        for name, at in places.items():
+            gradient = results.get(gradient_of(name))
+            if gradient is not None:
+                back = np.zeros_like(gradient).ravel()
+                np.add.at(back, at.ravel(), gradient.ravel())
+                results[gradient_of(name)] = back.reshape(gradient.shape)
+        return results
+
+    return around
+
+
+def axes_of(array: Array, pattern: str) -> dict[str, Sequence[Any]]:
+    """Return the names of all axes of an array, joined ones apart, and their values."""
+    return dict(Places("", array.shape, pattern).parts)
+
+
+def taken(array: Array, pattern: str, order: list[int]) -> Array:
+    """Take the gates in another order."""
+    axes = axes_of(array, pattern)
+    apart = array.reshape([*map(len, axes.values())])
+    return np.take(apart, order, axis=list(axes).index("gate")).reshape(array.shape)
+
+
+def read_as(array: Array, pattern: str, first: str = "", second: str = "") -> Array:
+    """Read the entries as if two axes, by default the first two, lay in the other order."""
+    axes = axes_of(array, pattern)
+    first, second = (first, second) if first else [*axes][:2]
+    order = [{first: second, second: first}.get(axis, axis) for axis in axes]
+    apart = array.reshape([len(axes[axis]) for axis in order])
+    return apart.transpose([order.index(axis) for axis in axes]).reshape(array.shape)
+
+
+def turned(case: CaseData, name: str) -> Around:
+    """Transpose a gradient."""
+
+    def change(results: Arrays, _: Arrays) -> Arrays:
+        if (array := results.get(name)) is None:
+            return {}
+        if array.shape[-1] == array.shape[-2]:
+            return {name: array.swapaxes(-1, -2)}
+        return {name: read_as(array, case.pattern(name), "unit", "from")}
+
+    return ChangedResults(change)
+
+
+def exchanged(pairs: dict[str, str]) -> Around:
+    """Exchange inputs and their gradients."""
+    both = pairs | {second: first for first, second in pairs.items()}
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        results = run(options, inputs | {name: inputs[other] for name, other in both.items()})
+        taken_back = {gradient_of(n): gradient_of(other) for n, other in both.items()}
+        return results | {n: results[other] for n, other in taken_back.items() if other in results}
+
+    return around
