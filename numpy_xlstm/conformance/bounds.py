@@ -5,7 +5,6 @@ Derived in ``docs/conformance.md``.
 
 import inspect
 from collections.abc import Callable
-from functools import cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -142,10 +141,11 @@ def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
     An initial m is the log of a weight, as the gates' pre-activations are. For its gradient, the
     maximum therefore includes the gradients of inputs.
     """
-    by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
+    patterns = {name: subject.pattern(name, array.ndim) for name, array in arrays.items()}
+    by_row = {name for name, pattern in patterns.items() if pattern.startswith("row")}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
-        axes = range(1, array.ndim) if by_row[name] else range(array.ndim)
+        axes = range(1, array.ndim) if name in by_row else range(array.ndim)
         largest = array.max(axis=tuple(axes), initial=0)
         rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), largest)
     spread = {}
@@ -153,17 +153,12 @@ def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
         largest = rows[kind(name)]
         if kind(name) == "dstate0" and name.endswith(".m"):
             largest = np.maximum(largest, rows.get("inputs", 0.0))
-        if by_row[name]:
+        if name in by_row:
             largest = largest.reshape(-1, *[1] * (array.ndim - 1))
         else:
             largest = largest.max(initial=0)
         spread[name] = np.broadcast_to(largest, array.shape)
     return spread
-
-
-@cache
-def _by_row(subject: Subject, name: str, ndim: int) -> bool:
-    return subject.pattern(name, ndim).startswith("row")
 
 
 def is_parameter(name: str) -> bool:

@@ -121,7 +121,7 @@ def _case(subject: Subject, variant: str, situation: Situation, dtype: str, seed
         (seed, crc32(name.encode())),
     )
     content = partial(_content, subject, options, situation, dtype, seeds)
-    return Case(name, subject, dtype, options, situation.flags, content)
+    return Case(name, subject, dtype, options, tuple(situation.flags.split()), content)
 
 
 def _content(

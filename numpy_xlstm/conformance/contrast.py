@@ -119,17 +119,15 @@ def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -
     ]
     none = [value for value, cases in having.items() if not cases & those]
     apart = [value for value in none if having[value] | those == every.keys()]
-    narrow = sorted(all_have, key=lambda value: len(all_have[value]))
-    wide = sorted(none, key=lambda value: -len(having[value]))
-    for values, text in (
-        (exact, "fails in every case with {}, and in no other"),
-        (apart, "passes in every case with {}, and in no other"),
-        (narrow, "fails only in cases with {}"),
-        (wide, "passes in every case with {}"),
-    ):
-        if values:
-            yield f"{what} {text.format(values[0])}"
-            return
+    if exact:
+        yield f"{what} fails in every case with {exact[0]}, and in no other"
+    elif apart:
+        yield f"{what} passes in every case with {apart[0]}, and in no other"
+    elif all_have:
+        narrow = min(all_have, key=lambda value: len(all_have[value]))
+        yield f"{what} fails only in cases with {narrow}"
+    elif none:
+        yield f"{what} passes in every case with {max(none, key=lambda value: len(having[value]))}"
 
 
 def traits(case: CaseData) -> list[str]:

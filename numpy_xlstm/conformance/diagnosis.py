@@ -78,11 +78,9 @@ class Search:
         self.lines: list[str] = []
         self.made: Made = ()
         wrong = [self.port.wrong(checked, ()) for checked in self.port.failed]
-        self.cause = ""
+        self.cause = SUMMED if wrong and summed(wrong, self.port.failed + passed) else ""
         if wrong and seven_digits(wrong, [case for case, _ in passed]):
             self.cause = SEVEN_DIGITS
-        elif wrong and summed(wrong, self.port.failed + passed):
-            self.cause = SUMMED
         nothing = len(self.port.failed) > len(passed) and all(
             blank(array) for _, got in self.port.failed for array in got.values()
         )

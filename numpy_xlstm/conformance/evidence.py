@@ -139,22 +139,19 @@ class Evidence:
         return made
 
     def contradicted(self, bug: Bug, made: Made, cases: Sequence[Checked] | None = None) -> bool:
-        """Return whether one of some cases, by default of all, contradicts one of the mistakes."""
-        cases = self.failed + self.passed if cases is None else cases
-        return any(self.contradicts(checked, bug, made) for checked in cases)
-
-    def contradicts(self, checked: Checked, bug: Bug, made: Made) -> bool:
-        """Return whether the port lacks a number that a mistake changes in a case.
+        """Return whether some cases, by default all, lack a number that one mistake changes.
 
         That is a result of the forward or, if the mistake changes none, a gradient.
         """
-        case, got = checked
         without = tuple(other for other in made if other is not bug)
-        for stage in ((case.forward, got), checked):
-            if not self.numbers(made, stage[0])[0]:
-                return True
-            if changed := self.changed(made, without, stage[0]):
-                return not changed.isdisjoint(self.off(made, stage))
+        for case, got in self.failed + self.passed if cases is None else cases:
+            for stage in ((case.forward, got), (case, got)):
+                if not self.numbers(made, stage[0])[0]:
+                    return True
+                if changed := self.changed(made, without, stage[0]):
+                    if not changed.isdisjoint(self.off(made, stage)):
+                        return True
+                    break
         return False
 
     def changed(self, made: Made, without: Made, case: CaseData) -> set[str]:

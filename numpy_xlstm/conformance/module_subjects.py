@@ -16,17 +16,24 @@ from numpy_xlstm.layers.activations import ACTIVATIONS, soft_cap, soft_cap_backw
 
 NH, T_CHUNK = 2, 3
 """Number of heads, and steps per chunk."""
+SIZES = ("width", "vocab_size")
+"""Options that are not passed to functions."""
 D, OUT, FEW, V = 6, 10, 8, 11
 """Widths of x and y of layers, and numbers of tokens of a layer and of a model."""
 ORDINARY = ("ordinary",)
 
 
 def function(pair: Any, options: Options) -> Any:
-    """Make a layer of a function and its backward; options but the width are passed on."""
-    width, rest = options["width"], {n: v for n, v in options.items() if n != "width"}
-    forward, backward = partial(pair[0], **rest), pair[1]
-    sizes = {"in_features": width, "out_features": width}
-    return SimpleNamespace(params={}, forward=forward, backward=backward, **sizes)
+    """Make a layer of a function or a loss and its backward; sizes are not passed to it."""
+    width, rest = options.get("width"), {n: v for n, v in options.items() if n not in SIZES}
+    none = (None,) if "vocab_size" in options else ()  # targets have no gradient
+    return SimpleNamespace(
+        params={},
+        in_features=width,
+        out_features=width,
+        forward=partial(pair[0], **rest),
+        backward=lambda dy, cache: (pair[1](dy, cache), *none),
+    )
 
 
 def plain(specification: Any, options: Options) -> Any:
@@ -41,18 +48,6 @@ class Loss(Subject):
         """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         x = np.zeros((B, T, options["vocab_size"]))
         return {"x": x, "targets": np.zeros((B, T), np.int64), "dy": np.zeros(())}
-
-    def called(self, options: Options, inputs: Arrays) -> tuple[Any, tuple[Any, ...]]:
-        """Return the pair of functions, and its arguments."""
-        return self.specification, (inputs["x"], inputs["targets"])
-
-    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """Compute all results in the dtype of the inputs."""
-        forward, backward = specification or self.specification
-        ignored = options.get("ignore_index")
-        loss, cache = forward(inputs["x"], inputs["targets"], ignore_index=ignored)
-        gradient = {"dx": backward(inputs["dy"], cache)} if "dy" in inputs else {}
-        return {"y": loss, **gradient}
 
 
 def _layer(
@@ -122,6 +117,7 @@ STATELESS = [
         {"x": "row step token", "targets": "row step", "y": ""},
         tokens="vocab_size",
         situations=("ordinary", "ignored"),
+        public=partial(_same, CROSS_ENTROPY),
     ),
 ]
 """All subjects without recurrence."""
@@ -129,18 +125,15 @@ STATELESS = [
 CONSTANTS = {"norm_eps": 1e-5, "residual_weight": True, "mlstm_eps": EPS}
 """Constants of the blocks of the xLSTM paper, which a port must know; no configuration has them."""
 SHARED = {"num_heads": NH, "conv1d_kernel_size": 3}
+BLOCK = {**CONSTANTS, "embedding_dim": 8, **SHARED}
 MLSTM: dict[str, Any] = {
-    **CONSTANTS,
-    "embedding_dim": 8,
-    **SHARED,
+    **BLOCK,
     "qkv_proj_blocksize": 4,
     "proj_factor": 1.5,
     "round_proj_up_to_multiple_of": 4,
 }
 SLSTM: dict[str, Any] = {
-    **CONSTANTS,
-    "embedding_dim": 8,
-    **SHARED,
+    **BLOCK,
     "ffn_proj_factor": 1.3,
     "ffn_round_proj_up_to_multiple_of": 2,
     "ffn_act_fn": "gelu",

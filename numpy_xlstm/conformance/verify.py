@@ -321,9 +321,6 @@ def _written(case: Case, given: Mapping[str, Array]) -> str:
 def _other_dtype(case: Case, results: Mapping[str, Any]) -> str:
     """Describe the dtype that all results have in place of that of the case, or return ""."""
     kinds = {array.dtype.name for array in results.values() if isinstance(array, np.ndarray)}
-    if not kinds or not kinds <= {*PRECISIONS}.difference(case.dtypes):
-        return ""
-    return (
-        f"expected {case.dtype}; got {kinds.pop()} in all results: compute in the dtype of the "
-        "case, or select the cases of the other dtype (--dtype)"
-    )
+    how = "compute in the dtype of the case, or select the cases of the other dtype (--dtype)"
+    other = kinds and kinds <= {*PRECISIONS}.difference(case.dtypes)
+    return f"expected {case.dtype}; got {kinds.pop()} in all results: {how}" if other else ""

@@ -28,6 +28,7 @@ MATRIX = f"{KERNELS}mlstm."
 """Modules whose changes are run by what users call, as the specification goes step by step."""
 CELL = re.compile(r"numpy_xlstm\.cells\.(?!unroll)")
 """Modules of cells. If no other module is changed, only the cell is taken from the copy."""
+PARTS = re.compile(r"((?:[-=] .*\n)+)((?:\+ .*\n)*)|(.+)\n")
 COMMENT = r"(?:  #.*)?"
 DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 
@@ -85,22 +86,14 @@ class Bug(NamedTuple):
     @property
     def changes(self) -> list[Edit]:
         """Parts of the change, each with old and new lines."""
-        edits: list[Edit] = [([], [])]
-        for line in map(str.strip, self.change.strip().splitlines()):
-            old, new = edits[-1]
-            sign, _, text = line.partition(" ")
-            if sign in ("-", "="):
-                if new:
-                    edits.append((old := [], new := []))
-                old.append(text)
-                new += [text] if sign == "=" else []
-            elif sign == "+":
-                if new and not old:
-                    edits.append(([], new := []))
-                new.append(text)
-            else:  # it replaces the line that assigns the same names
-                edits.append(([], [line]))
-        return [(old, new) for old, new in edits if old or new]
+        text = "".join(f"{line.strip()}\n" for line in self.change.strip().splitlines())
+        edits: list[Edit] = []
+        for olds, news, line in PARTS.findall(text):
+            old = [each[2:] for each in olds.splitlines()]
+            new = [each[2:] for each in olds.splitlines() if each[0] == "="]
+            new += [each[2:] for each in news.splitlines()]
+            edits.append(([], [line]) if line else (old, new))
+        return edits
 
 
 NOT_COMPILED = Bug(

@@ -53,14 +53,12 @@ class Copy:
         found = builtins.__import__(name, *scopes)
         if _package(name) not in self.packages:
             return found
-        return SimpleNamespace(**{each: self._member(found, each) for each in scopes[2]})
-
-    def _member(self, original: ModuleType, name: str) -> Any:
-        """Return the value that a name of a module has in the copy."""
-        value = getattr(original, name)
-        if isinstance(value, ModuleType):
-            return self.module(value.__name__)
-        return getattr(self.module(original.__name__), name)
+        values = {each: getattr(found, each) for each in scopes[2]}
+        for each, value in values.items():
+            is_module = isinstance(value, ModuleType)
+            copy = self.module(value.__name__ if is_module else found.__name__)
+            values[each] = copy if is_module else getattr(copy, each)
+        return SimpleNamespace(**values)
 
 
 @cache
