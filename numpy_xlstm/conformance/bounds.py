@@ -94,7 +94,7 @@ def bounds(
     if dtype in SIXTEEN_BITS:
         specification = stored(specification, lambda array: shaken(array, numbers, rng))
     for _ in range(RUNS):
-        noise.begin()
+        noise.total = np.zeros(())
         moved = {
             name: shaken(array, numbers, rng) if name not in exact else array
             for name, array in inputs.items()
@@ -197,7 +197,7 @@ def distance(found: Array, expected: Array) -> Array:
 
 
 class RoundedLogGate:
-    """Log of a gate, with an error of up to ε times the sum of all logs up to this step.
+    """Log of a gate, with an error of up to ε times ``total``, the sum of all logs up to this step.
 
     The exponents of a memory are sums of logs of gates. A port that sums them over a chunk and
     takes differences rounds numbers as large as the sum.
@@ -205,10 +205,6 @@ class RoundedLogGate:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng, self.total = rng, np.zeros(())
-
-    def begin(self) -> None:
-        """Reset the sum at the start of a sequence."""
-        self.total = np.zeros(())
 
     def __call__(self, pre: Array, gate: str) -> Array:
         """Return :func:`log_gate` with the error."""

@@ -114,11 +114,8 @@ class Search:
         # Besides a changed line there may be known mistakes.
         if made != kept and port.open(made):
             made, _ = self._of_these(port, made, self.bugs)
-        explained = [
-            got[name]
-            for case, got in port.failed
-            for name in port.off((), (case, got)).keys() - port.off(made, (case, got)).keys()
-        ]
+        closed = [(c, port.off((), c).keys() - port.off(made, c).keys()) for c in port.failed]
+        explained = [checked[1][name] for checked, names in closed for name in names]
         # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
         return kept if port.open(made) and all(map(blank, explained)) else made
 
@@ -172,6 +169,7 @@ class Search:
 
     def findings(self) -> Iterator[str]:
         """Describe each mistake and the results that it explains."""
+        differing = self.port.differing
         open_ = {name for each in self.port.failed for name in self.port.off(self.made, each)}
         for n, bug in enumerate(self.made):
             before, after = self.made[:n], self.made[: n + 1]
@@ -179,10 +177,7 @@ class Search:
                 name
                 for checked in self.port.failed
                 for name in self.port.changed(after, before, checked[0])
-                & (
-                    self.port.differing(before, checked).keys()
-                    - self.port.differing(after, checked).keys()
-                )
+                & (differing(before, checked).keys() - differing(after, checked).keys())
             }
             ordered = [name for name in self.port.failed[0][0].expected if name in names]
             closed = [name for name in ordered if name not in open_]

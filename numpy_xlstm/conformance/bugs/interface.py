@@ -169,9 +169,10 @@ def _states(case: CaseData) -> Mistakes:
         what = f"a port that takes the initial {short} of row 0 for all rows"
         first = rearranged(case, names, lambda a, _: np.repeat(a[:1], len(a), 0))
         yield f"initial-{short}-of-row-0", what, first
-        what = f"a backward that returns no gradient of the initial {short}"
-        dropped = multiplied([*map(gradient_of, names)], lambda _: 0)
-        yield f"gradient-of-initial-{short}-dropped", what, dropped
+        if not names[1:]:
+            what = f"a backward that returns no gradient of the initial {short}"
+            dropped = multiplied([gradient_of(names[0])], lambda _: 0)
+            yield f"gradient-of-initial-{short}-dropped", what, dropped
         what = f"a backward that ignores the cotangent of the final {short}"
         finals = [f"d{name}" for name in names]
         yield f"cotangent-of-final-{short}-dropped", what, scaled(finals, 0)
