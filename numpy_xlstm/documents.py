@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,7 @@ def parse_yaml(text: bytes) -> Any:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             _no_name_twice([(str(name.value), None) for name, _ in node.value])
-            values = super().construct_mapping(node, deep)
-            for name in values:
-                if not isinstance(name, str):
-                    raise ValueError(f"expected names that are strings; got {name!r:.80}")
-            return values
+            return super().construct_mapping(node, deep)
 
     if len(text) > MAX_YAML:
         raise ValueError(f"expected at most {MAX_YAML:,} bytes; got {len(text):,}")
@@ -131,6 +128,8 @@ def _check(name: str, value: Any, depth: int) -> None:
             raise ValueError(f"values nested more than {MAX_DEPTH} deep")
         pairs = value.items() if isinstance(value, dict) else ((name, entry) for entry in value)
         for inner, entry in pairs:
+            if not isinstance(inner, str):
+                raise ValueError(f"expected names that are strings; got {inner!r:.80}")
             _check(inner, entry, depth - 1)
     elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
         raise ValueError(f"{name}: expected a number of at most 256 bits; got a longer one")
@@ -141,9 +140,6 @@ def _check(name: str, value: Any, depth: int) -> None:
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = set[str]()
-        for name, _ in pairs:
-            if name in names:
-                raise ValueError(f"{name:.80}: expected one entry; got two")
-            names.add(name)
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{name:.80}: expected one entry; got two")
     return values

@@ -19,7 +19,7 @@ from numpy_xlstm.numerics import (
     check_writable,
 )
 from numpy_xlstm.numerics.arrays import LARGEST
-from numpy_xlstm.numerics.threads import num_threads, parallel_map
+from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 from numpy_xlstm.torch_habits import explained
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.optimizer import DecayRule, diverged, is_matrix
@@ -197,7 +197,7 @@ class AdamW:
         check_writable(self.params)
 
     def _blocks(self, grads: Mapping[str, Array], lr: float, scale: float) -> Iterator[Block]:
-        """Split all arrays into blocks, with the factors of the next step."""
+        """Split all arrays by rows into blocks, with the factors of the next step."""
         (beta1, beta2), decays = self.betas, {*_decaying(self.params, self.decays)}
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         for name, array in self.params.items():
@@ -206,8 +206,9 @@ class AdamW:
                 shrink, rate, root, beta1, 1 - beta1, beta2, 1 - beta2, self.eps
             )
             size = 4 * BLOCK if compiled(array.dtype) else BLOCK
-            for p, g, m, v in cut(size, array, grads[name], self.m[name], self.v[name]):
-                yield Block(name, p, g, m, v, scale, factors)
+            p, g, m, v = np.atleast_1d(array, grads[name], self.m[name], self.v[name])
+            for rows in spread(len(p), -(-p.size // size)):
+                yield Block(name, p[rows], g[rows], m[rows], v[rows], scale, factors)
 
     def state_dict(self) -> dict[str, Array]:
         """Return the state that the next step depends on: ``t`` and the moments, not copied.
@@ -262,15 +263,3 @@ def on_threads(work: Callable[[Block], Any], blocks: Sequence[Block]) -> list[An
     count = 1 if count == 1 else min(count, num_threads())
     shares = [blocks[n::count] for n in range(count)]
     return list(chain(*parallel_map(lambda share: [work(block) for block in share], shares)))
-
-
-def cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Split arrays of one shape by rows into parts of about ``most`` numbers."""
-    size = arrays[0].size
-    if size <= most:
-        yield arrays
-        return
-    total = len(arrays[0])
-    rows = max(1, most * total // size)
-    for start in range(0, total, rows):
-        yield tuple(array[start : start + rows] for array in arrays)

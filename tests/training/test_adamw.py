@@ -23,7 +23,6 @@ from numpy_xlstm.models import (
 )
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, adamw, decay_rule, is_matrix, official_decay
-from numpy_xlstm.training.adamw import cut
 from tests.models.build import lm_config
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
@@ -187,7 +186,7 @@ def test_a_bad_state_changes_nothing(
 
 
 def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven rows in blocks of two and a rest of one; a single row; no axis; no entry."""
+    """Seven rows in several blocks; a single row; no axis; no entry."""
     shapes: dict[str, tuple[int, ...]] = {
         "rows": (7, 10), "row": (1, 30), "heads": (3, 2, 5), "b": (45,), "one": (), "none": (3, 0)
     }  # fmt: skip
@@ -196,16 +195,16 @@ def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.Monkey
         rng = np.random.default_rng(seed)
         return {name: np.array(rng.standard_normal(shape)) for name, shape in shapes.items()}
 
-    results = []
-    for block in (20, 2**15):
+    results, counts = [], []
+    for block in (5, 2**15):
         monkeypatch.setattr(adamw, "BLOCK", block)
         params = arrays(0)
         optimizer = AdamW(params, lr=0.1, weight_decay=0.1)
         for seed in (1, 2, 3):
             optimizer.step(arrays(seed))
         results.append(params | optimizer.state_dict())
-    assert [len(b) for (b,) in cut(70, params["rows"])] == [7]
-    assert [len(b) for (b,) in cut(20, params["rows"])] == [2, 2, 2, 1]
+        counts.append([block.name for block in optimizer._blocks(params, 0, 1)].count("rows"))
+    assert counts[0] > 1 == counts[1]
     for name, array in results[0].items():
         assert array.tobytes() == results[1][name].tobytes()
         assert name == "t" or array.size == 0 or (array != arrays(0).get(name, 0)).all()
