@@ -4,7 +4,6 @@ A public forward validates its arguments once with these functions. A module mad
 calls the ``compute`` of its parts, which does not validate again.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ from numpy_xlstm.numerics import Array, check_array, check_batch
 from numpy_xlstm.trees import leaves, put_together, zeros_like
 
 
-def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -> Any:
+def check_like(name: str, tree: Any, like: Any) -> Any:
     """Validate a tree of arrays, such as a state, against the structure and shapes of ``like``.
 
     Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. If
     ``name`` begins with "state", an array ``m`` may contain −inf, and a tuple with a method
-    ``check`` is checked by it. ``hint()`` is added to the message about a wrong shape.
+    ``check`` is checked by it.
 
     Examples
     --------
@@ -34,13 +33,13 @@ def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -
         return None
     if isinstance(like, np.ndarray):
         empty = name.startswith("state") and name.endswith(".m")
-        return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty, hint=hint)
+        return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty)
     fields = getattr(like, "_fields", range(len(like)))
     if not isinstance(tree, tuple | list) or len(tree) != len(like):
         expected = ", ".join(map(str, fields))
         raise ShapeError(f"{name}: expected a tuple ({expected}); got {_kind(tree)}")
     parts = zip(fields, tree, like, strict=True)
-    checked = [check_like(f"{name}.{f}", part, want, hint) for f, part, want in parts]
+    checked = [check_like(f"{name}.{f}", part, want) for f, part, want in parts]
     state = put_together(like, checked)
     if name.startswith("state") and hasattr(like, "check"):
         state.check()
@@ -63,10 +62,10 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
-def checked_state(module: Any, state: Any, batch_size: int, hint: Callable[[], str] = str) -> Any:
+def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the validated state before the first step; for None, the empty state."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like, hint)
+    return like if state is None else check_like("state", state, like)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:

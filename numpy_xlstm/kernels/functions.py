@@ -34,9 +34,15 @@ def pointwise(function: Function) -> Function:
     return function
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Function, options: str = "kernel") -> Function:
     """Compile a loop over float32 or float64 arrays at its first call."""
-    return _kernel(function, "kernel")
+
+    @wraps(function)
+    def run(*args: Any) -> Any:
+        return _dispatcher(function, options)(*args)
+
+    _marked.append((run, function, options))
+    return run  # type: ignore[return-value]
 
 
 def summation(function: Function) -> Function:
@@ -44,16 +50,7 @@ def summation(function: Function) -> Function:
 
     The order is the processor's: an instruction adds to several partial sums.
     """
-    return _kernel(function, "summation")
-
-
-def _kernel(function: Function, options: str) -> Function:
-    @wraps(function)
-    def run(*args: Any) -> Any:
-        return _dispatcher(function, options)(*args)
-
-    _marked.append((run, function, options))
-    return run  # type: ignore[return-value]
+    return kernel(function, "summation")
 
 
 def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:

@@ -275,31 +275,28 @@ class Recurrent(Checked, Generic[S]):
 
     def check_input(self, x: Any) -> None:
         """Raise an error unless x is a batch of sequences in the caller's layout."""
-        check_array("x", x, (*self.axes, self.in_features), self.dtype, hint=self._input_hint)
+        check_array("x", x, (*self.axes, self.in_features), self.dtype)
         check_batch("x", x, axis=0 if self.batch_first else 1)
 
     def _checked(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
         """Check the arguments and return them in the layout of ``compute``."""
-        self.check_input(x)
-        x = x if self.batch_first else x.swapaxes(0, 1)
-        if state is None:
-            state = self.inner_start(len(x))
-        else:
-            state = self.inner_state(checked_state(self, state, len(x), self._batch_hint))
-        if lengths is None:
-            return x, state, None
-        lengths = check_lengths(lengths, len(x), x.shape[1], self._batch_hint)
-        return without_padding(x, lengths), state, lengths
-
-    def _input_hint(self) -> str:
-        """Return the hint of an error about the shape of x: the default of ``batch_first``."""
-        if not self.batch_first or "batch_first" not in vars(self):  # it is no option
-            return ""
-        return "; batch_first=True is the default here; for time-first x pass batch_first=False"
-
-    def _batch_hint(self) -> str:
-        """Return the hint of an error about a batch that is not the one of x."""
-        return f"; x is read as ({', '.join(self.axes)}, …){self._input_hint()}"
+        try:
+            self.check_input(x)
+            x = x if self.batch_first else x.swapaxes(0, 1)
+            if state is None:
+                state = self.inner_start(len(x))
+            else:
+                state = self.inner_state(checked_state(self, state, len(x)))
+            if lengths is not None:
+                lengths = check_lengths(lengths, len(x), x.shape[1])
+                x = without_padding(x, lengths)
+        except ShapeError as error:
+            hint = f"; x is read as ({', '.join(self.axes)}, …)"
+            if self.batch_first and "batch_first" in vars(self):  # it is an option
+                hint += "; batch_first=True is the default here"
+                hint += "; for time-first x pass batch_first=False"
+            raise ShapeError(f"{error}{hint}") from None
+        return x, state, lengths
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""

@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import pairwise
 from types import EllipsisType
@@ -68,16 +68,14 @@ def check_array(
     dtype: np.dtype[Any] | None = None,
     *,
     allow_minus_inf: bool = False,
-    hint: Callable[[], str] = str,
 ) -> Array:
     """Return ``value`` if it is a finite array of this shape and dtype, else raise an error.
 
     An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size, and ``...`` at
     the beginning represents any axes. Without a dtype, any supported dtype is valid.
-    ``allow_minus_inf`` allows −inf, as in m of an empty state. ``hint()``, such as "; pass …", is
-    added to the message about a wrong shape.
+    ``allow_minus_inf`` allows −inf, as in m of an empty state.
     """
-    array = check_form(name, value, shape, dtype, hint)
+    array = check_form(name, value, shape, dtype)
     finite = np.isfinite(array)
     if allow_minus_inf:
         finite |= array.real == -np.inf
@@ -91,11 +89,7 @@ def check_array(
 
 
 def check_form(
-    name: str,
-    value: Any,
-    shape: Shape,
-    dtype: np.dtype[Any] | str | None = None,
-    hint: Callable[[], str] = str,
+    name: str, value: Any, shape: Shape, dtype: np.dtype[Any] | str | None = None
 ) -> Array:
     """Do the same as :func:`check_array`, but do not check that the numbers are finite.
 
@@ -111,7 +105,7 @@ def check_form(
         fits = fits and (wanted == size or isinstance(wanted, str))
     if not fits:
         expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-        raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}{hint()}")
+        raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}")
     array: Array = value
     return array
 
@@ -326,16 +320,13 @@ def check_callable(name: str, value: Any) -> None:
         raise OptionError(f"{name}: expected a callable; got {type(value).__name__}")
 
 
-def check_lengths(lengths: Any, B: int, T: int, hint: Callable[[], str] = str) -> Array:
-    """Return the lengths as integers (B,), or raise an error.
-
-    ``hint()`` is added to the message about a wrong shape.
-    """
+def check_lengths(lengths: Any, B: int, T: int) -> Array:
+    """Return the lengths as integers (B,), or raise an error."""
     try:
         array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
-    check_form("lengths", array, (B,), "integers", hint)
+    check_form("lengths", array, (B,), "integers")
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
     whole: Array = array.astype(np.int64)

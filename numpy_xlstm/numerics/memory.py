@@ -17,16 +17,6 @@ from numpy_xlstm.errors import SizeError
 CGROUPS = Path("/sys/fs/cgroup")
 """Folder in which Linux lists the limits of containers."""
 
-KEPT = 2**29
-"""Number of free bytes at the end of the heap that are kept."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of ``mallopt``, see its manual page."""
-
-LARGEST = 2**25
-"""Size in bytes from which arrays are mapped by the system instead of stored in the heap. It is the
-largest value that glibc allows."""
-
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""
 
@@ -96,5 +86,5 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, KEPT)
-        mallopt(M_MMAP_THRESHOLD, LARGEST)
+        mallopt(-1, 2**29)  # M_TRIM_THRESHOLD: free bytes at the end of the heap that are kept
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the largest that glibc allows: others are mapped
