@@ -12,8 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.numerics import check_positive, check_range, did_you_mean
-from numpy_xlstm.numerics.arrays import LARGEST
+from numpy_xlstm.numerics import LARGEST, check_positive, check_range, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)

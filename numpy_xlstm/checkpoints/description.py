@@ -21,8 +21,14 @@ from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, TokenizerDes
 from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models import LanguageModel, SpecialTokens
 from numpy_xlstm.models.state_dict import renamed, unwrapped
-from numpy_xlstm.numerics import Array, check_bool, check_callable, check_choice, checked_dtype
-from numpy_xlstm.numerics.arrays import EXPONENTS
+from numpy_xlstm.numerics import (
+    EXPONENTS,
+    Array,
+    check_bool,
+    check_callable,
+    check_choice,
+    checked_dtype,
+)
 
 MAPPED = os.name == "posix"
 """Default of ``mapped``: whether parameters are mapped from their file into memory."""

@@ -16,7 +16,7 @@ from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.programs import from_command, from_folder, scratch, unmatched
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import did_you_mean
 
 DESCRIPTION = """\
 Check a port against cases of the conformance kit: those in a folder written by 'numpy-xlstm

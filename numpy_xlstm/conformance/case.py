@@ -24,8 +24,7 @@ from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ordinary
 from numpy_xlstm.conformance.subjects import Options, Part, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import check_choice, check_whole
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import check_choice, check_whole, did_you_mean
 
 PRECISIONS = ("float64", "float32")
 DTYPES = (*PRECISIONS, *SIXTEEN_BITS)

@@ -20,8 +20,7 @@ from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.files import VERSION
 from numpy_xlstm.conformance.subjects import Part, copied
 from numpy_xlstm.errors import OptionError, printable
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import Array, did_you_mean
 
 Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""

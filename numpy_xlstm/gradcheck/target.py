@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import SUPPORTED_DTYPES, dtype_names
+from numpy_xlstm.numerics import SUPPORTED_DTYPES, Array, dtype_names
 
 Arrays = dict[str, Array]
 

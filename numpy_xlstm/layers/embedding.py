@@ -11,8 +11,7 @@ import numpy.typing as npt
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.layers.linear import drawn_normally
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_form, check_positive
-from numpy_xlstm.numerics.arrays import Shape
+from numpy_xlstm.numerics import Array, Shape, check_form, check_positive
 
 IndexArray = npt.NDArray[np.integer[Any]]
 """An array of integers, each of which is the index of a row or class."""

@@ -12,8 +12,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from numpy_xlstm.numerics.arrays import Array
+Array = npt.NDArray[Any]
+"""A NumPy array of one of the supported dtypes, real or complex."""
 
 own_error_state = np.errstate(under="ignore", invalid="ignore")
 """Decorator of public functions, which makes them independent of the caller's error state.

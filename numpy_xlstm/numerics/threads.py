@@ -23,7 +23,7 @@ from weakref import ref
 
 import numpy as np
 
-from numpy_xlstm.numerics.arrays import Array
+from numpy_xlstm.numerics.activations import Array
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")

@@ -11,6 +11,7 @@ from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import (
+    LARGEST,
     Array,
     check_above_zero,
     check_array,
@@ -18,7 +19,6 @@ from numpy_xlstm.numerics import (
     check_range,
     check_writable,
 )
-from numpy_xlstm.numerics.arrays import LARGEST
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 from numpy_xlstm.torch_habits import explained
 from numpy_xlstm.training.clipping import check_floats

@@ -11,8 +11,7 @@ import numpy as np
 
 from numpy_xlstm.conformance.bugs.copies import Copy, source
 from numpy_xlstm.kernels.functions import compiles
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import ANY_NUMBERS
+from numpy_xlstm.numerics import ANY_NUMBERS, Array
 
 Options = Mapping[str, Any]
 Arrays = dict[str, Array]
