@@ -35,9 +35,6 @@ class WeakLiterals(FunctionPass):  # type: ignore[misc]
 
     _name = "weak_literals"
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def run_pass(self, state: Any) -> bool:
         """Narrow each literal operand that the narrow type represents exactly."""
         blocks = [block for _, block in sorted(state.func_ir.blocks.items())]
@@ -50,17 +47,11 @@ class WeakLiterals(FunctionPass):  # type: ignore[misc]
             if target.is_temp and target.name in operands:
                 if isinstance(value, ir.Var):  # ``2 * (a if c else b)`` copies the 2
                     operands.add(value.name)
-                else:
-                    narrow(value)
+                elif isinstance(value, ir.Const) and type(value.value) in NARROW:
+                    number, kind = value.value, NARROW[type(value.value)]
+                    if -128 <= number < 128 and kind(number) == number:
+                        value.value = kind(number)
         return True
-
-
-def narrow(source: Any) -> None:
-    """Narrow a constant of numba's intermediate representation in place."""
-    if isinstance(source, ir.Const) and type(source.value) in NARROW:
-        value, kind = source.value, NARROW[type(source.value)]
-        if -128 <= value < 128 and kind(value) == value:
-            source.value = kind(value)
 
 
 class Compiler(CompilerBase):  # type: ignore[misc]
