@@ -35,6 +35,9 @@ class WeakLiterals(FunctionPass):  # type: ignore[misc]
 
     _name = "weak_literals"
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def run_pass(self, state: Any) -> bool:
         """Narrow each literal operand that the narrow type represents exactly."""
         blocks = [block for _, block in sorted(state.func_ir.blocks.items())]

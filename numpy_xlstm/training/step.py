@@ -233,44 +233,27 @@ def _check_batch(batch: Any) -> None:
 
 
 def squared_error(
-    y: Array, targets: Array, *, mask: BoolArray | None = None
-) -> tuple[Array, tuple[Array, int]]:
-    r"""Return the mean squared error of the outputs, and residuals for its backward.
+    y: Array, targets: Array, mask: BoolArray | None = None, dloss: float = 1.0
+) -> tuple[Array, Array]:
+    r"""Return the mean squared error of outputs y (..., 1), and their gradient.
 
-    .. math:: L = \frac{1}{N} \sum_n (y_n - t_n)^2
+    .. math:: L = \frac{1}{N} \sum_n (y_n - t_n)^2, \qquad
+        \delta y_n = \frac{2}{N} (y_n - t_n) \, \delta L
 
-    Parameters
-    ----------
-    y : np.ndarray
-        Outputs, shape (..., 1).
-    targets : np.ndarray
-        t, floats of shape (...).
-    mask : np.ndarray, optional
-        Booleans of shape (...): whether a position counts, in the sum and in N.
+    The targets t are floats (...). Positions where ``mask`` (...) is False do not count, neither in
+    the sum nor in N, and have gradient 0.
 
     Examples
     --------
-    >>> loss, cache = squared_error(np.array([[1.0], [3.0]]), np.array([0.0, 1.0]))
-    >>> float(loss), squared_error_backward(1.0, cache).tolist()
+    >>> loss, dy = squared_error(np.array([[1.0], [3.0]]), np.array([0.0, 1.0]))
+    >>> float(loss), dy.tolist()
     (2.5, [[1.0], [2.0]])
     """
-    errors = y[..., 0] - targets.astype(y.dtype)
     counted = np.ones(targets.shape, bool) if mask is None else mask
-    errors = np.where(counted, errors, errors.dtype.type(0))
     number = int(np.count_nonzero(counted))
-    return np.square(errors).sum() / number, (errors, number)  # [mse.1]
-
-
-def squared_error_backward(dloss: float, cache: tuple[Array, int]) -> Array:
-    r"""Return the gradient of the outputs from the cotangent of the loss.
-
-    .. math:: \delta y_n = \frac{2}{N} (y_n - t_n) \, \delta L
-
-    It is 0 where a position does not count.
-    """
-    errors, number = cache
-    dy: Array = errors * errors.dtype.type(2 * dloss / number)  # [mse.2]
-    return dy[..., None]
+    errors = np.where(counted, y[..., 0] - targets.astype(y.dtype), y.dtype.type(0))
+    dy = errors * errors.dtype.type(2 * dloss / number)  # [mse.2]
+    return np.square(errors).sum() / number, dy[..., None]  # [mse.1]
 
 
 def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float, Array]:
@@ -279,8 +262,8 @@ def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float
         if y.shape != (*batch.targets.shape, 1):
             expected = f"floats need a model with outputs (B, T, 1); got outputs {y.shape}"
             raise ShapeError(f"targets: {expected}")
-        loss, errors = squared_error(y, batch.targets, mask=batch.mask)
-        return float(loss), squared_error_backward(share, errors)
+        loss, dy = squared_error(y, batch.targets, batch.mask, share)
+        return float(loss), dy
     loss, probabilities = softmax_cross_entropy(y, batch.targets, mask=batch.mask)
     return float(loss), softmax_cross_entropy_backward(share, probabilities)
 
