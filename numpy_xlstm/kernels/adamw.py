@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.kernels.functions import compiled, kernel, pointwise, summation
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_form
 
 
 class Factors(NamedTuple):
@@ -48,6 +48,8 @@ def loop(p: Any, g: Any, m: Any, v: Any, scale: Any, factors: Any) -> None:
 
 def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> None:
     """Update p, m and v in place for the gradient ``g * scale``."""
+    for name, array in (("g", g), ("m", m), ("v", v)):
+        check_form(name, array, p.shape, p.dtype)
     contiguous = p.flags.c_contiguous and m.flags.c_contiguous and v.flags.c_contiguous
     if compiled(p.dtype) and contiguous:
         number = p.dtype.type
