@@ -10,8 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from numpy_xlstm.kernels.functions import compiled, exp, kernel, maximum, pointwise, summation
 from numpy_xlstm.kernels.parts import check_residual, for_loops
-from numpy_xlstm.numerics import Array, dot
-from numpy_xlstm.numerics.activations import lowest
+from numpy_xlstm.numerics import Array, dot, lowest
 
 
 def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:

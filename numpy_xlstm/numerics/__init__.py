@@ -19,6 +19,7 @@ from numpy_xlstm.numerics.activations import (
     dot,
     log_sigmoid,
     log_sigmoid_slope,
+    lowest,
     maximum,
     modulus,
     own_error_state,

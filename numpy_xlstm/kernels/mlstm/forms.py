@@ -41,8 +41,7 @@ from numpy_xlstm.kernels.parts import (
     padding,
     split_heads,
 )
-from numpy_xlstm.numerics import Array, dot
-from numpy_xlstm.numerics.activations import clip, modulus
+from numpy_xlstm.numerics import Array, clip, dot, modulus
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
 """Values of the option ``form`` of a layer."""

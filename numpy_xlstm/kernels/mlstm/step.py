@@ -22,8 +22,7 @@ from numpy_xlstm.kernels.functions import (
 )
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
 from numpy_xlstm.kernels.parts import for_loops, over_heads
-from numpy_xlstm.numerics import Array, dot
-from numpy_xlstm.numerics.activations import lowest
+from numpy_xlstm.numerics import Array, dot, lowest
 
 
 def write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: Any) -> None:
