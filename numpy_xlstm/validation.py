@@ -36,21 +36,19 @@ def check_like(name: str, tree: Any, like: Any) -> Any:
         return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty)
     fields = getattr(like, "_fields", range(len(like)))
     if not isinstance(tree, tuple | list) or len(tree) != len(like):
+        got = type(tree).__name__
+        if isinstance(tree, np.ndarray):
+            got = f"an array of shape {tree.shape}"
+        elif isinstance(tree, tuple | list):
+            got = f"{len(tree)} entries"
         expected = ", ".join(map(str, fields))
-        raise ShapeError(f"{name}: expected a tuple ({expected}); got {_kind(tree)}")
+        raise ShapeError(f"{name}: expected a tuple ({expected}); got {got}")
     parts = zip(fields, tree, like, strict=True)
     checked = [check_like(f"{name}.{f}", part, want) for f, part, want in parts]
     state = put_together(like, checked)
     if name.startswith("state") and hasattr(like, "check"):
         state.check()
     return state
-
-
-def _kind(tree: Any) -> str:
-    """Describe a value that was given instead of a tuple."""
-    if isinstance(tree, np.ndarray):
-        return f"an array of shape {tree.shape}"
-    return f"{len(tree)} entries" if isinstance(tree, tuple | list) else type(tree).__name__
 
 
 def check_cache(cache: Any, kind: type) -> None:
@@ -71,9 +69,7 @@ def checked_state(module: Any, state: Any, batch_size: int) -> Any:
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
     """Return the validated cotangent of the state after the last step; zeros for None."""
     like = module.init_state(batch_size)
-    if dstate is None:
-        return zeros_like(like)
-    return check_like("dstate", dstate, like)
+    return zeros_like(like) if dstate is None else check_like("dstate", dstate, like)
 
 
 def enter(cell: Any, x: Array, state: Any) -> Any:
