@@ -12,9 +12,10 @@ import numpy as np
 from numpy_xlstm.config import Config
 from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES
-from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
+from numpy_xlstm.errors import MissingExtraError, OptionError, TextError
 from numpy_xlstm.generation.components import checked_tokenizer
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
+from numpy_xlstm.numerics import plain_array
 
 REPLACEMENT = "\ufffd"
 """Replacement for unknown characters and for bytes that are not UTF-8."""
@@ -271,8 +272,5 @@ def check_text(text: Any) -> None:
 
 def _checked_ids(ids: Any, size: int) -> IndexArray:
     if isinstance(ids, list | tuple):
-        try:
-            ids = np.array(ids, None if ids else np.int64)
-        except ValueError:  # lists of different lengths in a list
-            raise ShapeError(f"ids: expected shape (N,); got {ids!r}") from None
+        ids = plain_array("ids", ids) if ids else np.zeros(0, np.int64)
     return check_indices("ids", ids, size, shape=("N",))

@@ -149,10 +149,7 @@ def softmax_cross_entropy_backward(
 
 def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
     """Return dloss as an array of shape (), or raise an error if it is not one number."""
-    try:
-        scale = plain_array("dloss", dloss)
-    except ValueError as error:  # a ragged list
-        raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
+    scale = plain_array("dloss", dloss)
     if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
         raise DTypeError(f"dloss: expected a {dtype.name} number; got {dloss!r}")
     with np.errstate(over="ignore"):

@@ -145,9 +145,12 @@ def check_plain(name: str, value: Any) -> None:
 
 
 def plain_array(name: str, value: Any) -> Array:
-    """Convert an array-like to an array, or raise an error for a subclass of array."""
+    """Convert an array-like to an array, or raise an error, as for a subclass of array."""
     check_plain(name, value)
-    array: Array = np.asarray(value)
+    try:
+        array: Array = np.asarray(value)
+    except ValueError as error:  # lists of different lengths in a list
+        raise ShapeError(f"{name}: expected rows of equal length; got {value!r:.80}") from error
     return array
 
 
@@ -334,11 +337,7 @@ def check_callable(name: str, value: Any) -> None:
 
 def check_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error."""
-    try:
-        array = plain_array("lengths", lengths)
-    except ValueError as error:  # a ragged list
-        raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
-    check_form("lengths", array, (B,), "integers")
+    array = check_form("lengths", plain_array("lengths", lengths), (B,), "integers")
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
     whole: Array = array.astype(np.int64)
