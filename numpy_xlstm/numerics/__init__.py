@@ -111,13 +111,14 @@ def check_form(
     if type(value) is not np.ndarray or value.dtype not in supported:
         _check_dtype(name, value, dtype)
     if shape and shape[0] is ...:
-        shape = *value.shape[: value.ndim + 1 - len(shape)], *shape[1:]
-    fits = value.ndim == len(shape)
-    for wanted, size in zip(shape, value.shape, strict=False):
-        fits = fits and (wanted == size or isinstance(wanted, str))
-    if not fits:
-        expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-        raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}")
+        shape = value.shape[: 1 - len(shape) or None] + shape[1:]
+    if shape != value.shape:
+        fits = value.ndim == len(shape)
+        for wanted, size in zip(shape, value.shape, strict=False):
+            fits = fits and (wanted == size or isinstance(wanted, str))
+        if not fits:
+            expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+            raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}")
     array: Array = value
     return array
 
