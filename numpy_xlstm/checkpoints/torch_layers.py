@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
-from numpy_xlstm.checkpoints.files import write_file
+from numpy_xlstm.checkpoints.files import FOR_PYTORCH, stored_dtypes, write_file
 from numpy_xlstm.checkpoints.loading import building, matched, meta_initialisation
 from numpy_xlstm.checkpoints.tensors import Stored
-from numpy_xlstm.checkpoints.writing import FOR_PYTORCH, stored_dtypes
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
 
@@ -25,10 +24,6 @@ BY_GATES = {4: LSTM, 3: GRU, 1: RNN}
 
 DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 """Options that shapes do not determine, and that are stored in the header of our files."""
-
-
-def _recognises(content: Content) -> bool:
-    return any(name.rpartition(".")[2] == FIRST for name in content.tensors)
 
 
 def _read(content: Content) -> Pretrained:
@@ -89,5 +84,12 @@ def _write(layer: Any, path: Path, options: Saving) -> None:
     write_file(path, layer.params, dtypes, FOR_PYTORCH | metadata)
 
 
-TORCH = Format("torch", (LSTM, GRU, RNN), _recognises, _read, _write, ".safetensors")
+TORCH = Format(
+    "torch",
+    (LSTM, GRU, RNN),
+    lambda content: any(name.rpartition(".")[2] == FIRST for name in content.tensors),
+    _read,
+    _write,
+    ".safetensors",
+)
 """State dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``, for ``safetensors.torch.load_file``."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
+from numpy_xlstm.checkpoints.files import write_folder
 from numpy_xlstm.checkpoints.loading import building
 from numpy_xlstm.checkpoints.tensors import read_mapping
-from numpy_xlstm.checkpoints.writing import write_folder
 from numpy_xlstm.checkpoints.xlstm_package import ON_A_CPU, open_official
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
+from numpy_xlstm.checkpoints.files import write_folder
 from numpy_xlstm.checkpoints.loading import Source, building, matched, meta_initialisation
+from numpy_xlstm.checkpoints.own import OFFICIAL
 from numpy_xlstm.checkpoints.tensors import TOKENIZER
-from numpy_xlstm.checkpoints.writing import write_folder
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import (
     SpecialTokens,
@@ -45,13 +46,6 @@ ON_A_CPU = {
 }
 """Fields that select kernels for the CPU, sequences of any length, returned states and float32."""
 
-MODELS: dict[type, Callable[..., Any]] = {
-    xLSTMLargeConfig: xLSTMLarge,
-    xLSTMLMModelConfig: xLSTMLMModel,
-    xLSTMBlockStackConfig: xLSTMBlockStack,
-}
-"""The model of each configuration."""
-
 
 def open_official(
     content: Content,
@@ -74,7 +68,7 @@ def open_official(
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
             config = replace(config, weight_mode=mode)
-        model = MODELS[type(config)](config, rng=rng)
+        model = OFFICIAL[type(config)](config, rng=rng)
     if model.shared is not None and model.shared[0] in arrays:
         head, embedding = model.shared
         kept, left = arrays.pop(head), arrays.get(embedding)

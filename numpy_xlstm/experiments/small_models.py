@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm import models
 from numpy_xlstm.cells import LSTMCell
-from numpy_xlstm.checkpoints.kinds import KINDS, Kind
+from numpy_xlstm.checkpoints import KINDS, Kind
 from numpy_xlstm.config import Config, Count
 from numpy_xlstm.layers import (
     GRU,

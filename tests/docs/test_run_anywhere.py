@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import CharacterTokenizer, generate, save_pretrained
-from numpy_xlstm.checkpoints.writing import as_library_json
+from numpy_xlstm.checkpoints.files import as_library_json
 from tests.models.build import build
 from tests.site.browser import CHROMIUM, opened, served
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
+from numpy_xlstm.checkpoints.files import as_library_json
 from numpy_xlstm.checkpoints.own import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tensors import TOKENIZER
-from numpy_xlstm.checkpoints.writing import as_library_json
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.numerics import Array, check_choice, check_has, check_parameter
