@@ -127,16 +127,18 @@ def _entry(name: str, fields: Any) -> tuple[str, tuple[int, ...], int, int]:
         if not whole or (what == "data_offsets" and len(numbers) != 2):
             got = str(numbers)[:80]
             raise ValueError(f"{name}: expected {what} as a list of whole numbers; got {got}")
-    nbytes = math.prod(shape) * _itemsize(dtype)
+    dtype = DTYPES[dtype]
+    nbytes = math.prod(shape) * itemsize(dtype)
     if offsets[1] - offsets[0] != nbytes:
         raise ValueError(f"{name}: expected {nbytes} bytes; got {offsets[1] - offsets[0]}")
-    if math.prod(n or 1 for n in shape) * _itemsize(dtype) >= 2**63:  # too large for NumPy
+    if math.prod(n or 1 for n in shape) * itemsize(dtype) >= 2**63:  # too large for NumPy
         raise ValueError(f"{name}: expected a smaller shape; got {str(shape)[:80]}")
-    return DTYPES[dtype], tuple(shape), offsets[0], offsets[1]
+    return dtype, tuple(shape), offsets[0], offsets[1]
 
 
-def _itemsize(code: str) -> int:
-    return 1 if code == "BOOL" else int(code.lstrip("BFIU")) // 8
+def itemsize(dtype: str) -> int:
+    """Return the size of a number in bytes."""
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def write_safetensors(

@@ -18,7 +18,7 @@ from weakref import finalize
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.safetensors import CHUNK, numpy_dtype, parse_header
+from numpy_xlstm.checkpoints.safetensors import CHUNK, itemsize, numpy_dtype, parse_header
 from numpy_xlstm.disk import open_regular
 from numpy_xlstm.documents import MAX_BYTES, read_values
 from numpy_xlstm.errors import CheckpointError
@@ -106,7 +106,7 @@ class Stored(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return self.size * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
+        return self.size * itemsize(self.dtype)
 
     def fits_map(self, dtype: np.dtype[Any]) -> bool:
         """Return whether a map of the file can be an array of this dtype."""

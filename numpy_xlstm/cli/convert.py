@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
+from numpy_xlstm.checkpoints import FORMATS, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.pretrained import check_saving, formats_of
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
@@ -60,19 +60,14 @@ def run(args: argparse.Namespace) -> int:
     with bar_of("bytes") as progress:
         weights = "stored" if pretrained.dtype == "float32" else "widened"
         model = pretrained.load(progress=progress, weights=weights)
+    dtypes = {stored.dtype for stored in pretrained.stored.values()}
     save_pretrained(
         model,
         args.target,
         format=form.name,
-        dtype=args.dtype or stored_dtype(pretrained),
+        dtype=args.dtype or (dtypes.pop() if len(dtypes) == 1 else pretrained.dtype),
         layout=args.layout or "vanilla",
         tokenizer=tokenizer,
         step=args.step,
     )
     return 0
-
-
-def stored_dtype(pretrained: Pretrained) -> str:
-    """Return the dtype of the files, or one that represents all their numbers."""
-    kinds = {stored.dtype for stored in pretrained.stored.values()}
-    return kinds.pop() if len(kinds) == 1 else pretrained.dtype

@@ -76,9 +76,7 @@ def run(args: argparse.Namespace) -> int:
     pretrained = open_language_model(args.checkpoint, args.from_layout)
     tokenizer = None if args.ids is not None else _tokenizer(args, pretrained)
     try:
-        _continued(
-            pretrained.model, tokenizer, args
-        )  # check all options before reading large files
+        _continued(pretrained.model, tokenizer, args)  # check all options before reading files
     except OptionError as error:
         if args.prompt is args.ids is None and str(error).startswith(("prompt:", "ids:")):
             raise OptionError(

@@ -25,9 +25,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the tree, and information about the model and its training."""
     # The layout is not used here; without one, an ambiguous checkpoint would be refused.
     pretrained = open_pretrained(args.checkpoint, layout="vanilla")
+    paths = {stored.path for stored in pretrained.stored.values()}
     facts = {
         "format": pretrained.format,
-        "files": _files(pretrained),
+        "files": f"{len(paths)}, {sum(path.stat().st_size for path in paths):,} bytes",
         "dtype": ", ".join(sorted({stored.dtype for stored in pretrained.stored.values()})),
         "parameters": f"{sum(stored.size for stored in pretrained.stored.values()):,}",
         "memory": _memory(pretrained),
@@ -41,12 +42,6 @@ def run(args: argparse.Namespace) -> int:
         if value:
             print(f"{name:10} {value}")
     return 0
-
-
-def _files(pretrained: Pretrained) -> str:
-    paths = {stored.path for stored in pretrained.stored.values()}
-    size = sum(path.stat().st_size for path in paths)
-    return f"{len(paths)}, {size:,} bytes"
 
 
 def _memory(pretrained: Pretrained) -> str:

@@ -108,7 +108,6 @@ class SequenceLayer(Recurrent[S]):
         return getattr(self.cell, "tensor_axes", {})
 
     def init_state(self, batch_size: int) -> S:
-        """Return the empty state of the cell."""
         state: S = self.cell.init_state(batch_size)
         return state
 
@@ -126,7 +125,6 @@ class SequenceLayer(Recurrent[S]):
         return {name: grads[name] for name in self.params}
 
     def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
-        """Compute the forward without checks. There is no dropout."""
         cell, p, kernel = self.cell, self.cell_params(), self.kernel
         if kernel is None:
             return unroll(self.current_cell(), x, state, lengths=options.lengths)
@@ -194,7 +192,6 @@ class TorchSequence(SequenceLayer):
         return params
 
     def current_cell(self) -> Any:
-        """Return the cell with the present parameters."""
         return self.cell.over(self.cell_params())
 
     def named(self, grads: Mapping[str, Any]) -> Grads:

@@ -145,7 +145,6 @@ class mLSTM(SequenceLayer[mLSTMState]):
         return {name: getattr(self, name) for name in names}
 
     def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, mLSTMState, Any]:
-        """Compute the forward without checks. There is no dropout."""
         p, (B, T, D) = self.params, x.shape
         rows = x.reshape(B * T, D)
         maps = {g: matmul(rows, p[f"W_{g}"].T) for g in "qkvifo"}

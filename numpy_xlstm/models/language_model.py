@@ -170,7 +170,6 @@ class LanguageModel(StateDict, Recurrent[S]):
         return model
 
     def init_state(self, batch_size: int) -> S:
-        """Return the empty state of the body."""
         state: S = self.body.inner_start(check_batch_size(batch_size))
         return state
 

@@ -192,7 +192,6 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
     def compute(
         self, x: Array, state: mLSTMState, options: RunOptions
     ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
-        """Compute the forward without checks. There is no dropout."""
         config = self.config
         maps, qkvo = self.qkvo.compute(x)  # [large.1]
         stops = np.cumsum([config.qk_dim, config.qk_dim, config.v_dim])

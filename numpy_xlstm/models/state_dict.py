@@ -58,13 +58,13 @@ def renamed(named: Mapping[str, T], pattern: str, new: str) -> dict[str, T]:
     return values
 
 
-def shapes(layout: str, NH: int, DH: int) -> tuple[Shape, Shape]:
-    """Return the shapes of R and b in a layout."""
+def shapes(NH: int, DH: int) -> dict[str, tuple[Shape, Shape]]:
+    """Return the shapes of R and b in each layout."""
     return {
         "vanilla": ((NH, 4 * DH, DH), (4 * NH * DH,)),
         "cuda": ((NH, DH, 4 * DH), (4 * NH * DH,)),
         "canonical": ((NH, DH, 4, DH), (NH, 4, DH)),
-    }[layout]
+    }
 
 
 def found_layouts(
@@ -74,8 +74,7 @@ def found_layouts(
 
     ``name`` is the name of R. ``layout`` is the layout of b, if it is known; otherwise that of R.
     """
-    NH, DH = ours[0], ours[2]
-    known = {layout: shapes(layout, NH, DH) for layout in (*LAYOUTS, "canonical")}
+    NH, known = ours[0], shapes(ours[0], ours[2])
     fitting = [layout for layout, (shape, _) in known.items() if shape == R]
     if not fitting:
         expected = " or ".join(str(shape) for shape, _ in known.values())
@@ -116,7 +115,7 @@ def in_layout(params: dict[str, Array], layout: str) -> dict[str, Array]:
     for name, R in params.items() if layout != "vanilla" else ():
         if name.endswith(KERNEL):
             (NH, _, DH), bias = R.shape, name.removesuffix(KERNEL) + BIAS
-            of_R, of_b = shapes(layout, NH, DH)
+            of_R, of_b = shapes(NH, DH)[layout]
             arrays[name] = R.reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2).reshape(of_R)
             arrays[bias] = params[bias].reshape(4, NH, DH).swapaxes(0, 1).reshape(of_b)
     return arrays

@@ -119,22 +119,19 @@ def emit_joined(model: Any, x: Tensor, state: Any) -> Result:
 
 def emit(layer: Any, x: Tensor, state: Any) -> Result:
     """Add the nodes of a layer; a subclass with its own equations is refused."""
-    for kind in type(layer).__mro__[:-1]:
-        if kind in _emit.registry:
-            name = "compute" if hasattr(layer, "compute") else "forward"
-            if getattr(type(layer), name) is getattr(kind, name):
-                return _emit.registry[kind](layer, x, state)
-            break
-    raise CheckpointError(
-        f"model: expected layers and cells of this package, which have an ONNX graph; "
-        f"got {type(layer).__name__}"
-    )
+    kind: Any = next(kind for kind in type(layer).__mro__ if kind in _emit.registry)
+    name = "compute" if hasattr(layer, "compute") else "forward"
+    same = getattr(type(layer), name, None) is getattr(kind, name, None)
+    return _emit.registry[kind if same else object](layer, x, state)
 
 
 @singledispatch
 def _emit(layer: Any, x: Tensor, state: Any) -> Result:
-    """Map x (B, T, ·) and a state to tensors; see :func:`emit`."""
-    raise NotImplementedError
+    """Map x (B, T, ·) and a state to tensors, for a kind of layer."""
+    raise CheckpointError(
+        f"model: expected layers and cells of this package, which have an ONNX graph; "
+        f"got {type(layer).__name__}"
+    )
 
 
 @_emit.register
