@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -86,7 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{checks}, {arguments.dtype}\nlargest relative error of any tensor")
         print(line.format("checked", *methods, "status"), flush=True)
         check = partial(_report, seed, arguments.dtype, own, options)
-        with on_all_cores(check, chosen, 1 if arguments.names else MOST) as checked:
+        reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, chosen)
+        if arguments.names:
+            reported = nullcontext(map(check, chosen))
+        with reported as checked:
             for name, report in zip(chosen, checked, strict=True):
                 reports[name] = report
                 print(line.format(*_cells(name, report, methods)), flush=True)
@@ -109,14 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def on_all_cores(
-    function: Callable[..., Any], parts: Sequence[Any], most: int = MOST
-) -> Iterator[Iterator[Any]]:
+def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator[Iterator[Any]]:
     """Give the results of a function on each part, in order, from a process for each core.
 
     Ctrl-C reaches only this process. An exception that leaves the context kills the others.
     """
-    count = min(most, num_cores(), len(parts))
+    count = min(MOST, num_cores(), len(parts))
     if count < 2:
         yield map(function, parts)
         return
