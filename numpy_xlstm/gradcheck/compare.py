@@ -1,18 +1,15 @@
 """Comparison of gradients with references, for each tensor and for all tensors together."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from numpy_xlstm.gradcheck.reference import (
     Point,
-    Scalar,
-    Stencil,
+    Probe,
     complex_step,
     difference,
     noise,
-    settle,
-    settle_sides,
+    relative,
+    settled,
 )
 from numpy_xlstm.gradcheck.report import Index, Row, Status
 from numpy_xlstm.gradcheck.target import Arrays
@@ -28,41 +25,6 @@ VACUOUS = (
     "the true gradient is zero here; unless another row decides, pass a state, inputs and "
     "parameters where it is not"
 )
-
-
-class Probe(NamedTuple):
-    """A claimed derivative along a line, its reference, and the scale of their distance."""
-
-    place: Index | None
-    """Index of an entry; None for a direction."""
-    claimed: float
-    reference: float
-    scale: float
-    f: Scalar
-    """Function along the line, for a closer look."""
-    seen: Stencil | None = None
-    """Stencil of the difference; None if the reference is the complex step."""
-
-    @property
-    def usable(self) -> bool:
-        """Whether the reference is finite, that is, within the domain of the forward."""
-        return bool(np.isfinite(self.reference))
-
-    @property
-    def distance(self) -> float:
-        """|g − ĝ|; infinite for NaN."""
-        distance = abs(self.claimed - self.reference)
-        return float(np.inf if np.isnan(distance) else distance)
-
-    @property
-    def error(self) -> float:
-        """Distance relative to the scale."""
-        return relative(self.distance, self.scale)
-
-
-def relative(size: float, scale: float) -> float:
-    """Return size / scale; infinity for a scale of 0 unless the size is 0."""
-    return size / scale if scale else np.inf * size if size else 0.0
 
 
 def tensor_rows(point: Point, method: str, rtol: float) -> list[Row]:
@@ -116,7 +78,7 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
     """Return the row of one tensor, or of all together."""
     judged, usable = [], [probe for probe in probes if probe.usable]
     for probe in usable:
-        reference, kink = _settled(point, probe, rtol * probe.scale)
+        reference, kink = settled(point, probe, rtol * probe.scale)
         if not kink:
             judged.append(probe._replace(reference=reference))
     failing = [p for p in judged if not p.error <= rtol]
@@ -140,19 +102,6 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
     error = max((p.error for p in judged), default=0.0)
     note, state = "; ".join(notes), point.problem.state
     return Row(tensor, shape, method, checked, error, rtol, status, note, state)
-
-
-def _settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]:
-    """Return the reference, refined if it contradicts the claim, and whether it is at a kink."""
-    f, claimed, seen, many = probe.f, probe.claimed, probe.seen, probe.place is None
-    if probe.distance <= tolerance and (seen is None or seen.smooth):
-        return probe.reference, False
-    if seen is None:
-        return settle_sides(f, claimed, tolerance, many=many)
-    analytic = not point.why_no_complex
-    return settle(
-        f, claimed, tolerance, point.rounding, longest=seen.step, analytic=analytic, many=many
-    )
 
 
 def _vacuous(judged: list[Probe], rtol: float) -> bool:

@@ -96,64 +96,6 @@ def difference(f: Scalar, rounding: float) -> Stencil:
     return seen
 
 
-def settle(
-    f: Scalar,
-    claimed: float,
-    tolerance: float,
-    rounding: float,
-    *,
-    longest: float,
-    analytic: bool,
-    many: bool,
-) -> tuple[float, bool]:
-    """Resolve a contradiction between a difference and the claim: a better reference, or a kink.
-
-    A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. If a shorter
-    step excludes it, the claim must agree with that step, up to rounding. If even the shortest step
-    does not, the claim must be between the one-sided slopes. A line that changes several entries
-    (``many``) may cross several kinks close together. Then no difference shows the branch of the
-    forward, and the claim is not judged. If the function is ``analytic``, the complex step shows
-    the branch. A claim that agrees with the complex step is then reported as at a kink. ``longest``
-    is the first step. Near the edge of a domain it is shorter, and the edge is judged like a kink.
-    """
-    seen: list[Stencil] = []
-    reached = 0  # how many of the stencils reach a kink
-    for n in range(SHRINKS + 1):
-        seen.append(stencil(f, rounding, longest / SHRINK**n))
-        reached = reached if seen[n].smooth else n + 1
-        best = min(seen[reached:] or seen[-1:], key=lambda stencil: stencil.error)
-        distance = abs(claimed - best.slope)
-        if best.smooth and distance <= tolerance:
-            return best.slope, False
-    if not reached and longest == DIFFERENCE_STEP:
-        return best.slope, False
-    if best.smooth:
-        kink = distance <= tolerance + best.error
-    else:
-        low, high = sorted((best.left, best.right))
-        slack = tolerance + best.noise + best.jump / SHRINK
-        kink = many or low - slack <= claimed <= high + slack
-    if analytic and not kink:
-        side, _ = settle_sides(f, claimed, tolerance, many=many)
-        kink = abs(claimed - side) <= tolerance
-    return best.slope, kink
-
-
-def settle_sides(f: Scalar, claimed: float, tolerance: float, *, many: bool) -> tuple[float, bool]:
-    """Resolve a contradiction between the complex step and the claim: the nearer side, or a kink.
-
-    NumPy orders complex numbers with equal real parts by their imaginary parts. At an exact tie of
-    a comparison, a maximum or a clip, the sign of the step therefore decides the branch,
-    independently of the branch of the real forward. The claim must agree with one side, or be
-    between the two. A line through ``many`` entries may cross several ties, each with its own
-    branch. On such a line, a claim that agrees with neither side is not judged.
-    """
-    low, high = sorted((complex_step(f), complex_step(f, -1)))
-    nearer = low if abs(claimed - low) < abs(claimed - high) else high
-    tie = high - low > tolerance and abs(claimed - nearer) > tolerance
-    return nearer, tie and (many or low < claimed < high)
-
-
 NOT_ANALYTIC = "np.abs, np.sign, np.linalg.norm, x.var(), x.std(), conj and .real"
 
 
@@ -245,3 +187,92 @@ class Point:
             if np.isnan(outputs[name]).any():
                 return f"the forward gave NaN in {name} for complex inputs"
         return ""
+
+
+class Probe(NamedTuple):
+    """A claimed derivative along a line, its reference, and the scale of their distance."""
+
+    place: Index | None
+    """Index of an entry; None for a direction."""
+    claimed: float
+    reference: float
+    scale: float
+    f: Scalar
+    """Function along the line, for a closer look."""
+    seen: Stencil | None = None
+    """Stencil of the difference; None if the reference is the complex step."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the reference is finite, that is, within the domain of the forward."""
+        return bool(np.isfinite(self.reference))
+
+    @property
+    def distance(self) -> float:
+        """|g − ĝ|; infinite for NaN."""
+        distance = abs(self.claimed - self.reference)
+        return float(np.inf if np.isnan(distance) else distance)
+
+    @property
+    def error(self) -> float:
+        """Distance relative to the scale."""
+        return relative(self.distance, self.scale)
+
+
+def relative(size: float, scale: float) -> float:
+    """Return size / scale; infinity for a scale of 0 unless the size is 0."""
+    return size / scale if scale else np.inf * size if size else 0.0
+
+
+def settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]:
+    """Return the reference, a better one if it contradicts the claim, and whether it is at a kink.
+
+    A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. If a shorter
+    step excludes it, the claim must agree with that step, up to rounding. If even the shortest step
+    does not, the claim must be between the one-sided slopes. A direction changes several entries,
+    and may cross several kinks close together. Then no difference shows the branch of the forward,
+    and the claim is not judged. If the function is analytic, the complex step shows the branch. A
+    claim that agrees with the complex step is then reported as at a kink. Near the edge of a domain
+    the first step is shorter, and the edge is judged like a kink.
+    """
+    f, claimed, first, many = probe.f, probe.claimed, probe.seen, probe.place is None
+    if probe.distance <= tolerance and (first is None or first.smooth):
+        return probe.reference, False
+    if first is None:
+        return settle_sides(f, claimed, tolerance, many=many)
+    seen: list[Stencil] = []
+    reached = 0  # how many of the stencils reach a kink
+    for n in range(SHRINKS + 1):
+        seen.append(stencil(f, point.rounding, first.step / SHRINK**n))
+        reached = reached if seen[n].smooth else n + 1
+        best = min(seen[reached:] or seen[-1:], key=lambda stencil: stencil.error)
+        distance = abs(claimed - best.slope)
+        if best.smooth and distance <= tolerance:
+            return best.slope, False
+    if not reached and first.step == DIFFERENCE_STEP:
+        return best.slope, False
+    if best.smooth:
+        kink = distance <= tolerance + best.error
+    else:
+        low, high = sorted((best.left, best.right))
+        slack = tolerance + best.noise + best.jump / SHRINK
+        kink = many or low - slack <= claimed <= high + slack
+    if not (point.why_no_complex or kink):
+        side, _ = settle_sides(f, claimed, tolerance, many=many)
+        kink = abs(claimed - side) <= tolerance
+    return best.slope, kink
+
+
+def settle_sides(f: Scalar, claimed: float, tolerance: float, *, many: bool) -> tuple[float, bool]:
+    """Resolve a contradiction between the complex step and the claim: the nearer side, or a kink.
+
+    NumPy orders complex numbers with equal real parts by their imaginary parts. At an exact tie of
+    a comparison, a maximum or a clip, the sign of the step therefore decides the branch,
+    independently of the branch of the real forward. The claim must agree with one side, or be
+    between the two. A line through ``many`` entries may cross several ties, each with its own
+    branch. On such a line, a claim that agrees with neither side is not judged.
+    """
+    low, high = sorted((complex_step(f), complex_step(f, -1)))
+    nearer = low if abs(claimed - low) < abs(claimed - high) else high
+    tie = high - low > tolerance and abs(claimed - nearer) > tolerance
+    return nearer, tie and (many or low < claimed < high)
