@@ -10,6 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import IO, Any
 
 import numpy as np
@@ -151,16 +152,30 @@ def write_safetensors(
 
     The header is written twice, because its checksums are known only at the end.
     """
-    header = _header(arrays, dtypes, metadata, [0] * len(arrays))
-    sizes = (array.size * numpy_dtype(dtypes[name]).itemsize for name, array in arrays.items())
+    ends = np.cumsum([0, *(a.size * itemsize(dtypes[name]) for name, a in arrays.items())]).tolist()
+
+    def header(crcs: list[int]) -> bytes:
+        """Return the length and the header with checksums, the first of which is its own."""
+        digits = "".join(f"{crc:08x}" for crc in [0, *crcs])
+        content: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: digits}}
+        for (name, array), offsets in zip(arrays.items(), pairwise(ends), strict=True):
+            entry = {"dtype": CODES[dtypes[name]], "shape": list(array.shape)}
+            content[name] = entry | {"data_offsets": list(offsets)}
+        text = json.dumps(content, separators=(",", ":")).encode("utf-8")
+        text += b" " * (-len(text) % 8)
+        own = f"{zlib.crc32(text):08x}"
+        zeros, place = (f'"{CHECKSUM}":"{first}'.encode() for first in ("0" * 8, own))
+        return len(text).to_bytes(8, "little") + text.replace(zeros, place, 1)
+
+    begin = header([0] * len(arrays))
     try:
-        parse_header(header[8:], sum(sizes))
+        parse_header(begin[8:], ends[-1])
     except ValueError as error:
         raise CheckpointError(
             f"header: expected one that a .safetensors file can hold; got another ({error})"
         ) from None
     crcs: list[int] = []
-    file.write(header)
+    file.write(begin)
     for name, array in arrays.items():
         dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
         crc = 0
@@ -171,28 +186,7 @@ def write_safetensors(
             file.write(part)
         crcs.append(crc)
     file.seek(0)
-    file.write(_header(arrays, dtypes, metadata, crcs))
-
-
-def _header(
-    arrays: Mapping[str, Array],
-    dtypes: Mapping[str, str],
-    metadata: Mapping[str, str],
-    crcs: list[int],
-) -> bytes:
-    """Return the length and the header with checksums, the first of which is its own."""
-    digits = "".join(f"{crc:08x}" for crc in [0, *crcs])
-    header: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: digits}}
-    position = 0
-    for name, array in arrays.items():
-        end = position + array.size * numpy_dtype(dtypes[name]).itemsize
-        entry = {"dtype": CODES[dtypes[name]], "shape": list(array.shape)}
-        header[name] = entry | {"data_offsets": [position, end]}
-        position = end
-    text = json.dumps(header, separators=(",", ":")).encode("utf-8")
-    text += b" " * (-len(text) % 8)
-    zeros, place = (f'"{CHECKSUM}":"{own}'.encode() for own in ("0" * 8, f"{zlib.crc32(text):08x}"))
-    return len(text).to_bytes(8, "little") + text.replace(zeros, place, 1)
+    file.write(header(crcs))
 
 
 def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:

@@ -91,15 +91,6 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
 
 
-def _with_generation_config(tokens: SpecialTokens, file: Path) -> SpecialTokens:
-    values, ids = read_mapping(file), {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
-    for name in ids:
-        if values.get(f"{name}_token_id") is not None:
-            ids[name] = values[f"{name}_token_id"]
-    with building(file.name):
-        return SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
-
-
 def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str) -> dict[str, Any]:
     """Return the ``config.json`` of a model for ``xLSTMForCausalLM``."""
     if not config.add_out_norm:
@@ -135,8 +126,13 @@ def _read(content: Content) -> Pretrained:
 
     def described(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
         config, tokens = from_transformers(values)
-        file = content.folder / GENERATION
-        return config, _with_generation_config(tokens, file) if file.exists() else tokens
+        ids = {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
+        if (file := content.folder / GENERATION).exists():
+            others = read_mapping(file)
+            given = {name: others.get(f"{name}_token_id") for name in ids}
+            ids |= {name: value for name, value in given.items() if value is not None}
+        with building(file.name):
+            return config, SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
 
     return open_official(content, TRANSFORMERS, described, [OUTPUT_BIAS])
 
