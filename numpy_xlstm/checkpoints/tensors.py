@@ -74,13 +74,12 @@ class OpenFile:
         """Memory map of the file, read on demand. Changes are private to the process."""
         return mmap.mmap(self.raw.fileno(), 0, access=mmap.ACCESS_COPY)
 
-    def fill(self, array: Array, start: int) -> None:
-        """Read an array (n,), or raise :class:`ValueError` if the file is too short."""
+    def fill(self, array: Array, start: int) -> int:
+        """Read an array (n,), and return the number of bytes that are missing in the file."""
         with self._lock:
             self.raw.seek(start)
-            count = self.raw.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
-        if count < array.nbytes:
-            raise ValueError(f"{array.nbytes - count} bytes missing")
+            count: int = self.raw.readinto(array.view(np.uint8).data)  # type: ignore[attr-defined]
+        return array.nbytes - count
 
 
 class Stored(NamedTuple):
@@ -137,10 +136,8 @@ class Stored(NamedTuple):
             for first in range(0, self.size, CHUNK):
                 part = flat[first : first + CHUNK]
                 numbers = part if wanted == stored else np.empty(part.size, stored)
-                try:
-                    self.file.fill(numbers, self.start + first * stored.itemsize)
-                except ValueError as error:
-                    raise _damaged(self.path, f"{self.name}: {error}") from None
+                if missing := self.file.fill(numbers, self.start + first * stored.itemsize):
+                    raise _damaged(self.path, f"{self.name}: {missing} bytes missing")
                 crc = zlib.crc32(numbers.view(np.uint8).data, crc)
                 if numbers is not part:
                     part[...] = numbers

@@ -56,7 +56,16 @@ def _config(options: Namespace, vocab_size: int) -> Any:
     small = options.model == "xlstm"
     if options.config is not None:
         kind = models.xLSTMLMModelConfig if small else models.xLSTMLargeConfig
-        return _load(kind, options.config, vocab_size)
+        values = read_values(options.config)
+        if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
+            values["vocab_size"] = vocab_size
+        config: Any = kind.from_dict(values)
+        if config.vocab_size < vocab_size:
+            raise OptionError(
+                f"vocab_size: expected at least the {vocab_size} ids of the tokenizer; "
+                f"got {config.vocab_size} in {options.config}"
+            )
+        return config
     sizes: Any = {
         "embedding_dim": options.width,
         "num_blocks": options.blocks,
@@ -74,16 +83,3 @@ def _config(options: Namespace, vocab_size: int) -> Any:
         slstm_at=options.slstm_at,
         **sizes,
     )
-
-
-def _load(kind: Any, path: str, vocab_size: int) -> Any:
-    values = read_values(path)
-    if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
-        values["vocab_size"] = vocab_size
-    config = kind.from_dict(values)
-    if config.vocab_size < vocab_size:
-        raise OptionError(
-            f"vocab_size: expected at least the {vocab_size} ids of the tokenizer; "
-            f"got {config.vocab_size} in {path}"
-        )
-    return config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import Option, add_options, whole
-from numpy_xlstm.conformance.case import DTYPES, Case
+from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError
 
@@ -41,7 +41,16 @@ def run(arguments: argparse.Namespace) -> int:
     folder, seed = arguments.folder, arguments.seed
     if arguments.small and seed:
         raise OptionError(f"--small: expected no --seed, as the small set is of seed 0; got {seed}")
-    cases = _selected(arguments)
+    chosen = {
+        case.id: case
+        for subject in arguments.subject or [None]
+        for case in conformance.cases(subject, arguments.dtype, seed=seed)
+    }
+    cases = list(chosen.values())
+    if arguments.small:
+        stored = conformance.read_vectors(conformance.SMALL)
+        if not (cases := [case for case in stored if case.id in chosen]):
+            raise OptionError("--small: expected a subject of the small set; it has no such case")
     with new_set("DIR", folder) as new:
         written = conformance.write_vectors(new, cases, seed=seed)
         for name, group in groupby(written, key=lambda case: case.subject.name):
@@ -60,17 +69,3 @@ def new_set(name: str, folder: Path) -> Iterator[Path]:
         yield new
         for document in DOCUMENTS:
             shutil.copy(conformance.SMALL.parent / document, new)
-
-
-def _selected(arguments: argparse.Namespace) -> list[Case]:
-    chosen = {
-        case.id: case
-        for subject in arguments.subject or [None]
-        for case in conformance.cases(subject, arguments.dtype, seed=arguments.seed)
-    }
-    if not arguments.small:
-        return list(chosen.values())
-    stored = conformance.read_vectors(conformance.SMALL)
-    if not (small := [case for case in stored if case.id in chosen]):
-        raise OptionError("--small: expected a subject of the small set; it has no such case")
-    return small

@@ -130,7 +130,8 @@ def gradcheck(
         check_choice("methods", method, METHODS)
     if rtol is not None:
         check_above_zero("rtol", rtol)
-    seed = _seed(rng)
+    drawn = rng is None or isinstance(rng, np.random.Generator)
+    seed = int(np.random.default_rng(rng).integers(2**63)) if drawn else check_whole("rng", rng)
     generator, notes = np.random.default_rng(seed), list[str]()
 
     def check(
@@ -149,13 +150,6 @@ def gradcheck(
     if "adjoint" in methods and problem.has_params and not _failing(rows):
         rows += _at_other_params(problem, generator, check, notes)
     return Report(tuple(rows), seed, tuple(dict.fromkeys(filter(None, notes))))
-
-
-def _seed(rng: np.random.Generator | int | None) -> int:
-    """Return ``rng`` if it is a seed; otherwise draw a seed from it, or from a new generator."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return int(np.random.default_rng(rng).integers(2**63))
-    return check_whole("rng", rng)
 
 
 def _at_other_params(
