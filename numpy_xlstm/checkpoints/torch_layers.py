@@ -5,6 +5,7 @@ They are recognised by the name of an array. Shapes determine the class and most
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,13 @@ def _read(content: Content) -> Pretrained:
     kind, options = _described(arrays)
     rng = meta_initialisation(f"{arrays[FIRST].path.name}: ", options, arrays)
     options["batch_first"] = metadata.get("batch_first", "true") == "true"
+    options["dropout"] = metadata.get("dropout", "0")
+    with suppress(ValueError):  # the layer refuses a text
+        options["dropout"] = float(options["dropout"])
     if kind is RNN:
         options["nonlinearity"] = metadata.get("nonlinearity", "tanh")
     with building(str(arrays[FIRST])):
-        layer = kind(**options, dropout=float(metadata.get("dropout", "0")), rng=rng)
+        layer = kind(**options, rng=rng)
     sources = matched(content.path.name, layer.params, arrays)
     return Pretrained(content.path, TORCH.name, layer, sources)
 
