@@ -26,12 +26,14 @@ def run(args: argparse.Namespace) -> int:
     # The layout is not used here; without one, an ambiguous checkpoint would be refused.
     pretrained = open_pretrained(args.checkpoint, layout="vanilla")
     paths = {stored.path for stored in pretrained.stored.values()}
+    widened, stored = (pretrained.num_bytes(weights) for weights in WEIGHTS)
+    narrower = f"; {stored:,} with --weights stored" if stored < widened else ""
     facts = {
         "format": pretrained.format,
         "files": f"{len(paths)}, {sum(path.stat().st_size for path in paths):,} bytes",
         "dtype": ", ".join(sorted({stored.dtype for stored in pretrained.stored.values()})),
         "parameters": f"{sum(stored.size for stored in pretrained.stored.values()):,}",
-        "memory": _memory(pretrained),
+        "memory": f"{widened:,} bytes{narrower}",
         **_training(pretrained.training, type(pretrained.model).__name__),
         "special": _special(pretrained),
         "tokenizer": _tokenizer(pretrained),
@@ -42,13 +44,6 @@ def run(args: argparse.Namespace) -> int:
         if value:
             print(f"{name:10} {value}")
     return 0
-
-
-def _memory(pretrained: Pretrained) -> str:
-    """Return the size of the parameters in memory, also if matrices stay in 16 bits."""
-    widened, stored = (pretrained.num_bytes(weights) for weights in WEIGHTS)
-    narrower = f"; {stored:,} with --weights stored" if stored < widened else ""
-    return f"{widened:,} bytes{narrower}"
 
 
 def _training(training: Mapping[str, Any], kind: str) -> dict[str, str]:

@@ -25,9 +25,6 @@ from numpy_xlstm.gradcheck.target import (
 )
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
-Change = tuple[str, tuple[int, ...], str]
-"""Name and shape of an array that was written to, and the function that wrote to it."""
-
 
 class Problem:
     """A layer or a pair of functions at one point.
@@ -60,7 +57,7 @@ class Problem:
         patterns = {name: axes[name] for name in axes.keys() - params.keys()}
         patterns |= {label: axes.get(name, "") for name, label in self._labels.items()}
         self.places = {n: Places(n, a.shape, patterns.get(n, "")) for n, a in self.tensors.items()}
-        self.changes: list[Change] = []
+        self.changes: list[tuple[str, tuple[int, ...], str]] = []  # name, shape, function
         self._layer, self._given, self._results = self._forward(self.tensors)
         self._elsewhere = self._results
         self._note_changes("forward", self._point, self._given)

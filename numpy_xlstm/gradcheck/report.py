@@ -11,8 +11,7 @@ import numpy as np
 from numpy_xlstm.errors import ShapeError
 
 Index = tuple[int, ...]
-Part = tuple[str, Sequence[Any]]
-"""A name and its values."""
+Part = tuple[str, Sequence[Any]]  # a name and its values
 
 Status = Literal["ok", "FAIL", "kink", "vacuous"]
 

@@ -37,19 +37,13 @@ class MetaInitialisation(np.random.Generator):
         self._drawn = 0
 
     def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Array:  # type: ignore[override]
-        """Return zeros."""
-        return self._nothing(size)
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Array:  # type: ignore[override]
-        """Return zeros."""
-        return self._nothing(size)
-
-    def _nothing(self, size: int | tuple[int, ...]) -> Array:
         """Return a writable vector of zeros, or a matrix of zeros that takes no memory."""
-        shape = (size,) if isinstance(size, int | np.integer) else size
+        shape: tuple[Any, ...] = (size,) if isinstance(size, int | np.integer) else size
         self._drawn += math.prod(map(int, shape))
         if self._drawn > self.most:
             raise ShapeError(
                 "parameters: expected a model of as many numbers as its file has; got a larger one"
             )
         return np.zeros(shape) if len(shape) == 1 else np.broadcast_to(0.0, shape)
+
+    uniform = normal  # type: ignore[assignment]

@@ -56,7 +56,12 @@ def graph_of(
         g.parameter(array, parameter if same else parameter("Cast", to=g.float))
     is_language_model = isinstance(model, LanguageModel)
     first, y_name = ("tokens", "logits") if is_language_model else ("x", "y")
-    x, empty, shapes = Tensor(g, first), model.init_state(1), state_shapes(model)
+    x, (empty, two) = Tensor(g, first), (model.init_state(rows) for rows in (1, 2))
+    shapes: dict[str, list[Any]] = {  # of the arrays of a state, without empty ones
+        name: [n if n == m else "batch" for n, m in zip(a.shape, b.shape, strict=True)]
+        for (name, a), (_, b) in zip(leaves("state", empty), leaves("state", two), strict=True)
+        if a.size
+    }
     before = [Tensor(g, name) if name in shapes else a for name, a in leaves("state", empty)]
     y, after = emit_outer(model, x, rebuild(empty, iter(before)))
     results = {y_name: y} | {f"next_{n}": x for n, x in places("state", after) if n in shapes}
@@ -72,16 +77,6 @@ def graph_of(
     arrays = [*parameters, *g.initializers()]
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, arrays)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-
-
-def state_shapes(model: Any) -> dict[str, list[Any]]:
-    """Return the names of the arrays of a state, without empty ones, and their shapes."""
-    one, two = (leaves("state", model.init_state(rows)) for rows in (1, 2))
-    return {
-        name: [n if n == m else "batch" for n, m in zip(a.shape, b.shape, strict=True)]
-        for (name, a), (_, b) in zip(one, two, strict=True)
-        if a.size
-    }
 
 
 def emit_outer(model: Any, x: Tensor, state: Any) -> Result:
