@@ -106,11 +106,10 @@ def soft_cap_backward(dy: Array, cache: Any) -> Array:
 
 def check_cap(name: str, cap: Any) -> None:
     """Raise :class:`OptionError` unless ``cap`` is None or positive, in the range of float32."""
-    if cap is not None and not (is_number(cap) and 0 < cap < np.inf):
-        raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")
     limits = np.finfo(np.float32)
-    if cap is not None and not limits.tiny.item() <= float(cap) <= limits.max.item():
-        raise OptionError(f"{name}: expected a number in the range of float32; got {cap!r}")
+    if cap is not None and not (is_number(cap) and limits.tiny <= float(cap) <= limits.max):
+        expected = "a number above 0, in the range of float32, or None"
+        raise OptionError(f"{name}: expected {expected}; got {cap!r}")
 
 
 class Pair(NamedTuple):

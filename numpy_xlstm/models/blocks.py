@@ -51,10 +51,8 @@ class ResidualBlock(Recurrent[S]):
         parts: dict[str, str] = PARTS,
     ) -> None:
         if (ffn is None) != (ffn_norm is None):
-            raise OptionError(
-                "ffn, ffn_norm: expected both or neither; got only "
-                + ("ffn" if ffn_norm is None else "ffn_norm")
-            )
+            got = "ffn" if ffn_norm is None else "ffn_norm"
+            raise OptionError(f"ffn, ffn_norm: expected both or neither; got only {got}")
         D = layer.in_features
         for name, part in {"layer": layer, "norm": norm, "ffn": ffn, "ffn_norm": ffn_norm}.items():
             if part is not None:

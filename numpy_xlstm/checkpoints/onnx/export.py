@@ -22,13 +22,6 @@ NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
 LARGEST = 2**31 - 2**20
 """Largest size in bytes of parameters in the file of the graph; ONNX allows 2 GiB in all."""
 
-CARD = """\
-{kind} with {count:,} parameters, written by numpy_xlstm {version}.
-Inputs are {first} and the state before it; a state of zeros is the empty state. Outputs are the
-results and the state after it: next_NAME is to be passed as NAME to the next run.
-Each run takes {steps}. The parameters have the licence of the model from which they come."""
-"""Text of the model in the file."""
-
 
 def to_onnx(model: Any, *, dtype: str | None = None, step: bool = False) -> Any:
     """Return a model, stack or layer as an ``onnx.ModelProto`` with its parameters.
@@ -91,13 +84,13 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
     proto = graph_of(model, computed, tensors, step=step)
     proto.producer_name, proto.producer_version = "numpy_xlstm", __version__
-    proto.doc_string = CARD.format(
-        kind=type(model).__name__,
-        count=model.num_parameters,
-        version=__version__,
-        first=proto.graph.input[0].name,
-        steps="exactly one step" if step else "any number of steps",
-    )
+    kind, first = type(model).__name__, proto.graph.input[0].name
+    steps = "exactly one step" if step else "any number of steps"
+    proto.doc_string = f"""\
+{kind} with {model.num_parameters:,} parameters, written by numpy_xlstm {__version__}.
+Inputs are {first} and the state before it; a state of zeros is the empty state. Outputs are the
+results and the state after it: next_NAME is to be passed as NAME to the next run.
+Each run takes {steps}. The parameters have the licence of the model from which they come."""
     return proto, kept
 
 
