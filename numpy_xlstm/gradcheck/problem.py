@@ -54,8 +54,7 @@ class Problem:
         self.tensors = checked_tensors(self._point)
         self.dtype = next(iter(self.tensors.values())).dtype
         axes = getattr(target, "tensor_axes", {})
-        patterns = {name: axes[name] for name in axes.keys() - params.keys()}
-        patterns |= {label: axes.get(name, "") for name, label in self._labels.items()}
+        patterns = {self._labels.get(name, name): pattern for name, pattern in axes.items()}
         self.places = {n: Places(n, a.shape, patterns.get(n, "")) for n, a in self.tensors.items()}
         self.changes: list[tuple[str, tuple[int, ...], str]] = []  # name, shape, function
         self._layer, self._given, self._results = self._forward(self.tensors)

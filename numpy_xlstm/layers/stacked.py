@@ -36,8 +36,6 @@ class Stacked(Recurrent[S]):
         ``W_l0``, ``W_l0_reverse``, ``W_l1``, …
     layers : list
         All layers and directions, in the order of the state.
-    suffixes : list[str]
-        Suffix of the parameter names of each entry of ``layers``.
     directions : list[int]
         Number of directions of each layer.
 
@@ -72,8 +70,7 @@ class Stacked(Recurrent[S]):
         self.layers = [layer for directions in levels for layer in directions]
         self.directions = [len(directions) for directions in levels]
         pairs = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
-        self.suffixes = [suffix for pair in pairs for suffix in pair]
-        self.parts = {"layers": [f"*{suffix}" for suffix in self.suffixes]}
+        self.parts = {"layers": [f"*{suffix}" for pair in pairs for suffix in pair]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.dropout_between = check_dropout(dropout)
         self.batch_first = check_bool("batch_first", batch_first)

@@ -118,7 +118,9 @@ def _prepared_block(block: ResidualBlock) -> Step:
 def _prepared_mlstm(layer: mLSTMLayer) -> Step:
     I, NH = layer.inner, layer.config.num_heads  # noqa: E741
     up, down, conv = affine(layer.proj_up), affine(layer.proj_down), convolution(layer.conv1d)
-    projections = headwise(layer.q_proj, layer.k_proj, layer.v_proj)
+    maps = layer.q_proj, layer.k_proj, layer.v_proj
+    W = np.stack([join_blocks(part.params["weight"]).swapaxes(1, 2) for part in maps])
+    b = np.stack([bias_of(part) for part in maps])[:, None]
     gates, outnorm = affine(*layer.gates.linears), normed(layer.outnorm)
     skip = layer.params["learnable_skip"].copy()
 
@@ -127,7 +129,8 @@ def _prepared_mlstm(layer: mLSTMLayer) -> Step:
         p, z = pz[:, :I], pz[:, I:]
         convolved, conv_state = conv(p, state.conv)
         active = silu(convolved)[0]
-        qkv = projections(active, active, p)
+        heads = np.concatenate((active, active, p)).reshape(3, len(u), *W.shape[1:3]).swapaxes(1, 2)
+        qkv = (heads @ W).swapaxes(1, 2).reshape(3, len(u), I) + b
         q, k, v = qkv.reshape(3, len(u), NH, -1)
         pre = gates(qkv.swapaxes(0, 1).reshape(len(u), -1))
         h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)
@@ -203,24 +206,6 @@ def affine(*maps: Linear) -> Map:
 def bias_of(linear: Linear | HeadwiseLinear) -> Array:
     """Return the bias, or zeros if there is none."""
     return linear.params.get("bias", np.zeros(linear.out_features, linear.dtype))
-
-
-def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
-    """Join maps with equal block widths into one function.
-
-    It takes one x for each map, and returns the outputs, (number of maps, B, D).
-    """
-    W = np.stack([join_blocks(linear.params["weight"]).swapaxes(1, 2) for linear in maps])
-    b = np.stack([bias_of(linear) for linear in maps])[:, None]
-    number, blocks, width, _ = W.shape
-
-    def apply(*xs: Array) -> Array:
-        x = np.concatenate(xs).reshape(number, -1, blocks, width)
-        heads = (x.swapaxes(1, 2) @ W).swapaxes(1, 2)
-        y: Array = heads.reshape(number, len(xs[0]), -1) + b
-        return y
-
-    return apply
 
 
 def normed(norm: Norm) -> Map:
