@@ -99,17 +99,14 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
         raise ValueError(f"expected {position} bytes of arrays; got {size}")
     crcs: list[int | None] = [None] * len(entries)
     if CHECKSUM in metadata:
-        crcs[:] = _checksums(text, metadata[CHECKSUM], len(entries))
+        digits = metadata[CHECKSUM]
+        place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
+        own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
+        if digits[:8] != own or len(digits) != 8 * (len(entries) + 1):
+            raise ValueError("the checksum does not match its header")
+        crcs[:] = [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
     pairs = zip(entries.items(), crcs, strict=True)
     return {name: (*entry[:3], crc) for (name, entry), crc in pairs}, metadata
-
-
-def _checksums(text: bytes, digits: str, count: int) -> list[int]:
-    place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
-    own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
-    if digits[:8] != own or len(digits) != 8 * (count + 1):
-        raise ValueError("the checksum does not match its header")
-    return [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
 
 
 def _entry(name: str, fields: Any) -> tuple[str, tuple[int, ...], int, int]:

@@ -31,11 +31,8 @@ LARGE = 10**8
 
 
 @contextmanager
-def silent_unless(speaks: bool) -> Iterator[None]:
-    """Discard all output within the context if this process is not the one that speaks."""
-    if speaks:
-        yield
-        return
+def silence() -> Iterator[None]:
+    """Discard all output within the context."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 

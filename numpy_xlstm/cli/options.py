@@ -48,11 +48,11 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "model": (
             ARCHITECTURES,
             "cell",
-            "one cell, the xLSTM paper's architecture, or that of xLSTM 7B",
+            "one cell, or the model of the xLSTM paper or xLSTM 7B",
         ),
         "dtype": (
             ("float32", "float64"),
-            dict.fromkeys(ARCHITECTURES, "float32") | {FROM: None},
+            dict.fromkeys(ARCHITECTURES, "float32") | STORED,
             "precision",
         ),
         "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
@@ -64,21 +64,13 @@ OPTIONS: dict[str, dict[str, Option]] = {
             "for sLSTM and mLSTM",
         ),
         "input_gate": (tuple(GATE_KINDS), {"mlstm": "exp"}, "for mLSTM"),
-        "heads": (
-            natural,
-            HEADS,
-            "number of heads; the default is reduced if it does not divide the width",
-        ),
+        "heads": (natural, HEADS, "number of heads; the default is reduced to divide the width"),
         "config": ("FILE", dict.fromkeys(BLOCKS), "JSON or YAML with the official field names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
         "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
         "slstm_at": (places, {"xlstm": [1]}, "numbers of sLSTM blocks, such as 0,2; all; or none"),
         "dropout": (share, {"xlstm": 0.3}, "dropout probability"),
-        "weight_mode": (
-            ("single", "fused"),
-            {"xlstm-large": "single"},
-            "single: one matrix per map; fused: joined matrices",
-        ),
+        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "separate or joined maps"),
     },
     "training": {
         "batch_size": (size, 16, "windows per step"),

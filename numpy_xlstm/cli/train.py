@@ -4,7 +4,7 @@ import argparse
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 130 after Ctrl-C."""
     given = {name: value for name, value in vars(args).items() if name in command.NAMES}
     comm = ranks.world()
-    with display.silent_unless(ranks.writes(comm)):
+    with nullcontext() if ranks.writes(comm) else display.silence():
         return _run(given, comm)
 
 

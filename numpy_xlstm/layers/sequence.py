@@ -48,7 +48,6 @@ class Cell(Protocol[State]):
 
     def init_state(self, batch_size: int) -> State:
         """Return the empty state."""
-        ...
 
 
 class SequenceLayer(Recurrent[S]):
