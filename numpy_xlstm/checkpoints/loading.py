@@ -106,8 +106,7 @@ def read_all(
     stored = {name: source.stored for name, source in sources.items()}
     copied = [name for name in sources if not (mapped and stored[name].fits_map(dtypes[name]))]
     check_memory("parameters", sum(stored[n].size * dtypes[n].itemsize for n in copied), hint)
-    total, done, params = sum(array.nbytes for array in stored.values()), 0, {}
-    previous = None
+    total, done, params, previous = sum(array.nbytes for array in stored.values()), 0, {}, None
     for name in sorted(sources, key=lambda n: (stored[n].path, stored[n].start, stored[n].name)):
         is_alone = stored[name] is not previous  # two parameters never share a map
         params[name] = sources[name].read(dtypes[name], mapped and is_alone)

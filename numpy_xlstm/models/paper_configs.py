@@ -62,7 +62,8 @@ class xLSTMBlockStackConfig(Config):
                 f"slstm_at: expected block numbers from 0 to {self.num_blocks - 1}; "
                 f"got {self.slstm_at}"
             )
-        if (given := (self.mlstm_block, self.slstm_block)) == (None, None):
+        blocks = self.mlstm_block, self.slstm_block
+        if blocks == (None, None):
             raise OptionError(
                 "mlstm_block, slstm_block: expected a configuration for at least one; got None"
             )
@@ -71,7 +72,7 @@ class xLSTMBlockStackConfig(Config):
                 "slstm_block: expected a configuration, because there are such blocks at "
                 f"{list(self.slstm_places)}; got None"
             )
-        for block, complete in zip(given, self.block_configs(), strict=True):
+        for block, complete in zip(blocks, self.block_configs(), strict=True):
             _check_block(block, complete)
 
     def block_configs(self) -> tuple[Any, Any]:
