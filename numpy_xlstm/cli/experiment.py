@@ -119,10 +119,6 @@ def _report(outcome: dict[str, Any], kept: Run | None) -> None:
         )
 
 
-Begun = tuple[dict[str, Any], TrainingState, Curriculum, Run | None]
-"""Chosen options, state, curriculum, and directory if there is one."""
-
-
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
     """Return name, model, seed and steps of a trial, with defaults where not given."""
     if given.get("name") is None:
@@ -135,8 +131,8 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _begin(given: dict[str, Any]) -> Begun:
-    """Begin a trial with the given options."""
+def _begin(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curriculum, Run | None]:
+    """Begin a trial; return all its options, and its directory if there is one."""
     chosen = _complete(given)
     if "out" in given and Path(given["out"]).is_file():
         raise OptionError(f"--out: expected a folder; {given['out']} is a file")
@@ -149,7 +145,7 @@ def _begin(given: dict[str, Any]) -> Begun:
     return chosen, state, notes.curriculum, run
 
 
-def _resume(given: dict[str, Any]) -> Begun:
+def _resume(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curriculum, Run]:
     """Resume the trial in a directory with its options."""
     if foreign := given.keys() - {"resume", "name"}:
         raise OptionError(
