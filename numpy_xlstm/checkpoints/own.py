@@ -109,6 +109,8 @@ def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> L
 
 def _check_names(place: str, options: dict[str, Any], names: Collection[str]) -> None:
     """Raise an error unless the options have these names. The constructors check their values."""
+    if not isinstance(options, dict):
+        raise CheckpointError(f"{place}: expected a mapping of names; got {options!r:.80}")
     for name in sorted({*options} ^ {*names}):
         expected, got = ("no such option", "one") if name in options else ("a value", "none")
         raise CheckpointError(f"{place}.{name:.80}: expected {expected}; got {got}")
