@@ -101,4 +101,6 @@ def _repeated(point: Point, rtol: float) -> dict[str, str]:
 
 def _strided(array: Array) -> Array:
     """Return a copy in Fortran order with gaps, contiguous in no order."""
-    return np.stack([array.T, array.T], axis=-1)[..., 0].T
+    wide = np.zeros((*array.shape[::-1], 2), array.dtype)
+    wide[..., 0] = array.T
+    return wide[..., 0].T
