@@ -236,11 +236,12 @@ def _(layer: SequenceLayer, x: Tensor, state: Any) -> Result:
 @_emit.register(RNNBase)
 def _(stack: Stacked, x: Tensor, state: Any) -> Result:
     layers, states, after = iter(stack.layers), iter(state), []
+    backwards = "Slice", [-1], [-END], [1], [-1]  # of the steps of x (B, T, ·)
     for directions in stack.directions:
         ys = []
-        for turn in (lambda x: x, turned)[:directions]:
-            y, now = emit(next(layers), turn(x), next(states))
-            ys.append(turn(y))
+        for reverse in (False, True)[:directions]:
+            y, now = emit(next(layers), x(*backwards) if reverse else x, next(states))
+            ys.append(y(*backwards) if reverse else y)
             after.append(now)
         x = ys[0] if directions == 1 else x.graph("Concat", *ys, axis=-1)
     return x, tuple(after)
@@ -306,8 +307,3 @@ def _(cell: Any, x: Tensor, state: Any) -> Result:
     y, *after = g.several(kind, 1 + len(state), *given, **options)
     y = y("Squeeze", [1]).transpose(1, 0, 2)
     return y, type(state)(*(part("Squeeze", [0]) for part in after))
-
-
-def turned(x: Tensor) -> Tensor:
-    """Reverse the steps of x (B, T, ·)."""
-    return x("Slice", [-1], [-END], [1], [-1])
