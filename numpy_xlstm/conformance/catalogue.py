@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from numpy_xlstm import cells, kernels, layers
 from numpy_xlstm.cells import mlstm, slstm
 from numpy_xlstm.cells.gates import GATE_KINDS
-from numpy_xlstm.conformance.given import GivenGates, GivenMemory
+from numpy_xlstm.conformance.given import Given
 from numpy_xlstm.conformance.module_subjects import BLOCKS_AND_MODELS, STATELESS
 from numpy_xlstm.conformance.subjects import RNG, Options, Subject, drawn, sequence, stack
 from numpy_xlstm.kernels import mlstm as forms
@@ -87,18 +87,18 @@ FAMILIES = {
 }
 """All cells. Each gives three subjects: a step, a sequence and a stack."""
 
-OVER_GATES: dict[str, Pair] = {
-    "lstm": (kernels.lstm_recurrent, kernels.lstm_recurrent_backward),
-    "slstm": (kernels.slstm_recurrent, kernels.slstm_recurrent_backward),
-}
-"""Recurrences over given pre-activations."""
-
-OVER_MEMORY: dict[str, Pair] = {
+FORMS: dict[str, Pair] = {
     "recurrent": (forms.mlstm_recurrent, forms.mlstm_recurrent_backward),
     "parallel": (forms.mlstm_parallel, forms.mlstm_parallel_backward),
     "chunkwise": (forms.mlstm_chunkwise, forms.mlstm_chunkwise_backward),
 }
-"""Recurrences over given q, k, v and gates."""
+OVER_GIVEN: dict[str, dict[str, Pair]] = {
+    "lstm": {"recurrent": (kernels.lstm_recurrent, kernels.lstm_recurrent_backward)},
+    "slstm": {"recurrent": (kernels.slstm_recurrent, kernels.slstm_recurrent_backward)},
+    "mlstm": FORMS,
+    "mlstmsig": FORMS,
+}
+"""Recurrences over given pre-activations, or over given q, k, v and gates."""
 
 
 def subjects_of(name: str, family: Family) -> list[Subject]:
@@ -128,19 +128,17 @@ def _public(layer: Any, options: Options) -> Any:
 
 
 def _given(name: str, family: Family) -> list[Subject]:
-    """Return the recurrences of a cell over given pre-activations, or over q, k, v and gates."""
+    """Return the recurrences of a cell over given arrays."""
     cell, variants, axes, _ = family
-    given = {n: {k: v for k, v in o.items() if k != "input_size"} for n, o in variants.items()}
+    axes = GIVEN if cell is cells.mLSTMCell else {**axes, "R": SCALAR["R"]}
     subjects: list[Subject] = []
-    if name in OVER_GATES:
-        public, axes = partial(_functions, OVER_GATES[name]), {**axes, "R": SCALAR["R"]}
-        place = f"{name}.recurrent"
-        subjects.append(GivenGates(place, cell, sequence, given, axes, public=public))
-    for form, pair in OVER_MEMORY.items() if cell is cells.mLSTMCell else ():
+    for form, pair in OVER_GIVEN.get(name, {}).items():
         chunk = {"chunk_size": CHUNK} if form == "chunkwise" else {}
-        options = {n: o | chunk for n, o in given.items()}
-        public, place = partial(_functions, pair), f"{name}.{form}"
-        subjects.append(GivenMemory(place, cell, sequence, options, GIVEN, public=public))
+        given = {n: {**o, **chunk} for n, o in variants.items()}
+        for options in given.values():
+            del options["input_size"]
+        public = partial(_functions, pair)
+        subjects.append(Given(f"{name}.{form}", cell, sequence, given, axes, public=public))
     return subjects
 
 

@@ -96,7 +96,7 @@ def _lines(port: Evidence, wrong: list[Wrong], made: Made, changes: Changes) -> 
     """
     lines, only = [], _only_failed(port)
     options = [trait.partition(" = ")[0] for trait in only if " = " in trait]
-    for numbers in changes.lines():
+    for numbers in changes.lines:
         change, likely = changes.all[numbers[0]], 0.0
         if wrong[0].forward and change.function.endswith("backward"):
             continue  # no line of a backward changes a result of the forward

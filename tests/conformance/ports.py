@@ -4,13 +4,13 @@ from typing import Any
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import SUBJECTS, Case
-from numpy_xlstm.conformance.catalogue import OVER_GATES, OVER_MEMORY
+from numpy_xlstm.conformance.catalogue import OVER_GIVEN
 
-FORMS = ("sequence", "recurrent", *OVER_MEMORY)
 KERNELS = [
     name
     for name, subject in SUBJECTS.items()
-    if subject.family in (*OVER_GATES, "mlstm", "mlstmsig") and name.split(".")[1] in FORMS
+    if name.split(".")[1] in ("sequence", *OVER_GIVEN.get(subject.family, ()))
+    and subject.family in OVER_GIVEN
 ]
 """Subjects whose kernel is tried."""
 

@@ -57,15 +57,18 @@ class Change(NamedTuple):
     function: str
     old: str
     new: str
-    effect: bool
-    """Whether this is no possible mistake, but changes all numbers that depend on the line."""
 
 
 class Changes:
-    """All changes of some functions and classes, in a copy that has the mistakes ``made``."""
+    """All changes of some functions and classes, in a copy that has the mistakes ``made``.
+
+    ``lines`` has the indices in ``all`` of the changes of each line. The first is no possible
+    mistake, but changes all numbers that depend on the line.
+    """
 
     def __init__(self, functions: tuple[Any, ...], made: tuple[Bug, ...]) -> None:
         self.all: list[Change] = []
+        self.lines: list[range] = []
         self.functions, self.made = functions, made
         before = texts(*made, kernels=True)  # a compiled kernel does not check its arrays
         wanted = {function.__qualname__ for function in functions}
@@ -82,11 +85,6 @@ class Changes:
             for module in self.modules:
                 module.CHANGE[0] = number
             return results(case, *self.made, copy=self.copy)
-
-    def lines(self) -> Iterator[range]:
-        """Yield the indices in ``all`` of the changes of each line; the first shows its effect."""
-        starts = [number for number, change in enumerate(self.all) if change.effect]
-        return map(range, starts, [*starts[1:], len(self.all)])
 
     def bug(self, number: int) -> Bug:
         """Return a change as a mistake."""
@@ -110,8 +108,9 @@ class Changes:
                 plain = "\n".join(line.removeprefix(indent).split("  #")[0] for line in old)
                 start = len(self.all)
                 names = {name for name, line in known.items() if line <= first}
-                for effect, new in _changed(statement, names):
-                    self.all.append(Change(module, function.name, plain, new, effect))
+                for changed in _changed(statement, names):
+                    self.lines.append(range(len(self.all), len(self.all) + len(changed)))
+                    self.all += [Change(module, function.name, plain, new) for new in changed]
                 body = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
                 body += [
                     f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}"
@@ -165,17 +164,14 @@ def _simple(function: ast.FunctionDef) -> Iterator[Any]:
     yield from sorted((n for n in found if n is not function.body[0]), key=lambda n: n.lineno)
 
 
-def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
-    """Yield (True, text) for the effect of a part of a statement, (False, text) for its changes."""
-    if isinstance(statement, ast.Expr):
-        yield True, "pass"
+def _changed(statement: Any, names: set[str]) -> Iterator[list[str]]:
+    """Yield the texts of a statement with changes of each part, first one that shows its effect."""
     whole = statement.value
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
         holes = [_parsed(f"{word}({ast.unparse(part)})") for word in ("MORE", "0 * ", "-")]
         variants = [*({id(part): hole} for hole in holes), *_variants(part, names)]
-        for n, replaced in enumerate(variants):
-            effect = n == 0 and not isinstance(statement, ast.Expr)
-            yield effect, ast.unparse(deepcopy(statement, replaced))
+        texts = [ast.unparse(deepcopy(statement, replaced)) for replaced in variants]
+        yield ["pass", *texts] if isinstance(statement, ast.Expr) else texts
 
 
 def _variants(part: Any, names: set[str]) -> Iterator[dict[int, Any]]:
