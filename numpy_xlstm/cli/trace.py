@@ -13,7 +13,7 @@ from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.cli.language_models import open_language_model
 from numpy_xlstm.cli.vectors import new_set
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
-from numpy_xlstm.conformance.compare import MOST_NAMES, listed
+from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.files import MOST_BYTES
 from numpy_xlstm.conformance.trace import parts
 from numpy_xlstm.errors import OptionError
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             model = pretrained.load(dtype, progress=progress, weights=weights)
         cases = conformance.trace(model, tokens, arguments.dtype, gradients=arguments.gradients)
         for case in conformance.write_vectors(new, cases):
-            tensors = listed(list(case.expected), MOST_NAMES)
+            tensors = listed(list(case.expected))
             print(f"{case.id}: {case.subject.name}, {tensors}", flush=True)
     print(f"a trace of {tokens.size} {'tokens' if tokens.size > 1 else 'token'} in {arguments.out}")
     return 0

@@ -21,7 +21,6 @@ from numpy_xlstm.trees import tree_map
 RUNS = 16
 """Number of runs of the specification in the dtype of the case, each with perturbed inputs."""
 
-
 LARGE = 2**20
 """Size from which the numbers of a row of a matrix are perturbed alike."""
 

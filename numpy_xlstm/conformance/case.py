@@ -115,11 +115,8 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
 
 def _case(subject: Subject, variant: str, situation: Situation, dtype: str, seed: int) -> Case:
     name = ".".join(part for part in (subject.name, variant, situation.name, dtype) if part)
-    options, seeds = (
-        {**subject.variants[variant], **situation.options},
-        (seed, crc32(name.encode())),
-    )
-    content = partial(_content, subject, options, situation, dtype, seeds)
+    options = {**subject.variants[variant], **situation.options}
+    content = partial(_content, subject, options, situation, dtype, (seed, crc32(name.encode())))
     return Case(name, subject, dtype, options, tuple(situation.flags.split()), content)
 
 

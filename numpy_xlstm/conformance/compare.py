@@ -112,7 +112,7 @@ def _apart(expected: Any, got: Any) -> tuple[str, str]:
     return short if short[0] != short[1] else (f"{expected:.17g}", f"{got:.17g}")
 
 
-def listed(names: Sequence[str], most: int) -> str:
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
     """Join names with commas up to a length, followed by the number of the rest."""
     shown = list(names)
     while shown[1:] and len(", ".join(shown)) > most:
@@ -136,14 +136,14 @@ def departures(
     others = [other.id for other, _ in wrong[1:] if other.id != "model"]
     also = f"; {', '.join(others)} {'have' if others[1:] else 'has'} errors too" if others else ""
     if case.id == "model":
-        ids = listed([other.id for other in right], MOST_NAMES)
+        ids = listed([other.id for other in right])
         also = "; none of its parts was checked and is right"
         if ids:
             also = f"; right are {ids}: if these are all its parts, the port joins them "
             also += "differently, for example without a soft cap"
     if not any(names):
         return [f"the port has no results for {part}{also}"]
-    return [f"the port departs first in {part}: {listed(names, MOST_NAMES)}{also}"]
+    return [f"the port departs first in {part}: {listed(names)}{also}"]
 
 
 def table(rows: list[Row]) -> str:

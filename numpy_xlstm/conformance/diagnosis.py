@@ -18,15 +18,7 @@ from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import with_changes
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import (
-    MOST_NAMES,
-    SEVEN_DIGITS,
-    SUMMED,
-    Wrong,
-    clues,
-    seven_digits,
-    summed,
-)
+from numpy_xlstm.conformance.contrast import Wrong, clues, seven_digits, summed
 from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank
 from numpy_xlstm.conformance.flags import EDGES
 
@@ -77,10 +69,9 @@ class Search:
         self.edges = [pair for pair in self.port.failed if is_edge(pair[0])]
         self.lines: list[str] = []
         self.made: Made = ()
-        wrong = [self.port.wrong(checked, ()) for checked in self.port.failed]
-        self.cause = SUMMED if wrong and summed(wrong, self.port.failed + passed) else ""
-        if wrong and seven_digits(wrong, [case for case, _ in passed]):
-            self.cause = SEVEN_DIGITS
+        wrong = [each for c in self.port.failed if (each := self.port.wrong(c, ())).tensors]
+        cause = seven_digits(wrong, [case for case, _ in passed])
+        self.cause = cause or summed(wrong, self.port.failed + passed)
         nothing = len(self.port.failed) > len(passed) and all(
             blank(array) for _, got in self.port.failed for array in got.values()
         )
@@ -126,24 +117,21 @@ class Search:
         """
         made, likely = kept, kept
         for bug in self._best(port, kept, bugs)[:STARTS]:
-            for careful in (True, False):
-                grown = (*kept, bug)
-                while len(grown) < MOST and (best := self._best(port, grown, bugs, careful)):
-                    grown = (*grown, best[0])
-                likely = grown if likely == kept else likely
-                right = port.uncontradicted(port.needed(grown, kept), kept)
-                if (port.score(right), len(right)) < (port.score(made), len(made)):
-                    made = right
-                if grown == (*kept, bug):
-                    break
+            grown = (*kept, bug)
+            while len(grown) < MOST and (best := self._best(port, grown, bugs)):
+                grown = (*grown, best[0])
+            likely = grown if likely == kept else likely
+            right = port.uncontradicted(port.needed(grown, kept), kept)
+            if (port.score(right), len(right)) < (port.score(made), len(made)):
+                made = right
             if not port.open(made):
                 break
         return made, likely
 
-    def _best(self, port: Evidence, made: Made, bugs: list[Bug], careful: bool = True) -> list[Bug]:
+    def _best(self, port: Evidence, made: Made, bugs: list[Bug]) -> list[Bug]:
         """Return the mistakes that explain more, first the one that explains the most.
 
-        With ``careful``, those that no case contradicts come before all others.
+        Those that no case contradicts come before all others.
         """
         helpful = [bug for bug in bugs if bug not in made]
         for case, got in port.open(made)[:1]:
@@ -161,7 +149,7 @@ class Search:
         return sorted(
             better,
             key=lambda bug: (
-                careful and port.contradicted(bug, (*made, bug), port.few),
+                port.contradicted(bug, (*made, bug), port.few),
                 scores[bug],
                 self.port.score((*made, bug)),  # the edge cases tell some mistakes apart
             ),
@@ -200,7 +188,7 @@ class Search:
         fitting = {n for checked in self.port.failed for n in self.port.fitting(self.made, checked)}
         if right := sorted(fitting.difference(*(case.tensors for case in wrong))):
             are = "are the correct gradients" if right[1:] else "is the correct gradient"
-            names = listed(right, MOST_NAMES)
+            names = listed(right)
             sentences.append(f"{self.subject}: {names} {are} of this wrong forward")
         open_ = [case for case in wrong if case.tensors]
         main = self.ordinary.needed(self.made)
@@ -228,12 +216,17 @@ class Search:
         if self.made:
             done, count = len(self.port.failed) - len(wrong), len(self.port.failed)
             tensors = list(dict.fromkeys(name for case in wrong for name in case.tensors))
-            cases = listed([case.situation for case in wrong], MOST_NAMES)
-            head = f"this explains {done} of {count} failed cases; {listed(tensors, MOST_NAMES)} "
+            cases = listed([case.situation for case in wrong])
+            head = f"this explains {done} of {count} failed cases; {listed(tensors)} "
             head += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
         ids = {case.case.id for case in wrong}
         others = [case for case, _ in self.port.failed + self.port.passed if case.id not in ids]
-        right = all(map(self._right_forward, self.port.failed))
+        right = all(
+            "dy" in case.inputs
+            and case.forward.expected.keys() <= got.keys()
+            and all(map(is_gradient, self.port.differing((), (case, got))))
+            for case, got in self.port.failed
+        )
         more = clues(wrong, others, right_forward=right, rest=bool(self.made))
         if self.lines:
             more += [
@@ -241,12 +234,6 @@ class Search:
                 *("    " + line for line in self.lines),
             ]
         return "\n    ".join([f"{self.subject}: {head}", *more])
-
-    def _right_forward(self, checked: Checked) -> bool:
-        """Return whether a case has a backward, and all results of the forward are right."""
-        case, got = checked
-        there = "dy" in case.inputs and case.forward.expected.keys() <= got.keys()
-        return there and all(map(is_gradient, self.port.differing((), checked)))
 
 
 def is_edge(case: CaseData) -> bool:

@@ -21,7 +21,7 @@ STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
 """Largest number of runs of changed lines in a report, and number of runs of known mistakes after
-which no further search begins. A run of a stack counts once for each of its layers."""
+which no further search begins."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 
@@ -59,7 +59,7 @@ class Runs:
                     changed = last.around.change(dict(before), case.inputs) if before else {}
                 numbers = comparable(case, {**before, **changed})
             else:
-                self.left_known -= layers(case)
+                self.left_known -= 1
                 numbers = comparable(case, results(case, *made))
             self.known[key] = numbers, tolerances(case, numbers)
         return self.known[key]
@@ -68,7 +68,7 @@ class Runs:
         """Return the results of a case with the change of a line."""
         key = (case, changes, number)
         if key not in self.changed:
-            self.left -= layers(case)
+            self.left -= 1
             self.changed[key] = comparable(case, changes.results(number, case))
         return self.changed[key]
 
@@ -171,12 +171,6 @@ def differing(got: Mapping[str, Array], numbers: Numbers) -> dict[str, Array]:
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def layers(case: CaseData) -> int:
-    """Return the number of layers of a stack, those of both directions apart; otherwise 1."""
-    count: int = case.options.get("num_layers", 1)
-    return 2 * count if case.options.get("bidirectional") else count
-
-
 def comparable(case: CaseData, results: Mapping[str, Any]) -> Arrays:
     """Return the results that are arrays of real numbers in the shapes of the expected ones."""
     return {
@@ -256,8 +250,7 @@ def hidden(passed: Sequence[CaseData]) -> Iterator[str]:
         if runs.left_known <= 0:
             skipped.append(name)
             continue
-        bugs = [bug for bug in BUGS if bug.concerns(cases[0].subject.name)]
-        bugs += interfaces(cases[0])
+        bugs = [bug for bug in BUGS if bug.concerns(cases[0].subject.name)] + interfaces(cases[0])
         unseen = 0
         for bug in bugs:
             made = ((case, runs.numbers((bug,), case)[0]) for case in cases)

@@ -20,7 +20,6 @@ SIZES = ("width", "vocab_size")
 """Options that are not passed to functions."""
 D, OUT, FEW, V = 6, 10, 8, 11
 """Widths of x and y of layers, and numbers of tokens of a layer and of a model."""
-ORDINARY = ("ordinary",)
 
 
 def function(pair: Any, options: Options) -> Any:
@@ -54,7 +53,7 @@ def _layer(
     name: str, specification: Any, make: Any, options: Options, axes: Any = None, **more: Any
 ) -> Subject:
     """Return a subject with one variant, which by default has ordinary cases only."""
-    more = {"variants": {"": options}, "situations": ORDINARY} | more
+    more = {"variants": {"": options}, "situations": ("ordinary",)} | more
     return Subject(f"layer.{name}", specification, make, axes=axes or {}, **more)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from numpy_xlstm.conformance.case import PRECISIONS, Case
 from numpy_xlstm.conformance.case_data import Content
-from numpy_xlstm.conformance.compare import MOST_NAMES, Row, compare, departures, listed, table
+from numpy_xlstm.conformance.compare import Row, compare, departures, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.evidence import hidden
 from numpy_xlstm.conformance.files import VERSION
@@ -63,11 +63,6 @@ class Verdict:
     def passed(self) -> bool:
         """Whether all tensors are correct."""
         return not self.wrong
-
-    @property
-    def compared(self) -> bool:
-        """Whether the case is not excused, or only its gradients are."""
-        return self.excused in ("", FORWARD_ONLY)
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class Report:
         of known mistakes that would be right too.
         """
         if any(isinstance(v.case.subject, Part) for v in self.verdicts):
-            right = [v.case for v in self.verdicts if v.compared and v.passed]
+            right = [v.case for v in self.verdicts if v.rows and v.passed]
             return departures([(v.case, v.wrong) for v in self.verdicts if v.wrong], right)
         failed = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         passed = [v.case for v in self.verdicts if v.results and v.passed]
@@ -144,7 +139,7 @@ class Report:
         yield from (f"{printable(name)}: {UNMATCHED}" for name in self.unmatched)
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
             every = [v for v in self.verdicts if v.case.subject.name == name]
-            compared = [v for v in every if v.compared]
+            compared = [v for v in every if v.rows]
             wrong = {v.case.dtype for v in compared if not v.passed}
             right = {v.case.dtype for v in compared} - wrong
             passed = f"{sum(v.passed for v in compared)} of {len(compared)} cases passed"
@@ -163,7 +158,7 @@ class Report:
         for v in self.verdicts:
             wrong = v.wrong
             if wrong[1:] and v.case.subject.name in seen:
-                names = listed([row.tensor for row in wrong], MOST_NAMES)
+                names = listed([row.tensor for row in wrong])
                 note = f"{len(wrong)} of {len(v.rows)} tensors: {names}"
                 wrong = [Row(v.case.id, "", max(row.ratio for row in wrong), note)]
             rows += wrong

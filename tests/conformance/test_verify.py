@@ -337,6 +337,8 @@ def test_gradients_are_not_compared_if_the_forward_is_asked_for() -> None:
     chosen[0].forward.check(forward_alone(chosen[0]))
     with pytest.raises(AssertionError, match=r"dx +inf +expected float64 \(3, 5\); got none"):
         chosen[0].check(forward_alone(chosen[0]))
+    without = verify(chosen, lambda case: {n: a for n, a in case.results().items() if n != "dx"})
+    assert (without.outcome, without.diagnosis) == ("failed", [])
 
 
 @pytest.mark.parametrize("forward", [True, False])

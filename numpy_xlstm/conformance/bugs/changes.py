@@ -111,11 +111,9 @@ class Changes:
                 for changed in _changed(statement, names):
                     self.lines.append(range(len(self.all), len(self.all) + len(changed)))
                     self.all += [Change(module, function.name, plain, new) for new in changed]
+                numbers = range(start, len(self.all))
                 body = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
-                body += [
-                    f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}"
-                    for n in range(start, len(self.all))
-                ]
+                body += [f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}" for n in numbers]
                 lines[first:last] = [*body, f"{indent}else:", *("    " + line for line in old)]
         return "\n".join([*lines, "CHANGE = [-1]", f"from {__name__} import more as MORE", ""])
 
