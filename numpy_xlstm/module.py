@@ -222,8 +222,17 @@ class Module:
         arrays : Mapping[str, array_like]
             Arrays with the names and shapes of ``params``, as in PyTorch's ``state_dict()``.
         """
-        params = self.params
-        converted = like_parameters(params, arrays)
+        if not isinstance(arrays, Mapping):
+            raise ShapeError(
+                f"state_dict: expected a mapping of arrays; got {type(arrays).__name__}"
+            )
+        params, converted = self.params, {n: plain_array(n, array) for n, array in arrays.items()}
+        check_same_parameters(params, converted, "state_dict")
+        for name, array in converted.items():
+            if array.dtype.kind != "f" and array.dtype != params[name].dtype:
+                raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
+            converted[name] = array.astype(params[name].dtype)
+            check_parameter(name, converted[name], params[name])
         check_writable(params)
         for name, array in converted.items():
             params[name][...] = array
@@ -276,20 +285,6 @@ def check_same_parameters(
         shape = getattr(got[name], "shape", type(got[name]).__name__)
         if shape != array.shape:
             raise ShapeError(f"{name}: expected shape {array.shape}; got {shape}")
-
-
-def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """Return arrays converted to the dtypes of the parameters, or raise an error."""
-    if not isinstance(arrays, Mapping):
-        raise ShapeError(f"state_dict: expected a mapping of arrays; got {type(arrays).__name__}")
-    converted = {name: plain_array(name, array) for name, array in arrays.items()}
-    check_same_parameters(params, converted, "state_dict")
-    for name, array in converted.items():
-        if array.dtype.kind != "f" and array.dtype != params[name].dtype:
-            raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
-        converted[name] = array.astype(params[name].dtype)
-        check_parameter(name, converted[name], params[name])
-    return converted
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Files: named arrays and metadata, written atomically; and folders for other packages."""
+"""Files of arrays, tokenizers and metadata, written atomically; folders for other packages."""
 
 import json
 from collections.abc import Mapping

@@ -64,20 +64,23 @@ class Kind(NamedTuple):
         )
 
     @classmethod
-    def layer(cls, layer: Any, *without: str) -> "Kind":
+    def layer(cls, layer: Any, *without: str, place: str = "config") -> "Kind":
         """Make the kind of a layer, described by the arguments of its constructor."""
         arguments = inspect.signature(layer).parameters
         names = [name for name in arguments if name not in ("dtype", "rng", *without)]
 
         def build(config: dict[str, Any], rng: np.random.Generator) -> Recurrent:
-            _check_names("config", config, names)
+            _check_names(place, config, names)
             built: Recurrent = layer(**config, dtype=np.float64, rng=rng)
             return built
 
         return cls(lambda built: {name: getattr(built, name) for name in names}, build)
 
 
-BODIES = {name: Kind.layer(layer, "batch_first", "bidirectional") for name, layer in LAYERS.items()}
+BODIES = {
+    name: Kind.layer(layer, "batch_first", "bidirectional", place="config.cell.options")
+    for name, layer in LAYERS.items()
+}
 """Kinds of bodies, whose other options are always the same in a :class:`LanguageModel`."""
 
 

@@ -106,10 +106,13 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
     """
     _check_runs(config)
-    length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
-    config = replace(config, slstm_at=list(config.slstm_places), context_length=length)
     mlstm, slstm = config.block_configs()
     values = replace(config, mlstm_block=mlstm, slstm_block=slstm).to_dict()
+    values["slstm_at"] = list(config.slstm_places)
+    length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
+    values["context_length"] = length
+    if mlstm is not None:
+        values["mlstm_block"]["mlstm"]["context_length"] = length
     if slstm is not None:
         layer = values["slstm_block"]["slstm"]
         layer["backend"] = layout

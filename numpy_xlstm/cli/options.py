@@ -48,7 +48,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "model": (
             ARCHITECTURES,
             "cell",
-            "one cell, or the model of the xLSTM paper or xLSTM 7B",
+            "one cell, the xLSTM paper's model, or that of xLSTM 7B",
         ),
         "dtype": (
             ("float32", "float64"),
@@ -64,13 +64,21 @@ OPTIONS: dict[str, dict[str, Option]] = {
             "for sLSTM and mLSTM",
         ),
         "input_gate": (tuple(GATE_KINDS), {"mlstm": "exp"}, "for mLSTM"),
-        "heads": (natural, HEADS, "number of heads; the default is reduced to divide the width"),
+        "heads": (
+            natural,
+            HEADS,
+            "number of heads; a default that does not divide the width is reduced",
+        ),
         "config": ("FILE", dict.fromkeys(BLOCKS), "JSON or YAML with the official field names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
         "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
         "slstm_at": (places, {"xlstm": [1]}, "numbers of sLSTM blocks, such as 0,2; all; or none"),
         "dropout": (share, {"xlstm": 0.3}, "dropout probability"),
-        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "separate or joined maps"),
+        "weight_mode": (
+            ("single", "fused"),
+            {"xlstm-large": "single"},
+            "a matrix for each map, or joined ones",
+        ),
     },
     "training": {
         "batch_size": (size, 16, "windows per step"),

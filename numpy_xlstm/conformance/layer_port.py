@@ -56,7 +56,10 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
         if states and hasattr(layer, "init_state"):
             before = layer.init_state(len(case.inputs[positional(case.inputs)[0]]))
             before = rebuild(before, iter(state.values())) if state else before
-        return computed(layer, case.inputs, states, before)
+        inputs = dict(case.inputs)
+        if not any(name.startswith("d") for name in case.expected):
+            inputs.pop("dy", None)  # no gradient is asked for, and the layer may have none
+        return computed(layer, inputs, states, before)
 
     return port
 

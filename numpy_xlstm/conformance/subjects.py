@@ -194,8 +194,9 @@ def computed(layer: Any, inputs: Arrays, states: list[str], state: Any = None) -
     grads = parts.pop() if isinstance(parts[-1], Mapping) else {}
     dstate0 = _named("dstate0", states, parts.pop() if states else None)
     results |= {f"d{name}": gradient for name, gradient in zip(names, parts, strict=True)}
-    order = (name for name in (*getattr(layer, "params", ()), *grads) if name in grads)
-    results |= dstate0 | {f"grads.{name}": grads[name] for name in order}
+    params = getattr(layer, "params", None)
+    order = dict.fromkeys((*params, *grads) if isinstance(params, Mapping) else grads)
+    results |= dstate0 | {f"grads.{name}": grads[name] for name in order if name in grads}
     return {name: array for name, array in results.items() if array is not None}
 
 

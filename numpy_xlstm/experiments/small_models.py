@@ -74,10 +74,8 @@ def head(keys: int) -> Body:
     """Return the body of a convolution and one mLSTM head, with keys of width ``keys``."""
 
     def body(**known: Any) -> Recurrent:
-        layers: list[Recurrent] = [
-            CausalConv1d(64, **known),
-            mLSTM(64, 64, qk_dim=keys, **known),
-        ]
+        layers: list[Recurrent] = [CausalConv1d(64, **known)]
+        layers.append(mLSTM(64, 64, qk_dim=keys, **known))
         blocks = [ResidualBlock(layer, LayerNorm(64, dtype=known["dtype"])) for layer in layers]
         return BlockStack(blocks, LayerNorm(64, dtype=known["dtype"]), "post_blocks_norm")
 

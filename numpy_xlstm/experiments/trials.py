@@ -109,8 +109,7 @@ def trial(
     def schedule(progress: float) -> float:
         return experiment.schedule(progress) * curriculum.rate(experiment, state.step + 1)
 
-    options: Any = {"schedule": schedule, "max_norm": 1.0}
-    for progress in train(state, batches(), Budget(steps), **options):
+    for progress in train(state, batches(), Budget(steps), schedule=schedule, max_norm=1.0):
         curriculum.add(experiment, progress.step, progress.loss)
         if progress.step % VALIDATE_EVERY and progress.fraction < 1:
             yield progress

@@ -1,5 +1,7 @@
 """Layers: cells over sequences, stateless maps and losses."""
 
+from types import ModuleType as _ModuleType
+
 from numpy_xlstm.layers.activations import ACTIVATIONS as ACTIVATIONS
 from numpy_xlstm.layers.activations import Activation as Activation
 from numpy_xlstm.layers.activations import Dropout as Dropout
@@ -27,3 +29,5 @@ from numpy_xlstm.layers.stacked import Stacked as Stacked
 from numpy_xlstm.layers.stacked import stack_layers as stack_layers
 from numpy_xlstm.layers.xlstm import mLSTM as mLSTM
 from numpy_xlstm.layers.xlstm import sLSTM as sLSTM
+
+__all__ = [n for n, v in vars().items() if not (n[0] == "_" or isinstance(v, _ModuleType))]

@@ -107,7 +107,8 @@ def soft_cap_backward(dy: Array, cache: Any) -> Array:
 def check_cap(name: str, cap: Any) -> None:
     """Raise :class:`OptionError` unless ``cap`` is None or positive, in the range of float32."""
     limits = np.finfo(np.float32)
-    if cap is not None and not (is_number(cap) and limits.tiny <= float(cap) <= limits.max):
+    least, most = limits.tiny.item(), limits.max.item()
+    if cap is not None and not (is_number(cap) and least <= float(cap) <= most):
         expected = "a number above 0, in the range of float32, or None"
         raise OptionError(f"{name}: expected {expected}; got {cap!r}")
 

@@ -5,6 +5,7 @@ pair, ``compute`` and ``compute_backward``, which does not. Stacks, blocks and m
 pair of their parts, so that arguments are checked once.
 """
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
@@ -153,7 +154,7 @@ class Recurrent(Checked, Generic[S]):
     causal: bool = True
 
     def init_state(self, batch_size: int) -> S:
-        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
+        """Return the empty state, the state before a sequence: zeros, and −inf for a stabiliser."""
         raise NotImplementedError
 
     def inner_start(self, batch_size: int) -> Any:
@@ -291,6 +292,8 @@ class Recurrent(Checked, Generic[S]):
                 lengths = check_lengths(lengths, len(x), x.shape[1])
                 x = without_padding(x, lengths)
         except ShapeError as error:
+            if not re.match(r"(x|state\S*|lengths): expected shape", str(error)):
+                raise
             hint = f"; x is read as ({', '.join(self.axes)}, …)"
             if self.batch_first and "batch_first" in vars(self):  # it is an option
                 hint += "; batch_first=True is the default here"

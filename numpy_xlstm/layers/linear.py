@@ -94,7 +94,7 @@ class Linear(Layer):
 def linear_forward(x: Array, maps: Sequence[Linear]) -> Array:
     """Return the outputs of linear maps, side by side."""
     rows, stops = x.reshape(-1, x.shape[-1]), [0]
-    stops += np.cumsum([linear.out_features for linear in maps]).tolist()
+    stops += np.cumsum([len(linear.params["weight"]) for linear in maps]).tolist()
     y = np.empty((len(rows), stops[-1]), x.dtype)
     for linear, (start, stop) in zip(maps, pairwise(stops), strict=True):
         times(rows, linear.params["weight"], out=y[:, start:stop])  # [linear.1]

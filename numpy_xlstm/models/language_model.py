@@ -186,6 +186,7 @@ class LanguageModel(StateDict, Recurrent[S]):
     def compute_backward(  # type: ignore[override]
         self, dy: Array, cache: Any, dstate: Any
     ) -> tuple[None, Any, Grads]:
+        """Return None for the tokens, and the gradients of the first state and the parameters."""
         tokens, dropped, hidden, x_head, capped = cache
         dh, head = self.head.compute_backward(soft_cap_backward(dy, capped), x_head)
         dx, dstate0, body = self.body.compute_backward(dh, hidden, dstate)

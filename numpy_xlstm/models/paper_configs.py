@@ -103,7 +103,7 @@ class xLSTMBlockStackConfig(Config):
 
 
 def _check_block(block: Any, complete: Any) -> None:
-    """Refuse a value that is neither its default nor the stack's, which officially replaces it."""
+    """Refuse a value that is neither its default nor that of the stack, which would replace it."""
     for entry in fields(block) if block is not None else ():
         got, expected = (getattr(config, entry.name) for config in (block, complete))
         if isinstance(got, Config):

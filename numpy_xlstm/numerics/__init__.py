@@ -338,7 +338,8 @@ def check_callable(name: str, value: Any) -> None:
 
 def check_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error."""
-    array = check_form("lengths", plain_array("lengths", lengths), (B,), "integers")
+    array = plain_array("lengths", lengths)
+    array = check_form("lengths", array if array.size else array.astype(int), (B,), "integers")
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
     whole: Array = array.astype(np.int64)

@@ -217,7 +217,11 @@ def _rows(batch: Batch, state: Any, accumulate: int, comm: ranks.Comm | None) ->
 def _check_batch(batch: Any) -> None:
     check_kind("batch", batch, Batch)
     check_bool("fresh", batch.fresh)
-    if getattr(batch.inputs, "ndim", 2) == 3:
+    if getattr(batch.inputs, "ndim", 0) not in (2, 3):
+        got = getattr(batch.inputs, "shape", type(batch.inputs).__name__)
+        expected = "an array of ids (B, T) or floats (B, T, D)"
+        raise ShapeError(f"inputs: expected {expected}; got {got}")
+    if batch.inputs.ndim == 3:
         check_form("inputs", batch.inputs, ("B", "T", "D"), "floating-point numbers")
     else:
         check_form("inputs", batch.inputs, ("B", "T"), "integers")

@@ -225,6 +225,16 @@ def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
     assert block.mlstm.conv1d_kernel_size == 1
 
 
+@pytest.mark.parametrize("length", [0, -1, 9])
+def test_a_folder_of_xlstm_has_a_context_length(length: int, tmp_path: Path) -> None:
+    model = paper(mlstm_block=mlstm_block(context_length=length), context_length=length)
+    save_pretrained(model, tmp_path / "model", format="xlstm")
+    config = from_pretrained(tmp_path / "model", xLSTMLMModel).config
+    assert config.mlstm_block is not None
+    wanted = length if length > 0 else 2048
+    assert (config.context_length, config.mlstm_block.mlstm.context_length) == (wanted, wanted)
+
+
 def test_parameters_of_two_dtypes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_pretrained(lstm(), path)

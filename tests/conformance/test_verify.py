@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.conformance import (
+    SUBJECTS,
     Case,
     PortError,
     Report,
     UnsupportedError,
     compare,
+    from_layer,
     verify,
 )
 from numpy_xlstm.conformance.bounds import in_dtype
@@ -325,6 +327,21 @@ def test_a_port_of_the_forward_alone_has_an_outcome_of_its_own(subject: str) -> 
     assert report.to_dict()["outcome"] == "forward only"
     skipped = [ET.fromstring(r.to_junit()).get("skipped") for r in (report, asked)]
     assert skipped == [str(n), "0"]
+
+
+@pytest.mark.parametrize("subject", ["slstm.sequence", "lstm.sequence"])
+def test_a_layer_without_a_backward_is_a_port_of_the_forward(subject: str) -> None:
+    def make(case: Case) -> Any:
+        def backward(*args: Any) -> Any:
+            raise NotImplementedError
+
+        layer = SUBJECTS[subject].public(case.options)  # type: ignore[misc]
+        layer.backward = backward
+        return layer
+
+    chosen = cases(subject)[:6]
+    assert verify(chosen, from_layer(make), forward=True).outcome == "forward only"
+    assert verify(chosen, from_layer(make)).outcome == "failed"
 
 
 def test_gradients_are_not_compared_if_the_forward_is_asked_for() -> None:

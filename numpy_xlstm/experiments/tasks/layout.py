@@ -45,16 +45,8 @@ def answered(strings: Array, n: Array, answers: Array, m: Array | int = 1) -> Ba
     is hidden from the input by padding, and the targets are shifted by one. The first symbol of
     the answer is thus predicted at the last symbol of the string.
 
-    Parameters
-    ----------
-    strings : ndarray
-        Padded strings, (B, T).
-    n : ndarray
-        Length of each string, (B,).
-    answers : ndarray
-        Answers, (B, A), or (B,) if each is one symbol.
-    m : ndarray
-        Length of each answer, (B,).
+    Strings are padded, (B, T), and n are their lengths, (B,). Answers are (B, A), with lengths m,
+    (B,); or (B,), if each is one symbol.
     """
     answers = answers.reshape(len(answers), -1)
     inputs = np.full((len(n), (n + m).max() - 1), PAD)

@@ -18,26 +18,12 @@ def recall(
     context: int | None = None,
     vocabulary: int = 64,
 ) -> Batch:
-    """Return multi-query associative recall: key-value pairs, then each key once more.
+    """Ask for the values of keys: multi-query associative recall.
 
-    Parameters
-    ----------
-    rng : np.random.Generator
-        Generator of the batch.
-    batch : int
-        Number of rows.
-    length : tuple of int
-        Smallest and largest number K of pairs, at most ``context / 4``.
-    context : int, optional
-        Number of steps T; by default 16 times the largest number of pairs.
-    vocabulary : int
-        Number of ids V. Keys are from 1 to V/2 − 1, values from V/2 to V − 1.
-
-    Returns
-    -------
-    Batch
-        Pairs in the first 2K steps. After them, each key occurs once more, and its value is the
-        target of the same step. The other inputs are random values.
+    K key-value pairs take the first 2K steps; the length is K, at most ``context / 4``. After them,
+    each key occurs once more, and its value is the target of the same step. The other inputs are
+    random values. There are ``context`` steps, by default 16 times the largest K. Of V =
+    ``vocabulary`` ids, the keys are those from 1 to V/2 − 1, and the values from V/2 to V − 1.
     """
     context = 16 * length[1] if context is None else context
     pairs = random_lengths(rng, batch, length)
@@ -70,23 +56,11 @@ def _distinct(rng: np.random.Generator, batch: int, count: int, below: int) -> A
 
 
 def nearest_neighbour(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Return nearest-neighbour search: the value of the point most similar to the first one.
+    """Ask at each step for the value of the point that is most similar to the first one.
 
-    Parameters
-    ----------
-    rng : np.random.Generator
-        Generator of the batch.
-    batch : int
-        Number of rows.
-    length : tuple of int
-        Smallest and largest number of points after the first one.
-
-    Returns
-    -------
-    Batch
-        Inputs (B, T, 3): a point on the unit circle and its value, uniform in [0, 1); the first
-        point has the value 0. Targets (B, T): the value of the nearest point so far, from the
-        second step on.
+    Inputs (B, T, 3) are a point on the unit circle and its value, uniform in [0, 1); the first
+    point has the value 0. Targets (B, T) are the values of the nearest points so far, from the
+    second step on. The length is the number of points after the first one.
     """
     n = random_lengths(rng, batch, length)
     steps = np.arange(1 + n.max())
