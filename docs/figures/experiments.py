@@ -116,11 +116,29 @@ def languages(trials: Results) -> str:
     return "\n".join(lines)
 
 
+def capacity(trials: Results) -> str:
+    """Return a table of the mean accuracies at each number of pairs, by the width of the keys."""
+    experiment = EXPERIMENTS["capacity"]
+    lines = [
+        f"| width of the keys | seeds | {' | '.join(f'{n} pairs' for n in experiment.counts)} |",
+        f"|--:|--:|{'--:|' * len(experiment.counts)}",
+    ]
+    for model in experiment.models:
+        errors = [trial["errors"] for trial in trials.get(("capacity", model), [])]
+        means = [np.mean([1 - error[str(n)] for error in errors]) for n in experiment.counts]
+        cells = model.removeprefix("keys-"), str(len(errors)), *(f"{mean:.2f}" for mean in means)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def with_tables(page: str) -> str:
     """Return the text of the page with the tables of the committed results."""
     found = results()
     tables = {
-        "results": rows(found, [n for n in EXPERIMENTS if n not in (*LANGUAGES, "ablation")]),
+        "results": rows(
+            found, [n for n in EXPERIMENTS if n not in (*LANGUAGES, "ablation", "capacity")]
+        ),
+        "capacity": capacity(found),
         "ablation": rows(found, ["ablation"]),
         "languages": languages(found),
     }
@@ -138,4 +156,5 @@ if __name__ == "__main__":
         add(Path(sys.argv[1]))
         trained.draw(Path(sys.argv[1]))
     trained.draw_curves(results())
+    trained.draw_capacity(results())
     PAGE.write_text(with_tables(PAGE.read_text("utf-8")), "utf-8")

@@ -242,15 +242,16 @@ def draw_decay_matrix() -> None:
     save(figure, "decay-matrix.svg")
 
 
-def capacity(pairs: int, d: int) -> tuple[float, float, float]:
+def capacity(pairs: int, d: int, width: int | None = None) -> tuple[float, float, float]:
     """How well a head of width d holds pairs of random keys of length 1 and normal values.
 
-    Returns the relative error of Cᵀk, that of the answer with the normaliser, and the share of
-    these answers whose nearest stored value is the right one; means over 10 memories.
+    The values have ``width`` numbers, by default d. Returns the relative error of Cᵀk, that of the
+    answer with the normaliser, and the share of these answers whose nearest stored value is the
+    right one; means over 10 memories.
     """
     rng, measured = np.random.default_rng(0), []
     for _ in range(10):
-        keys, values = rng.standard_normal((2, pairs, d))
+        keys, values = (rng.standard_normal((pairs, size)) for size in (d, width or d))
         keys /= np.linalg.norm(keys, axis=1, keepdims=True)
         read = keys @ (keys.T @ values)
         answers = read / np.maximum(np.abs(keys @ keys.sum(axis=0)), 1)[:, None]

@@ -12,11 +12,13 @@ from docs.figures.plots import (
     BLUE,
     BROWN,
     FIRST,
+    FOURTH,
     INK,
     SECOND,
     STYLE,
     THIRD,
     WHITE,
+    capacity,
     log_weights,
     save,
     shades,
@@ -172,3 +174,22 @@ def draw_curves(results: Results) -> None:
             axes.set_ylabel("rescaled accuracy" if metric == "accuracy" else metric)
         axes.legend()
         save(figure, "learning-curves.svg")
+
+
+def draw_capacity(results: Results) -> None:
+    """The pairs that a trained head recalls, and those it could tell apart with random keys."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes, experiment = figure.subplots(), EXPERIMENTS["capacity"]
+        colours = (SECOND, FIRST, THIRD, FOURTH)
+        for model, colour in zip(experiment.models, colours, strict=True):
+            width = int(model.removeprefix("keys-"))
+            random = [capacity(pairs, width, 64)[2] for pairs in experiment.counts]
+            axes.plot(experiment.counts, random, "--", color=colour, linewidth=1)
+            axes.plot([], color=colour, label=f"d = {width}")
+            for trial in results.get(("capacity", model), []):
+                scores = [1 - trial["errors"][str(pairs)] for pairs in experiment.counts]
+                axes.plot(experiment.counts, scores, color=colour)
+        axes.set(xlabel="pairs", ylabel="rescaled accuracy")
+        axes.legend()
+        save(figure, "capacity-trained.svg")
