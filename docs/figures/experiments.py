@@ -120,7 +120,7 @@ def capacity(trials: Results) -> str:
     """Return a table of the mean accuracies at each number of pairs, by the width of the keys."""
     experiment = EXPERIMENTS["capacity"]
     lines = [
-        f"| width of the keys | seeds | {' | '.join(f'{n} pairs' for n in experiment.counts)} |",
+        f"| width of the keys | seeds | {' | '.join(f'N = {n}' for n in experiment.counts)} |",
         f"|--:|--:|{'--:|' * len(experiment.counts)}",
     ]
     for model in experiment.models:
