@@ -57,7 +57,7 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
             before = layer.init_state(len(case.inputs[positional(case.inputs)[0]]))
             before = rebuild(before, iter(state.values())) if state else before
         inputs = dict(case.inputs)
-        if not any(name.startswith("d") for name in case.expected):
+        if not any(name.startswith(("d", "grads.")) for name in case.expected):
             inputs.pop("dy", None)  # no gradient is asked for, and the layer may have none
         return computed(layer, inputs, states, before)
 
