@@ -31,7 +31,7 @@ KERNELS: dict[type, tuple[Any, tuple[str, ...]]] = {
 }
 """Cells that have a kernel: a module whose ``forward`` and ``backward`` map W x + b to outputs over
 whole sequences, and the names of the cell's options that ``forward`` takes. Every other cell is
-unrolled."""
+unrolled; the layer mLSTM has kernels of its own."""
 
 KernelCache = namedtuple("KernelCache", "x kept")
 """The input and the residuals of a kernel."""
