@@ -148,9 +148,7 @@ def _content(
         if largest <= 1:
             break
     if best is None:
-        raise RuntimeError(
-            f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill-conditioned"
-        )
+        raise RuntimeError(f"{subject.name} {situation.name} {dtype}: no draw is well-conditioned")
     return best._replace(bounds=in_dtype(best.bounds, held))
 
 

@@ -45,7 +45,6 @@ def with_change(port: Evidence, made: Made) -> tuple[Made, list[str]]:
             one = replace(wrong[0], tensors={name: wrong[0].tensors[name]})
             own = _lines(port, [one], made, changes)
             whole = [numbers for numbers in lines if numbers in own]
-            # The mistake may be one of several, or the only one.
             both = dict.fromkeys([*own[: MOST_LINES // 2], *whole, *own])
             targets.append((one, changes, [*both]))
     contradicted: Made = ()

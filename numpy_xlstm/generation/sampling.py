@@ -121,8 +121,7 @@ def _check(logits: Array, seen: Mask) -> None:
     check_array("logits", logits, ("B", "V"), allow_minus_inf=True)
     if logits.dtype.kind == "c":
         raise DTypeError(f"logits: expected real numbers; got {logits.dtype.name}")
-    empty = ~np.isfinite(logits).any(axis=-1)
-    if empty.any():
+    if (empty := ~np.isfinite(logits).any(axis=-1)).any():
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
