@@ -35,7 +35,10 @@ def pointwise(function: Function) -> Function:
 
 
 def kernel(function: Function, options: str = "kernel") -> Function:
-    """Compile a loop over float32 or float64 arrays at its first call."""
+    """Compile a loop over float32 or float64 arrays at its first call.
+
+    ``options`` is the name of the options of the compiler.
+    """
 
     @wraps(function)
     def run(*args: Any) -> Any:

@@ -208,7 +208,6 @@ def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
             r"slstm_block\.slstm\.conv1d_kernel_size: expected .*; got 1",
         ),
     ],
-    ids=["act_fn", "mlstm", "slstm"],
 )
 @pytest.mark.parametrize("kind", [paper, stack])
 def test_models_that_xlstm_cannot_run(

@@ -45,7 +45,7 @@ class Bug(NamedTuple):
         Functions and classes with the lines; each line must occur once in their modules.
     change : str
         Old lines after "- " and new lines after "+ ", without comments such as the tags of
-        equations. New lines may follow one after "= ", which is kept. A line without a sign
+        equations. A line after "= " is an old one that stays. A line without a sign
         replaces the line that assigns the same names.
     description : str
         Phrase for a port with this mistake, which completes "the numbers are those of …".

@@ -45,7 +45,7 @@ DIVIDED = {
     "scale-on-query-weights": "W_q by √DK, not W_k, and not the bias of q",
     "scale-on-key-bias-too": "the bias of k by √DK too, which Eq 23 of the paper does not",
 }
-"""What an mLSTM divides by what."""
+"""The mistakes in the scales of an mLSTM, in words: what is divided, and by which number."""
 POWERS: dict[str, tuple[str, float, tuple[float, float, float]]] = {
     "scale-on-queries": ("Wb", -0.5, (0.5, 0, 0)),
     "scale-missing": ("W", 0, (0.5, 0, 0)),
