@@ -1,5 +1,6 @@
 """The figures equal the output of their scripts, and the pages show them."""
 
+import re
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from docs.figures import blocks, cells, derived, ideas, memory
+from numpy_xlstm.numerics import Array, sigmoid
 
 FIGURES = Path(__file__).parents[2] / "docs/figures"
 DRAWN = blocks.FIGURES | cells.FIGURES | derived.FIGURES | ideas.FIGURES | memory.FIGURES
@@ -47,12 +49,41 @@ def test_the_moving_memory_returns_what_was_written() -> None:
     assert "prefers-reduced-motion:reduce" in svg
 
 
+def shades(name: str) -> list[Array]:
+    """Return the numbers of each map from white, 0, to blue, 1, row by row."""
+    svg = (FIGURES / name).read_text("utf-8")
+    maps = re.findall(r'<g id="QuadMesh_\d">(.*?)</g>', svg, re.S)
+    white, blue = (int(colour[1:3], 16) for colour in ("#f6f8fa", "#0969d9"))
+    reds = [[int(red, 16) for red in re.findall(r'#(\w\w)\w{4}"', cells)] for cells in maps]
+    return [(white - np.array(red)) / (white - blue) for red in reds]
+
+
+def test_what_the_page_sees_in_the_figures_of_trained_cells() -> None:
+    text = 'A class definition is an executable statement, and "self" is a name.'
+    blank = np.array(list(text)) == " "
+    written, _ = shades("reading.svg")
+    lowest = written.reshape(16, len(text))[:2]
+    assert (lowest[:, 1:][:, ~blank[1:]] < 0.2).all()
+    assert (lowest[:, blank].mean(axis=1) > [0.2, 0.7]).all()
+    weights = np.zeros((2, 35, 35))
+    weights[:, *np.tril_indices(35)] = shades("decay-matrix.svg")[:2]
+    for step in np.flatnonzero(blank[:35]):
+        assert weights[0, step, :step].max() < 0.015
+    assert text[16:19] == "on "
+    np.testing.assert_allclose(weights[1, 18, 16:18], [0.31, 0.41], atol=0.01)
+
+
 def test_the_ideas_are_drawn_with_their_numbers() -> None:
     memory = ideas.gated(ideas.Z, ideas.INPUT, ideas.FORGET)
     assert memory.tolist() == [0, 0, 0.9, 0.9, 0.9, 0.9, -0.5, -0.5, -0.5]
     shares = ideas.shares(np.exp(ideas.SCORES))
     assert abs(shares[-1] - np.exp([1, 3, 6]) / np.exp([1, 3, 6]).sum()).max() < 1e-12
     assert abs(shares.sum(axis=1) - 1).max() < 1e-12
+    np.testing.assert_allclose(sigmoid(ideas.SCORES), [0.73, 0.95, 0.998], atol=5e-3)
+    np.testing.assert_allclose(np.exp(ideas.SCORES), [2.7, 20, 403], rtol=0.01)
+    np.testing.assert_allclose(
+        ideas.shares(sigmoid(ideas.SCORES))[-1], [0.27, 0.36, 0.37], atol=5e-3
+    )
 
 
 def test_every_figure_is_on_a_page() -> None:

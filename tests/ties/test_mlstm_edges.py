@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,39 @@ def test_the_exponential_forget_gate_is_as_well_conditioned_as_is_said(trials: i
         apart.append(np.abs(found["chunkwise"] - h).max() / np.abs(h).max())
     assert max(apart) <= 1e-11
     assert np.mean(np.array(apart) <= 1e-12) >= 0.9
+
+
+def test_dropping_the_gradient_of_the_denominator_costs_as_much_as_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The table of ``mlstm-forms.md``: medians over 40 draws, before and under RMS norms."""
+    run, back = pair("parallel")
+    exact = forms.denominator_and_slopes
+
+    def held(*arguments: Any) -> tuple[Any, ...]:
+        den, _, floor = exact(*arguments)
+        return den, 0, floor
+
+    errors = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        q, k, v, dy = rng.standard_normal((4, 1, 4, 32, 16))
+        i, f = rng.standard_normal((2, 1, 4, 32))
+        h, _, cache = run(q, k, v, i, f + 3, eps=0.0)
+        assert np.mean(cache.qn**2 >= np.exp(-2 * cache.ms)) > 0.6
+        scales = [1 / np.sqrt((h**2).mean(-1, keepdims=True) + eps) for eps in (1e-3, 1e-6, 0)]
+        normed = [r * (dy - h * r**2 * (h * dy).mean(-1, keepdims=True)) for r in scales]
+        for dh in (dy, *normed):
+            full = back(dh, cache)[:5]
+            with monkeypatch.context() as patch:
+                patch.setattr(forms, "denominator_and_slopes", held)
+                pairs = zip(full, back(dh, cache)[:5], strict=True)
+                errors.append([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs])
+    page = (Path(__file__).parents[2] / "docs/derivations/mlstm-forms.md").read_text("utf-8")
+    table = page.partition("| after $")[2].splitlines()[2:6]
+    stated = [[float(number) for number in row.split("|")[2:7]] for row in table]
+    found = np.median(np.reshape(errors, (40, 4, 5)), axis=0)
+    np.testing.assert_allclose(found, stated, rtol=0.05, atol=1e-14)
 
 
 NO_STEP = """
