@@ -229,7 +229,7 @@ def of_slstm_cell(case: Case, dtype: Any) -> Tensors:
         Wx.shape[-1], Wx.shape[-1] // 4, len(R), forget_gate=case.forget_gate, dtype=dtype
     ).with_params({"W": np.eye(Wx.shape[-1], dtype=dtype), "R": R, "b": np.zeros_like(Wx[0, 0])})
     _, _, kept = unroll(cell, Wx, sLSTMState(*state))
-    dWx, dstate0, grads = unroll_backward(cell, dy, kept, sLSTMState(*dstate))
+    dWx, dstate0, grads = unroll_backward(dy, kept, sLSTMState(*dstate))
     return [dWx, grads["R"], *dstate0]
 
 
@@ -252,7 +252,7 @@ def of_mlstm_cell(case: Case, dtype: Any) -> Tensors:
     cell = cell.with_params(params)
     _, _, kept = unroll(cell, x, mLSTMState(*state))
     dy = np.moveaxis(dy, 2, 1).reshape(B, T, -1)
-    dx, dstate0, _ = unroll_backward(cell, dy, kept, mLSTMState(*dstate))
+    dx, dstate0, _ = unroll_backward(dy, kept, mLSTMState(*dstate))
     parts = np.split(dx, places[1:-1], axis=-1)
     shaped = [
         np.moveaxis(part.reshape(B, T, NH, *a.shape[3:]), 1, 2)

@@ -191,7 +191,7 @@ class Module:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
         own = {name: params[name] for name in self.params}
         clone = copy.copy(self)
-        for name in ("dtype", "is_narrow", "_made_by"):
+        for name in ("dtype", "is_narrow"):
             vars(clone).pop(name, None)
         vars(clone).update(params=Parameters(own), _own={name: own[name] for name in self._own})
         for attribute in self.parts:

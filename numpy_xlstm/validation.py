@@ -10,7 +10,7 @@ import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch
-from numpy_xlstm.trees import leaves, put_together, zeros_like
+from numpy_xlstm.trees import put_together, zeros_like
 
 
 def check_like(name: str, tree: Any, like: Any) -> Any:
@@ -60,6 +60,14 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
+def check_maker(module: Any, maker: Any) -> None:
+    """Raise :class:`CacheError` unless a cache was made by this module."""
+    if maker is not module:
+        own, got = type(module).__name__, type(maker).__name__
+        which = f"another {got}" if own == got else f"a {got}"
+        raise CacheError(f"cache: expected one that this {own} has returned; got one of {which}")
+
+
 def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the validated state before the first step; for None, the empty state."""
     like = module.init_state(batch_size)
@@ -82,14 +90,7 @@ def enter(cell: Any, x: Array, state: Any) -> Any:
 def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     """Validate cache and dh (B, H) of one step; return the cotangent of the state after it."""
     check_cache(cache, cell.Cache)
-    like = cell.init_state(len(cache.x))
-    sizes = [(a.shape, a.dtype) for _, a in leaves("", like)]
-    got = [(a.shape, a.dtype) for _, a in leaves("", getattr(cache, "state", like))]
-    if cache.x.shape[1] != cell.input_size or sizes != got:
-        raise CacheError(
-            f"cache: expected one made by a {type(cell).__name__} with input_size "
-            f"{cell.input_size} and a state of {sizes}; got one with {cache.x.shape[1]} and {got}"
-        )
+    check_maker(cell, cache.cell)
     check_array("dh", dh, (len(cache.x), output_size(cell)), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))
 

@@ -21,8 +21,8 @@ class ElmanState(NamedTuple):
     h: Array  # hidden state, (B, H)
 
 
-ElmanCache = namedtuple("ElmanCache", "x state h_pre")
-"""Residuals of one step: the input x, the state before the step, and h̃ (B, H)."""
+ElmanCache = namedtuple("ElmanCache", "cell x state h_pre")
+"""The cell, and residuals of one step: the input x, the state before the step, and h̃ (B, H)."""
 
 
 class ElmanCell(Module):
@@ -91,7 +91,7 @@ class ElmanCell(Module):
         h_pre = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [elman.1]
         tanh = self.nonlinearity == "tanh"
         h = np.tanh(h_pre) if tanh else np.where(h_pre.real > 0, h_pre, 0)  # [elman.2]
-        return h, ElmanState(h), ElmanCache(x, state, h_pre)
+        return h, ElmanState(h), ElmanCache(self, x, state, h_pre)
 
     @own_error_state
     def backward(
@@ -99,7 +99,7 @@ class ElmanCell(Module):
     ) -> tuple[Array, ElmanState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
-        x, (h_prev,), h_pre = cache
+        _, x, (h_prev,), h_pre = cache
         dh = dh + dh_next  # [rec.2]
         slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0
         dh_pre = dh * slope  # [elman.3]

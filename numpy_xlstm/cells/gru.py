@@ -18,9 +18,9 @@ class GRUState(NamedTuple):
     h: Array  # hidden state, (B, H)
 
 
-GRUCache = namedtuple("GRUCache", "x state pre s_n r z u n")
-"""Residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B, H), with
-s_n = R_n h₋ + b′_n, which the reset gate scales, and u = 1 − z."""
+GRUCache = namedtuple("GRUCache", "cell x state pre s_n r z u n")
+"""The cell, and residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B,
+H), with s_n = R_n h₋ + b′_n, which the reset gate scales, and u = 1 − z."""
 
 
 class GRUCell(Module):
@@ -92,7 +92,7 @@ class GRUCell(Module):
         n_pre = a_n + r * s_n  # [gru.5]
         n = np.tanh(n_pre)  # [gru.6]
         h = u * n + z * h_prev  # [gru.7]
-        return h, GRUState(h), GRUCache(x, state, (r_pre, z_pre, n_pre), s_n, r, z, u, n)
+        return h, GRUState(h), GRUCache(self, x, state, (r_pre, z_pre, n_pre), s_n, r, z, u, n)
 
     @own_error_state
     def backward(
@@ -100,7 +100,7 @@ class GRUCell(Module):
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
-        x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
+        _, x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
         dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [gru.8]
         dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [gru.9]

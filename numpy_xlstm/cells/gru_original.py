@@ -12,9 +12,9 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
 
-OriginalGRUCache = namedtuple("OriginalGRUCache", "x state pre r z u s n")
-"""Residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B, H), with
-u = 1 − z and s = r ∘ h₋, which R_n multiplies."""
+OriginalGRUCache = namedtuple("OriginalGRUCache", "cell x state pre r z u s n")
+"""The cell, and residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B,
+H), with u = 1 − z and s = r ∘ h₋, which R_n multiplies."""
 
 
 class OriginalGRUCell(Module):
@@ -86,7 +86,7 @@ class OriginalGRUCell(Module):
         n_pre = a_n + s @ R_n.T  # [cho.5]
         n = np.tanh(n_pre)  # [cho.6]
         h = u * n + z * h_prev  # [cho.7]
-        cache = OriginalGRUCache(x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
+        cache = OriginalGRUCache(self, x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
         return h, GRUState(h), cache
 
     @own_error_state
@@ -95,7 +95,7 @@ class OriginalGRUCell(Module):
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
-        x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
+        _, x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)
         dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [cho.8]

@@ -43,8 +43,9 @@ class LSTMState(NamedTuple):
     c: Array  # cell state, (B, H)
 
 
-LSTMCache = namedtuple("LSTMCache", "x state pre i f z o c")
-"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H)."""
+LSTMCache = namedtuple("LSTMCache", "cell x state pre i f z o c")
+"""The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
+(B, H)."""
 
 
 class LSTMCell(Module):
@@ -111,7 +112,7 @@ class LSTMCell(Module):
         z = np.tanh(z_pre)  # [lstm.2]
         c = f * c_prev + i * z  # [lstm.3]
         h = o * np.tanh(c)  # [lstm.4]
-        return h, LSTMState(h, c), LSTMCache(x, state, pre, i, f, z, o, c)
+        return h, LSTMState(h, c), LSTMCache(self, x, state, pre, i, f, z, o, c)
 
     @own_error_state
     def backward(
@@ -119,7 +120,7 @@ class LSTMCell(Module):
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
-        x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
+        _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.5]
         dc = dc_next + dh * o * tanh_slope(c)  # [lstm.6]

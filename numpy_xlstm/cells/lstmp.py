@@ -19,9 +19,9 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.validation import enter, enter_backward
 
-LSTMPCache = namedtuple("LSTMPCache", "x state pre i f z o c m")
-"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H), with
-m = o ∘ tanh(c), which W_hr projects."""
+LSTMPCache = namedtuple("LSTMPCache", "cell x state pre i f z o c m")
+"""The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
+(B, H), with m = o ∘ tanh(c), which W_hr projects."""
 
 
 class LSTMPCell(Module):
@@ -101,7 +101,7 @@ class LSTMPCell(Module):
         c = f * c_prev + i * z  # [lstmp.4]
         m = o * np.tanh(c)  # [lstmp.5]
         h = m @ p["W_hr"].T  # [lstmp.6]
-        return h, LSTMState(h, c), LSTMPCache(x, state, pre, i, f, z, o, c, m)
+        return h, LSTMState(h, c), LSTMPCache(self, x, state, pre, i, f, z, o, c, m)
 
     @own_error_state
     def backward(
@@ -109,7 +109,7 @@ class LSTMPCell(Module):
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
-        x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
+        _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
         dh = dh + dh_next  # [rec.2]
         dW_hr = dh.T @ m  # [lstmp.7]
         dm = dh @ self.params["W_hr"]  # [lstmp.8]

@@ -76,9 +76,9 @@ def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") ->
     return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
 
 
-mLSTMCache = namedtuple("mLSTMCache", "x state q k v pre log_i A i f o C n m qn den h_tilde")
-"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, õ), o (B, H), the rest by head, with
-A = log f + m₋, the log of the weight of the past."""
+mLSTMCache = namedtuple("mLSTMCache", "cell x state q k v pre log_i A i f o C n m qn den h_tilde")
+"""The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, õ), o (B, H), the
+rest by head, with A = log f + m₋, the log of the weight of the past."""
 
 
 class mLSTMCell(Module):
@@ -190,8 +190,8 @@ class mLSTMCell(Module):
         h_tilde = s / den[..., None]  # [mlstm.13]
         h = o * h_tilde.reshape(o.shape)  # [mlstm.14]
         after = mLSTMState(C, n, m) if self.normalised else mLSTMState(C, None, None)
-        cache = mLSTMCache(x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde)
-        return h, after, cache
+        kept = self, x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde
+        return h, after, mLSTMCache(*kept)
 
     @own_error_state
     def backward(
@@ -199,7 +199,7 @@ class mLSTMCell(Module):
     ) -> tuple[Array, mLSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         dstate = enter_backward(self, dh, cache, dstate)
-        x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
+        _, x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
         i_pre, f_pre, o_pre = pre
         C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)
         dC_next, dn_next, dm_next = dstate if self.normalised else (dstate.C, 0, 0)

@@ -12,8 +12,9 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
 
-PeepholeCache = namedtuple("PeepholeCache", "x state pre i f z o c")
-"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H)."""
+PeepholeCache = namedtuple("PeepholeCache", "cell x state pre i f z o c")
+"""The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
+(B, H)."""
 
 
 class PeepholeLSTMCell(Module):
@@ -85,7 +86,7 @@ class PeepholeLSTMCell(Module):
         o = sigmoid(o_pre)  # [peephole.6]
         h = o * np.tanh(c)  # [peephole.7]
         pre = i_pre, f_pre, z_pre, o_pre
-        return h, LSTMState(h, c), PeepholeCache(x, state, pre, i, f, z, o, c)
+        return h, LSTMState(h, c), PeepholeCache(self, x, state, pre, i, f, z, o, c)
 
     @own_error_state
     def backward(
@@ -93,7 +94,7 @@ class PeepholeLSTMCell(Module):
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
-        x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
+        _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         p_i, p_f, p_o = np.split(self.params["P"], 3)
         dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [peephole.8]

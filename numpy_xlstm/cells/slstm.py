@@ -80,9 +80,9 @@ class sLSTMState(NamedTuple):
             raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
 
 
-sLSTMCache = namedtuple("sLSTMCache", "x state pre A i f z o c n")
-"""Residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays (B, H), with
-A = log f + m₋, the log of the weight of the past."""
+sLSTMCache = namedtuple("sLSTMCache", "cell x state pre A i f z o c n")
+"""The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
+(B, H), with A = log f + m₋, the log of the weight of the past."""
 
 
 class sLSTMCell(Module):
@@ -176,7 +176,7 @@ class sLSTMCell(Module):
         c = f * c_prev + i * z  # [slstm.3]
         n = f * n_prev + i  # [slstm.4]
         h = o * (c / n)  # [slstm.5]
-        return h, sLSTMState(h, c, n, m), sLSTMCache(x, state, pre, A, i, f, z, o, c, n)
+        return h, sLSTMState(h, c, n, m), sLSTMCache(self, x, state, pre, A, i, f, z, o, c, n)
 
     @own_error_state
     def backward(
@@ -184,7 +184,7 @@ class sLSTMCell(Module):
     ) -> tuple[Array, sLSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next, dn_next, dm_next = enter_backward(self, dh, cache, dstate)
-        x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
+        _, x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
         i_pre, f_pre, z_pre, o_pre = pre
         dh = dh + dh_next  # [rec.2]
         do_pre = dh * (c / n) * sigmoid_slope(o_pre)  # [slstm.6]

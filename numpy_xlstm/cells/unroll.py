@@ -7,12 +7,13 @@ import numpy as np
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map, zeros_like
-from numpy_xlstm.validation import check_cache, output_size
+from numpy_xlstm.validation import output_size
 
 
 class UnrollCache(NamedTuple):
     """Residuals of :func:`unroll`."""
 
+    cell: Any
     steps: list[Any]  # the cell's cache for each step
     live: Array  # True for steps, False for padding, (B, T)
 
@@ -32,15 +33,12 @@ def unroll(
         ys[:, t] = _where(live[:, t], y, 0)
         state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)
         caches.append(cache)
-    return ys, state, UnrollCache(caches, live)
+    return ys, state, UnrollCache(cell, caches, live)
 
 
-def unroll_backward(
-    cell: Any, dys: Array, cache: UnrollCache, dstate: Any = None
-) -> tuple[Array, Any, Grads]:
+def unroll_backward(dys: Array, cache: UnrollCache, dstate: Any = None) -> tuple[Array, Any, Grads]:
     """Return the gradients of xs, of the first state and of the parameters; ignore padding."""
-    check_cache(cache, UnrollCache)  # another cell may have a kernel
-    B, T, _ = dys.shape
+    cell, (B, T, _) = cache.cell, dys.shape
     dstate = zeros_like(cell.init_state(B)) if dstate is None else dstate
     grads = {name: np.zeros_like(array) for name, array in cell.params.items()}
     dxs = np.zeros((B, T, cell.input_size), cell.dtype)

@@ -180,7 +180,6 @@ class Recurrence:
 
         The final state of row n is the state after ``ends[n]`` steps; later steps are padding.
         """
-        cache = self.fitting(cache, dy)
         gates, R, _, _, ends = cache
         B, P = len(dy), gates.shape[1] // len(R)
         last = np.array(dstate).swapaxes(0, 1)
@@ -197,31 +196,6 @@ class Recurrence:
         if not ends.all():
             dstate0[ends == 0] = last[ends == 0]
         return by_row(dgates, R, B), self.state(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
-
-    def fitting(self, cache: Any, dy: Array) -> Any:
-        """Return the cache with arrays that loops accept, if it fits the cotangent of y."""
-        arrays = [for_loops(np.asarray(array)) for array in cache]
-        gates, R, constants, states, ends = arrays
-        (B, T, H), S = dy.shape, len(self.state._fields)
-        NH, N = len(R) if R.ndim == 3 else 1, gates.shape[1] if gates.ndim == 4 else 1
-        D, U = H // max(1, NH), B * H // max(1, N)
-        check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
-        check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
-        check_residual("constants", constants, (N, self.constants, U), dy.dtype)
-        check_residual("states", states, (T + 1, N, S, U), dy.dtype)
-        check_residual("ends", ends, (B,), np.dtype(int))
-        steps = ends.tolist()
-        if (
-            (NH * D, N * U) != (H, B * H)
-            or N % NH
-            or B % (N // NH)
-            or not (0 <= min(steps, default=0) <= max(steps, default=0) <= T)
-        ):
-            raise CacheError(
-                f"cache: expected parts of {B} rows of {H} numbers, and ends from 0 to {T}; got "
-                f"{N} parts, {NH} heads and ends {steps}"
-            )
-        return cache._make(arrays)
 
     def array_loop_backward(
         self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
@@ -264,12 +238,34 @@ class Recurrence:
     def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
         """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
         check_cache(cache, ScanCache)
-        if [np.ndim(array) for array in cache] != [4, 3, 3, 4, 1]:
+        ndims = [getattr(array, "ndim", None) for array in cache]
+        if ndims != [4, 3, 3, 4, 1] or 0 in cache.R.shape + cache.ends.shape:
             raise CacheError("cache: expected the arrays that this forward returned; got others")
         B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
         dy = np.where(padding(cache.ends, T)[..., None], 0, dy)
         zero = self.state(*np.zeros((len(self.state._fields), B, NH * D), dy.dtype))
         dstate = zero if dstate is None else check_like("dstate", dstate, zero)
-        dWx, dstate0, grads = self.backward(dy, cache, dstate)
+        dWx, dstate0, grads = self.backward(dy, self.fitting(cache, dy), dstate)
         return dWx, grads["R"], dstate0
+
+    def fitting(self, cache: Any, dy: Array) -> Any:
+        """Return the cache with arrays that loops accept, if it fits the cotangent of y.
+
+        A compiled loop does not check its indices and would read outside of other arrays.
+        """
+        cache = cache._make(map(for_loops, cache))
+        gates, R, constants, states, ends = cache
+        (B, T, H), (NH, _, D), N = dy.shape, R.shape, gates.shape[1]
+        U, P, S = B * H // max(1, N), N // NH, len(self.state._fields)
+        check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
+        check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
+        check_residual("constants", constants, (N, self.constants, U), dy.dtype)
+        check_residual("states", states, (T + 1, N, S, U), dy.dtype)
+        check_residual("ends", ends, (B,), np.dtype(int))
+        if P == 0 or B % P or NH * P != N or not (0 <= ends.min() <= ends.max() <= T):
+            raise CacheError(
+                f"cache: expected parts of {B} rows of {H} numbers, and ends from 0 to {T}; got "
+                f"{N} parts, {NH} heads and ends {ends.tolist()}"
+            )
+        return cache

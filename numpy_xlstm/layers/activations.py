@@ -155,8 +155,6 @@ class Activation(Layer):
     (array([0.    , 0.7311]), array([0.5   , 0.9277]), {})
     """
 
-    cached_options = ("act_fn",)
-
     def __init__(self, act_fn: str) -> None:
         self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
 
@@ -190,8 +188,6 @@ class SoftCap(Activation):
     >>> y.round(3), dx.round(3)
     (array([ 0.   , 11.424, 15.   ]), array([1.  , 0.42, 0.  ]))
     """
-
-    cached_options = ("cap",)
 
     def __init__(self, cap: float) -> None:
         check_cap("cap", check_above_zero("cap", cap))
@@ -239,7 +235,7 @@ class Dropout(Checked):
         check_generator("rng", rng)
         check_array("x", x, (..., "D"))
         y, factors = drop(x, self.p, rng)
-        return y, LayerCache(factors, None, y.shape, y.dtype, self.made_by)
+        return y, LayerCache(factors, None, y.shape, y.dtype, self)
 
     @own_error_state
     def backward(self, dy: Array, cache: LayerCache) -> Array:

@@ -6,14 +6,13 @@ pair of their parts, so that arguments are checked once.
 """
 
 import re
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.kernels.parts import padding
-from numpy_xlstm.module import Grads, Module, some
+from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -23,7 +22,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.numerics.threads import one_blas_thread
-from numpy_xlstm.validation import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.validation import check_cache, check_maker, checked_cotangent, checked_state
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # comes with the type checker; not needed to run
@@ -47,35 +46,22 @@ class RunOptions(NamedTuple):
 
 
 class LayerCache(NamedTuple):
-    """Residuals of a layer, and a description of the layer and of the outputs."""
+    """Residuals of a layer, the layer, and a description of the outputs."""
 
     kept: Any  # residuals that ``compute`` returned
     lengths: Array | None  # of the rows; None if all rows are full, or if there is no time axis
     shape: tuple[int, ...]  # of y, in the layout of the caller
     dtype: np.dtype[Any]  # of y
-    made_by: dict[str, Any]  # type, dtype, options and parameter shapes of the layer
+    layer: Any  # the layer that made this cache
 
 
 class Checked(Module):
     """A module whose ``forward`` and ``backward`` check their arguments."""
 
-    cached_options: ClassVar[tuple[str, ...]] = ()
-    """Names of options that the residuals depend on but do not contain."""
     in_features: int
     """Width of the input."""
     out_features: int
     """Width of the output."""
-
-    @property
-    def made_by(self) -> dict[str, Any]:
-        """Properties of the layer that its cache depends on."""
-        return self._made_by | {name: getattr(self, name) for name in self.cached_options}
-
-    @cached_property
-    def _made_by(self) -> dict[str, Any]:
-        """Properties that do not change: type and dtype of the layer, shapes of its parameters."""
-        shapes = {name: array.shape for name, array in self.params.items()}
-        return shapes | {"type": type(self).__name__, "dtype": self.dtype}
 
     def check_backward(self, dy: Any, cache: Any) -> None:
         """Raise an error unless this layer made the cache, and dy has the shape of the outputs."""
@@ -85,13 +71,7 @@ class Checked(Module):
                 "(load without weights='stored', or use model.astype('float32'))"
             )
         check_cache(cache, LayerCache)
-        own, others = self.made_by, cache.made_by
-        if own != others:
-            names = [name for name in own | others if own.get(name) != others.get(name)]
-            names = ["type"] if "type" in names else names
-            wanted, got = (some([f"{n} {by.get(n)}" for n in names]) for by in (own, others))
-            maker = f"a {type(self).__name__} with {wanted}"
-            raise CacheError(f"cache: expected one made by {maker}; got one with {got}")
+        check_maker(self, cache.layer)
         check_array("dy", dy, cache.shape, cache.dtype)
 
 
@@ -122,7 +102,7 @@ class Layer(Checked):
         """Map x (..., ``in_features``) to y (..., ``out_features``), and return a cache."""
         self.check_input(x)
         y, kept = self.compute(x)
-        return y, LayerCache(kept, None, y.shape, y.dtype, self.made_by)
+        return y, LayerCache(kept, None, y.shape, y.dtype, self)
 
     @own_error_state
     def backward(self, dy: Array, cache: LayerCache) -> tuple[Array, Grads]:
@@ -148,7 +128,6 @@ class Recurrent(Checked, Generic[S]):
         Whether no output depends on a later input. False if a direction is reversed.
     """
 
-    cached_options: ClassVar[tuple[str, ...]] = ("batch_first",)
     dropout: float = 0.0
     batch_first: bool = True
     causal: bool = True
@@ -219,7 +198,7 @@ class Recurrent(Checked, Generic[S]):
         with one_blas_thread():
             y, state, kept = self.compute(x, state, RunOptions(rng, lengths))
         y = self._in_layout(without_padding(y, lengths))
-        cache = LayerCache(kept, lengths, y.shape, y.dtype, self.made_by)
+        cache = LayerCache(kept, lengths, y.shape, y.dtype, self)
         return y, self.outer_state(state), cache
 
     @own_error_state

@@ -53,8 +53,6 @@ class GatedFeedForward(Layer):
     ['proj_down.weight', 'proj_up.weight']
     """
 
-    cached_options = ("act_fn",)
-
     def __init__(
         self,
         embedding_dim: int,

@@ -18,7 +18,6 @@ from numpy_xlstm.numerics.memory import check_fits
 class Norm(Layer):
     """A norm of each head of the last axis, followed by scale and shift of each feature."""
 
-    cached_options = ("num_heads", "in_features")
     centred: ClassVar[bool]
 
     def __init__(

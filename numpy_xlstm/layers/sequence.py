@@ -19,7 +19,7 @@ from numpy_xlstm.layers.base import Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_has, check_positive
 from numpy_xlstm.numerics.threads import matmul
-from numpy_xlstm.validation import check_cache, output_size
+from numpy_xlstm.validation import output_size
 
 KERNELS: dict[type, tuple[Any, tuple[str, ...]]] = {
     LSTMCell: (lstm, ()),
@@ -137,9 +137,8 @@ class SequenceLayer(Recurrent[S]):
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         if self.kernel is None:
-            dx, dstate0, grads = unroll_backward(self.current_cell(), dy, cache, dstate)
+            dx, dstate0, grads = unroll_backward(dy, cache, dstate)
             return dx, dstate0, self.named(grads)
-        check_cache(cache, KernelCache)  # a cell may be unrolled, or have no kernel
         (x, kept), p = cache, self.cell_params()
         dWx, dstate0, grads = self.kernel[0].backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])

@@ -45,11 +45,11 @@ def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(custom: str
     cell, xs, state, rng = build(custom, 2, 4, 3, 2, seed=3)
     ys, last, cache = unroll(cell, xs, state)
     dys, dlast = normal(ys, rng), normal(last, rng)
-    dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
+    dxs, dstate0, grads = unroll_backward(dys, cache, dlast)
     xs, state, dys, dlast = _complex((xs, state, dys, dlast))
     complex_cell = cell.astype(np.complex128)
     ys_c, last_c, cache_c = unroll(complex_cell, xs, state)
-    dxs_c, dstate0_c, grads_c = unroll_backward(complex_cell, dys, cache_c, dlast)
+    dxs_c, dstate0_c, grads_c = unroll_backward(dys, cache_c, dlast)
     found = [ys_c, *last_c, dxs_c, *dstate0_c, *grads_c.values()]
     assert {a.dtype for a in found} == {np.dtype(np.complex128)}
     assert not any(a.imag.any() for a in found)

@@ -1,24 +1,27 @@
 """Every cell, layer and model keeps dtypes, leaves its inputs alone, and repeats its results."""
 
+import copy
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import suite
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm import LSTMCell, SequenceLayer, suite
+from numpy_xlstm.errors import CacheError, DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     LSTM,
     CausalConv1d,
     Dropout,
     GatedFeedForward,
+    Layer,
     LayerNorm,
     MultiHeadLayerNorm,
     MultiHeadRMSNorm,
     RMSNorm,
 )
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.layers.points import filled
@@ -107,3 +110,48 @@ def test_only_an_error_about_a_shape_says_how_x_is_read(lengths: Any) -> None:
         LSTM(3, 4)(np.zeros((2, 3, 3)), lengths=lengths)
     assert ("expected shape (2,)" in str(error.value)) is (len(lengths) < 2)
     assert ("x is read as (batch, time, …)" in str(error.value)) is (len(lengths) < 2)
+
+
+class OwnLayer(Layer):
+    """A custom layer."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.in_features = self.out_features = 6
+        self.params = {"a": np.ones(6, dtype)}
+
+    def compute(self, x: Array) -> tuple[Array, Array]:
+        return x * self.params["a"], x
+
+    def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
+        return dy * self.params["a"], {"a": (dy * cache).reshape(-1, 6).sum(axis=0)}
+
+
+class OwnCell(LSTMCell):
+    """A custom cell, which is unrolled."""
+
+
+def sequence(rng: np.random.Generator, dtype: Any) -> Any:
+    layer = filled(SequenceLayer(OwnCell(3, 4, dtype=dtype)), rng)
+    return layer, (rng.standard_normal((2, 5, 3)).astype(dtype),)
+
+
+MODULES = CASES | {"own layer": partial(case, OwnLayer), "own cell": sequence}
+PAIRS = {
+    n for n, make in CASES.items() if isinstance(make(np.random.default_rng(), float)[0], tuple)
+}
+
+
+@pytest.mark.parametrize("name", MODULES.keys() - PAIRS)
+def test_a_cache_is_taken_by_the_layer_that_made_it_alone(name: str) -> None:
+    (layer, inputs), (same, _) = (
+        MODULES[name](np.random.default_rng(0), np.float64) for _ in range(2)
+    )
+    y, *states, cache = layer.forward(*inputs)
+    cotangents = cotangent(y), cache, *map(cotangent, states)
+    others = same, layer.over(layer.params), layer.with_params(layer.params), copy.deepcopy(layer)
+    for other in others:
+        with pytest.raises(
+            CacheError, match=r"cache: expected one that this .* got one of another"
+        ):
+            other.backward(*cotangents)
+    assert all(np.isfinite(array).all() for array in gradients(layer.backward(*cotangents)))

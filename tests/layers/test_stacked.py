@@ -136,7 +136,7 @@ class Case:
             for k, turn in reversed(list(enumerate(turns))):
                 cell, cache = steps.pop()
                 dlast = at(dstate, len(steps))
-                d, dbefore, found = unroll_backward(cell, parts[k][:, ::turn], cache, dlast)
+                d, dbefore, found = unroll_backward(parts[k][:, ::turn], cache, dlast)
                 dxs.append(d[:, ::turn])
                 before.insert(0, dbefore)
                 named: dict[str, Any] = {

@@ -33,7 +33,7 @@ def test_slstm_after_a_spike(spike: float, unrolled: bool) -> None:
         if unrolled:
             cell = sLSTMCell(4, 8, num_heads=2, dtype=dtype).with_params(cast)
             _, _, steps = unroll(cell, x.astype(dtype))
-            return unroll_backward(cell, dy.astype(dtype), steps)[2]["b"][8:16]
+            return unroll_backward(dy.astype(dtype), steps)[2]["b"][8:16]
         same = sLSTM(4, 8, num_heads=2, dtype=dtype).with_params(cast)
         _, _, cache = same.forward(x.astype(dtype))
         return same.backward(dy.astype(dtype), cache)[2]["b"][8:16]
@@ -75,7 +75,7 @@ def test_a_loss_on_the_final_normaliser_of_an_slstm(step: float, kernel: bool) -
             {"W": np.eye(4), "R": np.zeros((1, 4, 1)), "b": np.zeros(4)}
         )
         _, _, kept = unroll(cell, pre)
-        d, _, _ = unroll_backward(cell, dy, kept, dstate)
+        d, _, _ = unroll_backward(dy, kept, dstate)
     left = np.exp(0.7 + 0.3 - step)
     np.testing.assert_allclose(d[0, :, :2], [[left, 0], [-left, left]], rtol=1e-13)
 
@@ -92,7 +92,7 @@ def test_a_loss_on_the_final_normaliser_of_an_mlstm(step: float, form: str) -> N
         params |= {f"W_{g}": row[None] for g, row in zip("qkvif", np.eye(5), strict=True)}
         cell = cell.with_params(params)
         _, _, kept = unroll(cell, inputs.T[None].copy())
-        d, _, _ = unroll_backward(cell, np.zeros((1, 2, 1)), kept, dstate)
+        d, _, _ = unroll_backward(np.zeros((1, 2, 1)), kept, dstate)
         di, df = d[0, :, 3], d[0, :, 4]
     else:
         q, k, v, i, f = inputs[:, None, None]

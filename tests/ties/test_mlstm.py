@@ -122,7 +122,7 @@ def by_cell(case: Case, dtype: Any = np.float64) -> tuple[dict[str, Any], float]
         parts = [np.zeros((B, 0, NH * n), dtype) for n in (case.DK, case.DK, case.DV, 1, 1)]
     ys, last, cache = unroll(cell, np.concatenate(parts, -1), x["state"], lengths=x["lengths"])
     dys = x["dh"].swapaxes(1, 2).reshape(ys.shape)
-    dxs, dstate0, _ = unroll_backward(cell, dys, cache, x["dstate"])
+    dxs, dstate0, _ = unroll_backward(dys, cache, x["dstate"])
     grads = np.split(dxs, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1)
     by_head = [
         grad.reshape(B, T, NH, like[0, 0, 0].size if T else 0).swapaxes(1, 2).reshape(like.shape)

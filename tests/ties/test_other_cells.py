@@ -159,7 +159,7 @@ def tied(
     y = turned(y)
     dy, dafter = like(y), tree_map(like, after)
     wanted_y, wanted_after, kept = unroll(cell, x, state, lengths=ends)
-    wanted = Results(wanted_y, wanted_after, *unroll_backward(cell, dy, kept, dafter))
+    wanted = Results(wanted_y, wanted_after, *unroll_backward(dy, kept, dafter))
     before = tree_map(np.copy, (x, dy, tuple(cell.params.values())))
     dx, dstate0, grads = layer.backward(turned(dy), cache, dafter)
     assert_same((x, dy, tuple(cell.params.values())), before, 0.0)
@@ -218,7 +218,7 @@ def test_gradients_of_gates_at_zero_and_far_from_it(
     layer, dy = SequenceLayer(cell), rng.standard_normal((200, 1, 1))
     _, after, cache = layer.forward(x, state)
     found = layer.backward(dy, cache, after)
-    wanted = unroll_backward(cell, dy, unroll(cell, x, state)[2], after)
+    wanted = unroll_backward(dy, unroll(cell, x, state)[2], after)
     for (name, a), (_, b) in zip(leaves("", found[:2]), leaves("", wanted[:2]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, err_msg=name)
 

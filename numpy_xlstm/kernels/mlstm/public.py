@@ -10,6 +10,7 @@ from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, ChunkwiseCache
 from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, run, run_backward
 from numpy_xlstm.kernels.mlstm.step import RecurrentCache
+from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -243,6 +244,7 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
     empty = empty_memory(shape, dh.dtype, cache.options[2])
     dstate = zeros_like(empty) if dstate is None else check_like("dstate", dstate, empty)
+    check_residuals(cache, dh)
     return run_backward(dh, cache, dstate)
 
 
@@ -276,3 +278,24 @@ def checked_run(
     state = empty if state is None else check_like("state", state, empty)
     lengths = None if lengths is None else check_lengths(lengths, B, T)
     return run(form, arrays, state, lengths, options, chunk_size)
+
+
+def check_residuals(cache: Cache, dh: Array) -> None:
+    """Raise :class:`CacheError` unless all residuals fit the cotangent of h."""
+    (B, NH, T, DV), dtype, DK = dh.shape, dh.dtype, np.shape(cache.q)[-1:]
+    N, form = B * NH, cache.form
+    shapes = {"h": dh.shape, "q": (B, NH, T, *DK), "i_pre": (B, NH, T), "f_pre": (B, NH, T)}
+    for name, shape in shapes.items():
+        check_residual(name, getattr(cache, name), shape, dtype)
+    stabilised = cache.options[2] == "exp"
+    kinds: dict[str, Any] = {"live": bool, "qn": dtype, "ms": dtype, "past": bool}
+    for name, kind in kinds.items():
+        array = getattr(cache, name)
+        if array is not None or (stabilised and name != "live"):
+            check_residual(name, array, (N, T), np.dtype(kind))
+    if not stabilised and cache.ms is not None:
+        raise CacheError("cache: expected no ms with a sigmoid input gate; got an array")
+    wide = np.result_type(dtype, np.float64)
+    for name, shape in form.shapes(N, T, *DK, DV + stabilised).items():
+        kind = wide if name.startswith("log_") else dtype
+        check_residual(name, getattr(form, name), shape, kind)
