@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,7 +68,9 @@ def read_regular(name: str, path: str | os.PathLike[str], most: int) -> bytes:
         if (size := os.fstat(file.fileno()).st_size) > most:
             expected = f"expected at most {most:,} bytes"
             raise CheckpointError(f"{Path(path).name}: {expected}; got {size:,}")
-        return file.read()
+        # not more: files of /proc are of size 0, and some have no end; others grow
+        with BufferedReader(file) as content:  # type: ignore[type-var]
+            return content.read(size)
 
 
 @contextmanager

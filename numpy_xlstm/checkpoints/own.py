@@ -150,7 +150,6 @@ class CheckpointMetadata(Config):
     config: dict[str, Any]
     tokenizer: TokenizerDescription | None
     training: dict[str, Any]
-    dtype: str | None = None  # in files of earlier versions
     special_tokens: tuple[Count | None, list[Count], Count | None, bool] | None = None
 
     def __post_init__(self) -> None:

@@ -39,10 +39,8 @@ OTHERS = {
     "a compressed archive; extract its files first, for example with: tar -xf": (
         *(b"\x1f\x8b", b"bzh", b"\xfd7zxz"),
     ),
-    "a zip archive, such as PyTorch's own format or an .npz file of an earlier version of this "
-    "package, which converts it: write_arrays('a.safetensors', *read_arrays('a.npz')). Arrays of "
-    "your own in an .npz file can be passed to a model: model.load_state_dict(numpy.load(path)). "
-    + PICKLED: (b"pk\x03\x04",),
+    "a zip archive, such as PyTorch's own format or an .npz file. Arrays in an .npz file can be "
+    f"passed to a model: model.load_state_dict(numpy.load(path)). {PICKLED}": (b"pk\x03\x04",),
     f"a pickle. {PICKLED}": tuple(bytes([0x80, version]) for version in range(1, 6)),
     "an ONNX graph, which is only written; load the checkpoint that it was made from": (b"\x08",),
 }
@@ -153,7 +151,7 @@ Tensors = tuple[dict[str, Stored], Mapping[str, str]]
 def open_tensors(path: Path) -> Tensors:
     """Read the header of a file, or raise an error that names its other format, if known."""
     file = OpenFile(path)
-    begin = file.raw.read(512)
+    begin = file.raw.read(min(512, file.size))
     file.raw.seek(8)
     length = int.from_bytes(begin[:8], "little")
     try:

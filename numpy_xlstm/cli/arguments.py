@@ -2,11 +2,14 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from numpy_xlstm.disk import write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics import did_you_mean
@@ -170,7 +173,20 @@ def parse_stored(
 def check_writable(file: Path | None) -> None:
     """Raise an error before the work if a report cannot be written to a file."""
     if file is not None:
+        target = Path(os.path.realpath(file))
+        is_new = not target.exists()
         file.open("a", encoding="utf-8").close()
+        if is_new:
+            target.unlink()
+
+
+def write_report(file: Path, text: str) -> None:
+    """Write a report atomically, or in place to a device, a pipe or a file in a read-only folder."""
+    if file.is_file() or not file.exists():
+        with suppress(PermissionError):
+            write_text(file, text)
+            return
+    file.write_text(text, encoding="utf-8")
 
 
 FROM_LAYOUT = LAYOUTS, None, "layout of sLSTM's bias, if it is ambiguous"

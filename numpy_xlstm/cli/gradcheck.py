@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import __version__, suite
-from numpy_xlstm.cli.arguments import Option, add_options, check_writable, shape, whole
+from numpy_xlstm.cli.arguments import Option, add_options, check_writable, shape, whole, write_report
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import Report, from_torch, gradcheck
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         dicts = {name: report.to_dict() for name, report in reports.items()}
         result = {"version": __version__, "dtype": arguments.dtype, "passed": done and not failed}
         text = json.dumps(result | {"reports": dicts}, indent=1, ensure_ascii=False)
-        arguments.json.write_text(text, encoding="utf-8")
+        write_report(arguments.json, text)
     return 1 if failed else 0 if done else 130
 
 

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.arguments import Option, add_options, check_writable, positive
+from numpy_xlstm.cli.arguments import Option, add_options, check_writable, positive, write_report
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
@@ -77,9 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     for line in report.lines(verbose=arguments.verbose):
         print(line)
     if arguments.json is not None:
-        arguments.json.write_text(report.to_json(), encoding="utf-8")
+        write_report(arguments.json, report.to_json())
     if arguments.junit is not None:
-        arguments.junit.write_text(report.to_junit(), encoding="utf-8")
+        write_report(arguments.junit, report.to_junit())
     if report.passed:
         return 0
     return FORWARD_ALONE_IS_RIGHT if report.outcome == "forward only" else 1

@@ -5,9 +5,11 @@ This module needs numba. Only ``elementary.py`` and, if numba is installed,
 """
 
 import logging
+import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from hashlib import sha256
 from multiprocessing import parent_process
@@ -24,6 +26,9 @@ from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
 
 from numpy_xlstm.numerics import activations
+
+LONGEST_WAIT = 30.0
+"""Time in seconds to wait for another process that compiles the same kernel."""
 
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}
 """Types of literals that widen neither float32 nor float64."""
@@ -147,26 +152,46 @@ def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]
     compiled = numba.njit(function, **OPTIONS[options])
     compile_now = compiled.compile
 
-    def compile_once(signature: Any) -> Any:
-        """Compile or load the kernel, while no other process does this for one of its module."""
-        file = getattr(sys.modules[function.__module__], "__file__", "")
-        with ExitStack() as stack:
-            with suppress(OSError, ImportError):  # no file, or no locks, as on Windows
-                import fcntl
+    try:
+        compiled.enable_caching()
+    except RuntimeError:  # no folder can be written to: every process compiles again
+        return compiled  # type: ignore[no-any-return]
+    kept, stamp = compiled._cache, source_hash(function.__module__)
+    kept._cache_file = CheckedFiles(kept.cache_path, kept._impl.filename_base, stamp)
 
-                source = stack.enter_context(Path(file).open("rb"))
-                fcntl.flock(source, fcntl.LOCK_EX)
+    def compile_once(signature: Any) -> Any:
+        """Compile or load the kernel, while no other process does this."""
+        with lock(Path(kept.cache_path, f"{kept._impl.filename_base}.lock")):
             try:
                 return compile_now(signature)
             except OSError:  # it is compiled, but cannot be written: a full disk
                 return compile_now(signature)
 
     compiled.compile = compile_once
-    with suppress(RuntimeError):  # no folder can be written to: every process compiles again
-        compiled.enable_caching()
-        kept, stamp = compiled._cache, source_hash(function.__module__)
-        kept._cache_file = CheckedFiles(kept.cache_path, kept._impl.filename_base, stamp)
     return compiled  # type: ignore[no-any-return]
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, or do without it after :data:`LONGEST_WAIT`."""
+    with ExitStack() as stack:
+        with suppress(OSError, ImportError):  # the folder is read-only; Windows has no such locks
+            import fcntl
+
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # other users cannot lock it
+            stack.callback(os.close, file)
+            stack.callback(fcntl.flock, file, fcntl.LOCK_UN)  # a forked process has it open too
+            deadline = time.monotonic() + LONGEST_WAIT
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.05)
+            else:
+                message = "another process has held %s for %g s: compiling without waiting for it"
+                logging.getLogger("numpy_xlstm").warning(message, path, LONGEST_WAIT)
+        yield
 
 
 @cache

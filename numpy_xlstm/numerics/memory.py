@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import SizeError
 
-CGROUPS = Path("/sys/fs/cgroup")
-"""Folder in which Linux lists the limits of containers."""
+CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Linux's folder of control groups with their limits, and the list of those of this process."""
 
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""
@@ -53,7 +53,7 @@ def check_fits(
 
 
 def memory_limit() -> float:
-    """Return the memory in bytes of the machine, or the limit of the container or the process."""
+    """Return the memory in bytes of the machine, or the limit of the process or its control groups."""
     try:
         import resource
     except ImportError:
@@ -64,13 +64,18 @@ def memory_limit() -> float:
 
 @cache
 def _machine() -> float:
-    """Return the memory of the machine or of its container in bytes; infinite if unknown."""
+    """Return the memory of the machine or of the control groups in bytes; infinite if unknown."""
     limits = [math.inf]
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups 2 and 1
-        with suppress(OSError, ValueError):  # no limit, or "max"
-            limits.append(float((CGROUPS / name).read_text()))
+    with suppress(OSError):
+        for line in MEMBERSHIP.read_text().splitlines():  # 0::/a/b, or in version 1 4:memory:/a/b
+            _, controller, group = line.split(":", 2)
+            name = "memory.limit_in_bytes" if controller else "memory.max"
+            inner = CGROUPS / controller / group.strip("/")
+            for folder in (inner, *inner.parents):
+                with suppress(OSError, ValueError):  # no limit, or "max"
+                    limits.append(float((folder / name).read_text()))
     return min(limits)
 
 

@@ -39,8 +39,8 @@ except ImportError:  # Windows
 
 CHECKPOINT = "checkpoint.safetensors"
 PICTURE, RESULT, CURVE = "loss.svg", "result.json", "curve.svg"
-LOG, EARLIER = "log.jsonl", "checkpoint.npz"
-"""Names of the files in the directory, without the lock, and of an earlier version's checkpoint."""
+LOG = "log.jsonl"
+"""Names of the files in the directory, without the lock."""
 
 REPLACED = CHECKPOINT, BEST, PICTURE, RESULT, CURVE
 """Files that are written anew, each through a temporary file."""
@@ -182,10 +182,8 @@ class Run:
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
-            earlier = f"; resume its {EARLIER} with the version that wrote it, or start a new run"
-            hint = earlier if file.with_name(EARLIER).exists() else ""
             raise FileNotFoundError(
-                f"directory: expected a directory with a {CHECKPOINT}; got {directory}{hint}"
+                f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
             )
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, comm=comm)
@@ -257,9 +255,10 @@ def read_log(path: str | Path) -> Iterator[dict[str, Any]]:
     Raises :class:`CheckpointError` at a line that is invalid.
     """
     with open_regular("log", path) as file, BufferedReader(file) as lines:  # type: ignore[type-var]
-        name = Path(path).name
+        name, size = Path(path).name, os.fstat(file.fileno()).st_size
         for number in count(1):
-            if not (line := lines.readline(MAX_LINE)).endswith(b"\n"):
+            line = lines.readline(min(MAX_LINE, size - lines.tell()))
+            if not line.endswith(b"\n"):
                 if len(line) < MAX_LINE:  # the end, or the beginning of a line
                     return
                 raise CheckpointError(f"{name}: line {number}: expected at most {MAX_LINE:,} bytes")

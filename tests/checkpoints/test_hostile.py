@@ -4,7 +4,8 @@ import json
 import os
 import re
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from numpy_xlstm import (
     AdamW,
     CharacterTokenizer,
     HuggingFaceTokenizer,
+    conformance,
     from_pretrained,
     open_pretrained,
     save_pretrained,
 )
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
+from numpy_xlstm.checkpoints.files import as_library_json
+from numpy_xlstm.checkpoints.tensors import read_mapping
 from numpy_xlstm.cli import main
-from numpy_xlstm.errors import CheckpointError, printable
-from numpy_xlstm.training import TrainingState
+from numpy_xlstm.errors import CheckpointError, OptionError, TextError, printable
+from numpy_xlstm.training import TrainingState, read_log, read_text
 from tests.checkpoints.build import large, lstm, paper, write_safetensors
 
 MODELS: dict[str, Any] = {"lstm": lstm, "paper": paper, "large": large}
@@ -107,19 +111,67 @@ def test_wrong_types_in_every_field(kind: str, tmp_path: Path, trials: int) -> N
 # Other kinds of files
 
 
-def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("there are no pipes in folders here")
-    folder = tmp_path / "model"
-    save_pretrained(large(), folder, format="transformers")
-    os.mkfifo(folder / "tokenizer.json")
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: expected a regular file"):
-        open_pretrained(folder).load_tokenizer()
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: expected a regular file"):
-        HuggingFaceTokenizer.from_file(folder / "tokenizer.json")
-    (folder / "generation_config.json").symlink_to("/dev/zero")
-    with pytest.raises(CheckpointError, match=r"generation_config\.json: expected a regular file"):
-        from_pretrained(folder)
+def vectors(path: Path) -> list[str]:
+    return [case.id for case in conformance.read_vectors(path.parent)]
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "config.json": read_mapping,
+    "config.yaml": read_mapping,
+    "model.safetensors": read_arrays,
+    "tokenizer.json": HuggingFaceTokenizer.from_file,
+    "log.jsonl": lambda path: list(read_log(path)),
+    "text.txt": read_text,
+    "manifest.json": vectors,
+    "inputs/elman.step.safetensors": lambda path: vectors(path.parent / "manifest.json"),
+}
+"""Files, and the functions that read them."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize("name", READERS)
+def test_files_that_could_be_endless(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pipes and devices are refused; of a file no more is read than its size at the beginning."""
+    file = tmp_path / name
+    [*conformance.write_vectors(tmp_path, conformance.cases("elman.step", "float64")[:1])]
+    if file.parent != tmp_path:
+        (file,) = file.parent.iterdir()
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    (tmp_path / "config.yaml").write_text("a: 1")
+    write_arrays(tmp_path / "model.safetensors", {"a": np.ones(3)}, {})
+    (tmp_path / "tokenizer.json").write_text(as_library_json(CharacterTokenizer("ab")))
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0, "bits": 3.0}\n')
+    (tmp_path / "text.txt").write_text("text")
+    fstat = os.fstat
+
+    def growing(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        with file.open("ab") as more:
+            more.write(b"PK\x03\x04")
+        return status
+
+    def outcome() -> Any:
+        try:
+            return READERS[name](file)
+        except (CheckpointError, OptionError, TextError) as error:
+            return str(error)
+
+    for content in (file.read_bytes(), b""):
+        file.write_bytes(content)
+        expected = outcome()
+        with monkeypatch.context() as m:
+            m.setattr(os, "fstat", growing)
+            np.testing.assert_equal(outcome(), expected)
+    file.unlink()
+    file.symlink_to("/proc/self/status")  # its size is said to be 0
+    assert outcome() == expected
+    for make in (os.mkfifo, partial(os.symlink, "/dev/zero")):
+        file.unlink()
+        make(file)
+        with pytest.raises(CheckpointError, match=r"expected a (regular file|folder)|got none"):
+            READERS[name](file)
 
 
 # Characters that control a terminal

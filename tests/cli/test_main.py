@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import main
+from numpy_xlstm.conformance import SMALL
 
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
 
@@ -104,3 +106,38 @@ def test_as_a_module() -> None:
     done = subprocess.run([*command, "train", "/no"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "numpy-xlstm: error: text: expected a file; /no does not exist\n"
+
+
+RESULTS = SMALL / "results"
+CHECK, VERIFY = "numpy_xlstm.cli.gradcheck.gradcheck", "numpy_xlstm.conformance.verify"
+
+
+@pytest.mark.parametrize("earlier", [[], ["earlier"]], ids=["new", "earlier"])
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        ("gradcheck layer.silu --json report", CHECK),
+        (f"verify {RESULTS} --subject gru.sequence --json report", VERIFY),
+        (f"verify {RESULTS} --subject gru.sequence --junit report", VERIFY),
+    ],
+)
+def test_a_report_is_written_whole_or_not_at_all(
+    command: str, work: str, earlier: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, FULL)
+
+    def refuse(*args: Any) -> None:
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    for text in earlier:
+        Path("report").write_text(text)
+    for function in (work, "os.fsync"):
+        with monkeypatch.context() as m:
+            m.setattr(function, fail)
+            assert main(command.split()) == 2
+        assert [path.read_text() for path in Path().iterdir()] == earlier
+    monkeypatch.setattr("pathlib.Path.replace", refuse)  # as in a read-only folder
+    assert main(command.split()) == 0
+    (report,) = Path().iterdir()
+    assert report.read_text().startswith(("{", "<"))

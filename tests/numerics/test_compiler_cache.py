@@ -60,7 +60,9 @@ def _run(*command: str, **environment: str) -> list[str]:
     inherited = {k: v for k, v in os.environ.items() if k != "NUMPY_XLSTM_COMPILED"}
     line, environment = [sys.executable, "-W", "error", *command], inherited | environment
     both = subprocess.STDOUT
-    return subprocess.check_output(line, text=True, env=environment, stderr=both).splitlines()
+    return subprocess.check_output(
+        line, text=True, env=environment, stderr=both, timeout=120
+    ).splitlines()
 
 
 RIGHT = "6.0 True False"
@@ -68,14 +70,42 @@ FIRST = "compiling kernels for this machine: the first use may take half a minut
 
 
 @with_numba
-def test_two_processes_compile_a_kernel_once(tmp_path: Path) -> None:
-    """The other one loads it from disk, unless a file with one of its functions has changed."""
+def test_many_processes_compile_a_kernel_once(tmp_path: Path) -> None:
+    """The others load it from disk, unless a file with one of its functions has changed.
+
+    A lock that anybody takes on the source does not stop them.
+    """
     (program := tmp_path / "program.py").write_text(PROGRAM)
     run = partial(_run, str(program), NUMBA_CACHE_DIR=str(tmp_path))
-    with ThreadPoolExecutor() as pool:
-        outputs = [future.result() for future in [pool.submit(run) for _ in range(2)]]
-    assert sorted(outputs) == [[RIGHT, "[1, 0] True"], [FIRST, RIGHT, "[0, 1] True"]]
+    with program.open() as source, ThreadPoolExecutor(5) as pool:
+        if os.name == "posix":
+            importlib.import_module("fcntl").flock(source, 2)  # exclusive
+        outputs = [future.result() for future in [pool.submit(run) for _ in range(5)]]
+    assert sorted(outputs) == [[RIGHT, "[1, 0] True"]] * 4 + [[FIRST, RIGHT, "[0, 1] True"]]
     assert run("--changed") == [RIGHT, "[0, 1] True"]
+
+
+@with_numba
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such locks")
+def test_a_lock_that_is_not_released_delays_but_does_not_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = importlib.import_module("numpy_xlstm.kernels.compiler")
+    monkeypatch.setattr(compiler, "LONGEST_WAIT", 0.3)
+    path = tmp_path / "lock"
+    with compiler.lock(path):
+        assert path.stat().st_mode & 0o077 == 0  # another user can neither read nor lock it
+        with compiler.lock(path):  # as another process, while the holder is stopped
+            assert "another process has held" in caplog.text
+            assert str(path) in caplog.text
+        caplog.clear()
+        with monkeypatch.context() as m:
+            m.setattr(os, "close", lambda _: None)  # the holder has forked
+            with compiler.lock(tmp_path / "other"):
+                pass
+    for free in (path, tmp_path / "other", tmp_path, tmp_path / "no" / "folder"):
+        with compiler.lock(free):
+            assert not caplog.text
 
 
 def _damaged(code: bytes) -> dict[str, bytes]:

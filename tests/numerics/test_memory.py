@@ -25,19 +25,32 @@ def test_the_machine_has_some_memory_and_no_more_than_a_petabyte() -> None:
     assert 2**24 < memory.memory_limit() < 2**50
 
 
-def test_the_limits_of_a_container_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("membership", "root", "name"),
+    [
+        ("1:cpu:/cpu\n0::/a/b\n", "", "memory.max"),
+        ("4:memory:/a/b\n0::/\n", "memory", "memory.limit_in_bytes"),
+    ],
+)
+def test_the_limits_of_all_control_groups_around_the_process_count(
+    membership: str, root: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    whole = memory._machine()
-    (tmp_path / "memory.max").write_text("max\n")
-    memory._machine.cache_clear()
-    assert memory._machine() == whole
-    (tmp_path / "memory.max").write_text("1234567\n")
-    memory._machine.cache_clear()
-    assert memory._machine() == 1234567
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("1000\n")
-    memory._machine.cache_clear()
-    assert memory._machine() == 1000
+    monkeypatch.setattr(memory, "MEMBERSHIP", tmp_path / "cgroup")
+    machine = memory._machine()  # without such a list
+    (tmp_path / "cgroup").write_text(membership)
+    (tmp_path / root / "a" / "b").mkdir(parents=True)
+    (tmp_path / root / "a" / "c").mkdir()
+    for group, limit, expected in (
+        ("a/c", "1\n", machine),  # of another process
+        ("a/b", "max\n", machine),
+        ("", "3000\n", 3000),  # in a container, which may see only its root
+        ("a", "2000\n", 2000),
+        ("a/b", "1000\n", 1000),
+    ):
+        (tmp_path / root / group / name).write_text(limit)
+        memory._machine.cache_clear()
+        assert memory._machine() == expected
 
 
 def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,11 +273,3 @@ def test_a_sparse_terabyte_is_no_log_and_no_text(tmp_path: Path) -> None:
         list(read_log(path))
     with pytest.raises(CheckpointError, match=r"expected at most 2,147,483,648 bytes; got 1,000,"):
         read_text(path)
-
-
-def test_a_folder_of_an_earlier_version_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.npz").write_bytes(b"of an earlier version")
-    with pytest.raises(
-        FileNotFoundError, match=r"resume its checkpoint\.npz with the version that"
-    ):
-        Run.resume(tmp_path)
