@@ -100,7 +100,10 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
     for name in ("gate_soft_cap", "output_logit_soft_cap"):
         if getattr(config, name) is None:
             raise CheckpointError(f"{name}: expected a number, for transformers; got None")
-    widths = config.qk_dim, config.v_dim
+    # The default cache rounds widths up to multiples of 64, and does not fit other widths.
+    cached = config.qk_dim % 64 == config.v_dim % 64 == 0
+    # Without it, xlstm's kernels return outputs in this dtype, which must be that of the matrices.
+    states = "float32" if cached or dtype == "float64" else dtype
     return {
         "architectures": ["xLSTMForCausalLM"],
         "model_type": "xlstm",
@@ -109,9 +112,9 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
         **ON_A_CPU,
         "hidden_size": config.embedding_dim,
         "num_hidden_layers": config.num_blocks,
+        "inference_state_dtype": states,
         "tie_word_embeddings": False,
-        # The default cache rounds widths up to multiples of 64, and does not fit other widths.
-        "use_cache": all(width % 64 == 0 for width in widths),
+        "use_cache": cached,
         "max_inference_chunksize": 16384,
         "bos_token_id": tokens.bos,
         "eos_token_id": list(tokens.eos) if len(tokens.eos) > 1 else next(iter(tokens.eos), None),

@@ -5,7 +5,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -181,12 +180,11 @@ def check_writable(file: Path | None) -> None:
 
 
 def write_report(file: Path, text: str) -> None:
-    """Write a report atomically, or in place to a device, a pipe or a file in a read-only folder."""
-    if file.is_file() or not file.exists():
-        with suppress(PermissionError):
-            write_text(file, text)
-            return
-    file.write_text(text, encoding="utf-8")
+    """Write a report atomically; to a device, a pipe or in a read-only folder, in place."""
+    try:
+        write_text(file, text)
+    except (CheckpointError, PermissionError):
+        file.write_text(text, encoding="utf-8")
 
 
 FROM_LAYOUT = LAYOUTS, None, "layout of sLSTM's bias, if it is ambiguous"

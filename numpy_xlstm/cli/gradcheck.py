@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import __version__, suite
-from numpy_xlstm.cli.arguments import Option, add_options, check_writable, shape, whole, write_report
+from numpy_xlstm.cli.arguments import (
+    Option,
+    add_options,
+    check_writable,
+    shape,
+    whole,
+    write_report,
+)
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import Report, from_torch, gradcheck

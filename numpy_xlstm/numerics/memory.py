@@ -53,7 +53,7 @@ def check_fits(
 
 
 def memory_limit() -> float:
-    """Return the memory in bytes of the machine, or the limit of the process or its control groups."""
+    """Return the memory in bytes of the machine, or a lower limit of the process."""
     try:
         import resource
     except ImportError:
@@ -64,7 +64,7 @@ def memory_limit() -> float:
 
 @cache
 def _machine() -> float:
-    """Return the memory of the machine or of the control groups in bytes; infinite if unknown."""
+    """Return the memory of the machine or a lower limit of a control group; infinite if unknown."""
     limits = [math.inf]
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -1,7 +1,11 @@
 """Files of arrays: contents, refusals, and every changed bit is detected."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 from numpy_xlstm import LSTM, from_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.checkpoints.files import write_file
+from numpy_xlstm.checkpoints.tensors import open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from tests.checkpoints import build
@@ -195,3 +200,22 @@ def test_a_checkpoint_without_checksums(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected the checksums of a checkpoint; got no"):
         from_pretrained(path)
     read_arrays(path)  # files of other packages can be read
+
+
+def test_threads_share_an_open_file(tmp_path: Path) -> None:
+    path, both = tmp_path / "a.safetensors", Barrier(2)
+    write_arrays(path, {"a": np.zeros(9), "b": np.ones(9)}, {})
+    stored, _ = open_tensors(path)
+    file = stored["a"].file
+    original: Any = file.raw
+
+    def seek_and_wait(start: int) -> None:
+        original.seek(start)
+        with suppress(BrokenBarrierError):
+            both.wait(0.5)  # until the other thread has moved the offset, if nothing prevents it
+
+    raw: Any = SimpleNamespace(seek=seek_and_wait, readinto=original.readinto)
+    file.raw = raw
+    with ThreadPoolExecutor() as pool:
+        read = dict(zip("ab", pool.map(lambda name: stored[name].read(), "ab"), strict=True))
+    np.testing.assert_equal(read, {"a": np.zeros(9), "b": np.ones(9)})

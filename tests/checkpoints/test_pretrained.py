@@ -20,7 +20,18 @@ from numpy_xlstm import (
 from numpy_xlstm.checkpoints import FORMATS
 from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.errors import CheckpointError, DTypeError
-from tests.checkpoints.build import large, lstm, paper, place, read_safetensors, stack, write
+from tests.checkpoints.build import (
+    large,
+    lstm,
+    paper,
+    place,
+    read_config,
+    read_safetensors,
+    stack,
+    write,
+    write_config,
+    write_safetensors,
+)
 from tests.models.build import assert_same
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
@@ -150,6 +161,35 @@ def test_the_file_is_never_changed(mapped: bool, tmp_path: Path) -> None:
             file.unlink()
         for name, array in large().params.items():
             np.testing.assert_array_equal(model.params[name], array + 1)
+
+
+def test_the_head_counts_if_a_tied_model_has_another_embedding(tmp_path: Path) -> None:
+    model = paper(tie_weights=True)
+    save_pretrained(model, tmp_path, format="xlstm")
+    (head, embedding), arrays = model.shared, dict(model.params)
+    arrays[head] = arrays[embedding] + 1
+    write_file(tmp_path / "model.safetensors", arrays, dict.fromkeys(arrays, "float32"), {})
+    np.testing.assert_array_equal(from_pretrained(tmp_path).params[embedding], arrays[head])
+
+
+@pytest.mark.parametrize("shift", range(8))
+def test_mapped_parameters_are_separate_and_aligned(shift: int, tmp_path: Path) -> None:
+    """One array can serve two parameters, and a header can have any length."""
+    model, folder = large(np.float64), tmp_path / "model"
+    save_pretrained(model, folder, dtype="float64")
+    values = read_config(folder / "config.json")
+    write_config(folder / "config.json", values | {"tie_word_embeddings": True})
+    header, data = read_safetensors(folder / "model.safetensors")
+    del header["__metadata__"]
+    end = header.pop("lm_head.weight")["data_offsets"][0]  # the last
+    text = json.dumps(header).encode() + b" " * shift
+    write_safetensors(folder / "model.safetensors", text, data[:end])
+    params = from_pretrained(folder).params
+    assert not np.shares_memory(params["lm_head.weight"], params["embedding.weight"])
+    for name, array in model.params.items():
+        assert params[name].flags.aligned
+        expected = model.params["embedding.weight"] if name == "lm_head.weight" else array
+        np.testing.assert_array_equal(params[name], expected)
 
 
 def test_parameters_can_be_written_to_and_gradients_taken(tmp_path: Path) -> None:

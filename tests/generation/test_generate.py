@@ -111,7 +111,8 @@ def test_sampling_with_a_seed() -> None:
 
 def test_top_k_and_suppressed_ids() -> None:
     options: dict[str, Any] = {"do_sample": True, "top_k": 2, "temperature": 1e300}
-    drawn = generate(Successor(), rows([5]), max_new_tokens=200, suppress_tokens=[0, 6], **options)
+    banned = [0, 6] * 5  # as many as there are ids, but two of them
+    drawn = generate(Successor(), rows([5]), max_new_tokens=200, suppress_tokens=banned, **options)
     assert not {0, 6} & set(drawn[0, 1:].tolist())
     assert generate(Successor(), rows([5]), max_new_tokens=1, suppress_tokens=[6]).tolist() == [
         [5, 0]

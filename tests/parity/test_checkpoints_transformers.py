@@ -138,6 +138,25 @@ def test_transformers_takes_ours(
     assert_same(dict(back.params), dict(ours.params))
 
 
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize(
+    ("dtype", "off"), [("float64", 1e-5), ("float16", 0.05), ("bfloat16", 0.2)]
+)
+def test_transformers_computes_in_the_dtype_of_our_folder(
+    transformers: Any, dtype: str, off: float, width: int, tmp_path: Path
+) -> None:
+    """A model of width 64 has no cache there, and one of 128 has."""
+    config = large_config(embedding_dim=width, num_heads=1, vocab_size=31)
+    save_pretrained(made(config, np.float32), tmp_path / "folder", dtype=dtype)
+    tokens = draw_tokens(20, vocab=31)
+    y, _ = from_pretrained(tmp_path / "folder")(tokens)
+    for options, bound in (({}, off), ({"dtype": torch.float32}, 1e-5)):
+        theirs = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "folder", **options)
+        with torch.no_grad():
+            logits = theirs(torch.tensor(tokens)).logits.float().numpy()
+        assert np.abs(logits - y).max() < bound * np.abs(y).max()
+
+
 def test_the_cache_of_transformers(transformers: Any, tmp_path: Path) -> None:
     theirs = transformers_model(transformers, hidden_size=128, mode="inference").eval()
     theirs.save_pretrained(tmp_path)
