@@ -53,7 +53,6 @@ FLOATS = "float16", "bfloat16", "float32", "float64"
 CHUNK = 1 << 20
 """Count of numbers that are converted to another dtype at a time."""
 
-
 Entry = tuple[str, tuple[int, ...], int, int | None]
 """Name of the dtype in NumPy or ml_dtypes, shape, offset of the first byte from the end of the
 header, and CRC-32 if the header contains it."""

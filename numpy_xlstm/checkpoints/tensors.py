@@ -46,7 +46,6 @@ OTHERS = {
 }
 """Formats that are not supported, with advice, and their beginnings in lower case."""
 
-
 CONFIGS = "config.json", "config.yaml", "config.yml"
 TOKENIZER = "tokenizer.json"
 """File of the package ``tokenizers``, in any folder."""

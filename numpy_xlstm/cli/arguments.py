@@ -2,9 +2,9 @@
 
 import argparse
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -169,22 +169,22 @@ def parse_stored(
         raise CheckpointError(f"training.notes.command: {error}") from error
 
 
-def check_writable(file: Path | None) -> None:
+def check_report(file: Path | None) -> None:
     """Raise an error before the work if a report cannot be written to a file."""
     if file is not None:
-        target = Path(os.path.realpath(file))
-        is_new = not target.exists()
+        is_new = not file.exists()
         file.open("a", encoding="utf-8").close()
         if is_new:
-            target.unlink()
+            file.resolve().unlink()
 
 
 def write_report(file: Path, text: str) -> None:
     """Write a report atomically; to a device, a pipe or in a read-only folder, in place."""
-    try:
-        write_text(file, text)
-    except (CheckpointError, PermissionError):
-        file.write_text(text, encoding="utf-8")
+    if file.is_file() or not file.exists():
+        with suppress(PermissionError):
+            write_text(file, text)
+            return
+    file.write_text(text, encoding="utf-8")
 
 
 FROM_LAYOUT = LAYOUTS, None, "layout of sLSTM's bias, if it is ambiguous"

@@ -17,14 +17,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import __version__, suite
-from numpy_xlstm.cli.arguments import (
-    Option,
-    add_options,
-    check_writable,
-    shape,
-    whole,
-    write_report,
-)
+from numpy_xlstm.cli.arguments import Option, add_options, check_report, shape, whole, write_report
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import Report, from_torch, gradcheck
@@ -81,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     seed, own = arguments.seed, _own(arguments)
     ours = [name for name in arguments.names if name not in own]
     chosen = [*own, *(suite.select(ours, suite.cases()) if ours or not own else [])]
-    check_writable(arguments.json)
+    check_report(arguments.json)
     options = {} if arguments.full or arguments.names else QUICK
     if arguments.method:
         options = options | {"methods": arguments.method}

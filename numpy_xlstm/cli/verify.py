@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.arguments import Option, add_options, check_writable, positive, write_report
+from numpy_xlstm.cli.arguments import Option, add_options, check_report, positive, write_report
 from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         asked = "a folder of results, or --run and a program"
         got = "neither" if arguments.results is None else "both"
         raise OptionError(f"verify: expected {asked}; got {got}")
-    check_writable(arguments.json)
-    check_writable(arguments.junit)
+    check_report(arguments.json)
+    check_report(arguments.junit)
     if arguments.trace is not None:
         folder = arguments.trace
         check_written("--trace", folder, "trace")

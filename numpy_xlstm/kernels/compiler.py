@@ -149,19 +149,18 @@ class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
 
 def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]:
     """Return numba's dispatcher of a kernel, with a cache on disk."""
-    compiled = numba.njit(function, **OPTIONS[options])
+    compiled: Any = numba.njit(function, **OPTIONS[options])
     compile_now = compiled.compile
-
     try:
         compiled.enable_caching()
     except RuntimeError:  # no folder can be written to: every process compiles again
         return compiled  # type: ignore[no-any-return]
-    kept, stamp = compiled._cache, source_hash(function.__module__)
-    kept._cache_file = CheckedFiles(kept.cache_path, kept._impl.filename_base, stamp)
+    kept, name = compiled._cache, compiled._cache._impl.filename_base
+    kept._cache_file = CheckedFiles(kept.cache_path, name, source_hash(function.__module__))
 
     def compile_once(signature: Any) -> Any:
         """Compile or load the kernel, while no other process does this."""
-        with lock(Path(kept.cache_path, f"{kept._impl.filename_base}.lock")):
+        with lock(Path(kept.cache_path, f"{name}.lock")):
             try:
                 return compile_now(signature)
             except OSError:  # it is compiled, but cannot be written: a full disk
@@ -181,13 +180,11 @@ def lock(path: Path) -> Iterator[None]:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # other users cannot lock it
             stack.callback(os.close, file)
             stack.callback(fcntl.flock, file, fcntl.LOCK_UN)  # a forked process has it open too
-            deadline = time.monotonic() + LONGEST_WAIT
-            while time.monotonic() < deadline:
-                try:
+            for _ in range(int(20 * LONGEST_WAIT)):
+                with suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-                except BlockingIOError:
-                    time.sleep(0.05)
+                time.sleep(0.05)
             else:
                 message = "another process has held %s for %g s: compiling without waiting for it"
                 logging.getLogger("numpy_xlstm").warning(message, path, LONGEST_WAIT)

@@ -37,9 +37,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 PICTURE, RESULT, CURVE = "loss.svg", "result.json", "curve.svg"
-LOG = "log.jsonl"
 """Names of the files in the directory, without the lock."""
 
 REPLACED = CHECKPOINT, BEST, PICTURE, RESULT, CURVE
