@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "generate": (generate, "continue a text, or ids, with a trained model"),
     "convert": (convert, "write a checkpoint in the format of another package"),
     "info": (info, "show what is in a checkpoint"),
-    "gradcheck": (gradcheck, "check every backward against independent references"),
+    "gradcheck": (gradcheck, "check every backward against the derivative of its forward"),
     "vectors": (vectors, "write cases that check an implementation (port) in any language"),
     "trace": (trace, "write cases for the parts of one's own checkpoint"),
     "verify": (verify, "check a port against these cases"),

@@ -1,4 +1,4 @@
-"""The check: methods, tolerances, and the report with its notes."""
+"""The check: points, tolerances, and the report with its notes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, tensor_rows
+from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, differences_agree, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.reference import NOT_ANALYTIC, Point
@@ -16,14 +15,13 @@ from numpy_xlstm.gradcheck.target import Arrays, is_floating, same
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
-    check_choice,
     check_positive,
     check_whole,
     own_error_state,
 )
 
 SUSPECT = (
-    "differences agree where the complex step does not: is the forward analytic as written? "
+    "finite differences agree where the complex step does not: is the forward analytic as written? "
     f"{NOT_ANALYTIC} are not; branch on the real part, and write a square as x * x"
 )
 ROUNDED = (
@@ -42,30 +40,28 @@ ONLY_HERE = (
 FEW = 2
 """Number of directions at other parameters. A mistake shows in almost every direction."""
 
-METHODS = ("complex", "difference", "adjoint")
-
 
 @own_error_state
 def gradcheck(
     target: Any,
     *inputs: Any,
     rng: np.random.Generator | int | None = None,
-    methods: Sequence[str] = METHODS,
     rtol: float | None = None,
     max_entries: int = 64,
     directions: int = 8,
 ) -> Report:
-    """Check a backward against three independent references.
+    """Check a backward against derivatives of its forward.
 
     For random cotangents ȳ on every output and every part of the final state, the backward must
     give g = ∂⟨ȳ, outputs⟩/∂tensor for every parameter, every input and every part of the initial
-    state. The references ĝ are:
+    state. The reference ĝ is the complex step, Im f(x + ih)/h, exact to rounding. If the forward
+    does not accept complex numbers, it is central finite differences with Richardson extrapolation.
+    The check compares g with ĝ
 
-    - ``"complex"``: the complex step, Im f(x + ih)/h, exact to rounding;
-    - ``"difference"``: central differences with Richardson extrapolation;
-    - ``"adjoint"``: ⟨ȳ, J v⟩ = ⟨g, v⟩ for random directions v over all tensors at once, J v by
-      complex step (or by differences if the forward does not accept complex numbers), and the
-      linearity of the backward in ȳ, also for very large and small ȳ.
+    - for each tensor, entry by entry or along random directions;
+    - for all tensors at once, along random directions v: ⟨ȳ, J v⟩ = ⟨g, v⟩, the adjoint identity.
+
+    It also tests that the backward is linear in ȳ, for very large and small ȳ too.
 
     If a forward takes a state, and you give none, or one at which some gradients are zero, it is
     also checked from a state that it returned: an empty state may multiply wrong terms by zero. The
@@ -91,10 +87,8 @@ def gradcheck(
         Integers have no gradient.
     rng : np.random.Generator or int, optional
         Generator for cotangents and directions, or its seed, which the report shows.
-    methods : sequence of str
-        References to use.
     rtol : float, optional
-        Tolerance of the complex and adjoint methods, instead of 1e-12 (1e-4 for float32).
+        Tolerance with the complex step, and of the linearity, instead of 1e-12 (1e-4 for float32).
     max_entries, directions : int
         Tensors of up to ``max_entries`` entries are checked entry by entry, larger ones along
         ``directions`` random directions.
@@ -124,20 +118,14 @@ def gradcheck(
     """
     check_positive("directions", directions)
     check_whole("max_entries", max_entries)
-    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
-        raise OptionError(f"methods: expected a list of {', '.join(METHODS)}; got {methods!r}")
-    for method in methods:
-        check_choice("methods", method, METHODS)
     if rtol is not None:
         check_above_zero("rtol", rtol)
     drawn = rng is None or isinstance(rng, np.random.Generator)
     seed = int(np.random.default_rng(rng).integers(2**63)) if drawn else check_whole("rng", rng)
     generator, notes = np.random.default_rng(seed), list[str]()
 
-    def check(
-        problem: Problem, methods: Sequence[str] = methods, directions: int = directions
-    ) -> list[Row]:
-        return _rows(Point(problem, generator, max_entries, directions), methods, rtol, notes)
+    def check(problem: Problem, directions: int = directions, *, each: bool = True) -> list[Row]:
+        return _rows(Point(problem, generator, max_entries, directions), rtol, notes, each=each)
 
     problem = Problem(target, inputs)
     rows = check(problem)
@@ -147,7 +135,7 @@ def gradcheck(
     if not broken and (problem.state == "none" or (problem.state == "given" and vacuous)):
         problem = problem.from_returned_state()
         rows += check(problem)
-    if "adjoint" in methods and problem.has_params and not _failing(rows):
+    if problem.has_params and not _failing(rows):
         rows += _at_other_params(problem, generator, check, notes)
     return Report(tuple(rows), seed, tuple(dict.fromkeys(filter(None, notes))))
 
@@ -164,7 +152,7 @@ def _at_other_params(
     except Exception as error:  # a forward under test may raise anything
         notes.append(f"not checked at other parameters: {type(error).__name__}: {error}")
         return []
-    rows = check(problem, ["adjoint"], FEW)
+    rows = check(problem, FEW, each=False)
     if _failing(rows):
         rows = check(problem)
         notes.append(ONLY_HERE)
@@ -176,26 +164,17 @@ def _failing(rows: Sequence[Row]) -> bool:
     return any(row.status == "FAIL" for row in rows)
 
 
-def _rows(point: Point, methods: Sequence[str], rtol: float | None, notes: list[str]) -> list[Row]:
-    """Return all rows at one point, and add to the notes."""
-    exact, by_difference = (1e-4, 1e-4) if point.problem.dtype == np.float32 else (1e-12, 1e-7)
-    tolerances = dict.fromkeys(METHODS, exact if rtol is None else rtol)
-    tolerances["difference"] = by_difference
-    if rows := contract_rows(point, tolerances["adjoint"]):
+def _rows(point: Point, rtol: float | None, notes: list[str], *, each: bool) -> list[Row]:
+    """Return all rows at one point, of each tensor or of all together, and add to the notes."""
+    narrow = point.problem.dtype == np.float32
+    tolerance = exact = rtol or (1e-4 if narrow else 1e-12)
+    if rows := contract_rows(point, exact):
         return rows
-    if point.why_no_complex and "complex" in methods:
-        notes.append(f"no complex step, differences instead: {point.why_no_complex}")
-        methods = ["difference", *(["adjoint"] if "adjoint" in methods else [])]
-    for method in methods:
-        if method == "adjoint":
-            rows += adjoint_rows(point, tolerances)
-            continue
-        try:
-            rows += tensor_rows(point, method, tolerances[method])
-        except ValueError as error:
-            if method == "complex" or not rows:
-                raise
-            notes.append(f"no differences: the forward refuses points near this one: {error}")
+    if point.why_no_complex:
+        tolerance = 1e-4 if narrow else 1e-7
+        notes.append(f"no complex step, finite differences instead: {point.why_no_complex}")
+    rows = tensor_rows(point, tolerance) if each else []
+    rows += adjoint_rows(point, tolerance, exact)
     notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
     notes.append(_suspicion(point, rows))
     return rows
@@ -225,11 +204,8 @@ def _suspicion(point: Point, rows: Sequence[Row]) -> str:
         return PARAMS_UNREAD
     if statuses & {"FAIL", "kink"} and (names := [n for n in point.tensors if _rounds(point, n)]):
         return ROUNDED.format(", ".join(names))
-    failed = {(row.tensor, row.method) for row in rows if row.status == "FAIL"}
-    of_complex = {tensor for tensor, method in failed if method == "complex"}
-    agreed = {row.tensor for row in rows if row.method == "difference"}
-    agreed -= {tensor for tensor, method in failed if method == "difference"}
-    return SUSPECT if of_complex and of_complex <= agreed else ""
+    failed = [row.tensor for row in rows if row.status == "FAIL" and row.method == "complex step"]
+    return SUSPECT if failed and all(differences_agree(point, name) for name in failed) else ""
 
 
 def _rounds(point: Point, name: str) -> bool:

@@ -103,8 +103,8 @@ def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
 
     The check includes everything that autograd calls: an ``autograd.Function``, a kernel, a wrong
     ``detach``. A module is not modified: float64 copies of its parameters and buffers on the CPU
-    are used instead, and ``torch.zeros`` returns float64. References are differences, because there
-    is no complex step.
+    are used instead, and ``torch.zeros`` returns float64. References are finite differences,
+    because there is no complex step.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
 
     The check includes everything that JAX calls: a ``custom_vjp``, a kernel, a wrong
     ``stop_gradient``. The function is run in the dtype of its arguments, and compiled if possible.
-    References are differences, because there is no complex step.
+    References are finite differences, because there is no complex step.
 
     Parameters
     ----------

@@ -9,6 +9,8 @@ Central differences D(h) = (f(h) − f(−h))/2h with one Richardson extrapolati
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +25,12 @@ DIFFERENCE_STEP, SHRINK = 2.0**-11, 8.0
 """Step of a difference, and factor by which it is shortened. These are powers of two, so that x ± h
 is exact also for a large x."""
 SHRINKS = 5
-"""Number of times that a step is shortened if a difference contradicts the claim, the slope from
-the backward; twice this number if the function is not finite."""
+"""Number of times that a step is shortened if a difference does not decide about a claim, the slope
+from the backward; twice this number if the function is not finite."""
+SMOOTH, MARGIN = 1e-4, 50
+"""Largest bend, relative to the scale, of a difference that agrees with a claim; and factor on the
+bend for one that does not: on a line across several kinks, bends may cancel, but hardly to a 50th.
+"""
 
 Scalar = Callable[[complex], complex]
 
@@ -34,66 +40,35 @@ def complex_step(f: Scalar, side: float = 1.0) -> float:
     return float(f(1j * side * COMPLEX_STEP).imag / (side * COMPLEX_STEP))
 
 
-class Stencil(NamedTuple):
-    """Slopes of a function at 0 for one step, and estimates of their errors."""
+class Difference(NamedTuple):
+    """A slope at 0 by finite differences."""
 
-    step: float
     slope: float
-    """Extrapolated central difference."""
-    left: float
-    right: float
-    """One-sided differences with half the step."""
+    bend: float
+    """Sum of the second differences of four slopes side by side: ∝ step² if smooth. If one kink is
+    within the step, the slope is wrong by less than half the bend, wherever the kink is."""
     noise: float
-    """Bound on their rounding errors."""
-    correction: float
-    """Change of the slope by extrapolation, an estimate of the truncation error."""
-    wide_jump: float
-    """Difference between the one-sided differences with the whole step."""
-
-    @property
-    def error(self) -> float:
-        """Estimated error of the slope."""
-        return self.correction + 16 * self.noise
-
-    @property
-    def jump(self) -> float:
-        """Difference between the one-sided differences: ∝ step if smooth, constant at a kink."""
-        return abs(self.right - self.left)
-
-    @property
-    def smooth(self) -> bool:
-        """Whether the jump shrinks with the step, or is within rounding errors."""
-        return self.jump <= max(0.7 * self.wide_jump, 16 * self.noise)
+    """Bound on the rounding error of the slope."""
 
 
 def noise(rounding: float, step: float = DIFFERENCE_STEP) -> float:
-    """Return the rounding error of a difference, given that of one value."""
-    return 8 * rounding / step
+    """Return a bound on the rounding error of a slope, given that of one value."""
+    return 128 * rounding / step
 
 
-def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stencil:
+def difference(f: Scalar, rounding: float, step: float) -> Difference:
     """Evaluate ``f`` at 0, ±step/2 and ±step; ``rounding`` bounds the error of one value."""
-    far_left, left, middle, right, far_right = (f(s * step).real for s in (-1, -0.5, 0, 0.5, 1))
-    wide, narrow = (far_right - far_left) / (2 * step), (right - left) / step
-    slope = float((4 * narrow - wide) / 3)
-    return Stencil(
-        step,
-        slope,
-        float((middle - left) / (step / 2)),
-        float((right - middle) / (step / 2)),
-        noise(rounding, step),
-        abs(slope - float(narrow)),
-        float(abs(far_right - 2 * middle + far_left) / step),
-    )
+    values = [f(part * step).real for part in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    a, b, c, d = (2 * (after - before) / step for before, after in pairwise(values))
+    slope = (7 * (b + c) - (a + d)) / 12  # (4 D(h/2) − D(h))/3
+    return Difference(slope, abs(a - 2 * b + c) + abs(b - 2 * c + d), noise(rounding, step))
 
 
-def difference(f: Scalar, rounding: float) -> Stencil:
-    """Return the stencil of the longest step for which it is finite; NaN if there is none."""
-    for n in range(2 * SHRINKS + 1):
-        seen = stencil(f, rounding, DIFFERENCE_STEP / SHRINK**n)
-        if math.isfinite(seen.slope):
-            break
-    return seen
+def differences(f: Scalar, rounding: float) -> Iterator[Difference]:
+    """Yield differences of shorter and shorter steps, from the first that is finite."""
+    steps = (DIFFERENCE_STEP / SHRINK**n for n in range(2 * SHRINKS + 1))
+    every = (difference(f, rounding, step) for step in steps)
+    return islice((each for each in every if math.isfinite(each.slope)), SHRINKS + 1)
 
 
 NOT_ANALYTIC = "np.abs, np.sign, np.linalg.norm, x.var(), x.std(), conj and .real"
@@ -127,6 +102,23 @@ class Point:
             for name, a in self.problem.outputs.items()
         }
 
+    @property
+    def method(self) -> str:
+        """Name of the reference for each tensor."""
+        return "finite differences" if self.why_no_complex else "complex step"
+
+    def slope(self, f: Scalar) -> float:
+        """Return the slope of ``f`` at 0; NaN outside the domain of the forward."""
+        if not self.why_no_complex:
+            return complex_step(f)
+        return next((seen.slope for seen in differences(f, self.rounding)), np.nan)
+
+    def settled(self, probe: "Probe", rtol: float) -> float | None:
+        """Return the slope that decides about a claim, or None at a kink."""
+        if self.why_no_complex:
+            return by_differences(probe, rtol, self.rounding)
+        return by_complex_step(probe, rtol)
+
     def along(self, directions: Arrays) -> Scalar:
         """Restrict the function to a line through the point; NaN if a real step is rounded away."""
         lost = any(
@@ -134,6 +126,7 @@ class Point:
             for name, direction in directions.items()
         )
 
+        @cache
         def f(step: complex) -> complex:
             if lost and not step.imag:
                 return np.nan
@@ -199,8 +192,6 @@ class Probe(NamedTuple):
     scale: float
     f: Scalar
     """Function along the line, for a closer look."""
-    seen: Stencil | None = None
-    """Stencil of the difference; None if the reference is the complex step."""
 
     @property
     def usable(self) -> bool:
@@ -224,55 +215,37 @@ def relative(size: float, scale: float) -> float:
     return size / scale if scale else np.inf * size if size else 0.0
 
 
-def settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]:
-    """Return the reference, a better one if it contradicts the claim, and whether it is at a kink.
-
-    A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. If a shorter
-    step excludes it, the claim must agree with that step, up to rounding. If even the shortest step
-    does not, the claim must be between the one-sided slopes. A direction changes several entries,
-    and may cross several kinks close together. Then no difference shows the branch of the forward,
-    and the claim is not judged. If the function is analytic, the complex step shows the branch. A
-    claim that agrees with the complex step is then reported as at a kink. Near the edge of a domain
-    the first step is shorter, and the edge is judged like a kink.
-    """
-    f, claimed, first, many = probe.f, probe.claimed, probe.seen, probe.place is None
-    if probe.distance <= tolerance and (first is None or first.smooth):
-        return probe.reference, False
-    if first is None:
-        return settle_sides(f, claimed, tolerance, many=many)
-    seen: list[Stencil] = []
-    reached = 0  # how many of the stencils reach a kink
-    for n in range(SHRINKS + 1):
-        seen.append(stencil(f, point.rounding, first.step / SHRINK**n))
-        reached = reached if seen[n].smooth else n + 1
-        best = min(seen[reached:] or seen[-1:], key=lambda stencil: stencil.error)
-        distance = abs(claimed - best.slope)
-        if best.smooth and distance <= tolerance:
-            return best.slope, False
-    if not reached and first.step == DIFFERENCE_STEP:
-        return best.slope, False
-    if best.smooth:
-        kink = distance <= tolerance + best.error
-    else:
-        low, high = sorted((best.left, best.right))
-        slack = tolerance + best.noise + best.jump / SHRINK
-        kink = many or low - slack <= claimed <= high + slack
-    if not (point.why_no_complex or kink):
-        side, _ = settle_sides(f, claimed, tolerance, many=many)
-        kink = abs(claimed - side) <= tolerance
-    return best.slope, kink
-
-
-def settle_sides(f: Scalar, claimed: float, tolerance: float, *, many: bool) -> tuple[float, bool]:
-    """Resolve a contradiction between the complex step and the claim: the nearer side, or a kink.
+def by_complex_step(probe: Probe, rtol: float) -> float | None:
+    """Return the slope that decides about a claim, or None at a kink.
 
     NumPy orders complex numbers with equal real parts by their imaginary parts. At an exact tie of
     a comparison, a maximum or a clip, the sign of the step therefore decides the branch,
     independently of the branch of the real forward. The claim must agree with one side, or be
-    between the two. A line through ``many`` entries may cross several ties, each with its own
-    branch. On such a line, a claim that agrees with neither side is not judged.
+    between the two. A direction may cross several ties, each with its own branch. On such a line,
+    a claim that agrees with neither side is not judged.
     """
-    low, high = sorted((complex_step(f), complex_step(f, -1)))
+    if probe.error <= rtol:
+        return probe.reference
+    claimed, tolerance = probe.claimed, rtol * probe.scale
+    low, high = sorted((complex_step(probe.f), complex_step(probe.f, -1)))
     nearer = low if abs(claimed - low) < abs(claimed - high) else high
     tie = high - low > tolerance and abs(claimed - nearer) > tolerance
-    return nearer, tie and (many or low < claimed < high)
+    return None if tie and (probe.place is None or low < claimed < high) else nearer
+
+
+def by_differences(probe: Probe, rtol: float, rounding: float) -> float | None:
+    """Return the slope that decides about a claim, or None at a kink.
+
+    A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. Shorter steps
+    are therefore tried until one agrees with the claim, or is further away from it than kinks could
+    explain. If there is none, the claim of an entry must be one that a kink within the shortest
+    step explains. A direction may cross several kinks, each with its own branch. On such a line,
+    the claim is not judged.
+    """
+    for seen in differences(probe.f, rounding):
+        excess = abs(probe.claimed - seen.slope) - rtol * probe.scale
+        agrees = excess <= 0 and seen.bend <= SMOOTH * probe.scale
+        if agrees or excess > MARGIN * seen.bend + seen.noise:
+            return seen.slope
+    wrong = probe.place is not None and excess > seen.bend / 2 + seen.noise
+    return seen.slope if wrong else None

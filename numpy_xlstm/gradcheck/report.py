@@ -18,7 +18,7 @@ Status = Literal["ok", "FAIL", "kink", "vacuous"]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Result for one tensor by one method.
+    """Result for one tensor, or for one requirement.
 
     Attributes
     ----------
@@ -26,7 +26,8 @@ class Row:
         A parameter, an input or a part of the initial state; in adjoint rows the checked identity;
         in contract rows also an output, or "backward".
     method : str
-        "complex", "difference", "adjoint", or "contract" for other requirements.
+        "complex step" or "finite differences" for a tensor, "adjoint" for an identity, or
+        "contract" for other requirements.
     checked : str
         Number of entries or random directions that were compared.
     error, tolerance : float
@@ -51,7 +52,7 @@ class Row:
     >>> from numpy_xlstm import Linear, gradcheck
     >>> rows = gradcheck(Linear(2, 3), np.ones((4, 2)), rng=0).rows
     >>> rows[0].tensor, rows[0].method, rows[0].status
-    ('weight', 'complex', 'ok')
+    ('weight', 'complex step', 'ok')
     """
 
     tensor: str
@@ -72,7 +73,7 @@ class Report:
     Attributes
     ----------
     rows : tuple of Row
-        One per tensor and method.
+        One per tensor and state, and those of other requirements.
     seed : int
         Seed of the check. ``rng=seed`` repeats the check for the same target and inputs.
     notes : tuple of str
@@ -103,22 +104,15 @@ class Report:
 
     @property
     def undecided(self) -> tuple[Row, ...]:
-        """Kink and vacuous rows of tensors for which no other method or state decides."""
+        """Kink and vacuous rows of tensors for which no other state decides."""
         decided = {row.tensor for row in self.rows if row.status in ("ok", "FAIL")}
-        # The rows of other methods decide each tensor, so that the adjoint rows need not.
-        if any(row.method != "adjoint" for row in self.rows):
-            decided |= {row.tensor for row in self.rows if row.method == "adjoint"}
-        unable = [row for row in self.rows if row.status in ("kink", "vacuous")]
+        unable = [r for r in self.rows if r.status in ("kink", "vacuous") and r.method != "adjoint"]
         return tuple(row for row in unable if row.tensor not in decided)
 
     @property
     def max_error(self) -> float:
         """Largest error of any row; NaN or infinity if a gradient is missing or not finite."""
         return float(np.max([row.error for row in self.rows], initial=0.0))
-
-    def error(self, method: str) -> float:
-        """Return the largest error of one method."""
-        return Report(tuple(r for r in self.rows if r.method == method), self.seed).max_error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; errors that are not finite become strings."""

@@ -1,10 +1,11 @@
 """Plain NumPy layers for tests, with optional mistakes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.gradcheck import Row
 from numpy_xlstm.numerics import Array
 
 X = np.array([[0.5, -1.0], [2.0, 3.0]])
@@ -68,6 +69,23 @@ class ExponentialStep:
 
 def square(x: Array) -> Any:
     return x**2, x
+
+
+def real(pair: Any) -> Any:
+    """The same pair, whose forward takes no complex numbers."""
+    forward, backward = pair
+
+    def checked(x: Array) -> Any:
+        if x.dtype.kind == "c":
+            raise TypeError("expected real numbers")
+        return forward(x)
+
+    return checked, backward
+
+
+def of_tensors(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of tensors, without those of all together."""
+    return [row for row in rows if row.method != "adjoint"]
 
 
 class Square:

@@ -13,10 +13,11 @@ from numpy_xlstm.gradcheck import Report, from_jax, from_torch
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 3))
+NEAR_KINKS = [0.0, 1e-6, -1e-8, 5e-9, 1e-12]
 
 
 def failing(report: Report) -> set[str]:
-    return {row.tensor for row in report.failures if row.method == "difference"}
+    return {row.tensor for row in report.failures if row.method == "finite differences"}
 
 
 @pytest.fixture
@@ -70,6 +71,12 @@ class TestTorch:
 
     def test_functions_that_python_cannot_look_into(self, torch: Any) -> None:
         assert gradcheck(from_torch(torch.tanh), X, rng=0).passed
+
+    @pytest.mark.parametrize("distance", NEAR_KINKS)
+    def test_near_a_kink(self, torch: Any, distance: float) -> None:
+        for function in (torch.relu, torch.abs, lambda x: torch.clamp(x, 0, 1)):
+            x = np.array([0.7, distance, -1.2])
+            assert not gradcheck(from_torch(function), x, rng=0).failures
 
     def test_states_are_trees(self, torch: Any) -> None:
         def step(x: Any, state: dict[str, Any]) -> Any:
@@ -151,6 +158,14 @@ class TestJax:
         assert report.passed
         assert {row.tensor for row in report.rows} > {"params.W", "params.R", "x", "state.h"}
 
+    @pytest.mark.parametrize("distance", NEAR_KINKS)
+    def test_near_a_kink(self, distance: float) -> None:
+        maximum = from_jax(self.jax.numpy.maximum)
+        assert not gradcheck(maximum, X, X[:, ::-1] + X + distance, rng=0).failures
+        for function in (self.jax.nn.relu, self.jax.numpy.abs):
+            x = np.array([0.7, distance, -1.2])
+            assert not gradcheck(from_jax(function), x, rng=0).failures
+
     def test_a_wrong_custom_vjp_fails(self) -> None:
         report = gradcheck(from_jax(self.cell(1 + 1e-5)), self.params, X, rng=0)
         assert failing(report) == {"params.W", "params.R", "x", "state.h"}
@@ -170,7 +185,7 @@ class TestJax:
         assert self.jax
         report = gradcheck(from_jax(function), x, np.array(3), rng=0)
         assert report.passed
-        assert {row.tensor for row in report.rows if row.method == "difference"} == {"x"}
+        assert {row.tensor for row in report.rows if row.method == "finite differences"} == {"x"}
 
     def test_what_is_no_array_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"from_jax: expected a function or a module; got 3"):

@@ -14,9 +14,8 @@ from tests.gradcheck.layers import ExponentialStep, X
 x = np.random.default_rng(1).standard_normal((2, 3))
 
 
-@pytest.mark.parametrize("method", ["complex", "difference"])
-def test_a_wrong_gate_is_named(method: str) -> None:
-    report = gradcheck(ExponentialStep(H=4, plant="rows of f"), x, rng=0, methods=[method])
+def test_a_wrong_gate_is_named() -> None:
+    report = gradcheck(ExponentialStep(H=4, plant="rows of f"), x, rng=0)
     row = next(row for row in report.failures if row.state == "returned")
     common, worst = row.note.split("; worst at ")
     assert (row.tensor, row.shape, common) == ("W", (16, 3), "12 of 48 entries, all in gate f")
@@ -47,7 +46,7 @@ def test_without_names_the_index_is_shown() -> None:
         dx[1] *= 2
         return dx
 
-    report = gradcheck((lambda x: (x**2, x), backward), X, rng=0, methods=["complex"])
+    report = gradcheck((lambda x: (x**2, x), backward), X, rng=0)
     assert report.failures[0].note.startswith("2 of 4 entries, all in axis 0 = 1; worst at [1, ")
 
 
@@ -55,9 +54,8 @@ def test_along_directions_there_are_no_places() -> None:
     pair = (lambda x: (x**2, x)), (lambda dy, x: 3 * x * dy)
     report = gradcheck(pair, X, rng=0, max_entries=0)
     by_direction = "8 of 8 directions; worst: backward "
-    assert all(row.note.startswith(by_direction) for row in report.failures[:2])
-    assert report.failures[2].tensor == "⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩"
-    assert report.failures[2].note.startswith(by_direction)
+    assert all(row.note.startswith(by_direction) for row in report.failures)
+    assert [row.tensor for row in report.failures] == ["x", "⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩"]
 
 
 @pytest.mark.parametrize(

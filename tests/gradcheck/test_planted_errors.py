@@ -72,16 +72,15 @@ def test_spoiled_results_are_caught(plant: Plant, cell: Variant) -> None:
     assert report.failures
 
 
-@pytest.mark.parametrize("method", ["complex", "difference"])
-def test_large_tensors_are_checked_along_directions(method: str) -> None:
+def test_large_tensors_are_checked_along_directions() -> None:
     def one_entry(g: Array) -> Array:
         g = g.copy()
         g[17, 3] += 1e-3 * np.abs(g).max()
         return g
 
     case: Case = make(CELLS["LSTMCell"], Sizes(2, 3, 12, 1, 12, 1, True, 0.0, 1))
-    assert gradcheck(case.layer, *case.inputs, rng=1, methods=[method]).passed
+    assert gradcheck(case.layer, *case.inputs, rng=1).passed
     spoiled = Spoiled(case.layer, _grad("W", one_entry))
-    report = gradcheck(spoiled, *case.inputs, rng=1, methods=[method])
-    assert [row.tensor for row in report.failures] == ["W"]
+    report = gradcheck(spoiled, *case.inputs, rng=1)
+    assert report.failures[0].tensor == "W"
     assert report.failures[0].checked == "8 directions"

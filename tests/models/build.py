@@ -185,7 +185,6 @@ def check(target: Any, *inputs: Any, seed: int = 3) -> Report:
         target,
         *inputs,
         rng=seed,
-        methods=["complex", "adjoint"],
         rtol=1e-10,
         max_entries=1,
         directions=1,
