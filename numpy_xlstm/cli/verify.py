@@ -123,8 +123,11 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
             got = "is a file" if folder.exists() else "does not exist"
             raise OptionError(f"results: expected a folder; {folder} {got}")
         return replace(check(from_folder(folder)), unmatched=unmatched(folder, every))
-    # so that SIGTERM raises KeyboardInterrupt, which also ends the program of --run
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # so that they raise KeyboardInterrupt, which also ends the program of --run
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+        if number and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     with scratch() as folder:
         port = from_command(arguments.program, folder, arguments.timeout)
         with bar_of("cases") as show:

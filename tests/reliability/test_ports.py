@@ -123,7 +123,8 @@ def test_a_link_that_a_program_leaves(tmp_path: Path) -> None:
     assert other.read_text() == "somebody's"
 
 
-def test_termination_ends_the_program_and_removes_its_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_ends_the_program_and_removes_its_files(number: int, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     pid = tmp_path / "pid"
     text = f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(600)"
@@ -135,7 +136,7 @@ def test_termination_ends_the_program_and_removes_its_files(tmp_path: Path) -> N
     ) as process:
         while not (pid.exists() and pid.read_text()):
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         assert process.wait() == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
