@@ -13,6 +13,7 @@ from numpy_xlstm.cells.gates import (
     log_gate,
     log_gate_slope,
     root,
+    underflows,
 )
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
@@ -178,6 +179,8 @@ class mLSTMCell(Module):
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
         A = log_f + m_prev  # [stab.3]
+        empty = ~(C_prev.any(axis=(-2, -1)) | self.normalised)
+        A = np.where(empty & underflows(-A), -np.inf, A)  # [stab.4]
         m = maximum(A, log_i) * self.normalised  # [stab.5]
         i = np.exp(log_i - m)  # [stab.6]
         f = np.exp(A - m)  # [stab.7]

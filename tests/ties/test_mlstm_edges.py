@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
 from tests.samples import random_state
-from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form, only_m, pair
+from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_cell, by_form, only_m, pair
 
 FLOATS = (np.float32, np.float64)
 
@@ -50,6 +51,61 @@ def test_a_query_of_0_reads_0_however_large_the_memory(form: str, dtype: Any) ->
         dq, dk, dv, di, df, _ = back(9 * dh, cache)
     assert not np.isnan(dq).any()
     assert all((grad == 0).all() for grad in (dk, dv, di, df))
+
+
+@dataclass(frozen=True)
+class Opening(Case):
+    """An mLSTM whose memory is 0 before each of the first steps; the second row has no step."""
+
+    forget_gate: str = "exp"
+    input_gate: str = "sigmoid"
+    f: float = -1.0
+    steps: int = 1
+    by_key: bool = False  # whether a key of 0 leaves the memory empty, or else a closed input gate
+    m: float | None = None
+
+    def numbers(self, dtype: Any = np.float64) -> dict[str, Any]:
+        numbers = super().numbers(dtype) | {"lengths": np.array([self.T, 0])}
+        _, k, _, i, f = numbers["inputs"]
+        (k if self.by_key else i)[:, :, : self.steps - 1] = 0 if self.by_key else -1e4
+        f[..., : self.steps] = self.f
+        if self.with_state:
+            numbers["state"].C[...] = 0
+        if self.m is not None:
+            numbers["state"].m[...] = self.m
+        return numbers
+
+
+@pytest.mark.parametrize("form", [*FORMS, "cell"])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize(("steps", "by_key"), [(1, False), (5, False), (5, True)])
+@pytest.mark.parametrize("f", [300.0, 800.0, 1e30])
+def test_a_memory_of_0_stays_0_however_large_the_forget_gate(
+    form: str, dtype: Any, with_state: bool, steps: int, by_key: bool, f: float
+) -> None:
+    """The results are those of a small forget gate, up to gradients that exceed the format."""
+    if form == "cell" and f == 300 and dtype == np.float64 and steps > 1:
+        pytest.skip("in the unrolled cell, the gradient of the memory grows by e^300 at each step")
+    results = []
+    for gate in (f, -1.0):
+        case = Opening(with_state=with_state, f=gate, steps=steps, by_key=by_key)
+        result = by_cell(case, dtype)[0] if form == "cell" else by_form(form, case, dtype)
+        assert not np.isnan(result.pop("dC0")).any()
+        assert not (gate > 300) or not result["df"][:, :, :steps].any()
+        result["dk"] = result["dk"][:, :, steps - 1 :]
+        results.append(result)
+    near = 1e-12 * np.finfo(dtype).eps / np.finfo(float).eps
+    assert_tied(*results, 0, near, 10 * near)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("m", [-np.inf, 0.0, 1000.0])
+def test_the_stabiliser_of_a_memory_of_0_counts(form: str, dtype: Any, m: float) -> None:
+    case = Opening(input_gate="exp", f=800.0, m=m)
+    near = 1e-12 * np.finfo(dtype).eps / np.finfo(float).eps
+    assert_tied(by_form(form, case, dtype), *by_cell(case, dtype), near, 10 * near)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import log_gate, log_gate_slope, root
+from numpy_xlstm.cells.gates import log_gate, log_gate_slope, root, underflows
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.kernels.functions import kernel, maximum, where
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
@@ -131,6 +131,8 @@ def run(
         C = with_column(C, n)
         log_iprime, log_fprime, ms, past = stabilise(log_i, log_f, m)
         ms = ms.astype(q.dtype)
+    elif forget_gate == "exp":
+        log_fprime = without_empty(log_i, log_f, k, v, C)
     size = 0 if form == "parallel" else chunk_size
     compute = steps if form == "recurrent" else partial(chunks, chunk_size=size)
     num, C_after, kept = compute(q, k, v, log_iprime, log_fprime, C)
@@ -217,6 +219,17 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
     return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.6] [stab.7]
+
+
+def without_empty(log_i: Array, log_f: Array, k: Array, v: Array, C: Array) -> Array:
+    """Return log f, replaced by −∞ while the memory is 0 if its weight would overflow  [stab.4]."""
+    written = (np.exp(log_i).astype(C.dtype) != 0) & k.any(axis=-1) & v.any(axis=-1)
+    written = np.concatenate([C.any(axis=(1, 2))[:, None], written], axis=1)
+    empty = ~np.logical_or.accumulate(written, axis=1)  # before the first step, and after each
+    b = np.cumsum(log_f.real, axis=1)
+    start = np.where(empty[:, :-1], b - log_f.real, np.inf)
+    lost = underflows((np.minimum.accumulate(start, axis=1) - b).astype(C.real.dtype)).any(axis=1)
+    return np.where(lost[:, None] & empty[:, :-1], -np.inf, log_f)
 
 
 @kernel
