@@ -123,6 +123,11 @@ class LayerNorm(MultiHeadLayerNorm):
     params : dict[str, np.ndarray]
         ``weight`` is w, shape (D,); the initial factor is 1. ``bias`` is b, initially 0.
 
+    Notes
+    -----
+    The sum of squares, :math:`D σ^2`, must not exceed the range of the dtype, 3.4e38 in float32.
+    Otherwise :math:`\hat x` is 0. The same applies to :class:`RMSNorm`.
+
     Examples
     --------
     >>> import numpy as np

@@ -55,6 +55,18 @@ def test_an_rms_norm_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize(("dtype", "large"), [(np.float32, 9e18), (np.float64, 6e153)])
+def test_numbers_whose_squares_are_in_range(kind: type[Any], dtype: Any, large: float) -> None:
+    x = large * np.array([1, -1, 1, -1], dtype)
+    layer = kind(4, dtype=dtype)
+    y, cache = layer.forward(x)
+    np.testing.assert_allclose(y, np.sign(x), rtol=1e-6)
+    dx, _ = layer.backward(np.array([2, 1, 0, 0], dtype), cache)
+    by_hand = np.array([1.75, 1.25, -0.25, 0.25]) - 0.75 * layer.centred  # δy − x̂ / 4 − mean of δy
+    np.testing.assert_allclose(dx * large, by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
 @given(st.integers(1, 5), options, leading, seeds)
 def test_values_are_those_of_the_equations(
     kind: type[Any], D: int, options: dict[str, Any], leading: tuple[int, ...], seed: int
