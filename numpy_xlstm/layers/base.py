@@ -274,7 +274,9 @@ class Recurrent(Checked, Generic[S]):
             if not re.match(r"(x|state\S*|lengths): expected shape", str(error)):
                 raise
             hint = f"; x is read as ({', '.join(self.axes)}, …)"
-            if self.batch_first and "batch_first" in vars(self):  # it is an option
+            if str(error).startswith("x") and x.ndim == 2:
+                hint += f"; for one sequence pass x[{'None' if self.batch_first else ':, None'}]"
+            elif self.batch_first and "batch_first" in vars(self):  # it is an option
                 hint += "; batch_first=True is the default here"
                 hint += "; for time-first x pass batch_first=False"
             raise ShapeError(f"{error}{hint}") from None
