@@ -196,6 +196,7 @@ class Recurrent(Checked, Generic[S]):
         check_generator("rng", rng)
         x, state, lengths = self._checked(x, state, lengths)
         with one_blas_thread():
+            x = without_padding(x, lengths)
             y, state, kept = self.compute(x, state, RunOptions(rng, lengths))
         y = self._in_layout(without_padding(y, lengths))
         cache = LayerCache(kept, lengths, y.shape, y.dtype, self)
@@ -234,7 +235,7 @@ class Recurrent(Checked, Generic[S]):
     ) -> tuple[Array, S]:
         """Return outputs and final state without a cache.
 
-        For a causal layer, working memory does not grow with T.
+        A causal layer computes 256 steps at a time, and never has the residuals of more in memory.
         """
         x, state, lengths = self._checked(x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
@@ -243,6 +244,7 @@ class Recurrent(Checked, Generic[S]):
             block = slice(start, start + steps)
             now = x[:, block]
             left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
+            now = without_padding(now, left)
             with one_blas_thread():
                 out, state, _ = self.compute(now, state, RunOptions(lengths=left))
                 y[:, block] = without_padding(out, left)
@@ -269,7 +271,6 @@ class Recurrent(Checked, Generic[S]):
                 state = self.inner_state(checked_state(self, state, len(x)))
             if lengths is not None:
                 lengths = check_lengths(lengths, len(x), x.shape[1])
-                x = without_padding(x, lengths)
         except ShapeError as error:
             if not re.match(r"(x|state\S*|lengths): expected shape", str(error)):
                 raise

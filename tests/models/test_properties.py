@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTMCell, SequenceLayer, stack_layers, with_weight_mode, xLSTMLarge
+from numpy_xlstm import LSTM, LSTMCell, SequenceLayer, stack_layers, with_weight_mode, xLSTMLarge
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import CausalConv1d, base
 from numpy_xlstm.models import LanguageModel
@@ -123,16 +123,18 @@ def test_evaluation_equals_the_forward(name: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "name", ["mLSTMBlock", "sLSTMBlock", "xLSTMBlockStack", "mixed", "large-single"]
+    "name", ["mLSTMBlock", "sLSTMBlock", "xLSTMBlockStack", "mixed", "large-single", "wide"]
 )
-def test_memory_of_evaluation_does_not_grow_with_the_sequence(name: str) -> None:
-    model = subject(name)
+@pytest.mark.parametrize("padded", [False, True])
+def test_memory_of_evaluation_does_not_grow_with_the_sequence(name: str, padded: bool) -> None:
+    model = LSTM(200, 100, rng=0) if name == "wide" else subject(name)
 
     def above_outputs(blocks: int) -> int:
         x = draw_input(model, blocks * base.EVALUATION_BLOCK, rows=1)
+        lengths = np.array([x.shape[1] - 3]) if padded else None
         tracemalloc.start()
         try:
-            outputs: int = model(x)[0].nbytes
+            outputs: int = model(x, lengths=lengths)[0].nbytes
             return tracemalloc.get_traced_memory()[1] - outputs
         finally:
             tracemalloc.stop()
