@@ -42,7 +42,8 @@ class Stacked(Recurrent[S]):
     Notes
     -----
     The state is a tuple of the states of all layers and directions: layer 0, layer 0 reverse, layer
-    1, and so on.
+    1, and so on. Here an LSTM, GRU or RNN has a tuple of its cells' states (B, ·), one for each of
+    its own layers and directions.
 
     Examples
     --------
