@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import numpy_xlstm as nx
-from numpy_xlstm import errors
+from numpy_xlstm import errors, numerics
 from numpy_xlstm.checkpoints import open_pretrained, tensors
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.cli import main
@@ -157,6 +157,18 @@ def test_numbers_that_are_not_finite_are_found(number: float, dtype: str, tmp_pa
     file.write_bytes(bytes(content).replace(b"numpy_xlstm_crc32", b"other_note_of_it!"))
     with pytest.raises(errors.NonFiniteError, match=r"lm_head\.weight"):
         nx.from_pretrained(tmp_path / "m", weights="stored")
+
+
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_the_last_number_is_checked_too(
+    size: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics, "CHUNK", 4)
+    array = np.ones(size, numpy_dtype(dtype))
+    numerics.check_parameter("W", array, array)
+    array[-1] = np.inf
+    with pytest.raises(errors.NonFiniteError, match="W: expected finite"):
+        numerics.check_parameter("W", array, array)
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from numpy_xlstm import LSTM, AdamW, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.numerics import check_separate
 from numpy_xlstm.training import Budget, TrainingState, split_text
 from numpy_xlstm.training import loop as loops
 from tests.cli.test_resume import CELL, SMALL, TEXT
@@ -132,6 +133,11 @@ def test_parameters_that_share_memory_are_refused() -> None:
     }
     with pytest.raises(OptionError, match="expected separate arrays"):
         layer.with_params(params | overlapping)
+    content = bytearray(32)
+    one, next_to_it, over = (np.frombuffer(content, float, 2, start) for start in (0, 16, 15))
+    check_separate({"a": one, "b": next_to_it})
+    with pytest.raises(OptionError, match="expected separate arrays; got one for a and b"):
+        check_separate({"a": one, "b": over})
     both = np.zeros((16, 8))  # two halves of one matrix are separate
     layer.with_params(params | {"weight_hh_l0": both[:, :4], "weight_hh_l1": both[:, 4:]})
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import DivergenceError, OptionError
@@ -36,6 +36,8 @@ def drawn(shape: tuple[int, ...], dtype: Any, seed: int) -> list[Array]:
     beta1=st.sampled_from([0.0, 0.3, 0.9]),
     seed=st.integers(0, 2**32 - 1),
 )
+@example(shape=(4, 5), dtype=np.float64, scale=0.37, beta1=0.9, seed=1)  # v alone is transposed
+@example(shape=(4, 5), dtype=np.float64, scale=0.37, beta1=0.9, seed=9)  # m alone
 def test_compiled_and_over_arrays(
     shape: tuple[int, ...], dtype: Any, scale: float, beta1: float, seed: int
 ) -> None:
@@ -130,3 +132,10 @@ def test_only_the_scaled_gradient_needs_a_square() -> None:
         optimizer.step(grads, scale=0.01)
     optimizer.step(grads, scale=1e-20)
     np.testing.assert_allclose(params["w"], [0.5, -1.5], rtol=1e-6)
+
+
+def test_a_square_that_overflows_is_found_whatever_eps() -> None:
+    params = {"w": np.ones(1, np.float32)}
+    with pytest.raises(DivergenceError, match="w: expected finite numbers after the update"):
+        AdamW(params, eps=1.0).step({"w": np.array([1e21], np.float32)})
+    assert params["w"] == 1

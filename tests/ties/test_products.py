@@ -55,6 +55,15 @@ def test_the_error_is_that_of_float32_sums(
     assert np.isnan(out[:, [0, -1]]).all()
 
 
+@pytest.mark.parametrize("rows", range(1, products.FEW + 2))
+def test_float64_has_no_kernel(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "LARGE", 0)
+    rng = np.random.default_rng(0)
+    x, W, out = rng.standard_normal((rows, 7)), rng.standard_normal((5, 7)), np.empty((rows, 5))
+    products.times(x, W, out)
+    np.testing.assert_allclose(out, x @ W.T, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("kind", "widen"), [("bfloat16", products.from_bfloat16), ("float16", products.from_float16)]
 )

@@ -48,6 +48,14 @@ def test_a_stored_training_goes_on_bit_for_bit(cell: str, tmp_path: Path) -> Non
     assert state.rng.random() == whole.rng.random()
 
 
+def test_a_state_keeps_a_copy_in_the_order_of_a_loaded_one() -> None:
+    state, after = start(), (np.arange(6.0).reshape(2, 3).T,)
+    state.advance(1, 1.0, after)
+    after[0][...] = 0
+    assert state.carried[0].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert state.carried[0].flags.c_contiguous
+
+
 @pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM"])
 def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
     state = start(bits=getattr(np.random, bits))

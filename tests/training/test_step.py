@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import xLSTMLMModel
+from numpy_xlstm import RNN, xLSTMLMModel
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Batch, StepResult, train_step
@@ -37,6 +37,16 @@ def gradients(model: Any, batch: Batch, **options: Any) -> tuple[StepResult, dic
     optimizer = AdamW(model.params, betas=(0.0, 0.999))
     result = train_step(model, optimizer, batch, **options)
     return result, optimizer.m
+
+
+def test_a_factor_that_float32_does_not_hold_keeps_its_digits() -> None:
+    """The gradient of w is 2 (w x) x = 2e38, and the factor 5e-44 is 36 times the smallest."""
+    model = RNN(1, 1, nonlinearity="relu", bias=False, dtype=np.float32)
+    model.params["weight_ih_l0"][...] = 1
+    batch = Batch(np.full((1, 1, 1), 1e19, np.float32), np.zeros((1, 1), np.float32))
+    result, moments = gradients(model, batch, max_norm=1e-5)
+    assert result.grad_norm == pytest.approx(2e38, rel=1e-6)
+    assert moments["weight_ih_l0"].item() == pytest.approx(1e-5, rel=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)
