@@ -87,7 +87,7 @@ def test_a_memory_of_0_stays_0_however_large_the_forget_gate(
     """The results are those of a small forget gate, up to gradients that exceed the format."""
     if form == "cell" and f == 300 and dtype == np.float64 and steps > 1:
         pytest.skip("in the unrolled cell, the gradient of the memory grows by e^300 at each step")
-    results = []
+    results = list[dict[str, Any]]()
     for gate in (f, -1.0):
         case = Opening(with_state=with_state, f=gate, steps=steps, by_key=by_key)
         result = by_cell(case, dtype)[0] if form == "cell" else by_form(form, case, dtype)
@@ -96,7 +96,7 @@ def test_a_memory_of_0_stays_0_however_large_the_forget_gate(
         result["dk"] = result["dk"][:, :, steps - 1 :]
         results.append(result)
     near = 1e-12 * np.finfo(dtype).eps / np.finfo(float).eps
-    assert_tied(*results, 0, near, 10 * near)
+    assert_tied(results[0], results[1], 0, near, 10 * near)
 
 
 @pytest.mark.parametrize("form", FORMS)
