@@ -224,7 +224,7 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
 def without_empty(log_i: Array, log_f: Array, k: Array, v: Array, C: Array) -> Array:
     """Return log f, replaced by −∞ while the memory is 0 if its weight would overflow  [stab.4]."""
     written = (np.exp(log_i).astype(C.dtype) != 0) & k.any(axis=-1) & v.any(axis=-1)
-    written = np.concatenate([C.any(axis=(1, 2), keepdims=True)[..., 0], written], axis=1)
+    written = np.concatenate([C.any(axis=(1, 2)).reshape(-1, 1), written], axis=1)
     empty = ~np.logical_or.accumulate(written, axis=1)[:, :-1]  # before each step
     b = np.cumsum(log_f.real, axis=1)
     start = np.minimum.accumulate(np.where(empty, b - log_f.real, np.inf), axis=1)
