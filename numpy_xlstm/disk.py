@@ -58,8 +58,12 @@ def open_in_place(path: Path, how: int = 0) -> IO[bytes]:
 
 def refuse_link(path: Path) -> None:
     """Raise :class:`CheckpointError` for a link, whose target would be changed, or for a pipe."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise CheckpointError(f"{path.name}: expected a regular file; got a link or a pipe")
+    if not os.path.lexists(path):
+        return
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        got = "a link or a pipe; replace it by a copy of the file"
+        raise CheckpointError(f"{path.name}: expected a regular file; got {got}")
 
 
 def read_regular(name: str, path: str | os.PathLike[str], most: int) -> bytes:

@@ -38,7 +38,11 @@ def through_another(file: Path, target: Path) -> None:
     file.symlink_to(between)
 
 
-LINKS: list[Link] = [symbolic, relative, through_another]
+def hard(file: Path, target: Path) -> None:
+    file.hardlink_to(target)
+
+
+LINKS: list[Link] = [symbolic, relative, through_another, hard]
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
