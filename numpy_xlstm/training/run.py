@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -176,8 +177,9 @@ class Run:
     ) -> "Run":
         """Resume the training in a directory, and remove later steps from its log.
 
-        Raises :class:`CheckpointError` if the checkpoint is damaged, or the log is shorter than at
-        the checkpoint.
+        Raises :class:`CheckpointError` if the checkpoint or the log is damaged, or the log is
+        shorter than at the checkpoint. If ``best.safetensors`` is missing, there is a warning, and
+        earlier validations do not count.
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
@@ -198,6 +200,12 @@ class Run:
         if ranks.writes(comm):
             with open_in_place(run.log) as log:
                 log.truncate(stored.log_size)
+            for _ in read_log(run.log):  # a damaged line is an error now, not after the training
+                pass
+        if state.validations and not run.best.exists():
+            missing = f"{BEST} is missing: earlier validations do not count"
+            logging.getLogger("numpy_xlstm").warning(missing)
+            state.validations.clear()
         return run
 
     def add(self, progress: Progress) -> None:

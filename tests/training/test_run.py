@@ -142,6 +142,39 @@ def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
         Run.resume(tmp_path)
 
 
+def test_a_damaged_line_is_found_before_the_training_continues(tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, started(), save_every=1)
+    take(run, 3)
+    log = run.log
+    log.write_bytes(log.read_bytes().replace(b'"step": 2', b'"step"; 2'))
+    del run
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: expected JSON .* in line 2"):
+        Run.resume(tmp_path)
+
+
+def test_the_best_model_is_missing_in_a_copied_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is one warning, and from then on the best model is kept."""
+    run = Run.begin(tmp_path, started())
+    for validation in (2.0, 3.0):
+        run.state.validations.append((run.state.step + 1, validation))
+        take(run, 1, validation=validation)
+    run.save()
+    best = run.best
+    del run
+    for step, validation in ((3, 2.75), (4, 2.5), (5, 2.625)):
+        if step == 3:
+            best.unlink()
+        again = Run.resume(tmp_path)
+        again.state.validations.append((step, validation))
+        take(again, 1, validation=validation)
+        again.save()
+        del again
+        assert open_pretrained(best).training["step"] == min(step, 4)
+    assert caplog.messages == ["best.safetensors is missing: earlier validations do not count"]
+
+
 def test_a_training_that_is_no_run(tmp_path: Path) -> None:
     started().save(tmp_path / "checkpoint.safetensors")
     with pytest.raises(
