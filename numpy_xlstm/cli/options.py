@@ -97,7 +97,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "validate_every": (
             natural,
             None,
-            "steps between validations (default: 100; with a time limit, 20 times)",
+            "steps between validations (default: 20 validations, or fewer of a long text)",
         ),
     },
     "run": {

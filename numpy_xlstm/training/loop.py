@@ -1,9 +1,8 @@
 """The training loop, its budget, validation, and training on a text."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -25,9 +24,6 @@ from numpy_xlstm.training.optimizer import Schedule, constant, diverged
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
 
-MOST_VALIDATIONS = 100_000
-"""Largest number of validations in a checkpoint; above it, every second one is dropped."""
-
 
 class Progress(NamedTuple):
     """Report of a training after a step. Counts and times are those of :class:`TrainingState`."""
@@ -45,6 +41,8 @@ class Progress(NamedTuple):
     tokens_per_character: float = 1.0
     validation: float | None = None
     """Result of a validation after this step, if there was one; lower is better."""
+    validation_seconds: float = 0.0
+    """Time of this validation, which does not count as elapsed."""
 
     @property
     def bits(self) -> float:
@@ -95,14 +93,17 @@ def train(
     *,
     schedule: Schedule = constant,
     carry: bool = False,
+    validate: Callable[[Progress], float | None] = lambda progress: None,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
     """Train until the budget or the batches are used up, and yield a report after every step.
 
     At each report ``state`` is the state after the step. If it is saved then and loaded later, the
     training continues identically, provided that the budget is in steps and the batches depend on
-    ``state.rng`` and ``state.step`` only. The caller's work between two reports counts as elapsed
-    time.
+    ``state.rng`` and ``state.step`` only.
+
+    The clock starts at the end of the first step, which may compile kernels, and stands still
+    during validations. The caller's work between two reports counts.
 
     Parameters
     ----------
@@ -118,6 +119,9 @@ def train(
     carry : bool
         Whether a batch that is not fresh starts from the final state of the previous batch, rather
         than from the empty state: truncated back-propagation through time.
+    validate : Callable[[Progress], float or None]
+        Function that is called with each report, and returns the result of a validation, which the
+        report then contains, or None for no validation.
     **options
         ``max_norm``, ``accumulate`` and ``comm`` of :func:`train_step`.
 
@@ -131,6 +135,7 @@ def train(
     check_kind("budget", budget, Budget)
     check_callable("schedule", schedule)
     check_bool("carry", carry)
+    check_callable("validate", validate)
     check_step_options(state.model, **options)
     check_has("batches", batches, "__iter__")
     comm, optimizer = options.get("comm"), state.optimizer
@@ -142,11 +147,10 @@ def train(
     def reports() -> Iterator[Progress]:
         if budget.fraction(state.step, state.elapsed) >= 1:
             return
-        before_batch = state.rng.bit_generator.state
-        start = ranks.seconds(comm) - state.elapsed
+        before_batch, elapsed = state.rng.bit_generator.state, state.elapsed
+        start: float | None = None
         for batch in batches:
             check_kind("batch", batch, Batch)
-            elapsed = ranks.seconds(comm) - start
             lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, elapsed))
             before = state.carried if carry and not batch.fresh else None
             known: Any = {"lr": lr, "state": before, "rng": state.rng}
@@ -155,12 +159,19 @@ def train(
             except DivergenceError:
                 state.rng.bit_generator.state = before_batch  # undo the draws of the step
                 raise
-            after = result.state if carry else None
-            state.advance(batch.targets.size, ranks.seconds(comm) - start, after)
+            now = ranks.seconds(comm)
+            start = now - state.elapsed if start is None else start
+            state.advance(batch.targets.size, now - start, result.state if carry else None)
             fraction = budget.fraction(state.step, state.elapsed)
             counts = state.tokens, state.elapsed
-            yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
-            if budget.fraction(state.step, ranks.seconds(comm) - start) >= 1:
+            progress = Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
+            if (value := validate(progress)) is not None:
+                took = ranks.seconds(comm) - now
+                progress = progress._replace(validation=value, validation_seconds=took)
+                start += took
+            yield progress
+            elapsed = ranks.seconds(comm) - start
+            if budget.fraction(state.step, elapsed) >= 1:
                 return
             before_batch = state.rng.bit_generator.state
 
@@ -228,9 +239,6 @@ def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | No
         reason = f"validation after step {state.step}: {error}"
         raise diverged(state.optimizer, reason, None) from error
     state.validations.append((state.step, bits))
-    if len(state.validations) > MOST_VALIDATIONS:
-        best = min(state.validations, key=itemgetter(1))
-        state.validations[:] = sorted({best, *state.validations[1::2]})
     return bits
 
 
@@ -263,8 +271,10 @@ def learn(
         Whether to read the text in order, in B rows, with each window starting from the final state
         of the previous one. Otherwise windows are random and start from the empty state.
     validate_every : int, optional
-        Steps between two validations. If omitted, there is one after each twentieth of the budget.
-        There is always a validation after a step that uses up the budget.
+        Steps between two validations. If omitted, there is one after each twentieth of the budget,
+        but not before the training has read two and a half times as many tokens as a validation
+        reads, so that validations take less than a fifth of the time. There is always a validation
+        after a step that uses up the budget.
     """
     check_kind("state", state, TrainingState)
     check_kind("split", split, text.TextSplit)
@@ -278,17 +288,19 @@ def learn(
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:
         batches = text.random_windows(split.train_ids, batch_size, window, state.rng)
-    steps = train(state, batches, budget, schedule=schedule, carry=carry, **options)
     tokens_per_character = len(split.train_ids) / len(split.train)
+    least = math.ceil(2.5 * len(split.validation_ids) / (batch_size * window))
+    twentieths = int(20 * budget.fraction(state.step, state.elapsed))
 
-    def reports() -> Iterator[Progress]:
-        twentieths = int(20 * budget.fraction(state.step, state.elapsed))
-        for progress in steps:
-            before, twentieths = twentieths, int(20 * progress.fraction)
-            is_due = progress.fraction >= 1 or twentieths > before
-            if validate_every is not None:
-                is_due = progress.fraction >= 1 or progress.step % validate_every == 0
-            bits = _validate(state, split, comm) if is_due else None
-            yield progress._replace(tokens_per_character=tokens_per_character, validation=bits)
+    def validate(progress: Progress) -> float | None:
+        nonlocal twentieths
+        before, twentieths = twentieths, int(20 * progress.fraction)
+        last = state.validations[-1][0] if state.validations else 0
+        is_due = twentieths > before and state.step - last >= least
+        if validate_every is not None:
+            is_due = progress.step % validate_every == 0
+        return _validate(state, split, comm) if is_due or progress.fraction >= 1 else None
 
-    return reports()
+    known: Any = {"schedule": schedule, "carry": carry, "validate": validate, **options}
+    reports = train(state, batches, budget, **known)
+    return (report._replace(tokens_per_character=tokens_per_character) for report in reports)

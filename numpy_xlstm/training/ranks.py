@@ -33,7 +33,8 @@ Comm = Any
 
 def launched_rank() -> int | None:
     """Return the rank that an MPI launcher gave to this process; None without a launcher."""
-    return next((int(os.environ[name]) for name in LAUNCHED if name in os.environ), None)
+    given = (os.environ.get(name, "") for name in LAUNCHED)
+    return next((int(rank) for rank in given if rank.isdecimal()), None)
 
 
 def world() -> Comm | None:

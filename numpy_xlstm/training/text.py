@@ -20,6 +20,9 @@ from numpy_xlstm.training.step import Batch
 MAX_TEXT = 2**31
 """Largest size of a text in bytes. Its ids take eight times as much memory."""
 
+HELD_OUT = 100_000
+"""Largest number of characters that are held out. More would only make validations slower."""
+
 
 def default_text() -> str:
     """Return the English text of Python 3.11's ``help()``, half a megabyte."""
@@ -70,7 +73,7 @@ class TextSplit:
 
 
 def split_text(text: str, window: int, tokenizer: Tokenizer | None = None) -> TextSplit:
-    """Split off the last tenth of a text for validation.
+    """Split off the last tenth of a text, but at most 100,000 characters, for validation.
 
     Each part must contain more tokens than ``window``, the number of steps of a batch. Without a
     tokenizer, the tokens are the characters of the training part.
@@ -85,7 +88,7 @@ def split_text(text: str, window: int, tokenizer: Tokenizer | None = None) -> Te
     check_positive("window", window)
     if tokenizer is not None:
         check_has("tokenizer", tokenizer, "encode", "decode")
-    cut = len(text) - int(len(text) * 0.1)
+    cut = len(text) - min(int(len(text) * 0.1), HELD_OUT)
     if tokenizer is None:
         tokenizer = CharacterTokenizer.of(text[:cut])
     split = TextSplit(text[:cut], text[cut:], tokenizer)

@@ -14,8 +14,7 @@ from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import check_separate
-from numpy_xlstm.training import Budget, TrainingState, split_text
-from numpy_xlstm.training import loop as loops
+from numpy_xlstm.training import TrainingState
 from tests.cli.test_resume import CELL, SMALL, TEXT
 from tests.reliability.loads import begun
 
@@ -140,17 +139,3 @@ def test_parameters_that_share_memory_are_refused() -> None:
         check_separate({"a": one, "b": over})
     both = np.zeros((16, 8))  # two halves of one matrix are separate
     layer.with_params(params | {"weight_hh_l0": both[:, :4], "weight_hh_l1": both[:, 4:]})
-
-
-def test_validations_are_thinned_before_a_checkpoint_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loops, "MOST_VALIDATIONS", 10)
-    state, values = begun(), iter([5.0, 3.0, 1.0, *[4.0] * 30])
-    monkeypatch.setattr(loops, "validation_bits", lambda *_, **__: next(values))
-    split = split_text("abcd" * 100, 4)
-    for _ in loops.learn(state, split, Budget(steps=30), batch_size=2, window=4, validate_every=1):
-        assert len(state.validations) <= 10
-        assert (3, 1.0) in state.validations or state.step < 3
-    assert state.validations[-1][0] == 30
-    assert state.validations == sorted(state.validations)

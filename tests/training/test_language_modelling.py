@@ -76,23 +76,34 @@ def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry:
 
 
 @pytest.mark.parametrize(
-    ("budget", "validate_every", "expected"),
+    ("budget", "validate_every", "batch_size", "expected"),
     [
-        (Budget(steps=50), None, [3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]),
-        (Budget(seconds=120), None, [*range(3, 31, 2)]),
-        (Budget(steps=12), 5, [5, 10, 12]),
-        (Budget(steps=4), 2, [2, 4]),
+        (Budget(steps=50), None, 30, [3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28, 30]),
+        (Budget(steps=50), None, 3, [10, 20, 30]),  # 2.5 x 48 tokens, 12 in a step
+        (Budget(steps=50), None, 2, [15, 30]),
+        (Budget(seconds=40), None, 30, [*range(2, 22)]),
+        (Budget(seconds=40), None, 3, [10, 20, 21]),
+        (Budget(steps=12), 5, 2, [5, 10, 12]),
+        (Budget(steps=4), 2, 2, [2, 4]),
     ],
 )
 def test_validations_come_every_so_many_steps_or_after_each_twentieth(
-    budget: Budget, validate_every: int | None, expected: list[int], monkeypatch: pytest.MonkeyPatch
+    budget: Budget,
+    validate_every: int | None,
+    batch_size: int,
+    expected: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Step n ends after 3 n − 1 seconds, because the clock is read three times in a step."""
+    """Step n ends after 2 n - 2 seconds, because the clock is read twice in a step.
+
+    A training by steps is stopped and resumed in between.
+    """
     split = split_text("the cat sat on the mat. " * 20, window=4)
     state, ticks = started(build("lstm", split.tokenizer.size)), iter(range(10_000))
     monkeypatch.setattr(ranks, "seconds", lambda comm: float(next(ticks)))
-    options: Any = {"validate_every": validate_every}
-    records = list(islice(learn(state, split, budget, batch_size=2, window=4, **options), 30))
+    options: Any = {"validate_every": validate_every, "batch_size": batch_size, "window": 4}
+    records = list(islice(learn(state, split, budget, **options), 13 if budget.steps else 0))
+    records += islice(learn(state, split, budget, **options), 30 - len(records))
     validations = [(r.step, r.validation) for r in records if r.validation is not None]
     assert state.validations == validations
     assert [step for step, _ in validations] == expected

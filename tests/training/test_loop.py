@@ -16,8 +16,10 @@ from numpy_xlstm.training import (
     Budget,
     Progress,
     constant,
+    loop,
     ranks,
     train,
+    train_step,
     warmup_cosine,
 )
 from tests.training.build import V, draw_batches, small_model, started, watched
@@ -44,18 +46,18 @@ def test_it_stops_after_the_steps() -> None:
 
 @pytest.mark.usefixtures("ticking")
 def test_it_stops_after_the_time() -> None:
-    # readings: the start, then for each step its beginning, its end and one before the next
+    # readings: the end of each step, and one before the next
     history = run(Budget(seconds=10))
-    assert [p.elapsed for p in history] == [2, 5, 8, 11]
-    assert [p.fraction for p in history] == [0.2, 0.5, 0.8, 1.0]
-    assert history[1].tokens_per_second == 42 / 5
-    assert history[1].seconds_left == pytest.approx(5.0)
+    assert [p.elapsed for p in history] == [0, 2, 4, 6, 8, 10]
+    assert [p.fraction for p in history] == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert history[1].tokens_per_second == 42 / 2
+    assert history[1].seconds_left == pytest.approx(8.0)
     assert history[-1].seconds_left == 0.0
 
 
 @pytest.mark.usefixtures("ticking")
 @pytest.mark.parametrize(
-    ("budget", "steps"), [(Budget(steps=3, seconds=1000), 3), (Budget(steps=1000, seconds=5), 2)]
+    ("budget", "steps"), [(Budget(steps=3, seconds=1000), 3), (Budget(steps=1000, seconds=5), 3)]
 )
 def test_whichever_comes_first(budget: Budget, steps: int) -> None:
     assert len(run(budget)) == steps
@@ -71,13 +73,38 @@ def test_what_the_caller_does_between_steps_takes_time_too(monkeypatch: pytest.M
     assert list(records) == []
 
 
+def test_neither_compilation_nor_validation_takes_time_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The learning rate does not jump at a validation, and the first step may compile kernels."""
+    now, durations = [0.0], itertools.chain([60.0], itertools.repeat(1.0))
+
+    def step(*args: Any, **options: Any) -> Any:
+        now[0] += next(durations)
+        return train_step(*args, **options)
+
+    def validate(progress: Progress) -> float | None:
+        now[0] += 7 if progress.step == 3 else 0
+        return 1.5 if progress.step == 3 else None
+
+    monkeypatch.setattr(ranks, "seconds", lambda comm: now[0])
+    monkeypatch.setattr(loop, "train_step", step)
+    schedule = warmup_cosine(warmup=0.5)
+    history = run(Budget(seconds=4), validate=validate, schedule=schedule)
+    assert [p.elapsed for p in history] == [0, 1, 2, 3, 4]
+    rates = [0.01 * schedule(t / 4) for t in (0, 0, 1, 2, 3)]
+    assert [p.lr for p in history] == pytest.approx(rates)
+    assert [p.validation for p in history] == [None, None, 1.5, None, None]
+    assert [p.validation_seconds for p in history] == [0, 0, 7, 0, 0]
+
+
 @pytest.mark.usefixtures("ticking")
 def test_the_learning_rate_follows_the_schedule() -> None:
     schedule = warmup_cosine(warmup=0.4, final=0.1)
     rates = [p.lr for p in run(Budget(steps=5), schedule=schedule)]
     assert rates == pytest.approx([0.01 * schedule(k / 5) for k in range(1, 6)])
     timed = [p.lr for p in run(Budget(seconds=10), schedule=schedule)]
-    assert timed == pytest.approx([0.01 * schedule(t / 10) for t in (1, 4, 7, 10)])
+    assert timed == pytest.approx([0.01 * schedule(t / 10) for t in (0, 1, 3, 5, 7, 9)])
 
 
 @pytest.mark.usefixtures("ticking")
@@ -86,14 +113,14 @@ def test_it_goes_on_where_the_state_stands() -> None:
     batches = draw_batches()
     records = train(state, batches, Budget(steps=7))
     parts = [next(records) for _ in range(3)]
-    assert (state.step, state.elapsed) == (3, 8.0)
+    assert (state.step, state.elapsed) == (3, 4.0)
     parts += train(state, batches, Budget(steps=7))
     assert [p.step for p in parts] == [1, 2, 3, 4, 5, 6, 7]
     assert [(p.loss, p.grad_norm, p.tokens) for p in parts] == [
         (p.loss, p.grad_norm, p.tokens) for p in whole
     ]
     assert list(train(state, batches, Budget(steps=7))) == []
-    assert [p.elapsed for p in parts] == [2, 5, 8, 10, 13, 16, 19]
+    assert [p.elapsed for p in parts] == [0, 2, 4, 4, 6, 8, 10]
 
 
 def test_the_state_is_carried_if_that_is_asked_for_and_the_batch_is_not_fresh() -> None:

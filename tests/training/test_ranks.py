@@ -214,6 +214,12 @@ def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     assert ranks.launched_rank() == 1
+    for odd in ("", "one", "-1", "1.0", "\u00b2"):
+        monkeypatch.setenv("PMI_RANK", odd)
+        assert ranks.launched_rank() == 1
+        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", odd)
+        assert ranks.launched_rank() is None
+        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     with pytest.raises(MissingExtraError, match="several ranks need the mpi extra: pip install"):
         ranks.world()
 

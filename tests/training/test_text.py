@@ -80,7 +80,9 @@ def test_the_split_is_contiguous_and_its_characters_are_of_the_training_part() -
     assert split.validation_ids.tolist() == [0, 1] + [2] * 8
 
 
-def test_the_shortest_text_there_is() -> None:
+def test_the_shortest_text_there_is_and_a_long_one() -> None:
+    split = split_text("x" * 1_200_000, window=5, tokenizer=ByteTokenizer())
+    assert (len(split.train), len(split.validation)) == (1_100_000, 100_000)
     split = split_text("x" * 60, window=5)
     assert len(split.validation) == 6
     message = (
