@@ -8,7 +8,6 @@ import argparse
 import importlib.util
 import io
 import os
-import re
 import sys
 import time
 import traceback
@@ -74,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     The arguments are ``argv``, or those of the process if it is None. The exit code is 0 on
-    success, 1 if a check fails, 2 for invalid input or options, 130 after an interrupt, and 141 if
-    the output is not read to its end.
+    success, 1 if a check fails, 2 for invalid input or options, 3 if a port has no gradients and is
+    otherwise right, 130 after an interrupt, and 141 if the output is not read to its end.
 
     Examples
     --------
@@ -107,13 +106,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open closed streams, so that no other file gets their descriptors."""
+    """Open closed streams, so that no other file gets their descriptors, and ignore COLUMNS=0."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    if not os.environ.get("COLUMNS", "").strip("0"):
+        os.environ.pop("COLUMNS", None)  # rich would print nothing
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
@@ -140,24 +141,22 @@ def _run(args: argparse.Namespace) -> int:
             what = "to continue" if error.filename is None else f"to read or write {error.filename}"
             reason = error.strerror[:1].lower() + error.strerror[1:]
             raise OSError(f"the system refuses {what}: {reason}") from error
+        if isinstance(error, errors.CheckpointError):  # it begins with the name of a file
+            raise
         raise type(error)(_as_typed(str(error), args)) from error
 
 
 def _as_typed(message: str, args: argparse.Namespace) -> str:
-    """Replace the library's arguments in an error message by the options on the command line."""
-    typed = dict(args.options)
+    """Replace the argument that an error message begins with by the option that set it."""
+    typed: dict[str, str] = dict(args.options)
     if "from_" in typed:
         typed["checkpoint"] = typed["from_"]
     if "resume" in typed:
         typed["directory"] = "--resume" if "resume" in args else "--out"
-    first, colon, rest = message.partition(":")
-    message = typed.get(first, first) + colon + rest
-    if "config" in args:  # other names are those of its fields
-        return message
-    known = {name: typed[option] for name, option in SET_BY.items() if option in typed}
-    for name, option in ({n: o for n, o in typed.items() if "_" in n} | known).items():
-        message = re.sub(rf"\b{name}\b", option, message)
-    return message
+    if "config" not in args:  # otherwise other names are those of its fields
+        typed |= {name: typed[option] for name, option in SET_BY.items() if option in typed}
+    name, colon, rest = message.partition(":")
+    return typed.get(name, name) + colon + rest
 
 
 def _end(message: str, code: int) -> int:

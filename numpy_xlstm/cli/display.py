@@ -18,7 +18,7 @@ import numpy as np
 
 from numpy_xlstm.checkpoints.pretrained import formats_of
 from numpy_xlstm.disk import replacing
-from numpy_xlstm.errors import printable_lines
+from numpy_xlstm.errors import printable, printable_lines
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Budget, Progress, TextSplit, TrainingState
@@ -38,9 +38,13 @@ def silence() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print to standard error, on a terminal with lines broken between words."""
+    """Print a line to standard error, on a terminal broken between words.
+
+    Control characters and emoji codes, such as ``:on:``, that names in it contain stay as they are.
+    """
     console = _console()
-    console.print(text, markup=False, soft_wrap=not console.is_terminal)
+    options: Any = {"markup": False, "emoji": False, "soft_wrap": not console.is_terminal}
+    console.print(printable(text), **options)
 
 
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
@@ -68,6 +72,7 @@ def show_plan(budget: Budget, directory: Path | None) -> None:
     length = " or ".join(filter(None, (minutes, steps)))
     kept = f"saved in {directory}" if directory else "not saved; --out DIR would save it"
     say(f"training for {length}, then results and a sample; the model is {kept}")
+    say("the clock starts after the first step, and stands still while the held-out part is read")
 
 
 @contextmanager
@@ -80,7 +85,8 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
     columns = BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[stats]}")
     hidden = not console.is_terminal
     bar = Bar(*columns, console=console, transient=True, disable=hidden)
-    task, due = bar.add_task("training", total=1.0, stats=""), time.monotonic()
+    first = "first step: compiles kernels, off the clock"[: max(console.width - 28, 0)]
+    task, due = bar.add_task("training", total=1.0, stats=first), time.monotonic()
 
     def show(progress: Progress) -> None:
         nonlocal due
@@ -91,7 +97,8 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
             line = f"step {progress.step}  {progress.fraction:4.0%}  {stats}"
             console.print(line, soft_wrap=True)
         if progress.validation is not None:
-            console.print(f"step {progress.step}  validation {progress.validation:.3f} bits/char")
+            result = f"validation {progress.validation:.3f} bits/char"
+            console.print(f"step {progress.step}  {result} in {progress.validation_seconds:.1f} s")
 
     with bar:
         yield show
@@ -138,7 +145,8 @@ def _stats(progress: Progress, width: int) -> str:
         f"loss {progress.loss:.3f}",
         f"|g| {progress.grad_norm:.2f}",
     )
-    fitting = [text for text in accumulate(texts, "{}  {}".format) if len(text) <= width]
+    known = texts if progress.elapsed else (texts[1], *texts[3:])
+    fitting = [text for text in accumulate(known, "{}  {}".format) if len(text) <= width]
     return fitting[-1] if fitting else ""
 
 
@@ -161,7 +169,8 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
         table.add_row("training", _clock(state.elapsed), "minutes")
         table.add_row("steps", f"{state.step:,}", "")
         table.add_row("tokens seen", f"{state.tokens:,}", "")
-        table.add_row("speed", f"{state.tokens / state.elapsed:,.0f}", "tokens/s")
+        if state.elapsed:
+            table.add_row("speed", f"{state.tokens / state.elapsed:,.0f}", "tokens/s")
     Console(highlight=False).print(table)
 
 
@@ -173,7 +182,11 @@ def save_picture(
     levels: Mapping[str, float],
 ) -> None:
     """Plot a quantity of a log and the validations over the steps, and levels for comparison."""
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ValueError as error:  # MPLBACKEND is not a backend
+        say(f"{path.name} is not drawn: {error}")
+        return
 
     keys = "step", name, "validation"
     rows = (tuple(entry.get(key) for key in keys) for entry in entries)  # NaN if absent

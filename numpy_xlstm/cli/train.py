@@ -10,6 +10,7 @@ from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,9 +31,10 @@ from numpy_xlstm.training.run import PICTURE
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the
 architecture of the xLSTM paper, or that of xLSTM 7B. With --from, a trained model of this package,
-of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text is held
-out. At the end, the bits per character of this part are shown together with its unigram and bigram
-entropy, and a sample is drawn. Ctrl-C ends the training early, with results and sample.
+of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text, at most
+100,000 characters, is held out. At the end, the bits per character of this part are shown together
+with its unigram and bigram entropy, and a sample is drawn. Ctrl-C ends the training early, with
+results and sample.
 
 With --out, the complete state of the training is saved every minute and at the end. After any
 interruption, --resume continues from there with the same options; without a time limit, the result
@@ -109,6 +111,10 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     pretrained = None if options.from_ is None else open_language_model(Path(options.from_))
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer, pretrained))
+    own = pretrained.load_tokenizer() if pretrained and options.tokenizer else None
+    if own not in (None, split.tokenizer):
+        expected = "the tokenizer that the model of --from was trained with; omit --tokenizer"
+        raise OptionError(f"tokenizer: expected {expected}; got {options.tokenizer}, another one")
     prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng, pretrained)
@@ -204,6 +210,9 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)
+    if budget.fraction(state.step, state.elapsed) >= 1:
+        display.say(f"the run had ended after step {state.step}; --steps or --minutes continue it")
+        return False
     display.show_plan(budget, None if run is None else run.directory)
     model: Any = state.model
     if options.recompute:
@@ -219,10 +228,10 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
         max_norm=options.clip or float("inf"),
         schedule=training.warmup_cosine(options.warmup, final),
         accumulate=options.accumulate,
-        validate_every=options.validate_every or (100 if seconds is None else None),
+        validate_every=options.validate_every,
         comm=comm,
     )
-    first = logged = state.step
+    logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
         try:
             for record in records:
@@ -240,8 +249,6 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
             display.say(f"interrupted after step {state.step}; Ctrl-C again leaves at once")
         if run is not None:
             _save(run, "" if stopped else None)
-    if state.step == first and not stopped:
-        display.say(f"the run had ended after step {first:,}; --steps or --minutes continue it")
     return stopped
 
 
@@ -257,8 +264,11 @@ def _save(run: Run, changed: str | None) -> None:
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Give a function that returns whether Ctrl-C was pressed within the context.
 
-    Only the second Ctrl-C raises ``KeyboardInterrupt``.
+    Only the second Ctrl-C raises ``KeyboardInterrupt``. Only the main thread can be interrupted.
     """
+    if current_thread() is not main_thread():
+        yield lambda: False
+        return
     seen: list[int] = []
 
     def handler(number: int, frame: Any) -> None:

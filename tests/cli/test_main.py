@@ -1,13 +1,15 @@
 import errno
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import main
+from numpy_xlstm.cli import display, main
 from numpy_xlstm.conformance import SMALL
 
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
@@ -81,6 +83,38 @@ def test_a_stream_on_a_full_disk(arguments: str, full: list[str], code: int, mes
     assert done.returncode == code
     assert "Traceback" not in shown
     assert message in (shown.splitlines() or [""])[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MPLBACKEND", "nonexistent"), ("COLUMNS", "0"), ("PMI_RANK", "")]
+)
+def test_odd_environment_variables(name: str, value: str) -> None:
+    """A training ends with its results, and says what it could not do."""
+    Path("text.txt").write_text("one and two " * 200, "utf-8")
+    command = "train text.txt --hidden-size=2 --steps=2 --out=run --sample-length=2"
+    done = subprocess.run(
+        [sys.executable, "-m", "numpy_xlstm", *command.split()],
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "slstm model" in done.stdout
+    assert "written to run: best.safetensors" in done.stderr
+    assert ("loss.svg is not drawn: " in done.stderr) == (name == "MPLBACKEND")
+
+
+def test_in_a_thread() -> None:
+    Path("text.txt").write_text("one and two " * 200, "utf-8")
+    words = "train text.txt --hidden-size=2 --steps=1", "experiment parity --steps=1"
+    with ThreadPoolExecutor(1) as pool:
+        assert list(pool.map(main, map(str.split, words))) == [0, 0]
+
+
+def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    display.say("the folder a:on:\x1b[2J\n[b]c\u202e")
+    assert capsys.readouterr().err == "the folder a:on:\\x1b[2J\\n[b]c\\u202e\n"
 
 
 def loaded_by(code: str) -> set[str]:

@@ -39,6 +39,7 @@ FILES: dict[str, bytes] = {
     "latin.txt": b"\xff\xfe",
     "short.txt": b"short",
     "lfs.safetensors": b"version https://git-lfs.github.com/spec/v1",
+    "seed": b"version https://git-lfs.github.com/spec/v1",
     "full/note": b"mine",
     "mine/cells.py": SOURCE.encode(),
     "large.json": json.dumps(LARGE).encode(),

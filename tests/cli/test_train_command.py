@@ -86,7 +86,8 @@ def test_validation_while_training(
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     assert train(text_file, "--steps", "5", "--validate-every", "2") == 0
-    steps = re.findall(r"step (\d)  validation \d\.\d{3} bits/char", capsys.readouterr().err)
+    shown = r"step (\d)  validation \d\.\d{3} bits/char in \d\.\d s\n"
+    steps = re.findall(shown, re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err))
     assert steps == ["2", "4", "5"]
 
 
