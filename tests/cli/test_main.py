@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import display, main
+from numpy_xlstm.cli import convert, display, main
 from numpy_xlstm.conformance import SMALL
 
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
@@ -103,6 +104,15 @@ def test_odd_environment_variables(name: str, value: str) -> None:
     assert "slstm model" in done.stdout
     assert "written to run: best.safetensors" in done.stderr
     assert ("loss.svg is not drawn: " in done.stderr) == (name == "MPLBACKEND")
+
+
+def test_an_allocation_that_numpy_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The constructor of NumPy's own MemoryError takes a shape and a dtype."""
+    monkeypatch.setattr(convert, "run", lambda arguments: np.empty(2**50))
+    assert main(["convert", "a", "b", "--to", "onnx"]) == 2
+    assert capsys.readouterr().err.startswith("numpy-xlstm: error: Unable to allocate 8.00 PiB")
 
 
 def test_in_a_thread() -> None:
