@@ -9,7 +9,7 @@ from numpy_xlstm.conformance.bugs.bug import MATRIX
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, traits
-from numpy_xlstm.conformance.evidence import Evidence, Made, Runs, differing, tolerances
+from numpy_xlstm.conformance.evidence import Evidence, Made, Runs, differing, moved
 
 COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
@@ -80,9 +80,12 @@ def _giving(runs: Runs, wrong: Wrong, changes: Changes, lines: list[range]) -> I
         if runs.left <= 0:
             return
         results = runs.with_change(changes, number, wrong.searched)
-        given = {name: results[name] for name in names if name in results}
-        numbers = given, tolerances(wrong.case, given)
-        if not differing({name: wrong.got[name] for name in names}, numbers):
+        numbers = moved(wrong.case, {name: results[name] for name in names if name in results})
+        before, got = (
+            {name: arrays[name] for name in names if name in arrays}
+            for arrays in (wrong.expected, wrong.got)
+        )
+        if differing(before, numbers) and not differing(got, numbers):
             yield changes.bug(number)
 
 

@@ -17,18 +17,27 @@ from numpy_xlstm.numerics import Array
 
 ROUNDED = 1e-3
 """Difference of two numbers of a tensor, over its largest, that is no rounding."""
-IN_FLOAT32 = 2.0**29
-"""ε of float32 divided by ε of float64."""
 TINY = 16 * float(np.finfo(np.float32).tiny)
 """Error of a port in float32 for numbers near 0."""
 SEVEN_DIGITS = (
     "results in float64 are right to only about seven digits: something is computed in float32, or "
     "a small constant is added, such as an eps of 1e-6"
 )
+THREE_DIGITS = (
+    "results in float32 are right to only about three digits, but those in float64 to all: "
+    "products are computed in TF32 or in 16 bits"
+)
+FEWER_DIGITS = {
+    "float64": (2.0**10, 2.0**29, SEVEN_DIGITS),
+    "float32": (2.0**4, 2.0**13, THREE_DIGITS),
+}
+"""For each dtype, the range of the largest error over its bound if numbers are computed in a
+narrower format, and how this is said."""
 SUMMED = (
     "the gradients of a case are its own plus those of the case before it: set them to 0 before "
     "each backward"
 )
+CLIPPED = "the gradients of parameters have the same size in each of these cases: they are clipped"
 SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
 
 
@@ -68,6 +77,11 @@ class Wrong:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]
 
+    @property
+    def unread(self) -> list[str]:
+        """Names of the wrong gradients of parameters that are exactly 0."""
+        return [n for n in self.tensors if n.startswith("grads.") and not self.got[n].any()]
+
     def overlap(self, tensors: Mapping[str, Array]) -> tuple[float, float]:
         """Return how many entries are wrong both here and in ``tensors``, as two shares.
 
@@ -96,32 +110,40 @@ def clues(
     flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
     each = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
-    return [sentence, *pattern(failed, passed, what), *each, *at(simplest), *gauge(wrong)]
+    zero = set.intersection(*({*each.unread} for each in wrong))
+    word = "detached" if right_forward else "not read"
+    unread = [f"{n} is exactly 0 in each of these cases: it is {word}" for n in sorted(zero)]
+    return [sentence, *pattern(failed, passed, what), *each, *unread, *at(simplest), *gauge(wrong)]
 
 
 def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
     """Describe the cases in which something fails in contrast to those in which it passes."""
-    if not passed:
-        return
-    passed = [case for case in passed if "no-step" not in case.flags]
     those = {case.id for case in failed}
-    every = {case.id: traits(case) for case in [*failed, *passed]}
-    having: dict[str, set[str]] = {}
-    for name, values in every.items():
-        for value in values:
-            having.setdefault(value, set()).add(name)
-    all_have = {value: cases for value, cases in having.items() if those <= cases < every.keys()}
-    exact = [value for value, cases in all_have.items() if cases == those]
-    exact += [
-        f"{a} and {b}" for a, b in combinations(all_have, 2) if all_have[a] & all_have[b] == those
-    ]
-    none = [value for value, cases in having.items() if not cases & those]
-    apart = [value for value in none if having[value] | those == every.keys()]
-    if exact:
-        yield f"{what} fails in every case with {exact[0]}, and in no other"
-    elif apart:
-        yield f"{what} passes in every case with {apart[0]}, and in no other"
-    elif all_have:
+    steps = [case for case in passed if "no-step" not in case.flags]
+    for among, right in (("", passed), ("among the cases with steps, ", steps)):
+        having: dict[str, set[str]] = {}
+        for case in [*failed, *right]:
+            for trait in traits(case):
+                having.setdefault(trait, set()).add(case.id)
+        every = those | {case.id for case in right}
+        all_have = {value: cases for value, cases in having.items() if those <= cases < every}
+        exact = [value for value, cases in all_have.items() if cases == those]
+        exact += [
+            f"{a} and {b}"
+            for a, b in combinations(all_have, 2)
+            if all_have[a] & all_have[b] == those
+        ]
+        none = [value for value, cases in having.items() if not cases & those]
+        apart = [value for value in none if having[value] | those == every]
+        if exact or apart:
+            how = (
+                f"fails in every case with {exact[0]}"
+                if exact
+                else f"passes in every case with {apart[0]}"
+            )
+            yield f"{among}{what} {how}, and in no other"
+            return
+    if all_have:
         narrow = min(all_have, key=lambda value: len(all_have[value]))
         yield f"{what} fails only in cases with {narrow}"
     elif none:
@@ -196,20 +218,27 @@ def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
         yield f"{products} of the final state are right: the same memory, with another m"
 
 
-def seven_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> str:
-    """Return SEVEN_DIGITS if only float64 fails, and mostly, with errors as small as in float32.
+def fewer_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> str:
+    """Return SEVEN_DIGITS or THREE_DIGITS if one dtype fails, and mostly, with such small errors.
 
     Near ties are ignored: in float32 they become ties.
     """
-    digits = all(
-        (distance(each.got[n], each.expected[n]) <= IN_FLOAT32 * each.case.bounds[n] + TINY).all()
-        or "near-tie" in each.case.flags
-        for each in wrong
-        for n in each.tensors
-    )
-    float64 = [case.dtype for case in passed].count("float64")
-    mostly = len(wrong) > float64 and all(each.case.dtype == "float64" for each in wrong)
-    return SEVEN_DIGITS if digits and mostly else ""
+    right = [case.dtype for case in passed]
+    for dtype, (least, most, said) in FEWER_DIGITS.items():
+        errors = [
+            float(((distance(each.got[n], each.expected[n]) - TINY) / each.case.bounds[n]).max())
+            for each in wrong
+            for n in each.tensors
+            if "near-tie" not in each.case.flags
+        ]
+        mostly = len(wrong) > right.count(dtype) and {w.case.dtype for w in wrong} == {dtype}
+        if (
+            mostly
+            and least < max(errors, default=0) <= most
+            and (dtype == "float64" or "float64" in right)
+        ):
+            return said
+    return ""
 
 
 def summed(wrong: Sequence[Wrong], cases: Sequence[tuple[CaseData, Mapping[str, Any]]]) -> str:
@@ -230,3 +259,20 @@ def summed(wrong: Sequence[Wrong], cases: Sequence[tuple[CaseData, Mapping[str, 
         ):
             return ""
     return SUMMED
+
+
+def clipped(wrong: Sequence[Wrong]) -> str:
+    """Return CLIPPED if parameters' gradients alone are wrong, all of one norm or largest entry."""
+    grads = [
+        [a.ravel() for name, a in each.got.items() if name.startswith("grads.")] for each in wrong
+    ]
+    if (
+        not all(name.startswith("grads.") for each in wrong for name in each.tensors)
+        or len(wrong) < 2
+    ):
+        return ""
+    for order in (2, np.inf):
+        sizes = [float(np.linalg.norm(np.concatenate(arrays), order)) for arrays in grads]
+        if np.ptp(sizes) < ROUNDED * max(sizes):
+            return CLIPPED
+    return ""

@@ -18,8 +18,8 @@ from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import with_changes
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import Wrong, clues, seven_digits, summed
-from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank
+from numpy_xlstm.conformance.contrast import Wrong, clipped, clues, fewer_digits, summed
+from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank, comparable
 from numpy_xlstm.conformance.flags import EDGES
 
 SHORTLIST = 8
@@ -67,11 +67,16 @@ class Search:
         usual = [pair for pair in self.port.failed if not is_edge(pair[0])]
         self.ordinary = Evidence(runs, usual, [pair for pair in passed if not is_edge(pair[0])])
         self.edges = [pair for pair in self.port.failed if is_edge(pair[0])]
+        self.compared = all(
+            comparable(case, got).keys() == case.expected.keys()
+            for case, got in failed
+            if not is_edge(case)
+        )
         self.lines: list[str] = []
         self.made: Made = ()
         wrong = [each for c in self.port.failed if (each := self.port.wrong(c, ())).tensors]
-        cause = seven_digits(wrong, [case for case, _ in passed])
-        self.cause = cause or summed(wrong, self.port.failed + passed)
+        cause = fewer_digits(wrong, [case for case, _ in passed])
+        self.cause = cause or summed(wrong, self.port.failed + passed) or clipped(wrong)
         nothing = len(self.port.failed) > len(passed) and all(
             blank(array) for _, got in self.port.failed for array in got.values()
         )
@@ -108,7 +113,9 @@ class Search:
         closed = [(c, port.off((), c).keys() - port.off(made, c).keys()) for c in port.failed]
         explained = [checked[1][name] for checked, names in closed for name in names]
         # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
-        return kept if port.open(made) and all(map(blank, explained)) else made
+        if made != kept and port.open(made) and all(map(blank, explained)):
+            made, self.lines = kept, []
+        return made
 
     def _of_these(self, port: Evidence, kept: Made, bugs: list[Bug]) -> tuple[Made, Made]:
         """Return the mistakes of a list that explain the most and that no case contradicts.
@@ -193,7 +200,7 @@ class Search:
         open_ = [case for case in wrong if case.tensors]
         main = self.ordinary.needed(self.made)
         unusual = [each[0] for each in self.edges if self.port.off(main, each)]
-        if unusual and all(is_edge(case.case) for case in open_):
+        if unusual and self.compared and all(is_edge(case.case) for case in open_):
             sentences.append(self._edge(unusual))
         if open_:
             sentences.append(self._unexplained(open_))

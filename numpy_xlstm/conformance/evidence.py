@@ -57,11 +57,11 @@ class Runs:
                 before, _ = self.numbers(tuple(others), case)
                 with np.errstate(all="ignore"):
                     changed = last.around.change(dict(before), case.inputs) if before else {}
-                numbers = comparable(case, {**before, **changed})
+                numbers = {**before, **changed}
             else:
                 self.left_known -= 1
-                numbers = comparable(case, results(case, *made))
-            self.known[key] = numbers, tolerances(case, numbers)
+                numbers = results(case, *made)
+            self.known[key] = moved(case, comparable(case, numbers))
         return self.known[key]
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
@@ -189,12 +189,19 @@ def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
     return list(first.values())
 
 
-def tolerances(case: CaseData, results: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the tolerances for a port with the same computation as ``results``."""
-    return {
-        name: 2 * case.bounds[name] + ROUNDINGS * np.finfo(results[name].dtype).eps * scale
-        for name, scale in scales(case.subject, case.inputs, dict(results)).items()
-    }
+def moved(case: CaseData, results: Mapping[str, Array]) -> Numbers:
+    """Return results, and their tolerances for a port with the same computation.
+
+    A number that is moved by less than half its bound is taken for the expected one, so that a
+    change without effect explains nothing. The tolerance of the others is at most half the way.
+    """
+    now, allowed = {}, {}
+    for name, scale in scales(case.subject, case.inputs, dict(results)).items():
+        by, bound = distance(results[name], case.expected[name]), case.bounds[name]
+        most = 2 * bound + ROUNDINGS * np.finfo(results[name].dtype).eps * scale
+        now[name] = np.where(by < bound / 2, case.expected[name], results[name])
+        allowed[name] = np.clip(by / 2, bound, most)
+    return now, allowed
 
 
 def blank(array: Array) -> bool:

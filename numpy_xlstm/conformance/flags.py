@@ -18,6 +18,10 @@ FLAGS = {
         "Gates and gradients are almost 0: a number computed with cancellation has no correct "
         "digit."
     ),
+    "open-gates": (
+        "Gates are so close to 1, and z to ±1, that their slopes are tiny, as is log f: 1 − z², "
+        "y(1 − y) and log(1 + e) have no correct digit."
+    ),
     "large-pre-activations": (
         "Pre-activations of gates of about 100 in float32 and 1000 in float64: e^x overflows "
         "without a stabiliser, and log σ(x) is infinite if σ(x) is computed first and "
@@ -60,5 +64,6 @@ EDGES = {
     "no-step": "a sequence has no steps",
     "empty-state": "a sequence begins without a state, as the first one does",
     "zero-memory": "a given state is 0 except for its m",
+    "open-gates": "gates are saturated where all gradients are tiny; autograd loses them",
 }
 """Flags of edge cases, and when they matter, as a clause after "only if"."""

@@ -19,7 +19,16 @@ NORMALISER = 0.2
 """Smallest n of an sLSTM."""
 BEYOND = 2.0**14
 """Number x for which e^−x is 0 even in longdouble."""
-DIGITS = {"empty-row-beside-live", "closed-gates", "large", "far-memory", "tie", "near-tie", "kink"}
+DIGITS = {
+    "empty-row-beside-live",
+    "closed-gates",
+    "open-gates",
+    "large",
+    "far-memory",
+    "tie",
+    "near-tie",
+    "kink",
+}
 """Situations that depend on digits, or on a range, that a state in 16 bits does not have."""
 TOO_DEEP_FOR_16_BITS = ("mlstm.stack",)
 """Subjects in which a rounding to 16 bits changes results by as much as their size."""
@@ -156,6 +165,22 @@ def closed(draft: Draft) -> None:
             bias -= 25
 
 
+def opened(draft: Draft) -> None:
+    """Saturate f, z and o, whose slopes are then about e^−50, and close the input gate.
+
+    So all gradients are tiny. In row 0, which starts from the empty state, c = z = 1 and n = 1, and
+    ĩ gets no gradient. In the other rows, m is log f, which is tiny, too.
+    """
+    inputs = draft.inputs
+    for gate, bias in {"i": -50, "f": 50, "z": 25, "o": 50}.items():
+        for own in draft.rows(gate):
+            own += bias
+    inputs["state.m"] *= np.exp(-50)
+    for name in "hcnm":
+        inputs[f"state.{name}"][0] = -np.inf if name == "m" else 0
+        inputs[f"dstate.{name}"][0] *= name == "h"
+
+
 def large(draft: Draft) -> None:
     """Make pre-activations of the two gates large: about 100 in float32 and 1000 in float64."""
     for gate in draft.two_gates:
@@ -266,6 +291,7 @@ SITUATIONS = (
     Situation("zero-memory", zero_memory, "slstm.*", flags="zero-memory"),
     Situation("empty-row-beside-live", empty_row, STABILISED, flags="empty-state mixed-rows"),
     Situation("closed-gates", closed, but="*.stack.* elman.*", flags="closed-gates"),
+    Situation("open-gates", opened, "slstm.s*.sigmoid", flags="open-gates", T=1),
     Situation(
         "large", large, but="*.stack.* elman.* mlstmsig.*.exp", flags="large-pre-activations"
     ),

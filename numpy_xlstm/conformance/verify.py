@@ -61,8 +61,8 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all tensors are correct."""
-        return not self.wrong
+        """Whether tensors were compared, and all are correct."""
+        return bool(self.rows) and not self.wrong
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Report:
         unmatched files. It is then forward only if the gradients of a case were not compared.
         """
         run = any(v.excused != SKIPPED for v in self.verdicts)
-        if not run or self.unmatched or not all(v.passed for v in self.verdicts):
+        if not run or self.unmatched or any(v.wrong for v in self.verdicts):
             return "failed"
         partly = any(v.excused == FORWARD_ONLY for v in self.verdicts)
         return FORWARD_ONLY if partly else "passed"
@@ -116,10 +116,10 @@ class Report:
         of known mistakes that would be right too.
         """
         if any(isinstance(v.case.subject, Part) for v in self.verdicts):
-            right = [v.case for v in self.verdicts if v.rows and v.passed]
+            right = [v.case for v in self.verdicts if v.passed]
             return departures([(v.case, v.wrong) for v in self.verdicts if v.wrong], right)
-        failed = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
-        passed = [v.case for v in self.verdicts if v.results and v.passed]
+        failed = [(v.case, v.results or {}) for v in self.verdicts if v.wrong]
+        passed = [v.case for v in self.verdicts if v.passed]
         try:
             return diagnose(failed, passed) if failed else list(hidden(passed))
         except Exception as error:  # such as the vectors of other cases
@@ -198,7 +198,7 @@ class Report:
         for v in self.verdicts:
             test = ET.SubElement(suite, "testcase", classname=v.case.subject.name, name=v.case.id)
             test.set("time", f"{v.seconds:.3f}")
-            if v.excused and v.passed and not (self.forward and v.excused == FORWARD_ONLY):
+            if v.excused and not v.wrong and not (self.forward and v.excused == FORWARD_ONLY):
                 ET.SubElement(test, "skipped", message=v.excused)
             if v.wrong:
                 failure = ET.SubElement(test, "failure", message=printable(v.wrong[0].note))

@@ -25,6 +25,7 @@ from tests.conformance.shared import cases, diagnosed, mistake
 SHOWN = {
     "far-memory forget_gate=sigmoid": "log-sigmoid-by-exp log-of-sigmoid",
     "large-pre-activations": "pre-activations-clamped exponentials-divided",
+    "closed-gates forget_gate=sigmoid": "log-sigmoid-by-softplus",
     "near-tie": "winner-by-forget-gate",
     "tie": "tie-in-halves",
     "empty-state": "empty-state-with-m-0 empty-memory-with-m-0",
@@ -60,6 +61,7 @@ OF_THE_FORMAT = (
     "log-of-sigmoid",
     "exponentials-divided",
     "stabiliser-in-place",
+    "forget-gate-from-difference",
 )
 """Mistakes whose float64 port differs in some cases, because the dtype decides what is 0, 1 or
 infinite."""

@@ -296,6 +296,7 @@ def test_what_a_port_does_not_have_is_skipped() -> None:
         "skipped",
         "failed as expected",
     }
+    assert sum(c["passed"] for c in report.to_dict()["cases"]) == n
     suite = ET.fromstring(report.to_junit())
     messages = [skipped.get("message") for skipped in suite.iter("skipped")]
     assert sorted(map(str, messages)) == ["failed as expected", "skipped"]

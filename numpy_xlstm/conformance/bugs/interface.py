@@ -7,7 +7,7 @@ axes of a subject's tensors tell which maps are possible.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import permutations
+from itertools import combinations, permutations
 from math import prod
 from typing import Any
 
@@ -187,6 +187,11 @@ def _states(case: CaseData) -> Mistakes:
     if pairs.keys() | {*pairs.values()} <= {*initial} and "state.3.h" in initial:
         what = "a stack that takes the initial states of one direction after those of the other"
         yield "initial-states-by-direction", what, exchanged(pairs)
+    finals = [name for name in given.values() if name.count(".") == 1]
+    for a, b in combinations(finals, 2):
+        if case.expected[a].shape == case.expected[b].shape:
+            what = f"a port that returns {a} for {b}, and {b} for {a}"
+            yield f"{a}-and-{b[6:]}-exchanged", what, ChangedResults(partial(_swapped, a, b))
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
         yield "no-state-with-m-0", what, partial(_from_zeros, case.subject)
@@ -195,6 +200,10 @@ def _states(case: CaseData) -> Mistakes:
     for word, shift in (("more", 1), ("less", -1)):  # the longest row cannot have one more
         what = f"a port whose mask of padding is off by one: each row has one step {word}"
         yield f"lengths-one-{word}", what, with_inputs(["lengths"], partial(_shifted, shift))
+
+
+def _swapped(first: str, second: str, results: Arrays, _: Arrays) -> Arrays:
+    return {first: results[second], second: results[first]}
 
 
 def _shifted(by: int, lengths: Array) -> Array:
