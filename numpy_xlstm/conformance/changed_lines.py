@@ -19,10 +19,16 @@ LINES = 3
 """Largest number of lines that are shown as possible places of a mistake."""
 
 
-def with_changes(port: Evidence, made: Made) -> tuple[Made, list[str]]:
-    """Add changes of lines as long as they explain more; also return lines that may be wrong."""
+def with_changes(port: Evidence, made: Made) -> tuple[Made, list[list[str]]]:
+    """Add changes of lines as long as they explain more; also return lines that may be wrong.
+
+    There are such lines for the mistakes given, and for those after each addition.
+    """
     then, lines = with_change(port, made)
-    return with_changes(port, then) if then != made and port.open(then) else (then, lines)
+    if then == made or not port.open(then):
+        return then, [lines]
+    after, later = with_changes(port, then)
+    return after, [lines, *later]
 
 
 def with_change(port: Evidence, made: Made) -> tuple[Made, list[str]]:

@@ -77,11 +77,6 @@ class Wrong:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]
 
-    @property
-    def unread(self) -> list[str]:
-        """Names of the wrong gradients of parameters that are exactly 0."""
-        return [n for n in self.tensors if n.startswith("grads.") and not self.got[n].any()]
-
     def overlap(self, tensors: Mapping[str, Array]) -> tuple[float, float]:
         """Return how many entries are wrong both here and in ``tensors``, as two shares.
 
@@ -110,10 +105,7 @@ def clues(
     flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
     each = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
-    zero = set.intersection(*({*each.unread} for each in wrong))
-    word = "detached" if right_forward else "not read"
-    unread = [f"{n} is exactly 0 in each of these cases: it is {word}" for n in sorted(zero)]
-    return [sentence, *pattern(failed, passed, what), *each, *unread, *at(simplest), *gauge(wrong)]
+    return [sentence, *pattern(failed, passed, what), *each, *at(simplest), *gauge(wrong)]
 
 
 def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:

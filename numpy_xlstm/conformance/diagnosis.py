@@ -105,7 +105,8 @@ class Search:
                 then, lines = with_changes(port, start)
                 right = then == port.uncontradicted(then, kept)
                 better = right and port.score(then) < port.score(made)
-                self.lines = lines if better or start == made else self.lines
+                if better or start == made:  # no lines of a change that is not accepted
+                    self.lines = lines[-1] if better else lines[0]
                 made = then if better else made
         # Besides a changed line there may be known mistakes.
         if made != kept and port.open(made):

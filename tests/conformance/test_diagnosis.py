@@ -1,5 +1,6 @@
 """A mistake is named only if no case contradicts it, and every other report has a lead."""
 
+from collections.abc import Callable
 from inspect import getsource
 from typing import Any
 
@@ -385,3 +386,135 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
     assert "dx" not in line
     assert "dx is still wrong" in text
     assert "the forward is right" not in text
+
+
+@pytest.mark.parametrize(
+    "subject", ["slstm.sequence", "layer.silu", "elman.stack", "layer.cross-entropy", "block.slstm"]
+)
+def test_an_entry_that_is_off_by_a_few_bounds_names_no_mistake(subject: str, trials: int) -> None:
+    """A change without effect, such as x + y → y + x, explains nothing."""
+    rng = np.random.default_rng(len(subject))
+    for _ in range(3 * trials):
+        case = cases(subject)[rng.integers(min(24, len(cases(subject))))]
+        off = {name: array.copy() for name, array in case.expected.items()}
+        name = rng.choice([name for name, array in off.items() if np.isfinite(array).any()])
+        at = rng.choice(np.flatnonzero(np.isfinite(off[name])))
+        off[name].flat[at] += rng.uniform(1.2, 5) * case.bounds[name].flat[at]
+        text = "".join(diagnose([(case, off)]))
+        assert "no known mistake gives these numbers\n" in text
+        assert "digits" not in text
+
+
+def scaled(names: str, factor: Any, when: str = "") -> Callable[[Case], Arrays]:
+    """Return a port with some results multiplied by a factor, in cases with a tag."""
+
+    def port(case: Case) -> Arrays:
+        off = names.split() if when in ("", *case.tags) else []
+        return {n: a * (factor if n in off else 1) for n, a in case.expected.items()}
+
+    return port
+
+
+@pytest.mark.parametrize(
+    ("subject", "port", "sentence"),
+    [
+        (
+            "slstm.sequence",
+            scaled("y", 1.5, "forget_gate=exp"),
+            "among the cases with steps, it fails in every case with forget_gate = exp, and in no",
+        ),
+        (
+            "elman.sequence",
+            scaled("y", 1.5),
+            "passes in every case with the flag no-step, and in no",
+        ),
+        ("lstm.step", scaled("grads.R", 0.0), "R is not read: its gradient is exactly 0"),
+    ],
+)
+def test_where_a_port_is_wrong(subject: str, port: Any, sentence: str) -> None:
+    chosen = [c for c in cases(subject, "float64") if {*c.flags} <= {"no-step", "one-row"}]
+    assert sentence in "\n".join(verify(chosen, port).diagnosis)
+
+
+def test_no_line_of_the_backward_is_shown_for_a_forward_of_zeros() -> None:
+    def port(case: Case) -> Arrays:
+        """A port in float32 whose tanh is 0 near 0, with gradients that are wrong, too."""
+        factors = {"y": 0.0, "final.h": 0.0} if "closed-gates" in case.flags else {}
+        grads = dict.fromkeys(("grads.W", "grads.R", "grads.b", "dx", "dstate0.h"), 1.001)
+        factors |= grads if factors else {}
+        return {n: a * np.float32(factors.get(n, 1)) for n, a in case.expected.items()}
+
+    (text,) = verify(cases("lstm.step", "float32"), port).diagnosis
+    assert "y, final.h are wrong" in text
+    assert "enter_backward" not in text
+
+
+@pytest.mark.parametrize("y", [3.0, None])
+def test_a_tie_is_not_excused_while_an_ordinary_case_is_wrong(y: float | None) -> None:
+    halves = mistake("tie-in-halves", "slstm.step")
+
+    def port(case: Case) -> dict[str, Any]:
+        found = dict(results(case, halves))
+        if case.id == "slstm.step.exp.ordinary.float64":
+            found["y"] = found["y"] + case.bounds["y"] * y if y else found["y"][:1]
+        return found
+
+    text = "\n".join(verify(cases("slstm.step", "float64"), port).diagnosis)
+    assert "excuses" not in text
+
+
+def rounded_products(case: Case) -> Arrays:
+    """A port in TF32: inputs of products have ten bits of mantissa."""
+    if case.dtype == "float64":
+        return dict(case.expected)
+    cut = {
+        name: (array.view(np.int32) & ~0x1FFF).view(np.float32)
+        if name in ("x", "params.W")
+        else array
+        for name, array in case.inputs.items()
+    }
+    return case.subject.run(case.options, cut)
+
+
+def clipped(order: float) -> Callable[[Case], Arrays]:
+    """Return a port with gradients clipped by their norm or, if it is infinite, each by value."""
+
+    def port(case: Case) -> Arrays:
+        grads = {n: a for n, a in case.expected.items() if n.startswith("grads.")}
+        size = np.linalg.norm(np.concatenate([a.ravel() for a in grads.values()]))
+        by_norm = {n: a * min(1, 0.1 / size) for n, a in grads.items()}
+        by_value = {n: np.clip(a, -0.1, 0.1) for n, a in grads.items()}
+        return dict(case.expected) | (by_norm if order == 2 else by_value)
+
+    return port
+
+
+@pytest.mark.parametrize(
+    ("port", "dtype", "sentence"),
+    [
+        (rounded_products, None, "right to only about three digits"),
+        (clipped(2), "float64", "they are clipped"),
+        (clipped(np.inf), "float64", "they are clipped"),
+    ],
+)
+def test_causes_without_a_line_are_named(port: Any, dtype: str | None, sentence: str) -> None:
+    (line,) = verify(cases("lstm.step", dtype), port).diagnosis
+    assert sentence in line
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        ("final.c-and-n-exchanged", "slstm.step"),
+        ("key-scale-missing-in-weight-gradient", "mlstm.step"),
+        ("pre-activations-clipped", "slstm.step"),
+        ("log-sigmoid-by-softplus", "slstm.step"),
+        ("forget-gate-from-difference", "slstm.sequence"),
+    ],
+)
+def test_mistakes_that_are_common_in_the_wild_are_named(name: str, subject: str) -> None:
+    bug = mistake(name, subject)
+    wanted = {"large-pre-activations", "closed-gates", "one-head"}
+    chosen = [case for case in cases(subject, "float64") if {*case.flags} <= wanted]
+    report = verify(chosen, lambda case: results(case, bug))
+    assert f"({name})" in report.diagnosis[0]

@@ -24,7 +24,8 @@ from tests.conformance.shared import cases, diagnosed, mistake
 
 SHOWN = {
     "far-memory forget_gate=sigmoid": "log-sigmoid-by-exp log-of-sigmoid",
-    "large-pre-activations": "pre-activations-clamped exponentials-divided",
+    "large-pre-activations": "pre-activations-clamped pre-activations-clipped exponentials-divided",
+    "large-pre-activations forget_gate=exp": "forget-gate-from-difference",
     "closed-gates forget_gate=sigmoid": "log-sigmoid-by-softplus",
     "near-tie": "winner-by-forget-gate",
     "tie": "tie-in-halves",
@@ -69,10 +70,15 @@ DECIDED_BY_FORMAT = {"large-pre-activations", "far-memory", "mixed-rows", "near-
 """Flags of these cases; in all others the port of these mistakes is in float64, too."""
 
 
+FLOAT64_ALONE = "log-sigmoid-by-softplus"
+"""A mistake of less than a rounding in float32."""
+
+
 @cache
-def concerned(subject: str) -> list[Bug]:
-    """Return the mistakes that are possible in a subject; for a stack, only those of stacks."""
-    bugs = [bug for bug in BUGS if bug.concerns(subject)]
+def concerned(subject: str, dtype: str) -> list[Bug]:
+    """Return the mistakes that are visible in a subject; for a stack, only those of stacks."""
+    names = {FLOAT64_ALONE} if dtype == "float32" else set[str]()
+    bugs = [bug for bug in BUGS if bug.concerns(subject) and bug.name not in names]
     return [bug for bug in bugs if "*.stack" in bug.subjects[:1]] if subject in STACKS else bugs
 
 
@@ -100,8 +106,8 @@ def must_show(bug: Bug, case: Case) -> bool:
 POINTS = [
     (name, dtype)
     for name in SUBJECTS_HERE
-    if concerned(name)
     for dtype in ("float32", "float64")
+    if concerned(name, dtype)
     if dtype == "float32" or not name.endswith((".sequence", ".stack", ".chunkwise"))
 ]
 """In float64, steps are sufficient."""
@@ -113,8 +119,8 @@ def tried(subject: str, dtype: str, trials: int) -> list[Bug]:
     In six trials each is tried at all of them.
     """
     chosen = []
-    for bug in concerned(subject):
-        where = [point for point in POINTS if bug in concerned(point[0])]
+    for bug in concerned(subject, dtype):
+        where = [point for point in POINTS if bug in concerned(*point)]
         turn = where.index((subject, dtype)) + BUGS.index(bug)
         share = 6 if len(where) >= 6 else min(3, len(where))
         if turn % share < trials:
@@ -148,9 +154,9 @@ def test_every_mistake_is_seen_and_named(subject: str, dtype: str, trials: int) 
 
 def test_every_mistake_is_tried() -> None:
     at_once = {bug for point in POINTS for bug in tried(*point, trials=1)}
-    assert at_once == {bug for point in POINTS for bug in concerned(point[0])} != set()
+    assert at_once == {bug for point in POINTS for bug in concerned(*point)} != set()
     for point in POINTS:
-        assert tried(*point, trials=6) == concerned(point[0]) != []
+        assert tried(*point, trials=6) == concerned(*point) != []
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,9 @@ def _gradients(case: CaseData) -> Mistakes:
     for name in names:
         array, what = case.expected[name], f"a backward that counts {name} twice"
         yield f"{name}-twice", what, multiplied([name], lambda _: 2)
+        if name in params:
+            what = f"a port by which {name[6:]} is not read: its gradient is exactly 0"
+            yield f"{name}-zero", what, multiplied([name], lambda _: 0)
         rows, columns = (1, 0, *array.shape)[-2:]
         if "from" in axes_of(array, case.pattern(name)) or rows == columns:
             what = f"a backward that returns the transpose of {name}"
