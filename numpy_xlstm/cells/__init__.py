@@ -1,4 +1,7 @@
-"""The specification: one file for each cell, with one step forward and backward."""
+"""The specification: one file for each cell, with one step forward and backward.
+
+The step comes first in a file; how a cell is made, and its state, follow.
+"""
 
 from types import ModuleType as _ModuleType
 

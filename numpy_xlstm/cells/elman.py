@@ -1,5 +1,7 @@
 """Elman network: one step, forward and backward, as in ``docs/derivations/elman.md``."""
 
+from __future__ import annotations  # the state is defined below the cell
+
 from collections import namedtuple
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,13 +15,6 @@ from numpy_xlstm.validation import enter, enter_backward
 
 NONLINEARITIES = ("tanh", "relu")
 """Supported functions φ."""
-
-
-class ElmanState(NamedTuple):
-    """State of an Elman network, or the cotangent of one."""
-
-    h: Array  # hidden state, (B, H)
-
 
 ElmanCache = namedtuple("ElmanCache", "cell x state h_pre")
 """The cell, and residuals of one step: the input x, the state before the step, and h̃ (B, H)."""
@@ -61,28 +56,6 @@ class ElmanCell(Module):
     ((2, 3), (2, 4), (4, 3))
     """
 
-    Cache = ElmanCache
-    tensor_axes: ClassVar[dict[str, str]] = {"W": "unit input", "R": "unit from", "b": "unit"}
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        nonlinearity: str = "tanh",
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
-        self.input_size, self.hidden_size = D, H
-        self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        shapes = {"W": (H, D), "R": (H, H), "b": (H,)}
-        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-
-    def init_state(self, batch_size: int) -> ElmanState:
-        """Return the empty state: h = 0."""
-        return empty_state(ElmanState, batch_size, self.hidden_size, self.dtype)
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
@@ -109,3 +82,31 @@ class ElmanCell(Module):
         dR = dh_pre.T @ h_prev  # [elman.7]
         db = dh_pre.sum(axis=0)  # [elman.8]
         return dx, ElmanState(dh_prev), {"W": dW, "R": dR, "b": db}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        shapes = {"W": (H, D), "R": (H, H), "b": (H,)}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+
+    def init_state(self, batch_size: int) -> ElmanState:
+        """Return the empty state: h = 0."""
+        return empty_state(ElmanState, batch_size, self.hidden_size, self.dtype)
+
+    Cache = ElmanCache
+    tensor_axes: ClassVar[dict[str, str]] = {"W": "unit input", "R": "unit from", "b": "unit"}
+
+
+class ElmanState(NamedTuple):
+    """State of an Elman network, or the cotangent of one."""
+
+    h: Array  # hidden state, (B, H)

@@ -1,5 +1,7 @@
 """GRU: one step, forward and backward, line by line as in ``docs/derivations/gru.md``."""
 
+from __future__ import annotations  # the state is defined below the cell
+
 from collections import namedtuple
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,13 +12,6 @@ from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, g
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
-
-
-class GRUState(NamedTuple):
-    """State of a GRU, or the cotangent of one."""
-
-    h: Array  # hidden state, (B, H)
-
 
 GRUCache = namedtuple("GRUCache", "cell x state pre s_n r z u n")
 """The cell, and residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B,
@@ -60,26 +55,6 @@ class GRUCell(Module):
     ((2, 3), (2, 4), (12, 3))
     """
 
-    Cache = GRUCache
-    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes("rzn"), "b_h": "(gate=rzn unit)"}
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
-        self.input_size, self.hidden_size = D, H
-        shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,), "b_h": (3 * H,)}
-        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-
-    def init_state(self, batch_size: int) -> GRUState:
-        """Return the empty state: h = 0."""
-        return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
@@ -113,3 +88,29 @@ class GRUCell(Module):
         dR = ds.T @ h_prev  # [gru.16]
         db, db_h = da.sum(axis=0), ds.sum(axis=0)  # [gru.17]
         return dx, GRUState(dh_prev), {"W": dW, "R": dR, "b": db, "b_h": db_h}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,), "b_h": (3 * H,)}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+
+    def init_state(self, batch_size: int) -> GRUState:
+        """Return the empty state: h = 0."""
+        return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
+
+    Cache = GRUCache
+    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes("rzn"), "b_h": "(gate=rzn unit)"}
+
+
+class GRUState(NamedTuple):
+    """State of a GRU, or the cotangent of one."""
+
+    h: Array  # hidden state, (B, H)

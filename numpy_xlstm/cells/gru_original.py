@@ -54,26 +54,6 @@ class OriginalGRUCell(Module):
     ((2, 3), (2, 4), (12, 4))
     """
 
-    Cache = OriginalGRUCache
-    tensor_axes = gate_axes("rzn")
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
-        self.input_size, self.hidden_size = D, H
-        shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,)}
-        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-
-    def init_state(self, batch_size: int) -> GRUState:
-        """Return the empty state: h = 0."""
-        return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
@@ -109,3 +89,23 @@ class OriginalGRUCell(Module):
         dR = np.vstack([dr_pre.T @ h_prev, dz_pre.T @ h_prev, dn_pre.T @ s])  # [cho.16]
         db = da.sum(axis=0)  # [cho.17]
         return dx, GRUState(dh_prev), {"W": dW, "R": dR, "b": db}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,)}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+
+    def init_state(self, batch_size: int) -> GRUState:
+        """Return the empty state: h = 0."""
+        return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
+
+    Cache = OriginalGRUCache
+    tensor_axes = gate_axes("rzn")

@@ -1,5 +1,7 @@
 """LSTM: one step, forward and backward, line by line as in ``docs/derivations/lstm.md``."""
 
+from __future__ import annotations  # the state is defined below the cell
+
 from collections import namedtuple
 from typing import Any, NamedTuple
 
@@ -18,30 +20,6 @@ from numpy_xlstm.cells.gates import (
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.validation import enter, enter_backward
-
-
-class LSTMState(NamedTuple):
-    """State of an LSTM, or the cotangent of one.
-
-    Parameters
-    ----------
-    h, c : np.ndarray
-        Hidden state and cell state, shape (B, H) each.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import LSTMCell, LSTMState
-    >>> cell = LSTMCell(3, 4, rng=np.random.default_rng(0))
-    >>> before = LSTMState(h=np.zeros((2, 4)), c=np.ones((2, 4)))
-    >>> h, state, cache = cell.forward(np.ones((2, 3)), before)
-    >>> state.c.shape, state.h is h
-    ((2, 4), True)
-    """
-
-    h: Array  # hidden state, (B, H)
-    c: Array  # cell state, (B, H)
-
 
 LSTMCache = namedtuple("LSTMCache", "cell x state pre i f z o c")
 """The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
@@ -82,27 +60,6 @@ class LSTMCell(Module):
     ((2, 3), (2, 4), (16, 3))
     """
 
-    Cache = LSTMCache
-    tensor_axes = gate_axes()
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
-        self.input_size, self.hidden_size = D, H
-        shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
-        self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-        gate_rows(params["b"], "f")[...] = 1
-
-    def init_state(self, batch_size: int) -> LSTMState:
-        """Return the empty state: h = c = 0."""
-        return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
@@ -131,3 +88,47 @@ class LSTMCell(Module):
         dpre = di_pre, df_pre, dz_pre, do_pre
         dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
         return dx, LSTMState(dh_prev, dc_prev), grads
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
+        self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+        gate_rows(params["b"], "f")[...] = 1
+
+    def init_state(self, batch_size: int) -> LSTMState:
+        """Return the empty state: h = c = 0."""
+        return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
+
+    Cache = LSTMCache
+    tensor_axes = gate_axes()
+
+
+class LSTMState(NamedTuple):
+    """State of an LSTM, or the cotangent of one.
+
+    Parameters
+    ----------
+    h, c : np.ndarray
+        Hidden state and cell state, shape (B, H) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTMCell, LSTMState
+    >>> cell = LSTMCell(3, 4, rng=np.random.default_rng(0))
+    >>> before = LSTMState(h=np.zeros((2, 4)), c=np.ones((2, 4)))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)), before)
+    >>> state.c.shape, state.h is h
+    ((2, 4), True)
+    """
+
+    h: Array  # hidden state, (B, H)
+    c: Array  # cell state, (B, H)

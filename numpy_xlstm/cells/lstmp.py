@@ -66,29 +66,6 @@ class LSTMPCell(Module):
     ((5, 2), (5, 4), (16, 2), (2, 4))
     """
 
-    Cache = LSTMPCache
-    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "W_hr": "unit from"}
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        proj_size: int,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
-        P = check_positive("proj_size", proj_size)
-        self.input_size, self.hidden_size, self.proj_size = D, H, P
-        shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
-        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-
-    def init_state(self, batch_size: int) -> LSTMState:
-        """Return the empty state: h = c = 0."""
-        empty = empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
-        return empty._replace(h=np.zeros((batch_size, self.proj_size), self.dtype))
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:
         """Take one step with x (B, D); return h (B, P), the state after the step and the cache."""
@@ -126,3 +103,26 @@ class LSTMPCell(Module):
         dR = da.T @ h_prev  # [lstmp.19]
         db = da.sum(axis=0)  # [lstmp.20]
         return dx, LSTMState(dh_prev, dc_prev), {"W": dW, "R": dR, "b": db, "W_hr": dW_hr}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        proj_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        P = check_positive("proj_size", proj_size)
+        self.input_size, self.hidden_size, self.proj_size = D, H, P
+        shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
+        self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+
+    def init_state(self, batch_size: int) -> LSTMState:
+        """Return the empty state: h = c = 0."""
+        empty = empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
+        return empty._replace(h=np.zeros((batch_size, self.proj_size), self.dtype))
+
+    Cache = LSTMPCache
+    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "W_hr": "unit from"}

@@ -1,5 +1,7 @@
 """mLSTM: one step, forward and backward, line by line as in ``docs/derivations/mlstm.md``."""
 
+from __future__ import annotations  # the state is defined below the cell
+
 from collections import namedtuple
 from typing import Any, NamedTuple
 
@@ -41,41 +43,6 @@ AXES = {
     **dict.fromkeys(("b_i", "b_f"), "head"),
 }
 """Patterns for ``tensor_axes``, from which :func:`~numpy_xlstm.gradcheck` names entries."""
-
-
-class mLSTMState(NamedTuple):
-    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate, n and m are None.
-
-    Parameters
-    ----------
-    C : np.ndarray
-        Memory, keys × values, shape (B, NH, DK, DV); divided by e^m, if there is an m.
-    n, m : np.ndarray or None
-        Normaliser state (B, NH, DK), divided by e^m, and stabiliser (B, NH). Both are None with a
-        sigmoid input gate. Where m is −inf, the memory is empty: C and n are multiplied by 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import mLSTMCell
-    >>> cell = mLSTMCell(3, 8, num_heads=2, rng=np.random.default_rng(0))
-    >>> [array.shape for array in cell.init_state(5)]
-    [(5, 2, 4, 4), (5, 2, 4), (5, 2)]
-    """
-
-    C: Array  # matrix memory, keys × values, divided by e^m: (B, NH, DK, DV)
-    n: Array | None  # normaliser state, divided by e^m: (B, NH, DK)
-    m: Array | None  # stabiliser, (B, NH); −inf in the empty state
-
-
-def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
-    """Return the empty state with a C of shape (B, NH, DK, DV)."""
-    check_batch_size(shape[0])
-    C = np.zeros(shape, dtype)
-    if input_gate == "sigmoid":
-        return mLSTMState(C, None, None)
-    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
-
 
 mLSTMCache = namedtuple("mLSTMCache", "cell x state q k v pre log_i A i f o C n m qn den h_tilde")
 """The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, õ), o (B, H), the
@@ -128,42 +95,6 @@ class mLSTMCell(Module):
     >>> h.shape, state.C.shape, state.n.shape, state.m.shape
     ((5, 8), (5, 2, 2, 4), (5, 2, 2), (5, 2))
     """
-
-    Cache = mLSTMCache
-    tensor_axes = axes_of_heads(AXES)
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_heads: int = 1,
-        *,
-        qk_dim: int | None = None,
-        forget_gate: str = "sigmoid",
-        input_gate: str = "exp",
-        eps: float = EPS,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
-        self.input_size, self.hidden_size, self.num_heads = D, H, NH
-        self.qk_dim = QK = H if qk_dim is None else check_positive("qk_dim", qk_dim)
-        check_divides("num_heads", NH, "qk_dim", QK)
-        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
-        self.normalised = check_choice("input_gate", input_gate, GATE_KINDS) == "exp"
-        self.input_gate, self.eps = input_gate, check_eps(eps) * self.normalised
-        rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
-        check_fits([(sum(rows.values()), D)], dtype, rng)
-        start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
-        start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
-        start["b_f"] += np.linspace(*GATE_KINDS[forget_gate].bias, NH)
-        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
-
-    def init_state(self, batch_size: int) -> mLSTMState:
-        """Return the empty state: C = n = 0, m = −inf; n = m = None with a sigmoid input gate."""
-        NH = self.num_heads
-        shape = batch_size, NH, self.qk_dim // NH, self.hidden_size // NH
-        return empty_memory(shape, self.dtype, self.input_gate)
 
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
@@ -240,3 +171,73 @@ class mLSTMCell(Module):
         if not self.normalised:
             dn_prev = dm_prev = None
         return dx, mLSTMState(dC_prev, dn_prev, dm_prev), grads
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        *,
+        qk_dim: int | None = None,
+        forget_gate: str = "sigmoid",
+        input_gate: str = "exp",
+        eps: float = EPS,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        self.input_size, self.hidden_size, self.num_heads = D, H, NH
+        self.qk_dim = QK = H if qk_dim is None else check_positive("qk_dim", qk_dim)
+        check_divides("num_heads", NH, "qk_dim", QK)
+        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
+        self.normalised = check_choice("input_gate", input_gate, GATE_KINDS) == "exp"
+        self.input_gate, self.eps = input_gate, check_eps(eps) * self.normalised
+        rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
+        check_fits([(sum(rows.values()), D)], dtype, rng)
+        start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
+        start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
+        start["b_f"] += np.linspace(*GATE_KINDS[forget_gate].bias, NH)
+        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> mLSTMState:
+        """Return the empty state: C = n = 0, m = −inf; n = m = None with a sigmoid input gate."""
+        NH = self.num_heads
+        shape = batch_size, NH, self.qk_dim // NH, self.hidden_size // NH
+        return empty_memory(shape, self.dtype, self.input_gate)
+
+    Cache = mLSTMCache
+    tensor_axes = axes_of_heads(AXES)
+
+
+class mLSTMState(NamedTuple):
+    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate, n and m are None.
+
+    Parameters
+    ----------
+    C : np.ndarray
+        Memory, keys × values, shape (B, NH, DK, DV); divided by e^m, if there is an m.
+    n, m : np.ndarray or None
+        Normaliser state (B, NH, DK), divided by e^m, and stabiliser (B, NH). Both are None with a
+        sigmoid input gate. Where m is −inf, the memory is empty: C and n are multiplied by 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTMCell
+    >>> cell = mLSTMCell(3, 8, num_heads=2, rng=np.random.default_rng(0))
+    >>> [array.shape for array in cell.init_state(5)]
+    [(5, 2, 4, 4), (5, 2, 4), (5, 2)]
+    """
+
+    C: Array  # matrix memory, keys × values, divided by e^m: (B, NH, DK, DV)
+    n: Array | None  # normaliser state, divided by e^m: (B, NH, DK)
+    m: Array | None  # stabiliser, (B, NH); −inf in the empty state
+
+
+def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
+    """Return the empty state with a C of shape (B, NH, DK, DV)."""
+    check_batch_size(shape[0])
+    C = np.zeros(shape, dtype)
+    if input_gate == "sigmoid":
+        return mLSTMState(C, None, None)
+    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))

@@ -51,27 +51,6 @@ class PeepholeLSTMCell(Module):
     (('h', 'c'), (12,))
     """
 
-    Cache = PeepholeCache
-    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "P": "(gate=ifo unit)"}
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
-        self.input_size, self.hidden_size = D, H
-        shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
-        self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-        params["b"][H : 2 * H] = 1
-
-    def init_state(self, batch_size: int) -> LSTMState:
-        """Return the empty state: h = c = 0."""
-        return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
@@ -108,3 +87,24 @@ class PeepholeLSTMCell(Module):
         dW, dR, db = da.T @ x, da.T @ h_prev, da.sum(axis=0)  # [peephole.16]
         dP = np.hstack([di_pre * c_prev, df_pre * c_prev, do_pre * c]).sum(axis=0)  # [peephole.17]
         return dx, LSTMState(dh_prev, dc_prev), {"W": dW, "R": dR, "b": db, "P": dP}
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
+        self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
+        params["b"][H : 2 * H] = 1
+
+    def init_state(self, batch_size: int) -> LSTMState:
+        """Return the empty state: h = c = 0."""
+        return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
+
+    Cache = PeepholeCache
+    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "P": "(gate=ifo unit)"}

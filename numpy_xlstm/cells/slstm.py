@@ -3,6 +3,8 @@
 One step, forward and backward, line by line as in ``docs/derivations/slstm.md``.
 """
 
+from __future__ import annotations  # the state is defined below the cell
+
 from collections import namedtuple
 from typing import Any, NamedTuple
 
@@ -34,51 +36,6 @@ AXES = {
     "b": "(gate=ifzo head={num_heads} unit)",
 }
 """Patterns for ``tensor_axes``, from which :func:`~numpy_xlstm.gradcheck` names entries."""
-
-
-class sLSTMState(NamedTuple):
-    """State of an sLSTM, or the cotangent of one; (B, H) each.
-
-    (c, n, m) and (c·e^a, n·e^a, m − a) represent the same memory for any a.
-
-    Parameters
-    ----------
-    h : np.ndarray
-        Hidden state, shape (B, H).
-    c, n : np.ndarray
-        Cell state and normaliser state, both divided by e^m, shape (B, H).
-    m : np.ndarray
-        Stabiliser, shape (B, H); −inf in the empty state.
-
-    Examples
-    --------
-    Subtracting 1 from m and multiplying c and n by e changes no output:
-
-    >>> import numpy as np
-    >>> from numpy_xlstm import sLSTMCell, sLSTMState
-    >>> cell, x = sLSTMCell(3, 4, rng=np.random.default_rng(0)), np.ones((2, 3))
-    >>> _, state, _ = cell.forward(x)
-    >>> h, c, n, m = state
-    >>> same = sLSTMState(h, c * np.exp(1), n * np.exp(1), m - 1)
-    >>> np.allclose(cell.forward(x, state)[0], cell.forward(x, same)[0], rtol=1e-14)
-    True
-    """
-
-    h: Array  # hidden state
-    c: Array  # cell state, divided by e^m
-    n: Array  # normaliser state, divided by e^m
-    m: Array  # stabiliser; −inf in the empty state
-
-    def check(self) -> None:
-        """Raise :class:`StateError` for invalid (c, n); entries with m = −inf are ignored."""
-        _, c, n, m = self
-        filled = m.real > -np.inf
-        if (negative := (n.real < 0) & filled).any():
-            least = n[negative].real.min()
-            raise StateError(f"state.n: expected numbers of at least 0; got {least}")
-        if (alone := (n.real == 0) & (c.real != 0) & filled).any():
-            raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
-
 
 sLSTMCache = namedtuple("sLSTMCache", "cell x state pre A i f z o c n")
 """The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
@@ -133,34 +90,6 @@ class sLSTMCell(Module):
     (('h', 'c', 'n', 'm'), (2, 8, 2))
     """
 
-    Cache = sLSTMCache
-    tensor_axes = axes_of_heads(AXES)
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_heads: int = 1,
-        *,
-        forget_gate: str = "sigmoid",
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
-    ) -> None:
-        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
-        self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
-        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
-        check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)
-        W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
-        R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
-        b = np.zeros(4 * H)
-        gate_rows(b, "f")[...] = np.tile(np.linspace(*GATE_KINDS[forget_gate].bias, DH), NH)
-        start = {"W": W, "R": R, "b": b}
-        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
-
-    def init_state(self, batch_size: int) -> sLSTMState:
-        """Return the empty state: h = c = n = 0 and m = −inf."""
-        return empty_state(sLSTMState, batch_size, self.hidden_size, self.dtype)
-
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
@@ -203,3 +132,75 @@ class sLSTMCell(Module):
         dpre = di_pre, df_pre, dz_pre, do_pre
         dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
         return dx, sLSTMState(dh_prev, dc_prev, dn_prev, dm_prev), grads
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        *,
+        forget_gate: str = "sigmoid",
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
+        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
+        check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)
+        W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
+        R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
+        b = np.zeros(4 * H)
+        gate_rows(b, "f")[...] = np.tile(np.linspace(*GATE_KINDS[forget_gate].bias, DH), NH)
+        start = {"W": W, "R": R, "b": b}
+        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> sLSTMState:
+        """Return the empty state: h = c = n = 0 and m = −inf."""
+        return empty_state(sLSTMState, batch_size, self.hidden_size, self.dtype)
+
+    Cache = sLSTMCache
+    tensor_axes = axes_of_heads(AXES)
+
+
+class sLSTMState(NamedTuple):
+    """State of an sLSTM, or the cotangent of one; (B, H) each.
+
+    (c, n, m) and (c·e^a, n·e^a, m − a) represent the same memory for any a.
+
+    Parameters
+    ----------
+    h : np.ndarray
+        Hidden state, shape (B, H).
+    c, n : np.ndarray
+        Cell state and normaliser state, both divided by e^m, shape (B, H).
+    m : np.ndarray
+        Stabiliser, shape (B, H); −inf in the empty state.
+
+    Examples
+    --------
+    Subtracting 1 from m and multiplying c and n by e changes no output:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTMCell, sLSTMState
+    >>> cell, x = sLSTMCell(3, 4, rng=np.random.default_rng(0)), np.ones((2, 3))
+    >>> _, state, _ = cell.forward(x)
+    >>> h, c, n, m = state
+    >>> same = sLSTMState(h, c * np.exp(1), n * np.exp(1), m - 1)
+    >>> np.allclose(cell.forward(x, state)[0], cell.forward(x, same)[0], rtol=1e-14)
+    True
+    """
+
+    h: Array  # hidden state
+    c: Array  # cell state, divided by e^m
+    n: Array  # normaliser state, divided by e^m
+    m: Array  # stabiliser; −inf in the empty state
+
+    def check(self) -> None:
+        """Raise :class:`StateError` for invalid (c, n); entries with m = −inf are ignored."""
+        _, c, n, m = self
+        filled = m.real > -np.inf
+        if (negative := (n.real < 0) & filled).any():
+            least = n[negative].real.min()
+            raise StateError(f"state.n: expected numbers of at least 0; got {least}")
+        if (alone := (n.real == 0) & (c.real != 0) & filled).any():
+            raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
