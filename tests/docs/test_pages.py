@@ -1,6 +1,7 @@
 """Pages: links, the table of names in errors, words, and numbers of the default text."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_the_terms_are_those_of_the_field() -> None:
         if (match := re.search(rf"\b{word}\b", line, re.IGNORECASE))
     ]
     assert not unwanted, "\n".join(unwanted)
+
+
+def test_readme_shows_a_cell_as_it_is() -> None:
+    blocks = re.findall(r"^```py\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+    source = (ROOT / "numpy_xlstm/cells/lstm.py").read_text("utf-8")
+    start, end = source.index("    @own_error_state"), source.index("    def __init__")
+    assert textwrap.indent("\n".join(blocks), "    ") + "\n" == source[start:end]
 
 
 def test_the_numbers_of_readme_are_those_of_the_default_text() -> None:
