@@ -43,8 +43,8 @@ class ElmanCell(Module):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``W`` (H, D), ``R`` (H, H) and ``b`` (H,), uniform in ±1/√H, as each array of PyTorch. ``b``
-        replaces the sum of PyTorch's two biases.
+        ``W`` (H, D), ``R`` (H, H) and ``b`` (H,). Initial values are uniform in ±1/√H, as in each
+        array of PyTorch. ``b`` replaces the sum of PyTorch's two biases.
 
     Examples
     --------

@@ -80,7 +80,7 @@ def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> li
 def pre_activations_backward(
     dgates: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
 ) -> tuple[Array, Array, Grads]:
-    """Return the gradients of x, of h₋ and of the parameters from those of the pre-activations."""
+    """Return the gradients of x, h₋ and the parameters from those of the pre-activations."""
     (B, H), DH = h_prev.shape, R.shape[-1]
     R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
     dg = np.concatenate(dgates, axis=1)

@@ -46,9 +46,9 @@ class LSTMCell(Module):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, uniform in
-        ±1/√H, as each array of PyTorch, except a forget bias of 1. ``b`` replaces the sum of
-        PyTorch's two biases. See :func:`gate_rows`.
+        ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o; see
+        :func:`gate_rows`. Initial values are uniform in ±1/√H, as in each array of PyTorch, except
+        a forget bias of 1. ``b`` replaces the sum of PyTorch's two biases.
 
     Examples
     --------

@@ -49,8 +49,8 @@ class LSTMPCell(Module):
     ----------
     params : Mapping[str, np.ndarray]
         ``W`` (4·H, D), ``R`` (4·H, P), ``b`` (4·H,), rows in the order i, f, z, o, and ``W_hr``
-        (P, H), PyTorch's ``weight_hr``. All are uniform in ±1/√H, as each array of PyTorch. ``b``
-        replaces the sum of PyTorch's two biases.
+        (P, H), PyTorch's ``weight_hr``. Initial values are uniform in ±1/√H, as in each array of
+        PyTorch. ``b`` replaces the sum of PyTorch's two biases.
 
     Notes
     -----

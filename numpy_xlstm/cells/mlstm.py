@@ -218,7 +218,7 @@ class mLSTMState(NamedTuple):
         Memory, keys × values, shape (B, NH, DK, DV); divided by e^m, if there is an m.
     n, m : np.ndarray or None
         Normaliser state (B, NH, DK), divided by e^m, and stabiliser (B, NH). Both are None with a
-        sigmoid input gate. Where m is −inf, the memory is empty: C and n are multiplied by 0.
+        sigmoid input gate. Where m is −inf, the memory is empty, whatever C and n are.
 
     Examples
     --------

@@ -79,8 +79,8 @@ class sLSTMCell(Module):
     Notes
     -----
     An empty entry has m = −inf, so that its first step has m = ĩ and i = 1. At a tie, the
-    derivative of the maximum is that of log f + m₋. An entry with n₋ = 0 is empty for any m₋. If
-    its i would underflow, the step of this entry is computed with m₋ = −inf.
+    maximum passes its cotangent to log f + m₋. An entry with n₋ = 0 is empty for any m₋. If its i
+    would underflow, the step of this entry is computed with m₋ = −inf.
 
     Examples
     --------

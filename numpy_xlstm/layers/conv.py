@@ -33,8 +33,8 @@ class CausalConv1d(Recurrent[Array]):
     ----------
     params : dict[str, np.ndarray]
         ``conv.weight`` is w, shape (D, 1, K); its last entry is for the present step. ``conv.bias``
-        is b, shape (D,). Names, shapes and the initialisation, uniform in ±1/√K, are those of the
-        ``torch.nn.Conv1d`` in the official package.
+        is b, shape (D,). The ``torch.nn.Conv1d`` in the official package has the same names, shapes
+        and initialisation, uniform in ±1/√K.
 
     Examples
     --------

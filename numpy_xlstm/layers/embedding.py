@@ -22,8 +22,8 @@ class Embedding(Layer):
 
     .. math:: y_n = W_{k_n}
 
-    ``forward`` takes tokens from 0 to V − 1 in any shape, and adds an axis; an :class:`IndexError`
-    names the first one outside. The first result of ``backward`` is None.
+    ``forward`` maps tokens (...), from 0 to V − 1, to vectors (..., D). An :class:`IndexError`
+    names the first token outside this range. The first result of ``backward`` is None.
 
     Parameters
     ----------

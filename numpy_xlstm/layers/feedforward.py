@@ -30,8 +30,8 @@ class GatedFeedForward(Layer):
     bias : bool
         Whether the three maps have biases.
     fused : str, optional
-        Name of a single matrix (2U, D) that contains the rows of W_g and then those of W_u. If
-        None, they are two matrices ``proj_up_gate`` and ``proj_up``, each (U, D).
+        Name of a single matrix (2U, D): the rows of W_g, then the rows of W_u. If None, there are
+        two matrices, ``proj_up_gate`` and ``proj_up``, each (U, D).
     deviations : tuple of float, optional
         Standard deviations of the initial W_g and W_u, and of W_d; as in
         :class:`~numpy_xlstm.Linear` if omitted.

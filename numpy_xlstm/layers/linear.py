@@ -40,7 +40,7 @@ class Linear(Layer):
     bias : bool
         Whether there is a bias b.
     deviation : float, optional
-        Standard deviation of the initial W; b is then 0 at first. If omitted, both are drawn
+        Standard deviation of the initial W, with an initial b of 0. If omitted, both are drawn
         uniformly from ±1/√D, as in ``torch.nn.Linear``.
     dtype : dtype
         Dtype of the parameters, which the inputs must share: float32, float64 or longdouble, and
@@ -126,7 +126,7 @@ def drawn_normally(
 class LinearGroup(Layer):
     """Several affine maps of one x, each stored as a :class:`~numpy_xlstm.Linear` of its own.
 
-    The output is that of a single map with the rows of all of them: their outputs side by side.
+    The outputs of all maps are concatenated, as if one map had the rows of all.
 
     Parameters
     ----------

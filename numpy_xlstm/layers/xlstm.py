@@ -25,7 +25,7 @@ class sLSTM(SequenceLayer[sLSTMState]):
     """An sLSTM over sequences x (batch, time, features): :class:`sLSTMCell` at every step.
 
     ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
-    ``batch_first=False``. Equations, ``params`` and their initial values are those of the cell.
+    ``batch_first=False``. The cell has the equations, ``params`` and initial values.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class mLSTM(SequenceLayer[mLSTMState]):
     """An mLSTM over sequences x (batch, time, features): :class:`mLSTMCell` at every step.
 
     ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
-    ``batch_first=False``. Equations, ``params`` and their initial values are those of the cell.
+    ``batch_first=False``. The cell has the equations, ``params`` and initial values.
 
     Parameters
     ----------

@@ -37,8 +37,8 @@ BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
 class ResidualBlock(Recurrent[S]):
     """A block x + layer(norm(x)), followed by x + ffn(norm(x)) if it has a feed-forward layer.
 
-    The state is that of the layer. ``parts`` contains the names of the parts. ``ffn_dropout`` is
-    the probability that an output of the feed-forward layer is dropped in training.
+    The block has the state of its layer. ``parts`` contains the names of the parts. ``ffn_dropout``
+    is the probability that an output of the feed-forward layer is dropped in training.
     """
 
     def __init__(

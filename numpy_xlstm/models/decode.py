@@ -2,8 +2,8 @@
 
 Everything that depends only on the weights is computed beforehand. A decode step maps rows x (B, D)
 and the state before it to rows and the state after it. Up to rounding it equals ``compute`` of the
-same layer for T = 1. It keeps no residuals, and its weights are arranged for single rows. The
-equations are those of the layer.
+same layer for T = 1, and has the same equations. It keeps no residuals, and its weights are
+arranged for single rows.
 """
 
 from collections.abc import Callable

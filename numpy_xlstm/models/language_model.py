@@ -87,8 +87,8 @@ class LanguageModel(StateDict, Recurrent[S]):
         Width D of a token's vector E, the input width of the body.
     body
         A layer such as ``LSTM(D, H)``, ``sLSTM(D, H)`` or ``mLSTM(D, H)``, or a stack of blocks.
-        The model uses this object, not a copy, and has its dtype. The state of the model is that of
-        the body, with the batch as the first axis of every array.
+        The model uses this object, not a copy, and has its dtype. The state of the model is the
+        state of the body, with the batch as the first axis of every array.
     tied : bool
         Whether the head's W is E.
     head_bias : bool

@@ -69,7 +69,7 @@ class mLSTMLayerConfig(UpProjConfig):
 
 @dataclass(frozen=True)
 class mLSTMBlockConfig(Config):
-    """Configuration of an mLSTM block: that of its layer.
+    """Configuration of an mLSTM block, which consists of the configuration of its layer.
 
     Attributes
     ----------
@@ -203,7 +203,7 @@ class sLSTMLayerConfig(Config):
 
 @dataclass(frozen=True)
 class sLSTMBlockConfig(Config):
-    """Configuration of an sLSTM block: that of its layer and of its feed-forward layer.
+    """Configuration of an sLSTM block: of its sLSTM layer and of its feed-forward layer.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Meta initialisation: shape-only models, whose parameters are later those of a checkpoint."""
+"""Meta initialisation: shape-only models, whose parameters are later read from a checkpoint."""
 
 import math
 from typing import Any

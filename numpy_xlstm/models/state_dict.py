@@ -133,8 +133,8 @@ class StateDict(Module):
         Parameters
         ----------
         layout : {"vanilla", "cuda", "canonical"}
-            Layout of R and b of the sLSTM: that of the official backend of this name, or
-            "canonical", that of newer versions, R (NH, DH, 4, DH) and b (NH, 4, DH).
+            Layout of R and b of the sLSTM: the layout of the official backend of this name, or
+            "canonical", the layout of newer versions, R (NH, DH, 4, DH) and b (NH, 4, DH).
         """
         arrays = in_layout(dict(self.params), layout)
         if self.shared is not None:
