@@ -1,8 +1,11 @@
 """The tables of the page of the experiments are those of the committed results."""
 
+import re
+
 from docs.figures import experiments
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import build_model
+from numpy_xlstm.experiments.trials import score
 
 
 def test_the_tables_are_those_of_the_results() -> None:
@@ -30,3 +33,17 @@ def test_the_page_names_every_command() -> None:
     page = experiments.PAGE.read_text("utf-8")
     for name, _ in experiments.results():
         assert f"`{name}`" in page
+
+
+def test_an_accuracy_with_a_seed_is_that_of_a_trial() -> None:
+    page = experiments.PAGE.read_text("utf-8")
+    stated = [pair[::-1] for pair in re.findall(r"(\d\.\d+) with seed (\d+)", page)]
+    stated += re.findall(r"[Ww]ith seed (\d+)[^.;,]*? has (\d\.\d+)", page)
+    assert len(stated) >= 4
+    scores: dict[str, set[str]] = {}
+    for (name, _), trials in experiments.results().items():
+        for trial in trials if EXPERIMENTS[name].metric == "accuracy" else ():
+            reached = [score("accuracy", error) for error in trial["errors"].values()]
+            of_seed = scores.setdefault(str(trial["seed"]), set())
+            of_seed |= {f"{x:.{digits}f}" for x in reached for digits in (2, 3)}
+    assert [pair for pair in stated if pair[1] not in scores[pair[0]]] == []
