@@ -181,15 +181,15 @@ def draw_capacity(results: Results) -> None:
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes, experiment = figure.subplots(), EXPERIMENTS["capacity"]
-        colours = (SECOND, FIRST, THIRD, FOURTH)
+        colours, counts = (SECOND, FIRST, THIRD, FOURTH), list(experiment.counts)
         for model, colour in zip(experiment.models, colours, strict=True):
             width = int(model.removeprefix("keys-"))
-            random = [capacity(pairs, width, 64)[2] for pairs in experiment.counts]
-            axes.plot(experiment.counts, random, "--", color=colour, linewidth=1)
+            random = [capacity(pairs, width, 64)[2] for pairs in counts]
+            axes.plot(counts, random, "--", color=colour, linewidth=1)
             axes.plot([], color=colour, label=f"d = {width}")
             for trial in results.get(("capacity", model), []):
-                scores = [1 - trial["errors"][str(pairs)] for pairs in experiment.counts]
-                axes.plot(experiment.counts, scores, color=colour)
+                scores = [1 - trial["errors"][str(pairs)] for pairs in counts]
+                axes.plot(counts, scores, color=colour)
         axes.set(xlabel="pairs", ylabel="rescaled accuracy")
         axes.legend()
         save(figure, "capacity-trained.svg")
