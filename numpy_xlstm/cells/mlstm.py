@@ -100,8 +100,10 @@ class mLSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         state = enter(self, x, state)
+        # With a sigmoid input gate n and m are 0 at every step, and the denominator is 1.
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
-        p, heads, root_DK = self.params, (len(x), self.num_heads, -1), root(C_prev.shape[2], x)
+        p, root_DK = self.params, root(C_prev.shape[2], x)
+        heads = len(x), self.num_heads, -1  # the shape of q, k and v
         q = (x @ p["W_q"].T + p["b_q"]).reshape(heads)  # [mlstm.1]
         v = (x @ p["W_v"].T + p["b_v"]).reshape(heads)  # [mlstm.2]
         k = (x @ p["W_k"].T / root_DK + p["b_k"]).reshape(heads)  # [mlstm.3]
@@ -135,7 +137,7 @@ class mLSTMCell(Module):
         dstate = enter_backward(self, dh, cache, dstate)
         _, x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
         i_pre, f_pre, o_pre = pre
-        C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)
+        C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)  # n is 0
         dC_next, dn_next, dm_next = dstate if self.normalised else (dstate.C, 0, 0)
         do_pre = dh * h_tilde.reshape(o.shape) * sigmoid_slope(o_pre)  # [mlstm.15]
         dh_tilde = (dh * o).reshape(h_tilde.shape)  # [mlstm.16]
@@ -191,10 +193,11 @@ class mLSTMCell(Module):
         check_divides("num_heads", NH, "qk_dim", QK)
         self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
         self.normalised = check_choice("input_gate", input_gate, GATE_KINDS) == "exp"
-        self.input_gate, self.eps = input_gate, check_eps(eps) * self.normalised
-        rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
+        self.input_gate, self.eps = input_gate, check_eps(eps) if self.normalised else 0.0
+        rows = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}
+        std = dict.fromkeys(rows, float(np.sqrt(2 / (5 * D)))) | {"i": 0.0, "f": 0.0}
         check_fits([(sum(rows.values()), D)], dtype, rng)
-        start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
+        start = {f"W_{g}": rng.normal(0, std[g], (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
         start["b_f"] += np.linspace(*GATE_KINDS[forget_gate].bias, NH)
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
