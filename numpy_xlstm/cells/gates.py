@@ -69,7 +69,7 @@ def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> li
     """Return ĩ, f̃, z̃ and õ, each (B, H): W x + R h₋ + b, split into gates.
 
     R is (4·H, H), or (NH, 4·DH, DH) with one block for each head, gate by gate. A block multiplies
-    only its own part of h₋.
+    only its own part of h₋. In the sum, b is a row, n a head, g a gate, i a unit, j a unit of h₋.
     """
     (B, H), DH = h_prev.shape, R.shape[-1]
     R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
