@@ -112,7 +112,7 @@ class mLSTMCell(Module):
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
         A = log_f + m_prev  # [stab.3]
-        empty = ~(C_prev.any(axis=(-2, -1)) | self.normalised)
+        empty = ~(C_prev.any(axis=(-2, -1)) | self.normalised)  # C₋ = 0, and there is no m
         A = np.where(empty & underflows(-A), -np.inf, A)  # [stab.4]
         m = maximum(A, log_i) * self.normalised  # [stab.5]
         i = np.exp(log_i - m)  # [stab.6]
