@@ -11,7 +11,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 # Members that only the package itself uses, and members that need no entry of their own.
 INTERNAL = {
     *("Cache", "State", "compute", "compute_backward", "run", "inner_state", "outer_state"),
-    *("check", "check_backward", "inner_start", "axes"),
+    *("check", "check_backward", "inner_start", "axes", "decode_step", "copied"),
     *("cell_params", "current_cell", "named", "make_cell"),
     *("check_cache", "check_input", "check_size", "checked", "named_grads"),
     *("kernel", "options", "tensor_axes"),

@@ -6,6 +6,7 @@ pair of their parts, so that arguments are checked once.
 """
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
@@ -33,6 +34,12 @@ else:
 
     S = TypeVar("S")
 """Type of a state; a type checker takes Any where it is not given."""
+
+Map = Callable[[Array], Array]
+"""The decode step of a map of the last axis: from x to y."""
+
+Step = Callable[[Array, Any], tuple[Array, Any]]
+"""A decode step: from rows (B, D) and the state before it to rows and the state after it."""
 
 EVALUATION_BLOCK = 256
 """Number of steps that evaluation computes at a time, which bounds its memory."""
@@ -63,6 +70,17 @@ class Checked(Module):
     out_features: int
     """Width of the output."""
 
+    def __init_subclass__(cls) -> None:
+        """Give a class with its own ``compute``, and no decode step, the one that calls it."""
+        super().__init_subclass__()
+        if "compute" in vars(cls) and "decode_step" not in vars(cls):
+            default: Any = Recurrent if issubclass(cls, Recurrent) else Layer
+            cls.decode_step = default.decode_step  # type: ignore[attr-defined]
+
+    def copied(self) -> Any:
+        """Return the same module with copies of its parameters."""
+        return self.over({name: array.copy() for name, array in self.params.items()})
+
     def check_backward(self, dy: Any, cache: Any) -> None:
         """Raise an error unless this layer made the cache, and dy has the shape of the outputs."""
         if self.is_narrow:
@@ -88,6 +106,11 @@ class Layer(Checked):
     def compute(self, x: Array) -> tuple[Array, Any]:
         """Return y and the residuals that the backward needs, without checks."""
         raise NotImplementedError
+
+    def decode_step(self) -> Map:
+        """Return ``compute`` as a function that keeps no residuals, as a recurrent layer does."""
+        layer = self.copied()
+        return lambda x: layer.compute(x)[0]
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         """Return the gradients of x and of the parameters, without checks."""
@@ -155,6 +178,20 @@ class Recurrent(Checked, Generic[S]):
         In the padding, outputs are arbitrary finite numbers, and their cotangents are 0.
         """
         raise NotImplementedError
+
+    def decode_step(self) -> Step:
+        """Return ``compute`` for T = 1 as a function that keeps no residuals, equal up to rounding.
+
+        A layer may define its own, in which all that depends on the parameters alone is computed
+        beforehand. Parameters are copied; a large matrix is not, and must not change.
+        """
+        layer = self.copied()
+
+        def step(x: Array, state: Any) -> tuple[Array, Any]:
+            y, state, _ = layer.compute(x[:, None], state, RunOptions())
+            return y[:, 0], state
+
+        return step
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Return the gradients of x, of the first state and of the parameters, without checks."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.maps import correlate, correlate_backward
-from numpy_xlstm.layers.base import Recurrent, RunOptions
+from numpy_xlstm.layers.base import Recurrent, RunOptions, Step
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_batch_size, check_positive
 
@@ -82,6 +82,15 @@ class CausalConv1d(Recurrent[Array]):
         if (lengths := options.lengths) is not None:
             last = np.arange(len(x))[:, None], lengths[:, None] + np.arange(self.kernel_size - 1)
         return y, padded[last].copy(), (padded, last)  # [conv.2]
+
+    def decode_step(self) -> Step:
+        taps, bias = self.taps, self.params["conv.bias"].copy()
+
+        def step(x: Array, state: Array) -> tuple[Array, Array]:
+            seen = np.concatenate((state, x[:, None]), axis=1)
+            return (seen * taps).sum(axis=1) + bias, seen[:, 1:]
+
+        return step
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Array) -> tuple[Array, Array, Grads]:
         (padded, last), past = cache, self.kernel_size - 1

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.layers.base import Layer
+from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.layers.linear import Linear, LinearGroup
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
@@ -84,6 +84,16 @@ class GatedFeedForward(Layer):
         gate, kept = ACTIVATIONS[self.act_fn].forward(pre)
         y, down = self.proj_down.compute(gate * value)  # [ffn.1]
         return y, (up, gate, kept, value, down)
+
+    def decode_step(self) -> Map:
+        up, down, U = self.up.decode_step(), self.proj_down.decode_step(), self.proj_up_dim
+        activation = ACTIVATIONS[self.act_fn].forward
+
+        def step(x: Array) -> Array:
+            both = up(x)
+            return down(activation(both[..., :U])[0] * both[..., U:])
+
+        return step
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         up, gate, kept, value, down = cache

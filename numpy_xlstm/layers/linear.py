@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.parts import split_heads
 from numpy_xlstm.kernels.products import times
-from numpy_xlstm.layers.base import Layer
+from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
@@ -87,6 +87,9 @@ class Linear(Layer):
     def compute(self, x: Array) -> tuple[Array, Array]:
         return linear_forward(x, [self]), x
 
+    def decode_step(self) -> Map:
+        return joined_step(self)
+
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         return linear_backward(dy, cache, self.params)
 
@@ -101,6 +104,29 @@ def linear_forward(x: Array, maps: Sequence[Linear]) -> Array:
         if "bias" in linear.params:
             y[:, start:stop] += linear.params["bias"]
     return y.reshape(*x.shape[:-1], stops[-1])
+
+
+JOINED = 2**20
+"""Largest size in bytes of matrices that are joined to one, which saves calls."""
+
+
+def joined_step(*maps: Linear) -> Map:
+    """Return several maps of one x as a function that returns their outputs side by side.
+
+    Large matrices are used as they are, and small ones are joined to one.
+    """
+    if sum(linear.params["weight"].nbytes for linear in maps) > JOINED:
+        return lambda x: linear_forward(x, maps)
+    W = np.concatenate([linear.params["weight"] for linear in maps]).T.astype(maps[0].dtype, "C")
+    b = np.concatenate([bias_of(linear) for linear in maps])
+    return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)
+
+
+def bias_of(linear: Any) -> Array:
+    """Return the bias, or zeros if there is none."""
+    zeros = np.zeros(linear.out_features, linear.dtype)
+    bias: Array = linear.params.get("bias", zeros)
+    return bias
 
 
 def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[Array, Grads]:
@@ -148,6 +174,9 @@ class LinearGroup(Layer):
 
     def compute(self, x: Array) -> tuple[Array, Array]:
         return linear_forward(x, self.linears), x
+
+    def decode_step(self) -> Map:
+        return joined_step(*self.linears)
 
     def compute_backward(self, dy: Array, cache: Array) -> tuple[Array, Grads]:
         """Compute the backward without checks, as one joined map, which is faster."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.kernels.maps import normalise, normalise_backward
-from numpy_xlstm.layers.base import Layer
+from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype
 from numpy_xlstm.numerics.memory import check_fits
@@ -60,6 +60,17 @@ class Norm(Layer):
         if "bias" in self.params:
             y = y + self.params["bias"]
         return y, (normed, scale)
+
+    def decode_step(self) -> Map:
+        gain: Any = 1.0 if self.gain is None else self.gain.copy()
+        bias = self.params["bias"].copy() if "bias" in self.params else None
+        width, eps, centred = self.head_dim, self.eps, self.centred
+
+        def step(x: Array) -> Array:
+            y: Array = normalise(x.reshape(-1, width), eps, centred)[0].reshape(x.shape) * gain
+            return y if bias is None else y + bias
+
+        return step
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
         (normed, scale), gain, D = cache, self.gain, self.in_features

@@ -12,7 +12,7 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import compiled
 from numpy_xlstm.layers import GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.activations import check_dropout, drop, drop_backward
-from numpy_xlstm.layers.base import RunOptions, S, check_fit
+from numpy_xlstm.layers.base import RunOptions, S, Step, check_fit
 from numpy_xlstm.layers.linear import small_init, wang_init
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
@@ -78,6 +78,23 @@ class ResidualBlock(Recurrent[S]):
         y, ffn = self.ffn.compute(normed)
         y, dropped = drop(y, self.ffn_dropout, options.rng)
         return x + y, state, BlockCache(norm, layer, ffn_norm, ffn, dropped)  # [block.2]
+
+    def decode_step(self) -> Step:
+        norm, layer = self.norm.decode_step(), self.layer.decode_step()
+
+        def step(x: Array, state: Any) -> tuple[Array, Any]:
+            y, state = layer(norm(x), state)
+            return x + y, state
+
+        if self.ffn is None or self.ffn_norm is None:
+            return step
+        ffn_norm, ffn = self.ffn_norm.decode_step(), self.ffn.decode_step()
+
+        def step_and_feed(x: Array, state: Any) -> tuple[Array, Any]:
+            x, state = step(x, state)
+            return x + ffn(ffn_norm(x)), state
+
+        return step_and_feed
 
     def compute_backward(
         self, dy: Array, cache: BlockCache, dstate: Any
@@ -224,6 +241,19 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         if self.norm is not None:
             x, norm = self.norm.compute(x)
         return x, tuple(after), (caches, norm, self.recompute)
+
+    def decode_step(self) -> Step:
+        blocks = [block.decode_step() for block in self.blocks]
+        norm = None if self.norm is None else self.norm.decode_step()
+
+        def step(x: Array, state: Any) -> tuple[Array, Any]:
+            after = []
+            for block, before in zip(blocks, state, strict=True):
+                x, now = block(x, before)
+                after.append(now)
+            return x if norm is None else norm(x), tuple(after)
+
+        return step
 
     def compute_backward(
         self, dy: Array, cache: list[Any], dstate: tuple[Any, ...]

@@ -14,6 +14,7 @@ from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.config import Config, NotNegative, Positive
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm import forms
+from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     GatedFeedForward,
@@ -24,11 +25,11 @@ from numpy_xlstm.layers import (
     RMSNorm,
 )
 from numpy_xlstm.layers.activations import check_cap, soft_cap, soft_cap_backward
-from numpy_xlstm.layers.base import RunOptions
-from numpy_xlstm.layers.linear import set_gate_biases, small_init, wang_init
+from numpy_xlstm.layers.base import RunOptions, Step
+from numpy_xlstm.layers.linear import joined_step, set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, generator_or_new
+from numpy_xlstm.numerics import Array, check_kind, generator_or_new, sigmoid
 
 Cap = Annotated[float | None, check_cap]
 
@@ -209,6 +210,22 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         y, out = self.out_proj.compute(o * normed)  # [large.4]
         kept = qkvo, gates, capped, memory, norm, normed, o, sigmoid, out
         return y, state, xLSTMLargeLayerCache(*kept)
+
+    def decode_step(self) -> Step:
+        config = self.config
+        NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
+        stops = np.cumsum([QK, QK, V, V]).tolist()
+        maps = joined_step(*self.qkvo.linears, *self.gates.linears)
+        norm, out = self.multihead_norm.decode_step(), self.out_proj.decode_step()
+
+        def step(x: Array, state: mLSTMState) -> tuple[Array, mLSTMState]:
+            *qkv, o_pre, pre = np.split(maps(x), stops, axis=-1)  # [large.1]
+            q, k, v = (array.reshape(len(x), NH, -1) for array in qkv)
+            pre, _ = soft_cap(pre, config.gate_soft_cap)
+            h, state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state, config.eps)  # [large.2]
+            return out(sigmoid(o_pre) * norm(h)), state  # [large.3] [large.4]
+
+        return step
 
     def compute_backward(
         self, dy: Array, cache: xLSTMLargeLayerCache, dstate: mLSTMState

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.kernels.mlstm import forms
+from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
@@ -21,8 +22,14 @@ from numpy_xlstm.layers import (
     Recurrent,
 )
 from numpy_xlstm.layers.activations import drop, drop_backward
-from numpy_xlstm.layers.base import RunOptions
-from numpy_xlstm.layers.linear import set_gate_biases, small_init, wang_init
+from numpy_xlstm.layers.base import RunOptions, Step
+from numpy_xlstm.layers.linear import (
+    bias_of,
+    join_blocks,
+    set_gate_biases,
+    small_init,
+    wang_init,
+)
 from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -153,6 +160,31 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         projections, gated = (q_cache, k_cache, v_cache), (read, gate_cache)
         kept = up, conv, active, projections, gates, memory, norm, gated, down, dropped
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept)
+
+    def decode_step(self) -> Step:
+        up, conv = self.proj_up.decode_step(), self.conv1d.decode_step()
+        gates, outnorm = self.gates.decode_step(), self.outnorm.decode_step()
+        down = self.proj_down.decode_step()
+        width, NH, skip = self.inner, self.config.num_heads, self.params["learnable_skip"].copy()
+        maps = self.q_proj, self.k_proj, self.v_proj
+        W = np.stack([join_blocks(linear.params["weight"]).swapaxes(1, 2) for linear in maps])
+        b = np.stack([bias_of(linear) for linear in maps])[:, None]
+
+        def step(x: Array, state: mLSTMBlockState) -> tuple[Array, mLSTMBlockState]:
+            both, B = up(x), len(x)  # [mblock.1]
+            inner, z = both[:, :width], both[:, width:]
+            convolved, conv_state = conv(inner, state.conv)
+            a, _ = SILU.forward(convolved)  # [mblock.2]
+            heads = np.concatenate((a, a, inner)).reshape(3, B, *W.shape[1:3]).swapaxes(1, 2)
+            qkv = (heads @ W).swapaxes(1, 2).reshape(3, B, width) + b  # [mblock.3]
+            q, k, v = qkv.reshape(3, B, NH, -1)
+            pre = gates(qkv.swapaxes(0, 1).reshape(B, -1))  # [mblock.4]
+            h, memory_state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)
+            read = outnorm(h) + skip * a  # [mblock.5] [mblock.6]
+            y = down(read * SILU.forward(z)[0])  # [mblock.7]
+            return y, mLSTMBlockState(conv_state, memory_state)
+
+        return step
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState

@@ -21,7 +21,7 @@ from numpy_xlstm.layers import (
     Recurrent,
 )
 from numpy_xlstm.layers.activations import drop, drop_backward
-from numpy_xlstm.layers.base import RunOptions
+from numpy_xlstm.layers.base import RunOptions, Step
 from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
@@ -173,6 +173,29 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
         return y, sLSTMBlockState(conv_state, memory), cache
+
+    def decode_step(self) -> Step:
+        conv = None if self.conv1d is None else self.conv1d.decode_step()
+        norm, b = self.group_norm.decode_step(), self.params[B_NAME].reshape(4, 1, -1).copy()
+        NH, DH = self.config.num_heads, self.head_dim
+        maps = np.zeros((NH, 3, DH, 4, DH), self.dtype)  # from a, x and h to i, f, z and o
+        for gate, linear in enumerate(self.gates):
+            maps[:, gate // 2, :, gate] = linear.params["weight"].swapaxes(1, 2)
+        maps[:, 2] = self.params[R_NAME].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
+        W = maps.reshape(NH, 3 * DH, 4 * DH)
+
+        def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:
+            conv_state, active = None, x
+            if conv is not None:
+                convolved, conv_state = conv(x, state.conv)
+                active, _ = SILU.forward(convolved)  # [sblock.1]
+            seen = [array.reshape(-1, NH, DH) for array in (active, x, state.slstm.h)]
+            pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W  # [sblock.2]
+            pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
+            memory = slstm.slstm_step(pre + b, state.slstm)  # [sblock.3]
+            return norm(memory.h), sLSTMBlockState(conv_state, memory)  # [sblock.4]
+
+        return step
 
     def compute_backward(
         self, dy: Array, cache: sLSTMLayerCache, dstate: sLSTMBlockState

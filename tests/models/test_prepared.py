@@ -10,6 +10,7 @@ import pytest
 
 from numpy_xlstm.kernels import maps, slstm
 from numpy_xlstm.kernels.mlstm import step as mlstm_step
+from numpy_xlstm.layers import GatedFeedForward, LayerNorm
 from numpy_xlstm.models.blocks import mLSTMBlock, sLSTMBlock
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
@@ -91,13 +92,15 @@ def changed(model: Any, kind: type) -> Any:
 
     model = copy.deepcopy(model)
     for block in model.body.blocks:
-        for part in (block, block.layer):
+        for part in (block, block.layer, block.norm, block.ffn):
             if type(part) is kind:
                 part.__class__ = Scaled
     return model
 
 
-@pytest.mark.parametrize("kind", [mLSTMLayer, sLSTMLayer, mLSTMBlock, sLSTMBlock])
+@pytest.mark.parametrize(
+    "kind", [mLSTMLayer, sLSTMLayer, mLSTMBlock, sLSTMBlock, LayerNorm, GatedFeedForward]
+)
 def test_a_subclass_with_its_own_compute_is_asked(kind: type) -> None:
     model, tokens = subject("mixed"), draw_tokens(STEPS, rows=2)
     other, state = changed(model, kind), model.init_state(2)

@@ -31,7 +31,7 @@ NOT_CHECKED = frozenset(
     """
     compute compute_backward run Cache State check check_backward check_input inner_start
     inner_state outer_state make_cell cell_params current_cell named named_grads count index
-    prepared over allocated
+    prepared decode_step copied over allocated
     """.split()  # noqa: SIM905
 )
 """Methods that modules call of one another, after validation, and methods of tuples."""
