@@ -1,8 +1,7 @@
-"""Module, the base of every cell, layer and model: named parameters, and parts with parameters."""
+"""Module, the base of every cell, layer and model: named parameters, also of submodules."""
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -48,21 +47,21 @@ class Parameters(dict[str, Array]):
 
 
 class Module:
-    """Named parameters, and parts that have parameters of their own.
+    """Named parameters, and submodules that have parameters of their own.
 
-    A cell sets ``params`` to a dict of arrays. A module made of other modules also sets ``parts``,
-    with the prefixes of the parameter names of each part::
+    A cell sets ``params`` to a dict of arrays. A module made of other modules then sets
+    ``submodules``, with the prefix of the parameter names of each::
 
         self.params = {"learnable_skip": skip}
-        self.parts = {"proj_up": "proj_up", "blocks": "blocks"}
+        self.submodules = {"proj_up": "proj_up", "blocks": "blocks"}
 
     Here ``self.proj_up`` is a module, and its ``weight`` is ``proj_up.weight`` in ``params``.
     ``self.blocks`` is a list of modules, with names ``blocks.0.…``, ``blocks.1.…``. The prefix ""
     leaves names unchanged. A list may have a list of prefixes, in which ``*`` represents the name:
     ``{"layers": ["*_l0", "*_l1"]}`` gives ``weight_l0`` and ``weight_l1``.
 
-    A module is frozen when ``params``, or ``dtype``, is read for the first time: arrays are then
-    changed in place, and :meth:`with_params` returns a module with other arrays.
+    Both are set once, and submodules do not change after that. Arrays are changed in place, and
+    :meth:`with_params` returns a module with other arrays.
 
     Attributes
     ----------
@@ -70,14 +69,19 @@ class Module:
         All parameters, not copied. Write into an array to change a parameter, or use
         :meth:`with_params` for a module with other arrays, which are then validated. ``grads``
         returned by a backward has exactly these names and shapes.
-    parts : dict[str, str | list[str]]
-        Prefix of each part, by the name of its attribute.
+    submodules : dict[str, str | list[str]]
+        Prefix of each submodule, by the name of its attribute.
+    dtype : np.dtype or None
+        Dtype of the parameters, which inputs must share; None without parameters. It is float32 if
+        matrices are stored in 16 bits, as ``from_pretrained`` can load them.
+    is_narrow : bool
+        Whether matrices are stored in 16 bits, so that there is no backward.
 
     Raises
     ------
     TypeError
-        If ``params``, ``parts`` or a part is set after ``params`` was read, or two parameters have
-        the same name.
+        If ``params``, ``submodules`` or a submodule is set again, or two parameters have the same
+        name.
 
     Examples
     --------
@@ -87,7 +91,8 @@ class Module:
     ...         self.params = {"s": np.array([2.0])}
     >>> class Pair(Module):
     ...     def __init__(self):
-    ...         self.scales, self.parts = [Scale(), Scale()], {"scales": "scales"}
+    ...         self.scales = [Scale(), Scale()]
+    ...         self.submodules = {"scales": "scales"}
     >>> Pair()
     Pair  2
     └─ scales  2
@@ -97,23 +102,55 @@ class Module:
           └─ s  (1,) float64  1
     """
 
-    parts: Mapping[str, str | list[str]] = MappingProxyType({})
-    _own: Mapping[str, Array] = MappingProxyType({})
-    """Parameters that belong to no part."""
+    params: dict[str, Array] = Parameters()
+    submodules: Mapping[str, str | list[str]] = MappingProxyType({})
+    dtype: np.dtype[Any] | None = None
+    is_narrow: bool = False
     _names: Mapping[str, list[dict[str, str]]]
-    """For each part, or each in a list, the names in ``params`` of its parameters."""
+    """For each submodule, or each in a list, the names in ``params`` of its parameters."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; refuse parameters and parts of a frozen module."""
-        if name in ("params", "parts") or name in self.parts:
-            if "params" in vars(self):
+        """Set an attribute; join the parameters of submodules; refuse to set them again."""
+        if name in ("params", "submodules") or name in self.submodules:
+            if name in vars(self) or "submodules" in vars(self):
                 raise TypeError(
-                    f"{name}: expected no other arrays or parts after params was read; got a new "
-                    f"value; write with_params(…) for a {type(self).__name__} with other arrays"
+                    f"{name}: expected to be set once, params before submodules; got a new value; "
+                    f"write with_params(…) for a {type(self).__name__} with other arrays"
                 )
             if name == "params":
-                name, value = "_own", _checked(value)
+                self._hold(_mapping(value))
+                return
         object.__setattr__(self, name, value)
+        if name == "submodules":
+            self._join()
+
+    def _hold(self, params: Mapping[str, Array]) -> None:
+        """Set all parameters, and what depends on them."""
+        arrays = list(params.values())
+        narrow = any(map(is_narrow, arrays))
+        dtype = np.dtype(np.float32) if narrow else arrays[0].dtype if arrays else None
+        vars(self).update(params=Parameters(params), dtype=dtype, is_narrow=narrow)
+
+    def _join(self) -> None:
+        """Add the parameters of the submodules."""
+        params: dict[str, Array] = dict(self.params)
+        names: dict[str, list[dict[str, str]]] = {}
+        for attribute, prefix in self.submodules.items():
+            names[attribute] = []
+            for where, module in _entries(prefix, getattr(self, attribute)):
+                joined = {name: _joined(where, name) for name in module.params}
+                if taken := params.keys() & joined.values():
+                    raise TypeError(f"submodules: expected unique names; got {sorted(taken)} twice")
+                arrays = {joined[name]: array for name, array in module.params.items()}
+                if twice := {id(a) for a in params.values()} & {id(a) for a in arrays.values()}:
+                    several = [name for name, a in (params | arrays).items() if id(a) in twice]
+                    raise TypeError(
+                        f"submodules: expected each module once; got {some(several)} twice"
+                    )
+                params |= arrays
+                names[attribute].append(joined)
+        self._names = names
+        self._hold(params)
 
     if not TYPE_CHECKING:  # a type checker would accept every attribute
 
@@ -123,45 +160,10 @@ class Module:
                 return object.__getattribute__(self, name)
             except AttributeError as error:
                 message = explained(error, name)
-            own = name.startswith("_") or name in self.parts or hasattr(type(self), name)
-            if not own and name in Module.params.func(self):  # self.params would freeze it
+            if not name.startswith("_") and not hasattr(type(self), name) and name in self.params:
                 expected = f"{type(self).__name__}: expected params[{name!r}]"
                 message = f"{expected}; got an attribute {name}"
             raise AttributeError(message)
-
-    @cached_property
-    def params(self) -> dict[str, Array]:  # noqa: D102 (each class documents its own)
-        params: dict[str, Array] = dict(self._own)
-        names: dict[str, list[dict[str, str]]] = {}
-        for attribute, prefix in self.parts.items():
-            names[attribute] = []
-            for where, part in _entries(prefix, getattr(self, attribute)):
-                joined = {name: _joined(where, name) for name in part.params}
-                if taken := params.keys() & joined.values():
-                    raise TypeError(f"parts: expected unique names; got {sorted(taken)} twice")
-                arrays = {joined[name]: array for name, array in part.params.items()}
-                if twice := {id(a) for a in params.values()} & {id(a) for a in arrays.values()}:
-                    several = [name for name, a in (params | arrays).items() if id(a) in twice]
-                    raise TypeError(f"parts: expected each module once; got {some(several)} twice")
-                params |= arrays
-                names[attribute].append(joined)
-        vars(self)["_names"] = names
-        return Parameters(params)
-
-    @cached_property
-    def dtype(self) -> np.dtype[Any] | None:
-        """Dtype of the parameters, which inputs must share; None without parameters.
-
-        It is float32 if matrices are stored in 16 bits, as ``from_pretrained`` can load them.
-        """
-        for array in self.params.values():
-            return np.dtype(np.float32) if is_narrow(array) else array.dtype
-        return None
-
-    @cached_property
-    def is_narrow(self) -> bool:
-        """Whether matrices are stored in 16 bits, so that there is no backward."""
-        return any(map(is_narrow, self.params.values()))
 
     @property
     def num_parameters(self) -> int:
@@ -189,12 +191,9 @@ class Module:
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
-        own = {name: params[name] for name in self.params}
         clone = copy.copy(self)
-        for name in ("dtype", "is_narrow"):
-            vars(clone).pop(name, None)
-        vars(clone).update(params=Parameters(own), _own={name: own[name] for name in self._own})
-        for attribute in self.parts:
+        clone._hold({name: params[name] for name in self.params})
+        for attribute in self.submodules:
             part = getattr(self, attribute)
             several = part if isinstance(part, list) else [part]
             clones = [
@@ -237,28 +236,27 @@ class Module:
         for name, array in converted.items():
             params[name][...] = array
 
-    def named_grads(self, **parts: Any) -> Grads:
-        """Return the gradients of the given parts, under their names in ``params``.
+    def named_grads(self, **submodules: Any) -> Grads:
+        """Return the gradients of the given submodules, under their names in ``params``.
 
-        Each argument has the name of a part and contains its gradients, or a list for a list of
-        parts.
+        Each argument has the name of a submodule and contains its gradients, or a list for a list
+        of submodules.
         """
-        self.params  # noqa: B018 (sets _names)
         grads: Grads = {}
-        for attribute, part in parts.items():
+        for attribute, part in submodules.items():
             several = part if isinstance(part, list) else [part]
             for names, gradients in zip(self._names[attribute], several, strict=True):
                 grads |= {names[name]: array for name, array in gradients.items()}
         return grads
 
 
-def _checked(params: Any) -> dict[str, Array]:
-    """Return the parameters of a module that belong to no part, or raise an error."""
+def _mapping(params: Any) -> Mapping[str, Array]:
+    """Return a mapping of arrays, or raise an error."""
     if not isinstance(params, Mapping):
         raise ShapeError(f"params: expected a mapping of arrays; got {type(params).__name__}")
     for name, array in params.items():
         check_form(name, array, (...,))
-    return dict(params)
+    return params
 
 
 def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:

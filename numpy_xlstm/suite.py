@@ -51,7 +51,7 @@ class Called(Module):
     """A sequence layer that is called with lengths, or with the same dropout each time."""
 
     def __init__(self, layer: Any, lengths: Array | None, rng: int | None) -> None:
-        self.layer, self.parts, self.lengths, self.rng = layer, {"layer": ""}, lengths, rng
+        self.layer, self.submodules, self.lengths, self.rng = layer, {"layer": ""}, lengths, rng
 
     def forward(self, x: Array, state: Any) -> Any:
         """Run over the sequences with constant lengths and dropout."""

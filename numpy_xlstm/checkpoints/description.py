@@ -162,7 +162,7 @@ def matrices(module: Any) -> Iterator[Array]:
     """Yield the matrices of all linear maps and embeddings in a module."""
     if isinstance(module, Linear | Embedding):
         yield module.params["weight"]
-    for attribute in module.parts:
+    for attribute in module.submodules:
         part = getattr(module, attribute)
         for each in part if isinstance(part, list) else [part]:
             yield from matrices(each)

@@ -75,7 +75,7 @@ class GatedFeedForward(Layer):
         widths = {"proj_up_gate": U, "proj_up": U} if fused is None else {fused: 2 * U}
         self.up = LinearGroup(embedding_dim, widths, bias, deviation=up, **options)
         self.proj_down = Linear(U, embedding_dim, bias, deviation=down, **options)
-        self.parts = {"up": "", "proj_down": "proj_down"}
+        self.submodules = {"up": "", "proj_down": "proj_down"}
 
     def compute(self, x: Array) -> tuple[Array, Any]:
         both, up = self.up.compute(x)

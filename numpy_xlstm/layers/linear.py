@@ -170,7 +170,7 @@ class LinearGroup(Layer):
         self.in_features, self.out_features = in_features, sum(widths.values())
         options["rng"] = generator_or_new(options.get("rng"))
         self.linears = [Linear(in_features, width, bias, **options) for width in widths.values()]
-        self.parts = {"linears": [f"{name}.*" for name in widths]}
+        self.submodules = {"linears": [f"{name}.*" for name in widths]}
 
     def compute(self, x: Array) -> tuple[Array, Array]:
         return linear_forward(x, self.linears), x

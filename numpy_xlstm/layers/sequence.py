@@ -33,10 +33,10 @@ KERNELS: dict[type, tuple[Any, tuple[str, ...]]] = {
 whole sequences, and the names of the cell's options that ``forward`` takes. Every other cell is
 unrolled; the layer mLSTM has kernels of its own."""
 
-KernelCache = namedtuple("KernelCache", "x kept")
-"""The input and the residuals of a kernel."""
+KernelCache = namedtuple("KernelCache", "x params kept")
+"""The input, the parameters and the residuals of a kernel."""
 
-MATRICES = {"W": "weight_ih", "R": "weight_hh", "W_hr": "weight_hr"}
+MATRICES = {"W": ("weight_ih",), "R": ("weight_hh",), "W_hr": ("weight_hr",)}
 """PyTorch's names of a cell's matrices."""
 
 State = TypeVar("State", covariant=True)
@@ -91,7 +91,7 @@ class SequenceLayer(Recurrent[S]):
         for size in ("input_size", "hidden_size"):
             check_positive(f"cell.{size}", getattr(cell, size, None))
         self.cell: Any = cell
-        self.parts = {"cell": ""}
+        self.submodules = {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = self.cell.input_size
         self.hidden_size, self.out_features = self.cell.hidden_size, output_size(cell)
@@ -110,46 +110,42 @@ class SequenceLayer(Recurrent[S]):
         state: S = self.cell.init_state(batch_size)
         return state
 
-    def cell_params(self) -> Mapping[str, Array]:
-        """Return the parameters of the cell, by its names."""
-        params: Mapping[str, Array] = self.cell.params
-        return params
-
-    def current_cell(self) -> Any:
-        """Return the cell with the present parameters."""
-        return self.cell
-
-    def named(self, grads: Mapping[str, Array]) -> Grads:
-        """Return gradients of the cell's parameters under the names of ``params``."""
-        return {name: grads[name] for name in self.params}
-
     def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
-        cell, p, kernel = self.cell, self.cell_params(), self.kernel
-        if kernel is None:
-            return unroll(self.current_cell(), x, state, lengths=options.lengths)
-        (B, T, D), b, (module, names) = x.shape, p["b"], kernel
-        Wx = matmul(x.reshape(B * T, D), p["W"].T)
-        Wx += b
-        Wx = Wx.reshape(B, T, len(b))
-        more = {name: getattr(cell, name) for name in names}
-        y, state, kept = module.forward(Wx, p, state, options.lengths, **more)
-        return y, state, KernelCache(x, kept)
+        if self.kernel is None:
+            return unroll(self.cell, x, state, lengths=options.lengths)
+        return run(self.cell, self.params, x, state, options.lengths)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         if self.kernel is None:
-            dx, dstate0, grads = unroll_backward(dy, cache, dstate)
-            return dx, dstate0, self.named(grads)
-        (x, kept), p = cache, self.cell_params()
-        dWx, dstate0, grads = self.kernel[0].backward(dy, kept, dstate)
-        rows = dWx.reshape(-1, dWx.shape[-1])
-        dx = matmul(rows, p["W"]).reshape(x.shape)  # [rec.4]
-        dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
-        grads = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
-        return dx, dstate0, self.named({n: grads[n].reshape(p[n].shape) for n in p})
+            return unroll_backward(dy, cache, dstate)
+        return run_backward(self.cell, dy, cache, dstate)
 
 
-class TorchSequence(SequenceLayer):
-    """One direction of one layer of an LSTM, GRU or RNN, with PyTorch's names.
+def run(
+    cell: Any, params: Mapping[str, Array], x: Array, state: Any, lengths: Array | None
+) -> tuple[Array, Any, KernelCache]:
+    """Run the kernel of a cell over x, with parameters under the names of the cell's."""
+    (B, T, D), b, (module, names) = x.shape, params["b"], KERNELS[type(cell)]
+    Wx = matmul(x.reshape(B * T, D), params["W"].T)
+    Wx += b
+    more = {name: getattr(cell, name) for name in names}
+    y, state, kept = module.forward(Wx.reshape(B, T, len(b)), params, state, lengths, **more)
+    return y, state, KernelCache(x, params, kept)
+
+
+def run_backward(cell: Any, dy: Array, cache: KernelCache, dstate: Any) -> tuple[Array, Any, Grads]:
+    """Return the gradients of x, of the first state and of the parameters of :func:`run`."""
+    (x, p, kept), (module, _) = cache, KERNELS[type(cell)]
+    dWx, dstate0, grads = module.backward(dy, kept, dstate)
+    rows = dWx.reshape(-1, dWx.shape[-1])
+    dx = matmul(rows, p["W"]).reshape(x.shape)  # [rec.4]
+    dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
+    grads = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
+    return dx, dstate0, {name: grads[name].reshape(array.shape) for name, array in p.items()}
+
+
+class TorchSequence(Recurrent):
+    """One direction of one layer of an LSTM, GRU or RNN: a kernel with PyTorch's two biases.
 
     Attributes
     ----------
@@ -159,25 +155,27 @@ class TorchSequence(SequenceLayer):
     """
 
     def __init__(self, cell: Any, bias: bool, rng: np.random.Generator) -> None:
-        super().__init__(cell)
-        names: dict[str, tuple[str, ...]] = {name: (term,) for name, term in MATRICES.items()}
-        if bias and "b_h" in cell.params:  # a GRU scales one of the two
-            names |= {"b": ("bias_ih",), "b_h": ("bias_hh",)}
-        elif bias:
-            names |= {"b": ("bias_ih", "bias_hh")}
+        biases: dict[str, tuple[str, ...]] = {"b": ("bias_ih", "bias_hh")}
+        if "b_h" in cell.params:  # a GRU scales one of the two
+            biases = {"b": ("bias_ih",), "b_h": ("bias_hh",)}
+        names = MATRICES | (biases if bias else {})
         self.terms = {name: names.get(name, ()) for name in cell.params}
         shapes = {term: cell.params[n].shape for n, terms in self.terms.items() for term in terms}
-        self.parts = {}
         self.params = drawn_uniformly(shapes, cell.hidden_size**-0.5, cell.dtype, rng)
-        self.cell = cell.over(self.cell_params())
+        self.cell, self.in_features, self.out_features = cell, cell.input_size, output_size(cell)
+        self.cell = self.current_cell()
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Return the same layer with other arrays, which are not checked."""
         clone = super().over(params)
-        clone.cell = self.cell.over(clone.cell_params())
+        clone.cell = clone.current_cell()
         return clone
 
-    def cell_params(self) -> Mapping[str, Array]:
+    def current_cell(self) -> Any:
+        """Return the cell with the present parameters. Matrices are not copied."""
+        return self.cell.over(self.cell_params())
+
+    def cell_params(self) -> dict[str, Array]:
         """Return the parameters of the cell. Matrices are not copied."""
         params: dict[str, Array] = {}
         for name, terms in self.terms.items():
@@ -189,16 +187,21 @@ class TorchSequence(SequenceLayer):
                 params[name] = np.zeros(self.cell.params[name].shape, self.dtype)
         return params
 
-    def current_cell(self) -> Any:
-        return self.cell.over(self.cell_params())
+    def init_state(self, batch_size: int) -> Any:
+        return self.cell.init_state(batch_size)
 
-    def named(self, grads: Mapping[str, Any]) -> Grads:
-        """Return gradients with PyTorch's names; the second bias gets a copy."""
-        return {
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        return run(self.cell, self.cell_params(), x, state, options.lengths)
+
+    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
+        """Compute the backward without checks; the second bias gets a copy of the gradient."""
+        dx, dstate0, grads = run_backward(self.cell, dy, cache, dstate)
+        named = {
             term: grads[name] if n == 0 else grads[name].copy()
             for name, terms in self.terms.items()
             for n, term in enumerate(terms)
         }
+        return dx, dstate0, named
 
     @property
     def tensor_axes(self) -> Mapping[str, str]:

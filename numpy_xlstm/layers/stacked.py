@@ -71,7 +71,7 @@ class Stacked(Recurrent[S]):
         self.layers = [layer for directions in levels for layer in directions]
         self.directions = [len(directions) for directions in levels]
         pairs = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
-        self.parts = {"layers": [f"*{suffix}" for pair in pairs for suffix in pair]}
+        self.submodules = {"layers": [f"*{suffix}" for pair in pairs for suffix in pair]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.dropout_between = check_dropout(dropout)
         self.batch_first = check_bool("batch_first", batch_first)

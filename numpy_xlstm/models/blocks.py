@@ -3,7 +3,7 @@
 import copy
 from collections import namedtuple
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,8 @@ from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.numerics.threads import parallel_map, spread
 from numpy_xlstm.trees import join_states, rows_of
 
-PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
-"""Names of the parts of a block of the xLSTM paper in the package ``xlstm``."""
+NAMES = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
+"""Names of the submodules of a block of the xLSTM paper in the package ``xlstm``."""
 
 
 BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
@@ -37,7 +37,7 @@ BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
 class ResidualBlock(Recurrent[S]):
     """A block x + layer(norm(x)), followed by x + ffn(norm(x)) if it has a feed-forward layer.
 
-    The block has the state of its layer. ``parts`` contains the names of the parts. ``ffn_dropout``
+    The block has the state of its layer. ``names`` has the names of the submodules. ``ffn_dropout``
     is the probability that an output of the feed-forward layer is dropped in training.
     """
 
@@ -48,7 +48,7 @@ class ResidualBlock(Recurrent[S]):
         ffn: GatedFeedForward | None = None,
         ffn_norm: Norm | None = None,
         ffn_dropout: float = 0.0,
-        parts: dict[str, str] = PARTS,
+        names: dict[str, str] = NAMES,
     ) -> None:
         if (ffn is None) != (ffn_norm is None):
             got = "ffn" if ffn_norm is None else "ffn_norm"
@@ -61,7 +61,7 @@ class ResidualBlock(Recurrent[S]):
         self.in_features = self.out_features = D
         self.ffn_dropout = check_dropout(ffn_dropout)
         self.dropout = max(layer.dropout, ffn_dropout)
-        self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
+        self.submodules = {n: names[n] for n in names if getattr(self, n) is not None}
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state of the layer, with the batch first: zeros, and m = −inf."""
@@ -180,6 +180,21 @@ WORTH_THREADS = 2**17
 of the batch on two threads. The backward then holds the gradients of all parameters twice."""
 
 
+class Arguments(NamedTuple):
+    """Arguments of a block, from which the backward computes its residuals again."""
+
+    x: Array
+    state: Any
+    options: RunOptions
+
+
+class StackCache(NamedTuple):
+    """Residuals of a stack."""
+
+    blocks: list[Any]  # residuals of each block, or its :class:`Arguments`
+    norm: Any  # residuals of the norm, if there is one
+
+
 PaperState = mLSTMBlockState | sLSTMBlockState
 """State of a block of the xLSTM paper."""
 
@@ -206,41 +221,39 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         self.blocks, self.norm = blocks, norm
         self.in_features = self.out_features = D
         self.dropout = max(block.dropout for block in blocks)
-        self.parts = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
+        self.submodules = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
 
     def init_state(self, batch_size: int) -> tuple[S, ...]:
         """Return the empty state, with one entry for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
 
-    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, list[Any]]:
-        """Compute the forward without checks; return one cache, or one for each half of x."""
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        """Compute the forward without checks; return a StackCache, or one for each half of x."""
         if x.size < WORTH_THREADS or options.rng is not None or not compiled(x.dtype):
-            y, state, cache = self._compute(x, state, options)
-            return y, state, [cache]
+            return self._compute(x, state, options)
 
-        def half(rows: slice) -> tuple[Array, Any, Any]:
+        def half(rows: slice) -> tuple[Array, Any, StackCache]:
             some = options._replace(lengths=rows_of(options.lengths, rows))
             return self._compute(x[rows], rows_of(state, rows), some)
 
         # The halves do not depend on the number of threads, and so neither does rounding.
         ys, states, caches = zip(*parallel_map(half, spread(len(x), 2)), strict=True)
-        return join_states(ys), join_states(states), list(caches)
+        return join_states(ys), join_states(states), caches
 
-    def _compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
-        """Compute the forward of a batch or a half.
-
-        The cache has that of the norm, and those of the blocks or, to recompute them, the
-        arguments of each block.
-        """
-        after, caches, norm = [], [], None
+    def _compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, StackCache]:
+        """Compute the forward of a batch or a half."""
+        after, kept, norm = [], list[Any](), None
         for block, before in zip(self.blocks, state, strict=True):
-            given = (x, before, copy.deepcopy(options)) if self.recompute else None
+            if self.recompute:
+                rng = copy.deepcopy(options.rng)  # as it is before the block draws from it
+                kept.append(Arguments(x, before, options._replace(rng=rng)))
             x, now, cache = block.compute(x, before, options)
             after.append(now)
-            caches.append(given or cache)
+            if not self.recompute:
+                kept.append(cache)
         if self.norm is not None:
             x, norm = self.norm.compute(x)
-        return x, tuple(after), (caches, norm, self.recompute)
+        return x, tuple(after), StackCache(kept, norm)
 
     def decode_step(self) -> Step:
         blocks = [block.decode_step() for block in self.blocks]
@@ -256,10 +269,10 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         return step
 
     def compute_backward(
-        self, dy: Array, cache: list[Any], dstate: tuple[Any, ...]
+        self, dy: Array, cache: Any, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
-        if len(cache) == 1:
-            return self._compute_backward(dy, cache[0], dstate)
+        if isinstance(cache, StackCache):
+            return self._compute_backward(dy, cache, dstate)
 
         def half(n: int) -> tuple[Array, tuple[Any, ...], Grads]:
             rows = spread(len(dy), 2)[n]
@@ -270,18 +283,17 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         return join_states(dxs), join_states(dstates), dict(zip(grads, sums, strict=True))
 
     def _compute_backward(
-        self, dy: Array, cache: Any, dstate: tuple[Any, ...]
+        self, dy: Array, cache: StackCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Compute the backward of a batch or a half."""
-        (caches, norm, recompute), before = cache, list(dstate)
-        grads: dict[str, Any] = {"blocks": [{} for _ in self.blocks]}
+        before, grads = list(dstate), dict[str, Any](blocks=[{} for _ in self.blocks])
         if self.norm is not None:
-            dy, grads["norm"] = self.norm.compute_backward(dy, norm)
+            dy, grads["norm"] = self.norm.compute_backward(dy, cache.norm)
         for n in reversed(range(len(self.blocks))):
-            block, kept = self.blocks[n], caches[n]
-            if recompute:
-                x, state, options = kept
-                *_, kept = block.compute(x, state, copy.deepcopy(options))
+            block, kept = self.blocks[n], cache.blocks[n]
+            if isinstance(kept, Arguments):
+                options = copy.deepcopy(kept.options)  # another backward draws the same again
+                *_, kept = block.compute(kept.x, kept.state, options)
             dy, before[n], grads["blocks"][n] = block.compute_backward(dy, kept, before[n])
         return dy, tuple(before), self.named_grads(**grads)
 

@@ -154,13 +154,14 @@ class LanguageModel(StateDict, Recurrent[S]):
         bias = check_bool("head_bias", head_bias) and not tied
         options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
         embedding, cell, head = self.names
-        self.parts = {"embedding": embedding, "body": cell}
+        names = {"embedding": embedding, "body": cell}
         if tied:
             shapes_only = Linear(D, V, False, rng=MetaInitialisation())
             self.head = shapes_only.over(self.embedding.params)
         else:
             self.head = Linear(body.out_features, V, bias, **options)
-            self.parts |= {"head": head}
+            names |= {"head": head}
+        self.submodules = names
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Return the same model with other arrays; a tied head shares the embedding's."""

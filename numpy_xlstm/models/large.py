@@ -183,8 +183,8 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         )
         down = wang_init(D, config.num_blocks)
         self.out_proj = Linear(V, D, bias, deviation=down, **options)
-        self.parts = {"qkvo": "", "gates": ""}
-        self.parts |= {name: name for name in ("multihead_norm", "out_proj")}
+        own = {name: name for name in ("multihead_norm", "out_proj")}
+        self.submodules = {"qkvo": "", "gates": "", **own}
 
     def init_state(self, batch_size: int) -> mLSTMState:
         NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
@@ -276,8 +276,8 @@ class xLSTMLargeBlock(ResidualBlock[mLSTMState]):
         options: dict[str, Any] = {"fused": fused, "deviations": start, "dtype": dtype, "rng": rng}
         ffn = GatedFeedForward(D, U, "swish", config.use_bias, **options)
         layer = xLSTMLargeLayer(config, dtype=dtype, rng=rng)
-        parts = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
-        super().__init__(layer, rms_norm(config, dtype), ffn, rms_norm(config, dtype), parts=parts)
+        names = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
+        super().__init__(layer, rms_norm(config, dtype), ffn, rms_norm(config, dtype), names=names)
 
 
 def rms_norm(config: xLSTMLargeConfig, dtype: npt.DTypeLike) -> RMSNorm:

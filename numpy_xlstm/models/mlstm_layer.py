@@ -128,10 +128,11 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         down = wang_init(D, num_blocks)
         self.proj_down = Linear(inner, D, bias, deviation=down, **options)
         self.dropout = config.dropout
-        # the order of the parameters in the official model
-        self.parts = {"proj_up": "proj_up", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
-        self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
+        # the order of the parameters in the official model
+        names = {"proj_up": "proj_up", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
+        names |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
+        self.submodules = names
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
         conv, NH = self.conv1d.init_state(batch_size), self.config.num_heads

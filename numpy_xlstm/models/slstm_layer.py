@@ -127,10 +127,14 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         self.params = self._recurrent_start(block, num_blocks, rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
-        self.parts = {"gates": [f"{name}.*" for name in GATES], "group_norm": "group_norm"}
+        names: dict[str, Any] = {
+            "gates": [f"{name}.*" for name in GATES],
+            "group_norm": "group_norm",
+        }
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, **options)
-            self.parts |= {"conv1d": "conv1d"}
+            names |= {"conv1d": "conv1d"}
+        self.submodules = names
         self.dropout = config.dropout
 
     def _recurrent_start(

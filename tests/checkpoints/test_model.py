@@ -134,10 +134,8 @@ class Configured(Module):
 
     def __init__(self, config: Width, *, dtype: Any, rng: np.random.Generator) -> None:
         self.config = config
-        self.cell, self.parts = (
-            LSTM(config.width, config.width, dtype=dtype, rng=rng),
-            {"cell": "cell"},
-        )
+        self.cell = LSTM(config.width, config.width, dtype=dtype, rng=rng)
+        self.submodules = {"cell": "cell"}
 
 
 def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

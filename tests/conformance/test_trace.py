@@ -139,7 +139,7 @@ def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
             return narrow(y), *rest
 
         object.__setattr__(module, "compute", rounded)
-        for attribute in module.parts:
+        for attribute in module.submodules:
             inner = getattr(module, attribute)
             for each in inner if isinstance(inner, list) else [inner]:
                 wrap(each)

@@ -98,11 +98,9 @@ def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:
     assert all(np.array_equal(layer.params[name], good[name]) for name in good)
 
 
-@pytest.mark.parametrize("unrolled", [False, True])
-def test_parameters_changed_in_place_and_replaced_are_used(unrolled: bool) -> None:
+def test_parameters_changed_in_place_and_replaced_are_used() -> None:
     rng = np.random.default_rng(8)
     layer, x = LSTM(2, 3, rng=rng), rng.standard_normal((1, 4, 2))
-    layer.layers[0].unrolled = unrolled
     before, doubled = layer(x)[0], layer.with_params({n: 2 * a for n, a in layer.params.items()})
     assert_close(layer(x)[0], before, 0)
     for array in layer.params.values():
@@ -111,22 +109,23 @@ def test_parameters_changed_in_place_and_replaced_are_used(unrolled: bool) -> No
     assert np.abs(layer(x)[0] - before).max() > 1e-3
 
 
-def test_a_module_is_frozen_when_its_parameters_have_been_read() -> None:
+def test_parameters_and_submodules_are_set_once() -> None:
     stack: Any = stack_layers(sLSTM, 2, 4, 2)
     first = stack.params["W_l0"]
     assert first is stack.layers[0].cell.params["W"]
-    frozen = "expected no other arrays or parts after params was read"
-    for module, name in ((stack, "layers"), (stack, "parts"), (stack.layers[0], "cell")):
+    frozen = "expected to be set once, params before submodules"
+    for module, name in ((stack, "layers"), (stack, "submodules"), (stack.layers[0], "cell")):
         with pytest.raises(TypeError, match=f"{name}: {frozen}"):
             setattr(module, name, getattr(module, name))
-    with pytest.raises(TypeError, match=f"params: {frozen}"):
-        stack.layers[0].cell.params = {}
+    for module in (stack, stack.layers[0].cell):
+        with pytest.raises(TypeError, match=f"params: {frozen}"):
+            module.params = {}
     with pytest.raises(TypeError, match="expected a change in place"):
         stack.params["typo"] = None
     stack.params["W_l0"] += 1
     assert stack.params["W_l0"] is first
     with pytest.raises(TypeError, match="expected each module once"):
-        Stacked([[stack.layers[1]], [stack.layers[1]]]).params  # noqa: B018
+        Stacked([[stack.layers[1]], [stack.layers[1]]])
 
 
 @pytest.mark.parametrize(

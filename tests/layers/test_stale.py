@@ -68,13 +68,13 @@ def test_an_attribute_that_is_asked_for_early_does_not_freeze_a_module() -> None
     assert len(Early().params) == 4
 
 
-def test_a_module_may_have_an_empty_list_of_parts() -> None:
+def test_a_module_may_have_an_empty_list_of_submodules() -> None:
     class Empty(Module):
         def __init__(self) -> None:
-            self.blocks: list[Module] = []
-            self.parts = {"blocks": "blocks"}
             own: dict[str, Array] = {"a": np.ones(2)}
             self.params = own
+            self.blocks: list[Module] = []
+            self.submodules = {"blocks": "blocks"}
 
     module = Empty().astype(np.float32)
     assert module.params["a"].dtype == np.float32

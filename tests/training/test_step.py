@@ -78,12 +78,9 @@ class Scaled(LanguageModel):
     """A model with a parameter of no axis, which multiplies the logits."""
 
     def __init__(self, *parts: Any, **options: Any) -> None:
-        super().__init__(*parts, **options)
         self.factor = np.array(0.5)
-
-    @property
-    def params(self) -> Any:
-        return {**super().params, "factor": self.factor}
+        self.params = {"factor": self.factor}
+        super().__init__(*parts, **options)
 
     def forward(self, tokens: Any, state: Any = None, **options: Any) -> Any:  # type: ignore[override]
         y, after, cache = super().forward(tokens, state, **options)
