@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import numpy_xlstm as nx
-from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.initial import ShapesOnly
 
 
 def make(folder: Path, width: int, heads: int, blocks: int, vocabulary: int) -> None:
@@ -20,7 +20,7 @@ def make(folder: Path, width: int, heads: int, blocks: int, vocabulary: int) -> 
     config = nx.xLSTMLargeConfig(
         width, num_heads=heads, num_blocks=blocks, vocab_size=vocabulary, weight_mode="single"
     )
-    model = nx.xLSTMLarge(config, rng=MetaInitialisation())  # shapes alone
+    model = nx.xLSTMLarge(config, rng=ShapesOnly())  # shapes alone
     rng, params = np.random.default_rng(0), {}
     for name, array in model.params.items():
         params[name] = (

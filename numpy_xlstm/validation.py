@@ -13,7 +13,7 @@ from numpy_xlstm.numerics import Array, check_array, check_batch
 from numpy_xlstm.trees import put_together, zeros_like
 
 
-def check_like(name: str, tree: Any, like: Any) -> Any:
+def checked_like(name: str, tree: Any, like: Any) -> Any:
     """Validate a tree of arrays, such as a state, against the structure and shapes of ``like``.
 
     Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. If
@@ -23,7 +23,7 @@ def check_like(name: str, tree: Any, like: Any) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> check_like("state", (np.zeros((2, 3)), None), (np.zeros((2, 4)), None))
+    >>> checked_like("state", (np.zeros((2, 3)), None), (np.zeros((2, 4)), None))
     Traceback (most recent call last):
     numpy_xlstm.errors.ShapeError: state.0: expected shape (2, 4); got (2, 3)
     """
@@ -44,7 +44,7 @@ def check_like(name: str, tree: Any, like: Any) -> Any:
         expected = ", ".join(map(str, fields))
         raise ShapeError(f"{name}: expected a tuple ({expected}); got {got}")
     parts = zip(fields, tree, like, strict=True)
-    checked = [check_like(f"{name}.{f}", part, want) for f, part, want in parts]
+    checked = [checked_like(f"{name}.{f}", part, want) for f, part, want in parts]
     state = put_together(like, checked)
     if name.startswith("state") and hasattr(like, "check"):
         state.check()
@@ -71,23 +71,23 @@ def check_maker(module: Any, maker: Any) -> None:
 def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the validated state before the first step; for None, the empty state."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like)
+    return like if state is None else checked_like("state", state, like)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
     """Return the validated cotangent of the state after the last step; zeros for None."""
     like = module.init_state(batch_size)
-    return zeros_like(like) if dstate is None else check_like("dstate", dstate, like)
+    return zeros_like(like) if dstate is None else checked_like("dstate", dstate, like)
 
 
-def enter(cell: Any, x: Array, state: Any) -> Any:
+def checked_step(cell: Any, x: Array, state: Any) -> Any:
     """Validate x (B, D) of one step, and return the validated state before it."""
     check_array("x", x, ("batch", cell.input_size), cell.dtype)
     check_batch("x", x)
     return checked_state(cell, state, len(x))
 
 
-def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
+def checked_step_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     """Validate cache and dh (B, H) of one step; return the cotangent of the state after it."""
     check_cache(cache, cell.Cache)
     check_maker(cell, cache.cell)

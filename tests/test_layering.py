@@ -23,7 +23,6 @@ ORDER = (
     "training",
     "experiments",
     "conformance",
-    "suite",
     "numpy_xlstm",
     "cli",
 )

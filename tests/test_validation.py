@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import AdamW, LanguageModel, LSTMCell, suite
+from numpy_xlstm import AdamW, LanguageModel, LSTMCell
+from numpy_xlstm.conformance import suite
 from numpy_xlstm.errors import NonFiniteError, ShapeError
 from numpy_xlstm.generation import join_states
 from numpy_xlstm.layers import Recurrent

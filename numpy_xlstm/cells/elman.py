@@ -8,10 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state
+from numpy_xlstm.cells.gates import checked_sizes, empty_state
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, own_error_state, tanh_slope
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.numerics.initial import drawn_uniformly
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 NONLINEARITIES = ("tanh", "relu")
 """Supported functions φ."""
@@ -59,7 +60,7 @@ class ElmanCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        (h_prev,) = state = enter(self, x, state)
+        (h_prev,) = state = checked_step(self, x, state)
         p = self.params
         h_pre = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [elman.1]
         tanh = self.nonlinearity == "tanh"
@@ -71,7 +72,7 @@ class ElmanCell(Module):
         self, dh: Array, cache: ElmanCache, dstate: Any = None
     ) -> tuple[Array, ElmanState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        (dh_next,) = enter_backward(self, dh, cache, dstate)
+        (dh_next,) = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev,), h_pre = cache
         dh = dh + dh_next  # [rec.2]
         slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0
@@ -92,7 +93,7 @@ class ElmanCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         shapes = {"W": (H, D), "R": (H, H), "b": (H,)}

@@ -23,7 +23,6 @@ from numpy_xlstm.numerics import (
     generator_or_new,
 )
 from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
-from numpy_xlstm.numerics.memory import check_fits
 
 State = TypeVar("State")
 
@@ -147,17 +146,6 @@ def underflows(exponent: Array) -> Array:
     return lost
 
 
-def drawn_uniformly(
-    shapes: Mapping[str, tuple[int, ...]], bound: float, dtype: npt.DTypeLike, rng: Any
-) -> dict[str, Array]:
-    """Draw parameters of these names and shapes uniformly from ±``bound``."""
-    to, rng = checked_dtype(dtype), generator_or_new(rng)
-    check_fits(shapes.values(), to, rng)
-    return {
-        name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()
-    }
-
-
 def empty_state(kind: Callable[..., State], batch_size: int, width: int, dtype: Any) -> State:
     """Return a state of arrays (B, width): zeros, and −inf for a stabiliser m."""
     shape, fields = (check_batch_size(batch_size), width), kind._fields  # type: ignore[attr-defined]
@@ -167,7 +155,7 @@ def empty_state(kind: Callable[..., State], batch_size: int, width: int, dtype: 
     return kind(**state)
 
 
-def check_sizes(
+def checked_sizes(
     input_size: Any, hidden_size: Any, num_heads: Any, dtype: npt.DTypeLike, rng: Any
 ) -> tuple[int, int, int, np.dtype[Any], np.random.Generator]:
     """Return validated D, H, NH, dtype and generator."""

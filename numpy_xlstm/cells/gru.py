@@ -8,10 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
+from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.numerics.initial import drawn_uniformly
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 GRUCache = namedtuple("GRUCache", "cell x state pre s_n r z u n")
 """The cell, and residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B,
@@ -58,7 +59,7 @@ class GRUCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        (h_prev,) = state = enter(self, x, state)
+        (h_prev,) = state = checked_step(self, x, state)
         p = self.params
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [gru.1]
         s_r, s_z, s_n = np.split(h_prev @ p["R"].T + p["b_h"], 3, axis=1)  # [gru.2]
@@ -74,7 +75,7 @@ class GRUCell(Module):
         self, dh: Array, cache: GRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        (dh_next,) = enter_backward(self, dh, cache, dstate)
+        (dh_next,) = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
         dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [gru.8]
@@ -97,7 +98,7 @@ class GRUCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,), "b_h": (3 * H,)}
         self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)

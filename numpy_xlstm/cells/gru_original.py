@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
+from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.cells.gru import GRUState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.numerics.initial import drawn_uniformly
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 OriginalGRUCache = namedtuple("OriginalGRUCache", "cell x state pre r z u s n")
 """The cell, and residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B,
@@ -57,7 +58,7 @@ class OriginalGRUCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        (h_prev,) = state = enter(self, x, state)
+        (h_prev,) = state = checked_step(self, x, state)
         p, (R_r, R_z, R_n) = self.params, np.split(self.params["R"], 3)
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [cho.1]
         r_pre, z_pre = a_r + h_prev @ R_r.T, a_z + h_prev @ R_z.T  # [cho.2]
@@ -74,7 +75,7 @@ class OriginalGRUCell(Module):
         self, dh: Array, cache: OriginalGRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        (dh_next,) = enter_backward(self, dh, cache, dstate)
+        (dh_next,) = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)
         dh = dh + dh_next  # [rec.2]
@@ -98,7 +99,7 @@ class OriginalGRUCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,)}
         self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
-    check_sizes,
-    drawn_uniformly,
+    checked_sizes,
     empty_state,
     gate_axes,
     gate_rows,
@@ -19,7 +18,8 @@ from numpy_xlstm.cells.gates import (
 )
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.numerics.initial import drawn_uniformly
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 LSTMCache = namedtuple("LSTMCache", "cell x state pre i f z o c")
 """The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
@@ -63,7 +63,7 @@ class LSTMCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        h_prev, c_prev = state = enter(self, x, state)
+        h_prev, c_prev = state = checked_step(self, x, state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstm.1]
         z = np.tanh(z_pre)  # [lstm.2]
@@ -76,7 +76,7 @@ class LSTMCell(Module):
         self, dh: Array, cache: LSTMCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next = enter_backward(self, dh, cache, dstate)
+        dh_next, dc_next = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.5]
@@ -97,7 +97,7 @@ class LSTMCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
         self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
+from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
@@ -17,7 +17,8 @@ from numpy_xlstm.numerics import (
     sigmoid_slope,
     tanh_slope,
 )
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.numerics.initial import drawn_uniformly
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 LSTMPCache = namedtuple("LSTMPCache", "cell x state pre i f z o c m")
 """The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
@@ -69,7 +70,7 @@ class LSTMPCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:
         """Take one step with x (B, D); return h (B, P), the state after the step and the cache."""
-        h_prev, c_prev = state = enter(self, x, state)
+        h_prev, c_prev = state = checked_step(self, x, state)
         p = self.params
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [lstmp.1]
         i_pre, f_pre, z_pre, o_pre = pre = np.split(a, 4, axis=1)
@@ -85,7 +86,7 @@ class LSTMPCell(Module):
         self, dh: Array, cache: LSTMPCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next = enter_backward(self, dh, cache, dstate)
+        dh_next, dc_next = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
         dh = dh + dh_next  # [rec.2]
         dW_hr = dh.T @ m  # [lstmp.7]
@@ -113,7 +114,7 @@ class LSTMPCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         P = check_positive("proj_size", proj_size)
         self.input_size, self.hidden_size, self.proj_size = D, H, P
         shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import (
     GATE_KINDS,
     axes_of_heads,
-    check_sizes,
+    checked_sizes,
     log_gate,
     log_gate_slope,
     root,
@@ -29,7 +29,7 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.memory import check_fits
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 EPS = 1e-6
 """ε in the denominator of h, as in xLSTM Large."""
@@ -99,7 +99,7 @@ class mLSTMCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        state = enter(self, x, state)
+        state = checked_step(self, x, state)
         # With a sigmoid input gate n and m are 0 at every step, and the denominator is 1.
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
         p, root_DK = self.params, root(C_prev.shape[2], x)
@@ -134,7 +134,7 @@ class mLSTMCell(Module):
         self, dh: Array, cache: mLSTMCache, dstate: Any = None
     ) -> tuple[Array, mLSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dstate = enter_backward(self, dh, cache, dstate)
+        dstate = checked_step_backward(self, dh, cache, dstate)
         _, x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
         i_pre, f_pre, o_pre = pre
         C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)  # n is 0
@@ -187,7 +187,7 @@ class mLSTMCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        D, H, NH, dtype, rng = checked_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads = D, H, NH
         self.qk_dim = QK = H if qk_dim is None else check_positive("qk_dim", qk_dim)
         check_divides("num_heads", NH, "qk_dim", QK)

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes, drawn_uniformly, empty_state, gate_axes
+from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.numerics.initial import drawn_uniformly
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 PeepholeCache = namedtuple("PeepholeCache", "cell x state pre i f z o c")
 """The cell, and residuals of one step: x (B, D), the state before it, (ĩ, f̃, z̃, õ), and arrays
@@ -54,7 +55,7 @@ class PeepholeLSTMCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        h_prev, c_prev = state = enter(self, x, state)
+        h_prev, c_prev = state = checked_step(self, x, state)
         p, (p_i, p_f, p_o) = self.params, np.split(self.params["P"], 3)
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [peephole.1]
         a_i, a_f, z_pre, a_o = np.split(a, 4, axis=1)
@@ -72,7 +73,7 @@ class PeepholeLSTMCell(Module):
         self, dh: Array, cache: PeepholeCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next = enter_backward(self, dh, cache, dstate)
+        dh_next, dc_next = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         p_i, p_f, p_o = np.split(self.params["P"], 3)
         dh = dh + dh_next  # [rec.2]
@@ -96,7 +97,7 @@ class PeepholeLSTMCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
         self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import (
     GATE_KINDS,
     axes_of_heads,
-    check_sizes,
+    checked_sizes,
     empty_state,
     gate_rows,
     log_gate,
@@ -28,7 +28,7 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.memory import check_fits
-from numpy_xlstm.validation import enter, enter_backward
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 AXES = {
     "W": "(gate=ifzo head={num_heads} unit) input",
@@ -93,7 +93,7 @@ class sLSTMCell(Module):
     @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
+        h_prev, c_prev, n_prev, m_prev = state = checked_step(self, x, state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.3]
         A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.4]
@@ -112,7 +112,7 @@ class sLSTMCell(Module):
         self, dh: Array, cache: sLSTMCache, dstate: Any = None
     ) -> tuple[Array, sLSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next, dn_next, dm_next = enter_backward(self, dh, cache, dstate)
+        dh_next, dc_next, dn_next, dm_next = checked_step_backward(self, dh, cache, dstate)
         _, x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
         i_pre, f_pre, z_pre, o_pre = pre
         dh = dh + dh_next  # [rec.2]
@@ -143,7 +143,7 @@ class sLSTMCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        D, H, NH, dtype, rng = checked_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
         self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
         check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)

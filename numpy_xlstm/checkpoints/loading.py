@@ -10,7 +10,6 @@ import numpy.typing as npt
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Stored, check_memory
 from numpy_xlstm.errors import CheckpointError, ShapeError
-from numpy_xlstm.models import MetaInitialisation
 from numpy_xlstm.models.state_dict import (
     BIAS,
     KERNEL,
@@ -19,6 +18,7 @@ from numpy_xlstm.models.state_dict import (
     kernel_to_vanilla,
 )
 from numpy_xlstm.numerics import Array, check_array, check_parameter, is_narrow
+from numpy_xlstm.numerics.initial import ShapesOnly
 
 SIZES = frozenset(
     """
@@ -132,7 +132,7 @@ def building(place: str) -> Iterator[None]:
 
 def meta_initialisation(
     where: str, values: Mapping[str, Any], arrays: Mapping[str, Stored]
-) -> MetaInitialisation:
+) -> ShapesOnly:
     """Return the generator for a shape-only model whose size is limited by its file.
 
     The configuration of a far larger model is refused, because even a shape-only model could take
@@ -149,7 +149,7 @@ def meta_initialisation(
             raise CheckpointError(
                 f"{where}{name}: expected a model that fits the {most} in the file; got {value!r}"
             )
-    return MetaInitialisation(8 * total)
+    return ShapesOnly(8 * total)
 
 
 def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:

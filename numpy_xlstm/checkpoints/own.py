@@ -53,7 +53,7 @@ class Kind(NamedTuple):
     describe: Callable[[Any], dict[str, Any]]
     """Function from a model to its configuration, as JSON values."""
     build: Callable[[dict[str, Any], np.random.Generator], Recurrent]
-    """Function from a configuration and a :class:`MetaInitialisation` to a shape-only model."""
+    """Function from a configuration and a :class:`ShapesOnly` to a shape-only model."""
 
     @classmethod
     def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":

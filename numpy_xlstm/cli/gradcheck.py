@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm import __version__, suite
+from numpy_xlstm import __version__
 from numpy_xlstm.cli.arguments import Option, add_options, check_report, shape, whole, write_report
 from numpy_xlstm.cli.display import bar_of
+from numpy_xlstm.conformance import suite
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import Report, from_torch, gradcheck
 from numpy_xlstm.gradcheck.target import checked_target, is_floating, named_params, over

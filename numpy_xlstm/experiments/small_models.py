@@ -23,10 +23,10 @@ from numpy_xlstm.layers import (
     SequenceLayer,
     mLSTM,
 )
-from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import check_array, check_batch, check_choice
+from numpy_xlstm.numerics.initial import small_init
 
 POINT = 3
 """Width of the input without a vocabulary: a point in the plane, and its value."""

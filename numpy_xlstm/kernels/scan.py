@@ -44,9 +44,9 @@ from numpy_xlstm.kernels.parts import (
     oriented,
     padding,
 )
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
+from numpy_xlstm.numerics import Array, check_array, check_batch, checked_lengths
 from numpy_xlstm.numerics.threads import matmul, spread
-from numpy_xlstm.validation import check_cache, check_like
+from numpy_xlstm.validation import check_cache, checked_like
 
 
 class ScanCache(NamedTuple):
@@ -94,7 +94,7 @@ class Recurrence:
     ) -> None:
         self.gates, self.constants, self.recurrent = gates, constants, recurrent or gates
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
-        self.state = state
+        self.state_type = state
         rows = [tuple(range(count)) for count in (gates, len(state._fields), constants)]
         self.loop = forward_loop(step, *rows)
         self.loop_backward = backward_loop(derivatives, step_backward, *rows)
@@ -142,7 +142,7 @@ class Recurrence:
             group, row = np.divmod(np.arange(B), B // P)
             heads = states.reshape(T + 1, NH, P, S, D, B // P)[ends, :, group, :, :, row]
             last = heads.swapaxes(1, 2).reshape(B, S, NH * D)
-        return by_row(states[1:, :, 0], R, B), self.state(*last.swapaxes(0, 1).copy()), cache
+        return by_row(states[1:, :, 0], R, B), self.state_type(*last.swapaxes(0, 1).copy()), cache
 
     def array_loop(self, cache: Any) -> None:
         """Run all parts over all steps, as the loop of :func:`forward_loop` does."""
@@ -195,7 +195,7 @@ class Recurrence:
         dstate0 = by_row(d[None], R, B).reshape(last.shape)
         if not ends.all():
             dstate0[ends == 0] = last[ends == 0]
-        return by_row(dgates, R, B), self.state(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
+        return by_row(dgates, R, B), self.state_type(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
 
     def array_loop_backward(
         self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
@@ -230,9 +230,9 @@ class Recurrence:
             raise ShapeError(f"R: expected shape (NH, 4·DH, DH); got {R.shape}")
         B, T, _ = check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype).shape
         check_batch("Wx", Wx)
-        empty = empty_state(self.state, B, NH * DH, R.dtype)
-        state = empty if state is None else check_like("state", state, empty)
-        lengths = None if lengths is None else check_lengths(lengths, B, T)
+        empty = empty_state(self.state_type, B, NH * DH, R.dtype)
+        state = empty if state is None else checked_like("state", state, empty)
+        lengths = None if lengths is None else checked_lengths(lengths, B, T)
         return Wx.copy(), state, lengths
 
     def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
@@ -244,8 +244,8 @@ class Recurrence:
         B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
         dy = np.where(padding(cache.ends, T)[..., None], 0, dy)
-        zero = self.state(*np.zeros((len(self.state._fields), B, NH * D), dy.dtype))
-        dstate = zero if dstate is None else check_like("dstate", dstate, zero)
+        zero = self.state_type(*np.zeros((len(self.state_type._fields), B, NH * D), dy.dtype))
+        dstate = zero if dstate is None else checked_like("dstate", dstate, zero)
         dWx, dstate0, grads = self.backward(dy, self.fitting(cache, dy), dstate)
         return dWx, grads["R"], dstate0
 
@@ -257,7 +257,7 @@ class Recurrence:
         cache = cache._make(map(for_loops, cache))
         gates, R, constants, states, ends = cache
         (B, T, H), (NH, _, D), N = dy.shape, R.shape, gates.shape[1]
-        U, P, S = B * H // max(1, N), N // NH, len(self.state._fields)
+        U, P, S = B * H // max(1, N), N // NH, len(self.state_type._fields)
         check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
         check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
         check_residual("constants", constants, (N, self.constants, U), dy.dtype)

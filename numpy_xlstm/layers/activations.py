@@ -12,7 +12,7 @@ import numpy as np
 
 from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.kernels.maps import silu, silu_backward
-from numpy_xlstm.layers.base import Checked, Layer, LayerCache
+from numpy_xlstm.layers.base import BaseLayer, Layer, LayerCache
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
@@ -200,7 +200,7 @@ class SoftCap(Activation):
         return soft_cap_backward(dy, cache), {}
 
 
-class Dropout(Checked):
+class Dropout(BaseLayer):
     r"""Dropout: entries set to 0 at random, the others scaled up to preserve the mean.
 
     .. math:: y = x ∘ s, \qquad s = \tfrac{1}{1-p} \text{ with probability } 1 - p, \text{ else } 0

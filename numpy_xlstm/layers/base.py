@@ -18,7 +18,7 @@ from numpy_xlstm.numerics import (
     check_array,
     check_batch,
     check_generator,
-    check_lengths,
+    checked_lengths,
     own_error_state,
 )
 from numpy_xlstm.numerics.threads import one_blas_thread
@@ -61,7 +61,7 @@ class LayerCache(NamedTuple):
     layer: Any  # the layer that made this cache
 
 
-class Checked(Module):
+class BaseLayer(Module):
     """A module whose ``forward`` and ``backward`` check their arguments."""
 
     in_features: int
@@ -92,7 +92,7 @@ class Checked(Module):
         check_array("dy", dy, cache.shape, cache.dtype)
 
 
-class Layer(Checked):
+class Layer(BaseLayer):
     """A map of the last axis: y, cache = forward(x); dx, grads = backward(dy, cache).
 
     A subclass defines the two widths, ``compute`` and ``compute_backward``.
@@ -133,7 +133,7 @@ class Layer(Checked):
         return self.compute_backward(dy, cache.kept)
 
 
-class Recurrent(Checked, Generic[S]):
+class Recurrent(BaseLayer, Generic[S]):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
     This class validates arguments and converts them to one layout. The inner pair of a layer,
@@ -230,7 +230,7 @@ class Recurrent(Checked, Generic[S]):
             do not modify these arrays until ``backward`` has run.
         """
         check_generator("rng", rng)
-        x, state, lengths = self._checked(x, state, lengths)
+        x, state, lengths = self._arguments(x, state, lengths)
         with one_blas_thread():
             x = without_padding(x, lengths)
             y, state, kept = self.compute(x, state, RunOptions(rng, lengths))
@@ -273,7 +273,7 @@ class Recurrent(Checked, Generic[S]):
 
         A causal layer computes 256 steps at a time, and never has the residuals of more in memory.
         """
-        x, state, lengths = self._checked(x, state, lengths)
+        x, state, lengths = self._arguments(x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         steps = EVALUATION_BLOCK if self.causal else max(1, x.shape[1])
         for start in range(0, max(1, x.shape[1]), steps):
@@ -296,7 +296,7 @@ class Recurrent(Checked, Generic[S]):
         check_array("x", x, (*self.axes, self.in_features), self.dtype)
         check_batch("x", x, axis=0 if self.batch_first else 1)
 
-    def _checked(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
+    def _arguments(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
         """Check the arguments and return them in the layout of ``compute``."""
         try:
             self.check_input(x)
@@ -306,7 +306,7 @@ class Recurrent(Checked, Generic[S]):
             else:
                 state = self.inner_state(checked_state(self, state, len(x)))
             if lengths is not None:
-                lengths = check_lengths(lengths, len(x), x.shape[1])
+                lengths = checked_lengths(lengths, len(x), x.shape[1])
         except ShapeError as error:
             if "expected shape" not in str(error):
                 raise

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.maps import correlate, correlate_backward
 from numpy_xlstm.layers.base import Recurrent, RunOptions, Step
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_batch_size, check_positive
+from numpy_xlstm.numerics.initial import drawn_uniformly
 
 
 class CausalConv1d(Recurrent[Array]):

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.base import Layer
-from numpy_xlstm.layers.linear import drawn_normally
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, Shape, check_form, check_positive
+from numpy_xlstm.numerics.initial import drawn_normally
 
 IndexArray = npt.NDArray[np.integer[Any]]
 """An array of integers, each of which is the index of a row or class."""

@@ -5,13 +5,12 @@ Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivation
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import gcd, sqrt
+from math import gcd
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.kernels.parts import split_heads
 from numpy_xlstm.kernels.products import times
 from numpy_xlstm.layers.base import Layer, Map
@@ -21,10 +20,9 @@ from numpy_xlstm.numerics import (
     check_bool,
     check_divides,
     check_positive,
-    checked_dtype,
     generator_or_new,
 )
-from numpy_xlstm.numerics.memory import check_fits
+from numpy_xlstm.numerics.initial import drawn_normally, drawn_uniformly
 from numpy_xlstm.numerics.threads import matmul
 
 
@@ -137,16 +135,6 @@ def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[A
     if "bias" in params:
         grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
     return matmul(dy_rows, weight).reshape(x.shape), grads  # [linear.4]
-
-
-def drawn_normally(
-    shapes: Mapping[str, tuple[int, ...]], deviation: float, dtype: npt.DTypeLike, rng: Any
-) -> dict[str, Array]:
-    """Draw a weight of this deviation, and set a bias to 0."""
-    to, rng = checked_dtype(dtype), generator_or_new(rng)
-    check_fits(shapes.values(), to, rng)
-    params = {"weight": rng.normal(0, deviation, shapes["weight"]).astype(to, copy=False)}
-    return params | ({"bias": np.zeros(shapes["bias"], to)} if "bias" in shapes else {})
 
 
 class LinearGroup(Layer):
@@ -289,16 +277,6 @@ def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
     count, place = NH // len(joined), range(NH // len(joined))
     blocks = joined.reshape(-1, count, rows, count, columns)[:, place, :, place]
     return blocks.swapaxes(0, 1).reshape(shape)
-
-
-def small_init(dim: int) -> float:
-    """Return the deviation √(2/(5 dim)) of weights: "small init", Nguyen & Salazar 2019."""
-    return sqrt(2 / (5 * dim))
-
-
-def wang_init(dim: int, num_blocks: int) -> float:
-    """Return the deviation 2/(num_blocks √dim) of the maps into the residual stream."""
-    return 2 / (check_positive("num_blocks", num_blocks) * sqrt(dim))
 
 
 def set_gate_biases(gates: LinearGroup, input_bias: float | Array) -> None:

@@ -29,13 +29,13 @@ class RNNBase(Stacked[S]):
 
     Attributes
     ----------
-    State : type
+    state_type : type
         Type of the cell's state. The state of this object has the same arrays with an additional
         first axis for the layers and directions. If the state has only one array, it is that array
         itself and not a tuple.
     """
 
-    State: ClassVar[Any]
+    state_type: ClassVar[Any]
 
     def __init__(
         self,
@@ -70,19 +70,19 @@ class RNNBase(Stacked[S]):
     def init_state(self, batch_size: int) -> S:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
         leading = len(self.layers), check_batch_size(batch_size)
-        widths = [self._widths[name] for name in self.State._fields]
-        arrays = self.State(*(np.zeros((*leading, width), self.dtype) for width in widths))
+        widths = [self._widths[name] for name in self.state_type._fields]
+        arrays = self.state_type(*(np.zeros((*leading, width), self.dtype) for width in widths))
         state: S = arrays if len(arrays) > 1 else arrays[0]
         return state
 
     def inner_state(self, state: Any) -> Any:
         """Split a state into one state of the cell for each layer and direction."""
         arrays = state if isinstance(state, tuple) else (state,)
-        return tuple(map(self.State, *arrays))
+        return tuple(map(self.state_type, *arrays))
 
     def outer_state(self, states: Any) -> S:
         """Join the states of all layers and directions along a new first axis."""
-        arrays = self.State(*map(np.array, zip(*states, strict=True)))
+        arrays = self.state_type(*map(np.array, zip(*states, strict=True)))
         state: S = arrays if len(arrays) > 1 else arrays[0]
         return state
 
@@ -174,7 +174,7 @@ class LSTM(RNNBase[LSTMState]):
     ((7, 10, 5), (4, 10, 4), (16, 8))
     """
 
-    State = LSTMState
+    state_type = LSTMState
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ class GRU(RNNBase[Array]):
     ((10, 7, 4), (2, 10, 4), (12, 4))
     """
 
-    State = GRUState
+    state_type = GRUState
 
     def make_cell(self, width: int, **options: Any) -> GRUCell:
         return GRUCell(width, self.hidden_size, **options)
@@ -292,7 +292,7 @@ class RNN(RNNBase[Array]):
     ((10, 7, 4), (1, 10, 4))
     """
 
-    State = ElmanState
+    state_type = ElmanState
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from numpy_xlstm.cells.elman import ElmanCell
-from numpy_xlstm.cells.gates import drawn_uniformly
 from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.lstm import LSTMCell
 from numpy_xlstm.cells.lstmp import LSTMPCell
@@ -18,6 +17,7 @@ from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
 from numpy_xlstm.layers.base import Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_has, check_positive
+from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.numerics.threads import matmul
 from numpy_xlstm.validation import output_size
 

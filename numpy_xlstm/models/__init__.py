@@ -22,6 +22,5 @@ from numpy_xlstm.models.official import xLSTMLarge as xLSTMLarge
 from numpy_xlstm.models.official import xLSTMLMModel as xLSTMLMModel
 from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig as xLSTMBlockStackConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig as xLSTMLMModelConfig
-from numpy_xlstm.models.skeleton import MetaInitialisation as MetaInitialisation
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState as sLSTMBlockState
 from numpy_xlstm.models.slstm_layer import sLSTMLayer as sLSTMLayer

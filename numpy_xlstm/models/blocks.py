@@ -13,7 +13,6 @@ from numpy_xlstm.kernels import compiled
 from numpy_xlstm.layers import GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.activations import check_dropout, drop, drop_backward
 from numpy_xlstm.layers.base import RunOptions, S, Step, check_fit
-from numpy_xlstm.layers.linear import small_init, wang_init
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
@@ -22,6 +21,7 @@ from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_kind, generator_or_new
+from numpy_xlstm.numerics.initial import small_init, wang_init
 from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.numerics.threads import parallel_map, spread
 from numpy_xlstm.trees import join_states, rows_of

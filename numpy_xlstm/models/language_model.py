@@ -18,7 +18,6 @@ from numpy_xlstm.layers.activations import (
 from numpy_xlstm.layers.base import RunOptions, S
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
 from numpy_xlstm.models.decode import PreparedModel
-from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -30,6 +29,7 @@ from numpy_xlstm.numerics import (
     check_whole,
     generator_or_new,
 )
+from numpy_xlstm.numerics.initial import ShapesOnly
 
 
 class SpecialTokens(NamedTuple):
@@ -156,7 +156,7 @@ class LanguageModel(StateDict, Recurrent[S]):
         embedding, cell, head = self.names
         names = {"embedding": embedding, "body": cell}
         if tied:
-            shapes_only = Linear(D, V, False, rng=MetaInitialisation())
+            shapes_only = Linear(D, V, False, rng=ShapesOnly())
             self.head = shapes_only.over(self.embedding.params)
         else:
             self.head = Linear(body.out_features, V, bias, **options)

@@ -26,10 +26,11 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.layers.activations import check_cap, soft_cap, soft_cap_backward
 from numpy_xlstm.layers.base import RunOptions, Step
-from numpy_xlstm.layers.linear import joined_step, set_gate_biases, small_init, wang_init
+from numpy_xlstm.layers.linear import joined_step, set_gate_biases
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_kind, generator_or_new, sigmoid
+from numpy_xlstm.numerics.initial import small_init, wang_init
 
 Cap = Annotated[float | None, check_cap]
 

@@ -23,13 +23,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.layers.activations import drop, drop_backward
 from numpy_xlstm.layers.base import RunOptions, Step
-from numpy_xlstm.layers.linear import (
-    bias_of,
-    join_blocks,
-    set_gate_biases,
-    small_init,
-    wang_init,
-)
+from numpy_xlstm.layers.linear import bias_of, join_blocks, set_gate_biases
 from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -39,6 +33,7 @@ from numpy_xlstm.numerics import (
     check_positive,
     generator_or_new,
 )
+from numpy_xlstm.numerics.initial import small_init, wang_init
 
 SILU = ACTIVATIONS["swish"]
 

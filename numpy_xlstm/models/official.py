@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models.blocks import BlockStack, PaperState, xLSTMBlockStack
 from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig
-from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.numerics import check_choice, check_kind, generator_or_new
+from numpy_xlstm.numerics.initial import ShapesOnly, small_init
 from numpy_xlstm.numerics.memory import check_fits
 
 
@@ -180,7 +179,7 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     if model.config.weight_mode == weight_mode:
         return model
     config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
-    other, params = xLSTMLarge(config, rng=MetaInitialisation()), dict(model.params)
+    other, params = xLSTMLarge(config, rng=ShapesOnly()), dict(model.params)
     other.body.recompute = model.body.recompute
     for number, (fused, parts) in product(range(config.num_blocks), FUSED.items()):
         for kind in ("weight", "bias"):

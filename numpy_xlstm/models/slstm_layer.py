@@ -22,7 +22,6 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.layers.activations import drop, drop_backward
 from numpy_xlstm.layers.base import RunOptions, Step
-from numpy_xlstm.layers.linear import small_init
 from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -33,6 +32,7 @@ from numpy_xlstm.numerics import (
     check_whole,
     generator_or_new,
 )
+from numpy_xlstm.numerics.initial import small_init
 from numpy_xlstm.numerics.memory import check_fits
 
 GATES = ("fgate", "igate", "zgate", "ogate")

@@ -336,7 +336,7 @@ def check_callable(name: str, value: Any) -> None:
         raise OptionError(f"{name}: expected a callable; got {type(value).__name__}")
 
 
-def check_lengths(lengths: Any, B: int, T: int) -> Array:
+def checked_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error."""
     array = plain_array("lengths", lengths)
     array = check_form("lengths", array if array.size else array.astype(int), (B,), "integers")

@@ -26,7 +26,7 @@ from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
 from numpy_xlstm.training.optimizer import Optimizer, diverged
 from numpy_xlstm.trees import join_states, leaves, rows_of
-from numpy_xlstm.validation import check_like
+from numpy_xlstm.validation import checked_like
 
 
 class Batch(NamedTuple):
@@ -157,7 +157,7 @@ def train_step(
         except DivergenceError:
             raise
         except NonFiniteError as error:
-            check_like("state", state, state)  # a non-finite state of the caller is no divergence
+            checked_like("state", state, state)  # a non-finite state of the caller is no divergence
             raise diverged(optimizer, error, lr) from error
     return StepResult(loss, norm, after)
 
@@ -170,7 +170,7 @@ def _gradient_over_ranks(
     reason = NonFiniteError("loss: expected a finite one on every rank")
     try:
         loss, grads, after = _gradient(model, *given)
-        check_like("state", after, after)  # the next batch may start from it
+        checked_like("state", after, after)  # the next batch may start from it
     except NonFiniteError as error:
         loss, reason = math.nan, error
     loss = ranks.total(loss, comm)

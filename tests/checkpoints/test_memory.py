@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import from_pretrained, save_pretrained, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.models import MetaInitialisation
+from numpy_xlstm.numerics.initial import ShapesOnly
 from tests.checkpoints.build import split
 from tests.checkpoints.measure import now, peak
 
@@ -23,7 +23,7 @@ def write(folder: Path, numbers: int, dtype: str) -> None:
     width = 1024 if numbers > 100_000_000 else 512
     blocks = max(1, round(numbers / (12.3 * width**2)))
     config = xLSTMLargeConfig(width, num_heads=4, num_blocks=blocks, vocab_size=8 * width)
-    model, rng = xLSTMLarge(config, rng=MetaInitialisation()), np.random.default_rng(0)
+    model, rng = xLSTMLarge(config, rng=ShapesOnly()), np.random.default_rng(0)
     params = {n: rng.random(a.shape, np.float32) - 0.5 for n, a in model.params.items()}
     save_pretrained(model.with_params(params), folder, dtype=dtype)
     split(folder, 8)

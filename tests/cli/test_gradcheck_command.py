@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import gradcheck, suite
+from numpy_xlstm import gradcheck
 from numpy_xlstm.cli import gradcheck as command
 from numpy_xlstm.cli import main
 from numpy_xlstm.cli.gradcheck import QUICK
+from numpy_xlstm.conformance import suite
+from numpy_xlstm.conformance.suite import cases
 from numpy_xlstm.kernels import slstm
-from numpy_xlstm.suite import cases
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 

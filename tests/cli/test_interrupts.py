@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from numpy_xlstm.cli import main
-from numpy_xlstm.suite import cases
+from numpy_xlstm.conformance.suite import cases
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 

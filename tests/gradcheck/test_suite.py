@@ -8,7 +8,7 @@ import pytest
 from numpy_xlstm import gradcheck, mLSTM, mlstm_parallel, sLSTM
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance import SUBJECTS
-from numpy_xlstm.suite import cases
+from numpy_xlstm.conformance.suite import cases
 from tests.variants import VARIANTS, Sizes, make
 
 

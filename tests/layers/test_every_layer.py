@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTMCell, SequenceLayer, suite
+from numpy_xlstm import LSTMCell, SequenceLayer
+from numpy_xlstm.conformance import suite
 from numpy_xlstm.errors import CacheError, DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers import (
     ACTIVATIONS,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm import layers, suite
+from numpy_xlstm import layers
+from numpy_xlstm.conformance import suite
 from numpy_xlstm.trees import tree_map
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 import numpy_xlstm as nx
-from numpy_xlstm import checkpoints, generation, layers, models, suite, training
+from numpy_xlstm import checkpoints, generation, layers, models, training
+from numpy_xlstm.conformance import suite
 from tests.models.build import large_config, make
 from tests.reliability.builders import RNG, builders
 from tests.reliability.calls import Call, Fresh, Make, made, methods, rng

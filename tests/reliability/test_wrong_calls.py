@@ -139,7 +139,7 @@ MODULES = (
 BASES = frozenset(
     """
     Module Layer Recurrent BlockStack ResidualBlock LinearGroup xLSTMLargeLayer
-    MetaInitialisation Report Row TextSplit StepOptions Optimizer Format default_text constant
+    Report Row TextSplit StepOptions Optimizer Format default_text constant
     is_matrix official_decay config_of start new_tokens decay_rule from_torch from_jax compiled
     """.split()  # noqa: SIM905
 )

@@ -16,12 +16,12 @@ from numpy_xlstm.numerics import (
     check_array,
     check_choice,
     check_eps,
-    check_lengths,
     check_positive,
+    checked_lengths,
     own_error_state,
 )
 from numpy_xlstm.trees import zeros_like
-from numpy_xlstm.validation import check_cache, check_like
+from numpy_xlstm.validation import check_cache, checked_like
 
 
 def mlstm_recurrent(
@@ -243,7 +243,7 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     check_array("dh", dh, cache.h.shape, cache.h.dtype)
     shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
     empty = empty_memory(shape, dh.dtype, cache.options[2])
-    dstate = zeros_like(empty) if dstate is None else check_like("dstate", dstate, empty)
+    dstate = zeros_like(empty) if dstate is None else checked_like("dstate", dstate, empty)
     check_residuals(cache, dh)
     return run_backward(dh, cache, dstate)
 
@@ -275,8 +275,8 @@ def checked_run(
             f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
         )
     empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options[2])
-    state = empty if state is None else check_like("state", state, empty)
-    lengths = None if lengths is None else check_lengths(lengths, B, T)
+    state = empty if state is None else checked_like("state", state, empty)
+    lengths = None if lengths is None else checked_lengths(lengths, B, T)
     return run(form, arrays, state, lengths, options, chunk_size)
 
 
