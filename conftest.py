@@ -59,7 +59,8 @@ PASSED = "numpy_xlstm/passed"
 COMPILE = """
 import os
 import numpy as np
-from numpy_xlstm import gradcheck, kernels, suite
+from numpy_xlstm import gradcheck, kernels
+from numpy_xlstm.conformance import suite
 subjects = {name.split("/")[0]: case for name, case in reversed(suite.cases().items())}
 parent = os.getppid()
 for dtype in (np.float64, np.float32) if kernels.compiled() else ():

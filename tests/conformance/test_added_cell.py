@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTMCell, conformance, gradcheck, suite
+from numpy_xlstm import LSTMCell, conformance, gradcheck
 from numpy_xlstm.cli.gradcheck import QUICK
+from numpy_xlstm.conformance import suite
 from numpy_xlstm.conformance.catalogue import GATED, PLAIN, Family, subjects_of
 
 
