@@ -4,13 +4,18 @@ A public forward validates its arguments once with these functions. A module mad
 calls the ``compute`` of its parts, which does not validate again.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from types import MethodType
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch
+from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_state
 from numpy_xlstm.trees import put_together, zeros_like
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def checked_like(name: str, tree: Any, like: Any) -> Any:
@@ -80,19 +85,39 @@ def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
     return zeros_like(like) if dstate is None else checked_like("dstate", dstate, like)
 
 
-def checked_step(cell: Any, x: Array, state: Any) -> Any:
-    """Validate x (B, D) of one step, and return the validated state before it."""
-    check_array("x", x, ("batch", cell.input_size), cell.dtype)
-    check_batch("x", x)
-    return checked_state(cell, state, len(x))
+def checked_step(forward: Method) -> Method:
+    """Decorate the forward of a cell: validate x (B, D) and the state, empty if it is None."""
+    forward = own_error_state(forward)
+
+    @wraps(forward)
+    def checked(cell: Any, x: Array, state: Any = None) -> Any:
+        check_array("x", x, ("batch", cell.input_size), cell.dtype)
+        check_batch("x", x)
+        return forward(cell, x, checked_state(cell, state, len(x)))
+
+    vars(checked)["unchecked"] = forward
+    return cast(Method, checked)
 
 
-def checked_step_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
-    """Validate cache and dh (B, H) of one step; return the cotangent of the state after it."""
-    check_cache(cache, cell.Cache)
-    check_maker(cell, cache.cell)
-    check_array("dh", dh, (len(cache.x), output_size(cell)), cell.dtype)
-    return checked_cotangent(cell, dstate, len(dh))
+def checked_step_backward(backward: Method) -> Method:
+    """Decorate the backward of a cell: validate dh (B, H), cache and dstate, 0 if it is None."""
+    backward = own_error_state(backward)
+
+    @wraps(backward)
+    def checked(cell: Any, dh: Array, cache: Any, dstate: Any = None) -> Any:
+        check_cache(cache, cell.Cache)
+        check_maker(cell, cache.cell)
+        check_array("dh", dh, (len(cache.x), output_size(cell)), cell.dtype)
+        return backward(cell, dh, cache, checked_cotangent(cell, dstate, len(dh)))
+
+    vars(checked)["unchecked"] = backward
+    return cast(Method, checked)
+
+
+def unchecked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a decorated method of a cell without its checks; any other method as it is."""
+    function = getattr(method, "unchecked", None)
+    return method if function is None else MethodType(function, method.__self__)  # type: ignore[attr-defined]
 
 
 def output_size(cell: Any) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import checked_sizes, empty_state
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice, own_error_state, tanh_slope
+from numpy_xlstm.numerics import Array, check_choice, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
@@ -57,22 +57,22 @@ class ElmanCell(Module):
     ((2, 3), (2, 4), (4, 3))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        (h_prev,) = state = checked_step(self, x, state)
+        (h_prev,) = state
         p = self.params
         h_pre = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [elman.1]
         tanh = self.nonlinearity == "tanh"
         h = np.tanh(h_pre) if tanh else np.where(h_pre.real > 0, h_pre, 0)  # [elman.2]
         return h, ElmanState(h), ElmanCache(self, x, state, h_pre)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: ElmanCache, dstate: Any = None
     ) -> tuple[Array, ElmanState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        (dh_next,) = checked_step_backward(self, dh, cache, dstate)
+        (dh_next,) = dstate
         _, x, (h_prev,), h_pre = cache
         dh = dh + dh_next  # [rec.2]
         slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
@@ -56,10 +56,10 @@ class GRUCell(Module):
     ((2, 3), (2, 4), (12, 3))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        (h_prev,) = state = checked_step(self, x, state)
+        (h_prev,) = state
         p = self.params
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [gru.1]
         s_r, s_z, s_n = np.split(h_prev @ p["R"].T + p["b_h"], 3, axis=1)  # [gru.2]
@@ -70,12 +70,12 @@ class GRUCell(Module):
         h = u * n + z * h_prev  # [gru.7]
         return h, GRUState(h), GRUCache(self, x, state, (r_pre, z_pre, n_pre), s_n, r, z, u, n)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: GRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        (dh_next,) = checked_step_backward(self, dh, cache, dstate)
+        (dh_next,) = dstate
         _, x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
         dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [gru.8]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.cells.gru import GRUState
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
@@ -55,10 +55,10 @@ class OriginalGRUCell(Module):
     ((2, 3), (2, 4), (12, 4))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        (h_prev,) = state = checked_step(self, x, state)
+        (h_prev,) = state
         p, (R_r, R_z, R_n) = self.params, np.split(self.params["R"], 3)
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [cho.1]
         r_pre, z_pre = a_r + h_prev @ R_r.T, a_z + h_prev @ R_z.T  # [cho.2]
@@ -70,12 +70,12 @@ class OriginalGRUCell(Module):
         cache = OriginalGRUCache(self, x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
         return h, GRUState(h), cache
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: OriginalGRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        (dh_next,) = checked_step_backward(self, dh, cache, dstate)
+        (dh_next,) = dstate
         _, x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)
         dh = dh + dh_next  # [rec.2]

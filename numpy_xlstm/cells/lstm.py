@@ -17,7 +17,7 @@ from numpy_xlstm.cells.gates import (
     pre_activations_backward,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
@@ -60,10 +60,10 @@ class LSTMCell(Module):
     ((2, 3), (2, 4), (16, 3))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        h_prev, c_prev = state = checked_step(self, x, state)
+        h_prev, c_prev = state
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstm.1]
         z = np.tanh(z_pre)  # [lstm.2]
@@ -71,12 +71,12 @@ class LSTMCell(Module):
         h = o * np.tanh(c)  # [lstm.4]
         return h, LSTMState(h, c), LSTMCache(self, x, state, pre, i, f, z, o, c)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: LSTMCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next = checked_step_backward(self, dh, cache, dstate)
+        dh_next, dc_next = dstate
         _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.5]

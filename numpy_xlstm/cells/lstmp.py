@@ -12,7 +12,6 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
     check_positive,
-    own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -67,10 +66,10 @@ class LSTMPCell(Module):
     ((5, 2), (5, 4), (16, 2), (2, 4))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:
         """Take one step with x (B, D); return h (B, P), the state after the step and the cache."""
-        h_prev, c_prev = state = checked_step(self, x, state)
+        h_prev, c_prev = state
         p = self.params
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [lstmp.1]
         i_pre, f_pre, z_pre, o_pre = pre = np.split(a, 4, axis=1)
@@ -81,12 +80,12 @@ class LSTMPCell(Module):
         h = m @ p["W_hr"].T  # [lstmp.6]
         return h, LSTMState(h, c), LSTMPCache(self, x, state, pre, i, f, z, o, c, m)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: LSTMPCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next = checked_step_backward(self, dh, cache, dstate)
+        dh_next, dc_next = dstate
         _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
         dh = dh + dh_next  # [rec.2]
         dW_hr = dh.T @ m  # [lstmp.7]

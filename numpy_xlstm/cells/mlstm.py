@@ -25,7 +25,6 @@ from numpy_xlstm.numerics import (
     check_divides,
     check_eps,
     check_positive,
-    own_error_state,
 )
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.memory import check_fits
@@ -96,10 +95,9 @@ class mLSTMCell(Module):
     ((5, 8), (5, 2, 2, 4), (5, 2, 2), (5, 2))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        state = checked_step(self, x, state)
         # With a sigmoid input gate n and m are 0 at every step, and the denominator is 1.
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
         p, root_DK = self.params, root(C_prev.shape[2], x)
@@ -129,12 +127,11 @@ class mLSTMCell(Module):
         kept = self, x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde
         return h, after, mLSTMCache(*kept)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: mLSTMCache, dstate: Any = None
     ) -> tuple[Array, mLSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dstate = checked_step_backward(self, dh, cache, dstate)
         _, x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
         i_pre, f_pre, o_pre = pre
         C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)  # n is 0

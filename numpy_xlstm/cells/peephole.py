@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, own_error_state, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
@@ -52,10 +52,10 @@ class PeepholeLSTMCell(Module):
     (('h', 'c'), (12,))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        h_prev, c_prev = state = checked_step(self, x, state)
+        h_prev, c_prev = state
         p, (p_i, p_f, p_o) = self.params, np.split(self.params["P"], 3)
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [peephole.1]
         a_i, a_f, z_pre, a_o = np.split(a, 4, axis=1)
@@ -68,12 +68,12 @@ class PeepholeLSTMCell(Module):
         pre = i_pre, f_pre, z_pre, o_pre
         return h, LSTMState(h, c), PeepholeCache(self, x, state, pre, i, f, z, o, c)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: PeepholeCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next = checked_step_backward(self, dh, cache, dstate)
+        dh_next, dc_next = dstate
         _, x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         p_i, p_f, p_o = np.split(self.params["P"], 3)
         dh = dh + dh_next  # [rec.2]

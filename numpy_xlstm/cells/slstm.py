@@ -25,7 +25,7 @@ from numpy_xlstm.cells.gates import (
 )
 from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice, own_error_state
+from numpy_xlstm.numerics import Array, check_choice
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.validation import checked_step, checked_step_backward
@@ -90,10 +90,10 @@ class sLSTMCell(Module):
     (('h', 'c', 'n', 'm'), (2, 8, 2))
     """
 
-    @own_error_state
+    @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        h_prev, c_prev, n_prev, m_prev = state = checked_step(self, x, state)
+        h_prev, c_prev, n_prev, m_prev = state
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.3]
         A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.4]
@@ -107,12 +107,12 @@ class sLSTMCell(Module):
         h = o * (c / n)  # [slstm.5]
         return h, sLSTMState(h, c, n, m), sLSTMCache(self, x, state, pre, A, i, f, z, o, c, n)
 
-    @own_error_state
+    @checked_step_backward
     def backward(
         self, dh: Array, cache: sLSTMCache, dstate: Any = None
     ) -> tuple[Array, sLSTMState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
-        dh_next, dc_next, dn_next, dm_next = checked_step_backward(self, dh, cache, dstate)
+        dh_next, dc_next, dn_next, dm_next = dstate
         _, x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
         i_pre, f_pre, z_pre, o_pre = pre
         dh = dh + dh_next  # [rec.2]

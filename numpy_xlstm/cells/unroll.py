@@ -7,7 +7,7 @@ import numpy as np
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map, zeros_like
-from numpy_xlstm.validation import output_size
+from numpy_xlstm.validation import output_size, unchecked
 
 
 class UnrollCache(NamedTuple):
@@ -28,8 +28,9 @@ def unroll(
     live = np.arange(T) < steps[:, None]
     xs = np.where(live[..., None], xs, 0)  # padding may have any value
     ys, caches = np.zeros((B, T, output_size(cell)), cell.dtype), []
+    forward = unchecked(cell.forward)
     for t in range(T):
-        y, after, cache = cell.forward(xs[:, t], state)
+        y, after, cache = forward(xs[:, t], state)
         ys[:, t] = _where(live[:, t], y, 0)
         state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)
         caches.append(cache)
@@ -41,12 +42,12 @@ def unroll_backward(dys: Array, cache: UnrollCache, dstate: Any = None) -> tuple
     cell, (B, T, _) = cache.cell, dys.shape
     dstate = zeros_like(cell.init_state(B)) if dstate is None else dstate
     grads = {name: np.zeros_like(array) for name, array in cell.params.items()}
-    dxs = np.zeros((B, T, cell.input_size), cell.dtype)
+    dxs, backward = np.zeros((B, T, cell.input_size), cell.dtype), unchecked(cell.backward)
     for t in reversed(range(T)):
         row = cache.live[:, t]
         dy = _where(row, dys[:, t], 0)
         dnow = tree_map(lambda d, row=row: _where(row, d, 0), dstate)
-        dxs[:, t], dbefore, step_grads = cell.backward(dy, cache.steps[t], dnow)
+        dxs[:, t], dbefore, step_grads = backward(dy, cache.steps[t], dnow)
         dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
         grads = {name: grads[name] + step_grads[name] for name in grads}
     return dxs, dstate, grads
