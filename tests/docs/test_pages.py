@@ -74,7 +74,7 @@ def test_the_terms_are_those_of_the_field() -> None:
 def test_readme_shows_a_cell_as_it_is() -> None:
     blocks = re.findall(r"^```py\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
     source = (ROOT / "numpy_xlstm/cells/lstm.py").read_text("utf-8")
-    start, end = source.index("    @own_error_state"), source.index("    def __init__")
+    start, end = source.index("    @checked_step"), source.index("    def __init__")
     assert textwrap.indent("\n".join(blocks), "    ") + "\n" == source[start:end]
 
 
