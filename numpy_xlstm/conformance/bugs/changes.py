@@ -142,7 +142,7 @@ def _functions(tree: ast.Module, wanted: set[str]) -> Iterator[ast.FunctionDef]:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in wanted:
             body = [node] if isinstance(node, ast.FunctionDef) else node.body
             functions = [each for each in body if isinstance(each, ast.FunctionDef)]
-            yield from (each for each in functions if not each.name.startswith("__"))
+            yield from (f for f in functions if not f.name.startswith(("__", "decode_step")))
 
 
 def _known(function: ast.FunctionDef) -> dict[str, int]:
