@@ -17,6 +17,7 @@ from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
+from numpy_xlstm.validation import checked_step, checked_step_backward
 
 RUNS = 16
 """Number of runs of the specification in the dtype of the case, each with perturbed inputs."""
@@ -255,5 +256,6 @@ def with_functions(specification: Any, method: str, **functions: Any) -> Any:
     if not isinstance(found, FunctionType) or not functions.keys() & set(found.__code__.co_names):
         return specification
     scope = {**found.__globals__, **functions}
-    other = FunctionType(found.__code__, scope, method, found.__defaults__)
+    checked = checked_step if method == "forward" else checked_step_backward
+    other = checked(FunctionType(found.__code__, scope, method, found.__defaults__))
     return type(specification)(specification.__name__, (specification,), {method: other})

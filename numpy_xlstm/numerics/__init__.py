@@ -1,4 +1,8 @@
-"""Validation of arrays and other arguments, and the activations that cells use."""
+"""Validation of arrays and other arguments, and the activations that cells use.
+
+A function ``check_…`` returns its argument or nothing, and ``checked_…`` returns it in the form
+that the code uses. Both raise an error for an invalid argument.
+"""
 
 import difflib
 import sys
