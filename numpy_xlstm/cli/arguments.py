@@ -124,14 +124,14 @@ def _settings(kind: Any, text: str) -> dict[str, Any]:
 
 def _shown(default: Any) -> str:
     """Return the text of a default for the help; "" for None and False."""
-    defaults = default if isinstance(default, dict) else {"": default}
-    shown = {n: value for n, value in defaults.items() if value is not None and value is not False}
-    values = {str(value).strip("[]") for value in shown.values()}
-    if not values:
-        return ""
-    if len(values) > 1:
-        return f" (default: {', '.join(f'{value} for {kind}' for kind, value in shown.items())})"
-    return f" (default: {values.pop()})"
+    models: dict[str, list[str]] = {}
+    for model, value in (default if isinstance(default, dict) else {"": default}).items():
+        if value is not None and value is not False:
+            models.setdefault(str(value).strip("[]"), []).append(model)
+    if len(models) == 1:
+        return f" (default: {next(iter(models))})"
+    shown = "; ".join(f"{value} for {', '.join(names)}" for value, names in models.items())
+    return f" (default: {shown})" if shown else ""
 
 
 def flags(names: Iterable[str]) -> str:

@@ -26,67 +26,64 @@ from numpy_xlstm.errors import OptionError
 
 MINUTES = 1.5
 
-BLOCKS = ("xlstm", "xlstm-large")
-ARCHITECTURES = ("cell", *BLOCKS)
 FROM = "--from"
-"""Key of the defaults of a model that is loaded."""
-STORED = {FROM: None}
-LEARNING_RATES = {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3, FROM: 3e-4}
-DECAYS = {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1, FROM: 0.1}
-HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
+"""Key of :data:`MODELS` for a model that is loaded."""
+
+NEW = {"tokenizer": "characters", "dtype": "float32"}
+CELL = NEW | {"model": "cell", "embedding_size": 64, "hidden_size": 256}
+CELL |= {"lr": 1e-2, "weight_decay": 0.3}
+BLOCKS = NEW | {"config": None, "blocks": 4, "heads": 4, "lr": 3e-3, "weight_decay": 0.1}
+
+MODELS: dict[str, dict[str, Any]] = {
+    "lstm": CELL | {"cell": "lstm"},
+    "slstm": CELL | {"cell": "slstm", "heads": 4, "forget_gate": "sigmoid"},
+    "mlstm": CELL | {"cell": "mlstm", "heads": 16, "forget_gate": "sigmoid", "input_gate": "exp"},
+    "xlstm": BLOCKS | {"model": "xlstm", "width": 192, "slstm_at": [1], "dropout": 0.3},
+    "xlstm-large": BLOCKS | {"model": "xlstm-large", "width": 128, "weight_mode": "single"},
+    FROM: {"from_": None, "tokenizer": None, "dtype": None, "lr": 3e-4, "weight_decay": 0.1},
+}
+"""Options that only some models have, or with other defaults: a table for each model."""
 
 OPTIONS: dict[str, dict[str, Option]] = {
     "text": {
         "tokenizer": (
             "NAME",
-            dict.fromkeys(ARCHITECTURES, "characters") | STORED,
+            None,
             "characters, bytes, or a tokenizer.json; if omitted with --from, the checkpoint's",
         ),
     },
     "model": {
         "from_": ("CHECKPOINT", None, "fine-tune this model: a run, or a file or folder"),
         "model": (
-            ARCHITECTURES,
+            ("cell", "xlstm", "xlstm-large"),
             "cell",
             "one cell, the xLSTM paper's model, or that of xLSTM 7B",
         ),
-        "dtype": (
-            ("float32", "float64"),
-            dict.fromkeys(ARCHITECTURES, "float32") | STORED,
-            "precision",
-        ),
-        "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
-        "hidden_size": (size, {"cell": 256}, "width of the cell"),
-        "embedding_size": (size, {"cell": 64}, "width of a token"),
-        "forget_gate": (
-            tuple(GATE_KINDS),
-            {"slstm": "sigmoid", "mlstm": "sigmoid"},
-            "for sLSTM and mLSTM",
-        ),
-        "input_gate": (tuple(GATE_KINDS), {"mlstm": "exp"}, "for mLSTM"),
+        "dtype": (("float32", "float64"), None, "precision"),
+        "cell": (("lstm", "slstm", "mlstm"), "slstm", "recurrent cell"),
+        "hidden_size": (size, None, "width of the cell"),
+        "embedding_size": (size, None, "width of a token"),
+        "forget_gate": (tuple(GATE_KINDS), None, "for sLSTM and mLSTM"),
+        "input_gate": (tuple(GATE_KINDS), None, "for mLSTM"),
         "heads": (
             natural,
-            HEADS,
+            None,
             "number of heads; a default that does not divide the width is reduced",
         ),
-        "config": ("FILE", dict.fromkeys(BLOCKS), "JSON or YAML with the official field names"),
-        "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
-        "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
-        "slstm_at": (places, {"xlstm": [1]}, "numbers of sLSTM blocks, such as 0,2; all; or none"),
-        "dropout": (share, {"xlstm": 0.3}, "dropout probability"),
-        "weight_mode": (
-            ("single", "fused"),
-            {"xlstm-large": "single"},
-            "a matrix for each map, or joined ones",
-        ),
+        "config": ("FILE", None, "JSON or YAML with the official field names"),
+        "blocks": (size, None, "number of blocks"),
+        "width": (size, None, "width of the blocks"),
+        "slstm_at": (places, None, "numbers of sLSTM blocks, such as 0,2; all; or none"),
+        "dropout": (share, None, "dropout probability"),
+        "weight_mode": (("single", "fused"), None, "a matrix for each map, or joined ones"),
     },
     "training": {
         "batch_size": (size, 16, "windows per step"),
         "window": (size, 128, "tokens per window"),
-        "lr": (positive, LEARNING_RATES, "peak learning rate"),
+        "lr": (positive, None, "peak learning rate"),
         "schedule": (("cosine", "constant"), "cosine", "learning rate after warm-up"),
         "warmup": (share, 0.05, "fraction of the training in which the learning rate rises"),
-        "weight_decay": (real(0), DECAYS, "weight decay of AdamW"),
+        "weight_decay": (real(0), None, "weight decay of AdamW"),
         "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
         "steps": (natural, None, "stop after N steps; without --minutes, reproducible bit for bit"),
         "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
@@ -111,11 +108,12 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "prompt": ("TEXT", None, "text to continue (default: the beginning of the held-out part)"),
     },
 }
-"""The options by group."""
+"""The options by group, with the default that all models have."""
 
 DEFAULTS: dict[str, Any] = {"file": None}
 DEFAULTS |= {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
 NAMES = DEFAULTS.keys()
+COMMON = NAMES - {name for own in MODELS.values() for name in own}
 DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """Options that describe the model."""
 NOT_STORED = {"out", "resume", "file"}
@@ -128,17 +126,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", default=argparse.SUPPRESS, help=known)
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
-        add_options(group, options, defaults=False)
+        shown = {
+            name: (kind, default if default is not None else _of_models(name), text)
+            for name, (kind, default, text) in options.items()
+        }
+        add_options(group, shown, defaults=False)
+
+
+def _of_models(name: str) -> dict[str, Any]:
+    """Return the default of an option for each model that has it."""
+    return {model: own[name] for model, own in MODELS.items() if name in own}
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
     """Complete the given options with defaults of the model, and None for what it does not have."""
     model = FROM if "from_" in given else given.get("model", DEFAULTS["model"])
-    cell = given.get("cell", DEFAULTS["cell"]["cell"])
-    values = _defaults(model, cell if model == "cell" else model)
+    kind = given.get("cell", DEFAULTS["cell"]) if model == "cell" else model
+    values = {name: DEFAULTS[name] for name in COMMON} | MODELS[kind]
     described = DESCRIBING & values.keys()
     if foreign := given.keys() - values.keys():
-        typed = {FROM: FROM, "cell": f"--model cell --cell {cell}"}
+        typed = {FROM: FROM, "cell": f"--model cell --cell {kind}"}
         label = typed.get(model, f"--model {model}")
         raise OptionError(
             f"{label}: expected only {flags(described)} to describe the model; got {flags(foreign)}"
@@ -159,19 +166,6 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
     if options.minutes is None and options.steps is None:
         options.minutes = MINUTES
     return options
-
-
-def _defaults(model: str, kind: str) -> dict[str, Any]:
-    """Return the options of a model and their defaults; ``FROM`` is the key of a loaded model."""
-    values = {}
-    for name, default in DEFAULTS.items():
-        if not isinstance(default, dict):
-            values[name] = default
-        elif kind in default or model in default:
-            values[name] = default.get(kind, default.get(model))
-    if model == FROM:
-        del values["model"]
-    return values
 
 
 def resumed(command: Sequence[str], given: dict[str, Any]) -> argparse.Namespace:

@@ -28,7 +28,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "--hidden-size N" in out
     assert "(default: 0.05)" in " ".join(out.split())
-    assert "(default: 0.01 for cell, 0.003 for xlstm," in " ".join(out.split())
+    assert "(default: 0.01 for lstm, slstm, mlstm; 0.003 for xlstm," in " ".join(out.split())
     assert "None" not in out
 
 
