@@ -124,9 +124,9 @@ def new_tokens(
         prepared = model.prepared() if hasattr(model, "prepared") else None
         ended = np.zeros(len(rows), bool)
         for left in reversed(range(config.max_new_tokens)):
-            allowed = np.array(logits[:, :size])
+            allowed = np.array(logits)
             allowed[:, banned] = -np.inf
-            drawn = np.where(ended, padding, draw(allowed, seen[:, :size], config, rng))
+            drawn = np.where(ended, padding, draw(allowed[:, :size], seen[:, :size], config, rng))
             yield drawn
             ended |= np.isin(drawn, end)
             if ended.all() or not left:

@@ -5,7 +5,6 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError
 from numpy_xlstm.generation.config import GenerationConfig
-from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -69,13 +68,12 @@ def probabilities(logits: Array, seen: Mask, config: GenerationConfig) -> Probab
     """
     _check(logits, seen)
     check_kind("config", config, GenerationConfig)
-    y, exponents = _penalised(logits, seen, config.repetition_penalty)
+    y = _penalised(logits, seen, config.repetition_penalty)
     if not config.do_sample or config.temperature == 0:
         likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
         return likeliest.astype(np.float64)
     with np.errstate(over="ignore"):
-        gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
-        w = np.exp(gaps / float(config.temperature))  # [sample.2]
+        w = np.exp((y - y.max(axis=-1, keepdims=True)) / float(config.temperature))  # [sample.2]
     weights: Probabilities = w.astype(np.float64)
     if config.top_k is not None or config.top_p is not None:
         weights *= _kept(y, weights, config.top_k, config.top_p)
@@ -128,18 +126,13 @@ def _check(logits: Array, seen: Mask) -> None:
     check_form("seen", seen, logits.shape, "booleans")
 
 
-def _penalised(logits: Array, seen: Mask, penalty: float) -> tuple[Array, IndexArray]:
-    """Return y of each row divided by a power of two, and the exponents (B, 1) of these powers.
-
-    The exact division keeps y finite when a large negative logit is multiplied.
-    """
+def _penalised(logits: Array, seen: Mask, penalty: float) -> Array:
+    """Return y, in float64 or wider."""
     x = logits.astype(np.result_type(logits, np.float64))
-    largest = np.abs(np.where(np.isfinite(x), x, 0)).max(axis=-1, keepdims=True)
-    exponents = np.frexp(largest)[1]
-    y = np.ldexp(x, -exponents)
-    if penalty != 1:
-        y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)  # [sample.1]
-    return y, exponents
+    if penalty == 1:
+        return x
+    with np.errstate(over="ignore"):  # x θ = −inf gives probability 0
+        return np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)  # [sample.1]
 
 
 def _kept(y: Array, weights: Probabilities, top_k: int | None, top_p: float | None) -> Mask:

@@ -182,8 +182,11 @@ class StreamDecoder:
             )
         self._tokenizer, self._stop = tokenizer, tuple(stop)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._ids: list[int] = []
-        self._old = self._given = 0
+        # ``push`` has returned the first ``_given`` characters of the text of ``_context``, whose
+        # text is final, and the ids after it, ``_pending``.
+        self._context: list[int] = []
+        self._pending: list[int] = []
+        self._given = 0
         self._held = ""
         self.stopped = False
         """Whether a stop string has occurred."""
@@ -194,7 +197,8 @@ class StreamDecoder:
 
     def flush(self) -> str:
         """Return the rest of the text after the last id."""
-        rest = self._utf8.decode(b"", final=True) or self._new(self._text())
+        rest = self._utf8.decode(b"", final=True)
+        rest = rest or self._new(self._text(self._context + self._pending))
         text = "" if self.stopped else self._before_stop(rest) + self._held
         self._held = ""
         return text
@@ -212,27 +216,26 @@ class StreamDecoder:
         return text.removesuffix(self._held)
 
     def _decoded(self, token: int) -> str:
-        """Return the new text; of the ids, keep only those of the last final text.
+        """Return the text that has become final; it may still contain a stop string.
 
-        They are decoded again together with the next ids, whose text may depend on them.
+        The text of an id may depend on the ids before it, so the last final ids are decoded again
+        with the next ones. They are replaced by ``_pending`` as soon as that has a final text.
         """
         if isinstance(self._tokenizer, ByteTokenizer):
             return self._utf8.decode(bytes([token]))
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
-        self._ids.append(token)
-        text, late = self._text(), len(self._ids) - self._old > MAX_HELD
+        self._pending.append(token)
+        text, late = self._text(self._context + self._pending), len(self._pending) > MAX_HELD
         new = self._new(text if late else text.rstrip(REPLACEMENT))
         if late or not text.endswith(REPLACEMENT):
-            before, self._ids = self._ids, self._ids[self._old :]
-            if late or self._text():
-                self._old, self._given = len(self._ids), len(self._text())
-            else:
-                self._ids = before
+            alone = self._text(self._pending)
+            if late or alone:
+                self._context, self._pending, self._given = self._pending, [], len(alone)
         return new
 
-    def _text(self) -> str:
-        return self._tokenizer.decode(np.array(self._ids, np.int64)) if self._ids else ""
+    def _text(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(np.array(ids, np.int64)) if ids else ""
 
     def _new(self, text: str) -> str:
         new = text[self._given :]

@@ -6,6 +6,8 @@ import pytest
 
 from numpy_xlstm import LSTM, LanguageModel, generate, generate_text, stream
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.generation import GenerationConfig
+from numpy_xlstm.generation.generate import new_tokens
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import Array
 
@@ -117,6 +119,9 @@ def test_top_k_and_suppressed_ids() -> None:
     assert generate(Successor(), rows([5]), max_new_tokens=1, suppress_tokens=[6]).tolist() == [
         [5, 0]
     ]
+    config = GenerationConfig(suppress_tokens=[6, 9])
+    tokens = new_tokens(Successor(), [rows([5])], config, size=8)  # 9 is beyond the 8
+    assert next(tokens).tolist() == [0]
 
 
 class Digits:
