@@ -175,18 +175,21 @@ class AdamW:
             self._check(grads)
             blocks = list(self._blocks(grads, lr, scale))
             if not all(on_threads(Block.is_harmless, blocks)):
-                for name, p in self.params.items():
-                    check_array(name, p, p.shape)
-                for name, g in grads.items():
-                    check_array(f"grads[{name!r}]", g, g.shape)
-                for block in blocks:
-                    tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
-                    tried.update()
-                    if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
-                        reason = f"{block.name}: expected finite numbers after the update"
-                        raise diverged(self, reason, lr)
+                self._try(blocks, grads, lr)
             on_threads(Block.update, blocks)
         self.t += 1
+
+    def _try(self, blocks: Sequence[Block], grads: Mapping[str, Array], lr: float) -> None:
+        """Raise an error unless the update of copies, block by block, gives finite numbers."""
+        for name, p in self.params.items():
+            check_array(name, p, p.shape)
+        for name, g in grads.items():
+            check_array(f"grads[{name!r}]", g, g.shape)
+        for block in blocks:
+            tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
+            tried.update()
+            if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
+                raise diverged(self, f"{block.name}: expected finite numbers after the update", lr)
 
     def _check(self, grads: Mapping[str, Array]) -> None:
         for title, arrays in (("params", self.params), ("grads", grads), ("v", self.v)):
