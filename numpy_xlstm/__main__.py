@@ -1,6 +1,6 @@
 """``python -m numpy_xlstm``: the command line."""
 
-from numpy_xlstm_command import main
+from numpy_xlstm.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())
