@@ -18,7 +18,8 @@ from numpy_xlstm.cli.arguments import (
     parse_stored,
     whole,
 )
-from numpy_xlstm.cli.train import deferred_interrupt, read_notes
+from numpy_xlstm.cli.signals import deferred_interrupt
+from numpy_xlstm.cli.train import read_notes
 from numpy_xlstm.config import Config
 from numpy_xlstm.disk import write_text
 from numpy_xlstm.errors import OptionError

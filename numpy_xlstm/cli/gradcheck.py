@@ -21,6 +21,7 @@ import numpy as np
 from numpy_xlstm import __version__
 from numpy_xlstm.cli.arguments import Option, add_options, check_report, shape, whole, write_report
 from numpy_xlstm.cli.display import bar_of
+from numpy_xlstm.cli.signals import handling
 from numpy_xlstm.conformance import suite
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import Report, from_torch, gradcheck
@@ -122,9 +123,8 @@ def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator
     os.environ["PYTHONSAFEPATH"] = "1"  # or they would import a struct.py of the working directory
     with ProcessPoolExecutor(count, get_context("spawn"), _begin) as pool:
         try:
-            previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes inherit it
-            futures = [pool.submit(function, part) for part in parts]
-            signal.signal(signal.SIGINT, previous)
+            with handling(signal.SIGINT, signal.SIG_IGN):  # the processes inherit it
+                futures = [pool.submit(function, part) for part in parts]
             yield map(Future.result, futures)  # pool.map would cancel some before the kill
         except BaseException:
             for child in active_children():

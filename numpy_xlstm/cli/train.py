@@ -2,15 +2,13 @@
 
 import argparse
 import shlex
-import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +19,7 @@ from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import flags
 from numpy_xlstm.cli.language_models import build, open_language_model
+from numpy_xlstm.cli.signals import deferred_interrupt
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, TextError
 from numpy_xlstm.generation.tokenizers import REPLACEMENT
@@ -258,28 +257,6 @@ def _save(run: Run, changed: str | None) -> None:
     if changed is not None:
         again = f"numpy-xlstm train --resume {shlex.quote(str(run.directory))}{changed}"
         display.say(f"saved after step {run.state.step}; resume with {again}")
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Give a function that returns whether Ctrl-C was pressed within the context.
-
-    Only the second Ctrl-C raises ``KeyboardInterrupt``. Only the main thread can be interrupted.
-    """
-    if current_thread() is not main_thread():
-        yield lambda: False
-        return
-    seen: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        seen.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _report(session: Session, comm: ranks.Comm | None) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -10,6 +11,7 @@ from pathlib import Path
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import Option, add_options, check_report, positive, write_report
 from numpy_xlstm.cli.display import bar_of
+from numpy_xlstm.cli.signals import handling
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import DTYPES
@@ -123,12 +125,13 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
             got = "is a file" if folder.exists() else "does not exist"
             raise OptionError(f"results: expected a folder; {folder} {got}")
         return replace(check(from_folder(folder)), unmatched=unmatched(folder, every))
-    # so that they raise KeyboardInterrupt, which also ends the program of --run
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
-        if number and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
-    with scratch() as folder:
+    with ExitStack() as stack:
+        # so that they raise KeyboardInterrupt, which also ends the program of --run
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+            if number and signal.getsignal(number) is not signal.SIG_IGN:
+                stack.enter_context(handling(number, signal.default_int_handler))
+        folder = stack.enter_context(scratch())
         port = from_command(arguments.program, folder, arguments.timeout)
         with bar_of("cases") as show:
             done = count(1)

@@ -117,9 +117,15 @@ def test_an_allocation_that_numpy_refuses_is_one_line(
 
 def test_in_a_thread() -> None:
     Path("text.txt").write_text("one and two " * 200, "utf-8")
-    words = "train text.txt --hidden-size=2 --steps=1", "experiment parity --steps=1"
+    Path("copy.py").write_text("import shutil, sys\nshutil.copy(*sys.argv[1:])", "utf-8")
+    commands = [
+        ["train", "text.txt", "--hidden-size=2", "--steps=1"],
+        ["experiment", "parity", "--steps=1"],
+        ["gradcheck", "layer.linear", "layer.embedding"],
+        ["verify", "--run", f"{sys.executable} copy.py {{in}} {{out}}", "--subject=elman"],
+    ]
     with ThreadPoolExecutor(1) as pool:
-        assert list(pool.map(main, map(str.split, words))) == [0, 0]
+        assert list(pool.map(main, commands)) == [0, 0, 0, 1]
 
 
 def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
