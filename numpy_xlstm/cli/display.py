@@ -85,7 +85,7 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
     columns = BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[stats]}")
     hidden = not console.is_terminal
     bar = Bar(*columns, console=console, transient=True, disable=hidden)
-    first = "first step: compiles kernels, off the clock"[: max(console.width - 28, 0)]
+    first = "first step, off the clock: compiles new kernels"[: max(console.width - 28, 0)]
     task, due = bar.add_task("training", total=1.0, stats=first), time.monotonic()
 
     def show(progress: Progress) -> None:

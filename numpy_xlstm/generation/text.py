@@ -182,8 +182,8 @@ class StreamDecoder:
             )
         self._tokenizer, self._stop = tokenizer, tuple(stop)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        # ``push`` has returned the first ``_given`` characters of the text of ``_context``, whose
-        # text is final, and the ids after it, ``_pending``.
+        # The text of ``_context`` is final, and that of the later ids, ``_pending``, is not yet.
+        # The first ``_given`` characters of their joint text have been returned.
         self._context: list[int] = []
         self._pending: list[int] = []
         self._given = 0
