@@ -1,6 +1,7 @@
 """Targets of ``numpy-xlstm gradcheck``: every subject of the catalogue at a random point.
 
-What users call is checked: a layer that runs a kernel, or a pair of functions. A sequence and a
+What users call is checked: a layer that runs a kernel, or a pair of functions. Each kernel is also
+compared with its specification, the unrolled cell. A sequence and a
 stack are also checked with rows of different lengths. The layers with PyTorch's options have no
 cases in the conformance kit, because they are stacks of its subjects.
 
@@ -9,17 +10,20 @@ otherwise a backward that overwrites instead of adding would pass.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, wraps
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import layers
-from numpy_xlstm.conformance.catalogue import SUBJECTS
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn
+from numpy_xlstm.conformance.catalogue import SUBJECTS, Pair
+from numpy_xlstm.conformance.given import Given
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn, positional
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array, did_you_mean
+from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]
 Case = Callable[[np.random.Generator, Any], Target]
@@ -53,6 +57,12 @@ class Called(Module):
     def __init__(self, layer: Any, lengths: Array | None, rng: int | None) -> None:
         self.layer, self.submodules, self.lengths, self.rng = layer, {"layer": ""}, lengths, rng
 
+    @property
+    def specification(self) -> "Called | None":
+        """The unrolled cell of the layer, called in the same way."""
+        layer = getattr(self.layer, "specification", None)
+        return None if layer is None else Called(layer, self.lengths, self.rng)
+
     def forward(self, x: Array, state: Any) -> Any:
         """Run over the sequences with constant lengths and dropout."""
         rng = None if self.rng is None else np.random.default_rng(self.rng)
@@ -83,10 +93,34 @@ def case(
     dtype: Any,
 ) -> Target:
     """Return what users call of a subject with random parameters, and its random arguments."""
-    target, arguments = subject.called(options, inputs(subject, options, rng, dtype))
+    given = inputs(subject, options, rng, dtype)
+    target, arguments = subject.called(options, given)
+    if isinstance(subject, Given):
+        target = _of_functions(target, subject, options, positional(given))
     if lengths is not None or "dropout" in options:
         target = Called(target, lengths, 5 if "dropout" in options else None)
     return target, arguments
+
+
+def _of_functions(pair: Pair, subject: Subject, options: Options, names: list[str]) -> Any:
+    """Return a target of two functions, whose specification is that of the subject."""
+    forward, backward = pair
+
+    @wraps(forward)
+    def run(*arguments: Any) -> Any:
+        state = arguments[-1]
+        given = dict(zip(names, arguments, strict=False)) | dict(leaves("state", state))
+        y, *final = subject.run(options, given).values()
+        return y, rebuild(state, iter(final)), given
+
+    def run_backward(dy: Array, given: Arrays, dstate: Any) -> Any:
+        given |= {"dy": dy, **dict(leaves("dstate", dstate))}
+        results = subject.run(options, given).items()
+        gradients = iter(array for name, array in results if name.startswith("d"))
+        return *(next(gradients) for _ in names), rebuild(dstate, gradients)
+
+    specification = SimpleNamespace(forward=run, backward=run_backward)
+    return SimpleNamespace(forward=forward, backward=backward, specification=specification)
 
 
 def inputs(subject: Subject, options: Options, rng: np.random.Generator, dtype: Any) -> Arrays:

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, differences_agree, tensor_rows
+from numpy_xlstm.gradcheck.compare import (
+    UNCHECKED,
+    adjoint_rows,
+    differences_agree,
+    specification_rows,
+    tensor_rows,
+)
 from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.reference import NOT_ANALYTIC, Point
@@ -80,7 +86,9 @@ def gradcheck(
 
         A layer is evaluated at other parameters with its ``with_params(params)``, or else with a
         copy whose ``params`` is replaced. Its optional attribute ``tensor_axes`` gives names to
-        entries: ``{"W": "(gate=ifzo unit) input"}``.
+        entries: ``{"W": "(gate=ifzo unit) input"}``. Its optional attribute ``specification`` is
+        a simpler layer with the same parameters, such as an unrolled cell, that must give the same
+        outputs and gradients.
     *inputs : array or nested tuple of arrays
         Arguments of the forward, of any shape: x, and a state if its gradient is to be checked. The
         forward gets copies. Inputs and parameters share one dtype: float32, float64 or longdouble.
@@ -174,7 +182,7 @@ def _rows(point: Point, rtol: float | None, notes: list[str], *, each: bool) -> 
         tolerance = 1e-4 if narrow else 1e-7
         notes.append(f"no complex step, finite differences instead: {point.why_no_complex}")
     rows = tensor_rows(point, tolerance) if each else []
-    rows += adjoint_rows(point, tolerance, exact)
+    rows += adjoint_rows(point, tolerance, exact) + specification_rows(point, exact)
     notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
     notes.append(_suspicion(point, rows))
     return rows

@@ -126,30 +126,59 @@ def _located(point: Point, tensor: str, failing: list[Probe]) -> str:
 def _linearity(point: Point, rtol: float) -> Row:
     """Check that the backward g is linear: g(aȳ + bȳ′) = a g(ȳ) + b g(ȳ′), also for huge ȳ."""
     backward, other = point.problem.backward, point.random_cotangents()
-    of_other, errors, notes = backward(other), [], []
+    of_other, largest, notes = backward(other), [], []
     n = min(40, np.finfo(point.problem.dtype).maxexp // 4)
     for a, b, least in ((2.0, -3.0, 1.0), (2.0**n, 0.0, NEGLIGIBLE), (2.0**-n, 0.0, NEGLIGIBLE)):
         got = backward({name: a * c + b * other[name] for name, c in point.cotangents.items()})
         right = dict(point.gradients)
         if b:
             right = {name: g + b / a * of_other[name] for name, g in right.items()}
-        largest = max(float(np.abs(g).max(initial=0)) for g in right.values())
-        wrong = []
-        for name, expected in right.items():
-            gradient, error = got.get(name, np.empty(0)), np.inf
-            if np.shape(gradient) == expected.shape:
-                scale = max(least * largest, np.abs(expected).max(initial=0))
-                error = relative(np.abs(gradient / a - expected).max(initial=0), scale)
-            errors.append(error)
-            if not error <= 8 * rtol:
-                wrong.append(name)
-        if wrong and not b:
+        errors = _errors({name: g / a for name, g in got.items()}, right, least)
+        largest.append(np.max([*errors.values()]))
+        if not (b or largest[-1] <= 8 * rtol):
             power = int(np.log2(a))
+            wrong = ", ".join(name for name, error in errors.items() if not error <= 8 * rtol)
             notes.append(
                 "the backward is not linear in the size of the cotangent: "
-                f"2^{power} ȳ does not give 2^{power} times the gradient of {', '.join(wrong)}"
+                f"2^{power} ȳ does not give 2^{power} times the gradient of {wrong}"
             )
-    error = float(np.max(errors))
+    return _row_of_all(point, "linear in ȳ", "adjoint", np.max(largest), rtol, "; ".join(notes))
+
+
+def specification_rows(point: Point, rtol: float) -> list[Row]:
+    """Compare outputs and gradients with those of the target's specification, if it has one."""
+    if (other := point.problem.from_specification()) is None:
+        return []
+    gradients = other.backward(point.cotangents)
+    errors = _errors(point.problem.outputs, other.outputs, NEGLIGIBLE)
+    of_gradients = _errors(point.gradients, gradients, NEGLIGIBLE)
+    errors |= {f"the gradient of {name}": error for name, error in of_gradients.items()}
+    wrong = ", ".join(name for name, error in errors.items() if not error <= 8 * rtol)
+    note = f"another result than that of the specification: {wrong}" if wrong else ""
+    largest = np.max([*errors.values()])
+    return [_row_of_all(point, "outputs, gradients", "specification", largest, rtol, note)]
+
+
+def _row_of_all(
+    point: Point, checked: str, method: str, error: float, rtol: float, note: str
+) -> Row:
+    """Return the row of a requirement on all tensors, whose tolerance is a few times larger."""
     status: Status = "ok" if error <= 8 * rtol else "FAIL"
-    note, state = "; ".join(notes), point.problem.state
-    return Row("linear in ȳ", (), "adjoint", "all entries", error, 8 * rtol, status, note, state)
+    state = point.problem.state
+    return Row(checked, (), method, "all entries", float(error), 8 * rtol, status, note, state)
+
+
+def _errors(got: Arrays, expected: Arrays, least: float) -> dict[str, float]:
+    """Return the largest error of each array, infinity for one that is missing.
+
+    It is relative to the largest entry of the array, but at least to ``least`` times that of all.
+    """
+    sizes = {name: np.abs(a[np.isfinite(a)]).max(initial=0) for name, a in expected.items()}
+    errors, largest = dict.fromkeys(expected, np.inf), max(sizes.values())
+    for name, right in expected.items():
+        array = np.asarray(got.get(name, np.empty(0)))
+        if array.shape == right.shape:
+            different = array != right  # −inf equals −inf
+            distance = np.abs(array[different] - right[different]).max(initial=0)
+            errors[name] = relative(distance, max(sizes[name], least * largest))
+    return errors

@@ -3,7 +3,8 @@
 import contextlib
 import copy
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,51 +27,96 @@ from numpy_xlstm.gradcheck.target import (
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 
+class Call(NamedTuple):
+    """A forward that has run."""
+
+    layer: Any
+    arguments: Arrays
+    """Parameters and inputs by name."""
+    results: tuple[Any, ...]
+    """(y, cache) or (y, state, cache)."""
+
+    @property
+    def outputs(self) -> Arrays:
+        """Results without the cache, by name."""
+        pairs = zip(("y", "state"), self.results[:-1], strict=False)
+        return dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
+
+
 class Problem:
     """A layer or a pair of functions at one point.
 
     The target gets only copies, so that it cannot modify arrays of the caller or of this object.
     The arguments and results of a forward are not modified before its backward.
 
-    ``tensors`` are all parameters, inputs and states with a gradient. If a parameter has the name
-    of an input, each parameter ``q`` is ``params.q``. ``inputs`` are copies of all arguments;
-    ``outputs`` are the results of the forward without the cache; ``state`` is as in a row of the
-    report; ``places`` describe the entries of tensors; ``changes`` lists the arrays that forward or
-    backward have written to.
+    Attributes
+    ----------
+    tensors, places : dict
+        All parameters, inputs and states with a gradient, and the places of their entries. If a
+        parameter has the name of an input, each parameter ``q`` is ``params.q``.
+    inputs, outputs : dict
+        Copies of all inputs, and of the results of the forward without the cache.
+    call : Call
+        The forward at this point, whose cache the backward gets.
+    changes : list
+        Arrays that the target has written to: name, shape, and "forward" or "backward".
     """
 
-    def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
-        self._target = target = checked_target(target)
-        self._inputs, self._names = inputs, input_names(target.forward, inputs)
+    def __init__(self, target: Any, inputs: tuple[Any, ...], *, returned: bool = False) -> None:
+        self._target, self._inputs, self._returned = checked_target(target), inputs, returned
+        self._names = input_names(self._target.forward, inputs)
         pairs = zip(self._names, inputs, strict=True)
-        given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
-        params = named_params(target)
-        prefix = ""
-        while any(prefix + name in given for name in params):
+        self.inputs = copies(dict(leaf for name, tree in pairs for leaf in leaves(name, tree)))
+        params, prefix = named_params(self._target), ""
+        while any(prefix + name in self.inputs for name in params):
             prefix += "params."
         self._labels = {name: prefix + name for name in params}
-        self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
-        self.has_params, self.inputs = bool(params), copies(given)
+        self._point = copies({self._labels[n]: a for n, a in params.items()}) | self.inputs
         self.tensors = checked_tensors(self._point)
-        self.dtype = next(iter(self.tensors.values())).dtype
-        axes = getattr(target, "tensor_axes", {})
+        axes = getattr(self._target, "tensor_axes", {})
         patterns = {self._labels.get(name, name): pattern for name, pattern in axes.items()}
         self.places = {n: Places(n, a.shape, patterns.get(n, "")) for n, a in self.tensors.items()}
-        self.changes: list[tuple[str, tuple[int, ...], str]] = []  # name, shape, function
-        self._layer, self._given, self._results = self._forward(self.tensors)
-        self._elsewhere = self._results
-        self._note_changes("forward", self._point, self._given)
-        self.outputs = copies(_named_outputs(self._results))
+        self.call = self._run(self.tensors)
+        self.outputs = copies(self.call.outputs)
+        self.changes: list[tuple[str, tuple[int, ...], str]] = []
+        self._note_changes("forward", self._point, self.call.arguments)
         check_outputs(self.outputs, self.dtype)
-        self.stateful = len(self._results) == 3
-        check_backward(target.backward, self.stateful)
-        self.state, self._state_position = self._find_state()
-        self.takes_no_dstate = self.stateful and accepts(target.backward, "dy", "cache")
+        check_backward(self._target.backward, self.stateful)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of all tensors."""
+        return next(iter(self.tensors.values())).dtype
+
+    @property
+    def has_params(self) -> bool:
+        """Whether the target has parameters."""
+        return bool(self._labels)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the forward returns a state."""
+        return len(self.call.results) == 3
+
+    @property
+    def takes_no_dstate(self) -> bool:
+        """Whether a backward with a state can be called without dstate."""
+        return self.stateful and accepts(self._target.backward, "dy", "cache")
+
+    @cached_property
+    def state(self) -> str:
+        """Initial state, as in a row of the report."""
+        if self._returned or not self.stateful:
+            return "returned" if self._returned else ""
+        inputs, returned = self._given(), self.call.results[1]
+        if none_by_default(self._target.forward, len(inputs)):
+            return "none"
+        last, like = ([a.shape for _, a in leaves("", t)] for t in (inputs[-1], returned))
+        return "given" if len(inputs) > 1 and last == like else ""
 
     def evaluate(self, tensors: Mapping[str, Any]) -> Arrays:
         """Return the outputs at another point, which may be complex."""
-        _, _, results = self._forward(tensors)
-        return _named_outputs(results)
+        return self._run(tensors).outputs
 
     def backward(self, cotangents: Arrays, layout: Any = np.array, alone: bool = False) -> Arrays:
         """Return the gradients from the backward under test, not copied.
@@ -79,34 +125,38 @@ class Problem:
         integers or of a state that was not given. ``layout`` is a function that copies a cotangent
         into a memory layout. ``alone`` omits dstate.
         """
-        *results, cache = self._results
-        before, returned = copies(self._given), copies(_named_outputs(self._results))
+        layer, arguments, (*results, cache) = self.call
+        before, returned = copies(arguments), copies(self.call.outputs)
         handed = {name: layout(cotangents[name]) for name in self.outputs}
         values = iter(handed.values())
         dy, *dstate = (rebuild(tree, values) for tree in results)
         if isinstance(dy, np.ndarray) and dy.ndim == 0:
             dy = dy[()]
-        gradients = self._layer.backward(dy, cache, *(() if alone else dstate))
-        self._note_changes("backward", before, self._given)
-        self._note_changes("backward", returned, _named_outputs(self._results))
+        gradients = layer.backward(dy, cache, *(() if alone else dstate))
+        self._note_changes("backward", before, arguments)
+        self._note_changes("backward", returned, self.call.outputs)
         self._note_changes("backward", cotangents, handed, prefix="d")
         return self._named_gradients(gradients)
 
-    def forward_elsewhere(self) -> None:
-        """Run the forward of the same layer on other, similar inputs, if it accepts them."""
-        factors = {name: 0.75 if is_floating(a) else 1 for name, a in self._given.items()}
-        moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._given.items()}
+    def forward_elsewhere(self) -> tuple[Any, ...]:
+        """Run the forward of the same layer on other, similar inputs, and return its results.
+
+        If it does not accept them, return those of the first forward.
+        """
+        layer, arguments, results = self.call
+        factors = {name: 0.75 if is_floating(a) else 1 for name, a in arguments.items()}
+        moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in arguments.items()}
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            self._elsewhere = self._layer.forward(*self._arguments(moved))
-        self._note_changes("next forward", self.outputs, _named_outputs(self._results))
+            results = layer.forward(*self._ordered(moved))
+        self._note_changes("next forward", self.outputs, self.call.outputs)
+        return results
 
     def from_returned_state(self) -> "Problem":
         """Return the problem with a state that a forward returned, for other inputs if possible."""
-        _, state, _ = self._elsewhere
+        _, state, _ = self.forward_elsewhere()
         state = tree_map(lambda a: a.astype(self.dtype) if is_floating(a) else a, state)
-        problem = Problem(self._target, (*self._inputs[: self._state_position], state))
-        problem.state = "returned"
-        return problem
+        inputs = self._given()[:-1] if self.state == "given" else self._given()
+        return Problem(self._target, (*inputs, state), returned=True)
 
     def from_other_params(self, rng: np.random.Generator) -> "Problem":
         """Return the same problem with each parameter reduced by a random part of up to a quarter.
@@ -122,11 +172,15 @@ class Problem:
         }
         layer = copy.deepcopy(self._target, dict(moved))
         params = {name: moved.get(id(a), a) for name, a in params.items()}
-        problem = Problem(over(layer, params), self._inputs)
-        problem.state = self.state
+        problem = Problem(over(layer, params), self._inputs, returned=self._returned)
         if not all(np.isfinite(a[a != -np.inf]).all() for a in problem.outputs.values()):
             raise ValueError("the forward gives NaN or infinity")
         return problem
+
+    def from_specification(self) -> "Problem | None":
+        """Return the problem of the target's ``specification``, or None if it has none."""
+        target = getattr(self._target, "specification", None)
+        return None if target is None else Problem(target, self._inputs)
 
     def ignores_params(self) -> bool:
         """Return whether the outputs do not change when all parameters change."""
@@ -135,32 +189,30 @@ class Problem:
         outputs = self.evaluate(moved) if names else {}
         return bool(names) and all(same(outputs[name], a) for name, a in self.outputs.items())
 
-    def _find_state(self) -> tuple[str, int]:
-        """Return the attribute ``state``, and the position of the state in the arguments."""
-        inputs, (_, *state, _) = self._inputs, self._results
-        if inputs and inputs[-1] is None:
-            inputs = inputs[:-1]
-        if state and none_by_default(self._target.forward, len(inputs)):
-            return "none", len(inputs)
-        last, returned = ([a.shape for _, a in leaves("", t)] for t in (inputs[-1:], state))
-        return "given" if state and len(inputs) > 1 and last == returned else "", len(inputs) - 1
+    def _given(self) -> tuple[Any, ...]:
+        """Return the inputs without a None in place of the state."""
+        last_is_none = bool(self._inputs) and self._inputs[-1] is None
+        return self._inputs[:-1] if last_is_none else self._inputs
 
-    def _forward(self, tensors: Mapping[str, Any]) -> tuple[Any, Arrays, tuple[Any, ...]]:
-        """Call the forward; return the layer, the arguments, and the results."""
-        given = copies(self._point | dict(tensors))
-        params = {name: given[label] for name, label in self._labels.items()}
+    def _run(self, tensors: Mapping[str, Any]) -> Call:
+        """Call the forward with copies of these tensors."""
+        arguments = copies(self._point | dict(tensors))
+        params = {name: arguments[label] for name, label in self._labels.items()}
         layer = over(self._target, params) if params else self._target
-        results = layer.forward(*self._arguments(given))
+        results = layer.forward(*self._ordered(arguments))
         if not isinstance(results, tuple) or len(results) not in (2, 3):
             raise TypeError(
                 "gradcheck: expected forward to return (y, cache) or (y, state, cache); "
                 f"got {type(results).__name__}"
             )
-        return layer, given, results
+        return Call(layer, arguments, results)
 
-    def _arguments(self, given: Arrays) -> list[Any]:
+    def _ordered(self, arguments: Arrays) -> list[Any]:
+        """Return the inputs of the forward, in its order."""
         pairs = zip(self._names, self._inputs, strict=True)
-        return [rebuild(tree, (given[n] for n, _ in leaves(name, tree))) for name, tree in pairs]
+        return [
+            rebuild(tree, (arguments[n] for n, _ in leaves(name, tree))) for name, tree in pairs
+        ]
 
     def _note_changes(self, by: str, before: Arrays, after: Arrays, prefix: str = "") -> None:
         for name, array in after.items():
@@ -192,11 +244,3 @@ class Problem:
                 if name in self.tensors or n >= len(names):
                     named[name] = array
         return named
-
-
-def _named_outputs(results: tuple[Any, ...]) -> Arrays:
-    return {
-        name: array
-        for label, tree in zip(("y", "state"), results[:-1], strict=False)
-        for name, array in leaves(label, tree)
-    }

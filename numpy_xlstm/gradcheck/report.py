@@ -26,8 +26,8 @@ class Row:
         A parameter, an input or a part of the initial state; in adjoint rows the checked identity;
         in contract rows also an output, or "backward".
     method : str
-        "complex step" or "finite differences" for a tensor, "adjoint" for an identity, or
-        "contract" for other requirements.
+        "complex step" or "finite differences" for a tensor, "adjoint" for an identity,
+        "specification" for equality with a simpler layer, or "contract" for other requirements.
     checked : str
         Number of entries or random directions that were compared.
     error, tolerance : float

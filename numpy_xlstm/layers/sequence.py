@@ -102,6 +102,15 @@ class SequenceLayer(Recurrent[S]):
         return None if self.unrolled else KERNELS.get(type(self.cell))
 
     @property
+    def specification(self) -> "SequenceLayer[S] | None":
+        """The unrolled cell, which :func:`~numpy_xlstm.gradcheck` compares with a kernel."""
+        if self.kernel is None and type(self).compute is SequenceLayer.compute:
+            return None
+        layer: SequenceLayer[S] = SequenceLayer(self.cell, batch_first=self.batch_first)
+        layer.unrolled = True
+        return layer
+
+    @property
     def tensor_axes(self) -> Mapping[str, str]:
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return getattr(self.cell, "tensor_axes", {})

@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import gradcheck, mLSTM, mlstm_parallel, sLSTM
+from numpy_xlstm import OriginalGRUCell, gradcheck, mLSTM, mlstm_parallel, sLSTM
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance import SUBJECTS
+from numpy_xlstm.conformance.catalogue import FAMILIES
+from numpy_xlstm.conformance.given import Given
 from numpy_xlstm.conformance.suite import cases
+from numpy_xlstm.layers.sequence import KERNELS
+from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Sizes, make
 
 
@@ -39,7 +43,40 @@ def test_what_is_checked_is_what_users_call() -> None:
     assert type(targets["mlstm.sequence/exp"]) is mLSTM
     assert targets["gru.sequence"].kernel is not None
     assert all(layer.kernel for layer in targets["lstm.stack"].layers)
-    assert targets["mlstm.parallel/exp"][0].func is mlstm_parallel
+    assert targets["mlstm.parallel/exp"].forward.func is mlstm_parallel
+
+
+def test_each_kernel_is_compared_with_its_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backward that is right for a forward that is not the cell's has one failing row."""
+
+    class Doubled:
+        def __init__(self, kernel: Any) -> None:
+            self.kernel = kernel
+
+        def forward(self, Wx: Array, *given: Any, **options: Any) -> Any:
+            return self.kernel.forward(2 * Wx, *given, **options)
+
+        def backward(self, *given: Any) -> Any:
+            dWx, *others = self.kernel.backward(*given)
+            return 2 * dWx, *others
+
+    compared, checked = set(), {"max_entries": 0, "directions": 1, "rng": 0}
+    for name, case in cases().items():
+        target, inputs = case(np.random.default_rng(0), np.float64)
+        if getattr(target, "specification", None) is None:
+            continue
+        compared.add(name.split("/")[0])
+        cell = type(getattr(getattr(target, "layer", target), "cell", None))
+        if cell in KERNELS:
+            module, options = KERNELS[cell]
+            with monkeypatch.context() as patch:
+                patch.setitem(KERNELS, cell, (Doubled(module), options))
+                rows = gradcheck(target, *inputs, **checked).failures
+            assert {row.method for row in rows} == {"specification"}, name
+            assert "another result than that of the specification: y, " in rows[0].note
+    families = [name for name, family in FAMILIES.items() if family.cell is not OriginalGRUCell]
+    functions = [name for name, subject in SUBJECTS.items() if isinstance(subject, Given)]
+    assert compared == {*(f"{name}.sequence" for name in families), *functions}
 
 
 SHAPES = 24
