@@ -85,7 +85,7 @@ def real(pair: Any) -> Any:
 
 def of_tensors(rows: Iterable[Row]) -> list[Row]:
     """Return the rows of tensors, without those of all together."""
-    return [row for row in rows if row.method != "adjoint"]
+    return [row for row in rows if row.method not in ("adjoint", "specification")]
 
 
 class Square:

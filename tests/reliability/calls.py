@@ -9,6 +9,8 @@ import numpy as np
 
 from numpy_xlstm import layers
 from numpy_xlstm.conformance import suite
+from numpy_xlstm.gradcheck.target import checked_target
+from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
 
 
@@ -47,7 +49,7 @@ def methods(name: str, case: suite.Case) -> dict[str, Make]:
 
     def call(method: str, dtype: Any) -> Call:
         target, inputs = case(np.random.default_rng(5), dtype)
-        if isinstance(target, tuple):
+        if not isinstance(target, Module):
             return _of_pair(method, target, inputs)
         return _of_module(method, target, inputs)
 
@@ -55,8 +57,8 @@ def methods(name: str, case: suite.Case) -> dict[str, Make]:
     if isinstance(target, suite.Called):
         return {}
     names = ["forward", "backward"]
-    if isinstance(target, tuple):
-        forward: Any = target[0]
+    if not isinstance(target, Module):
+        forward: Any = checked_target(target).forward
         public = forward.func.__name__ if hasattr(forward, "func") else forward.__name__
     else:
         public = type(target).__name__
@@ -67,7 +69,8 @@ def methods(name: str, case: suite.Case) -> dict[str, Make]:
 
 
 def _of_pair(method: str, target: Any, inputs: Any) -> Call:
-    forward, backward = target
+    pair = checked_target(target)
+    forward, backward = pair.forward, pair.backward
     kinds = inspect.signature(forward).parameters
     arguments: dict[str, Any] = dict(zip(kinds, inputs, strict=False))
     if method == "forward":
