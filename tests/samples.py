@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import settings
+from hypothesis import strategies as st
 
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
@@ -13,6 +14,16 @@ from numpy_xlstm.trees import leaves, rebuild
 def times(factor: float) -> settings:
     """Return settings with this many times the examples of the profile."""
     return settings(max_examples=max(1, round(factor * settings().max_examples)))
+
+
+LARGEST = {"batch": 8, "heads": 8, "head": 8, "units": 64, "inputs": 8}
+"""Sizes up to which property tests draw; the units of all heads together are up to 64, too."""
+
+
+def mostly(small: int, name: str, least: int = 1) -> st.SearchStrategy[int]:
+    """Draw sizes, of which about one in four may be up to the largest of that name."""
+    few = st.integers(least, small)
+    return st.one_of(few, few, few, st.integers(least, LARGEST[name]))
 
 
 def draw_like(tree: Any, rng: np.random.Generator) -> Any:

@@ -14,7 +14,7 @@ from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
-from tests.samples import times
+from tests.samples import mostly, times
 
 FORMS = ("recurrent", "parallel", "chunkwise")
 KINDS = ("sigmoid", "exp")
@@ -68,11 +68,11 @@ class Case:
 
 cases = st.builds(
     Case,
-    B=st.integers(1, 3),
-    NH=st.integers(1, 2),
+    B=mostly(3, "batch"),
+    NH=mostly(2, "heads"),
     T=st.integers(0, 13),
-    DK=st.integers(1, 4),
-    DV=st.integers(1, 4),
+    DK=mostly(4, "head"),
+    DV=mostly(4, "head"),
     chunk_size=st.integers(1, 15),
     eps=st.sampled_from([0.0, 1e-6, 0.3]),
     forget_gate=st.sampled_from(KINDS),
