@@ -162,8 +162,8 @@ def test_extreme_gates_are_finite(variant: Variant, s: Sizes, size: float, dtype
 def test_a_sequence_is_its_steps(variant: Variant, s: Sizes, dtype: Any) -> None:
     """The sequence equals repeated single steps in outputs, states and gradients.
 
-    The bound is that in the README. In extended precision, if available, it is a thousandth of
-    that: both compute the same, up to rounding.
+    The bound is on the page "How the cells are checked". In extended precision, if available, it is
+    a thousandth of that: both compute the same, up to rounding.
     """
     case = make(variant, s, dtype=dtype)
     bound = 1e-12 if np.finfo(dtype).eps > 1e-18 else 1e-15

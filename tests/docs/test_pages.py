@@ -84,3 +84,17 @@ def test_the_numbers_of_readme_are_those_of_the_default_text() -> None:
     model = build(chosen, split.tokenizer.size, np.random.default_rng(0), None)
     assert f"xLSTM of {model.num_parameters:,} parameters" in readme
     assert f"bigram entropy is {bigram_entropy(split.validation):.2f};" in readme
+
+
+def test_the_bounds_of_the_table_of_accuracy_are_those_of_the_tests() -> None:
+    page = (ROOT / "docs" / "how-the-cells-are-checked.md").read_text("utf-8")
+    table, named = page.split("## Accuracy")[1], ""
+    rows = re.findall(r"^\|.*\| (.*) \| (.*) \|$", table, re.MULTILINE)[1:]
+    assert len(rows) > 15
+    for bounds, test in rows:
+        named = named if test == "the same" else test.strip("`")
+        path = ROOT / named
+        files = path.glob("*.py") if path.is_dir() else [path]
+        text = "".join(file.read_text("utf-8") for file in files)
+        for bound in re.findall(r"1e-\d+", bounds):
+            assert bound in text, f"{bound} in {named}"
