@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from numpy_xlstm import xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.cli import options
 from numpy_xlstm.cli.language_models import build
 from numpy_xlstm.torch_habits import ADVICE, SENTENCES
 from numpy_xlstm.training import bigram_entropy, default_text, split_text
+from numpy_xlstm.trees import places
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -98,3 +100,16 @@ def test_the_bounds_of_the_table_of_accuracy_are_those_of_the_tests() -> None:
         text = "".join(file.read_text("utf-8") for file in files)
         for bound in re.findall(r"1e-\d+", bounds):
             assert bound in text, f"{bound} in {named}"
+
+
+def test_the_page_of_a_block_names_its_residuals() -> None:
+    config = xLSTMLargeConfig(embedding_dim=32, num_heads=2, num_blocks=1, vocab_size=2)
+    _, _, cache = xLSTMLargeBlock(config, rng=0).forward(np.ones((2, 5, 32)))
+    kept = {re.sub(r"\.(\d+)", r"[\1]", name.lstrip(".")) for name, _ in places("", cache.kept)}
+    page = (ROOT / "docs" / "blocks" / "xlstm-large-block.md").read_text("utf-8")
+    named: list[str] = []
+    for name in re.findall(r"`([^`]+)`", page.split("| in the cache |")[1].split("\n\n")[0]):
+        above = named[-1].rpartition(".")[0] if name.startswith(".") else ""
+        named.append(f"layer.{name}" if name.startswith("mlstm") else above + name)
+    assert len(named) > 20
+    assert [name for name in named if not any(place.startswith(name) for place in kept)] == []
