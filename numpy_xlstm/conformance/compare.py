@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm.conformance.bounds import distance, is_gradient
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.errors import ShapeError, printable
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
@@ -99,7 +99,7 @@ def _row(case: CaseData, name: str, found: Any) -> Row:
     if not (ratios > 1).any():
         return Row(case.id, name, float(ratios.max(initial=0)))
     wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
-    places, first = Places(name, found.shape, case.pattern(name)), wrong[0]
+    places, first = Axes(name, found.shape, case.pattern(name)), wrong[0]
     right, other = _apart(expected[first], found[first])
     share = f"{len(wrong)} of {found.size} entries{places.in_common(wrong)}"
     note = f"{share}; first {places.describe(first)}: expected {right}; got {other}"

@@ -12,7 +12,7 @@ from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.subjects import part
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 
 ROUNDED = 1e-3
@@ -161,7 +161,7 @@ def at(wrong: Wrong) -> Iterator[str]:
 def error(wrong: Wrong, name: str) -> str:
     """Describe how a result is wrong."""
     got, expected, mask = wrong.got[name], wrong.expected[name], wrong.tensors[name]
-    where = Places(name, got.shape, wrong.case.pattern(name)).in_common(
+    where = Axes(name, got.shape, wrong.case.pattern(name)).in_common(
         [tuple(map(int, index)) for index in np.argwhere(mask)]
     )
     a, b = got[mask].astype(np.float64), expected[mask].astype(np.float64)

@@ -28,7 +28,7 @@ from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.disk import checked_path, read_regular
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 
 VERSION = "2026.11"
@@ -138,7 +138,7 @@ def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
 def _tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
     """Return shape, dtype and layout of a tensor, and the formula for the index of an entry."""
     pattern, index = case.pattern(name), ""
-    for part, values in Places(name, array.shape, pattern).parts:
+    for part, values in Axes(name, array.shape, pattern).parts:
         slower = f"({index})" if " " in index else index
         index = f"{slower}*{len(values)} + {part}" if index else part
     shape = list(array.shape)

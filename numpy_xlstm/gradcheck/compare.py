@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from numpy_xlstm.gradcheck.axes import Index
 from numpy_xlstm.gradcheck.reference import Point, Probe, differences, noise, relative
-from numpy_xlstm.gradcheck.report import Index, Row, Status
+from numpy_xlstm.gradcheck.report import Row, Status
 from numpy_xlstm.gradcheck.target import Arrays
 
 NEGLIGIBLE, ROUNDINGS = 1e-3, 16
@@ -24,7 +25,7 @@ VACUOUS = (
 def tensor_rows(point: Point, rtol: float) -> list[Row]:
     """Return one row per tensor."""
     probes = {
-        name: [_probe(point, {name: line}, place) for place, line in point.lines(name)]
+        name: [_probe(point, {name: line}, index) for index, line in point.lines(name)]
         for name in point.tensors
     }
     sizes = {n: [abs(p.reference) for p in lines if p.usable] for n, lines in probes.items()}
@@ -67,11 +68,11 @@ def _least(point: Point, rtol: float) -> float:
     return noise(point.rounding) / rtol if point.why_no_complex else 0.0
 
 
-def _probe(point: Point, line: Arrays, place: Index | None = None) -> Probe:
+def _probe(point: Point, line: Arrays, index: Index | None = None) -> Probe:
     """Return claim and reference along a line, with the sum of absolute terms as the scale."""
     f = point.along(line)
     terms = np.concatenate([(point.gradients[name] * part).ravel() for name, part in line.items()])
-    return Probe(place, float(terms.sum()), point.slope(f), float(np.abs(terms).sum()), f)
+    return Probe(index, float(terms.sum()), point.slope(f), float(np.abs(terms).sum()), f)
 
 
 def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: float) -> Row:
@@ -80,7 +81,7 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
     slopes = [point.settled(probe, rtol) for probe in usable]
     pairs = zip(usable, slopes, strict=True)
     judged = [probe._replace(reference=slope) for probe, slope in pairs if slope is not None]
-    along_directions = bool(probes) and probes[0].place is None
+    along_directions = bool(probes) and probes[0].entry is None
     failing = [p for p in judged if not p.error <= rtol]
     if along_directions and None in slopes:  # kinks, which may also cancel on another line
         judged, failing = [p for p in judged if p.error <= rtol], []
@@ -94,8 +95,8 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
     if kinks := len(usable) - len(judged):
         notes.append(f"{kinks} of {len(probes)} at a kink")
     if unusable := [probe for probe in probes if not probe.usable]:
-        places = [list(p.place) for p in unusable if p.place is not None]
-        where = f", the first at {places[0]}" if places else ""
+        indices = [list(p.entry) for p in unusable if p.entry is not None]
+        where = f", the first at {indices[0]}" if indices else ""
         notes.append(f"{len(unusable)} of {checked} {UNCHECKED}{where}")
     if failing:
         notes.append(f"{len(failing)} of {checked}{_located(point, tensor, failing)}")
@@ -116,11 +117,11 @@ def _located(point: Point, tensor: str, failing: list[Probe]) -> str:
     """Describe what the failing entries have in common, and the worst one with both numbers."""
     worst = max(failing, key=lambda probe: (probe.error, probe.distance))
     both = f"backward {worst.claimed:.9g}, reference {worst.reference:.9g}"
-    if worst.place is None:
+    if worst.entry is None:
         return f"; worst: {both}"
-    places = point.problem.places[tensor]
-    common = places.in_common([p.place for p in failing if p.place is not None])
-    return f"{common}; worst at {places.describe(worst.place)}: {both}"
+    axes = point.problem.axes[tensor]
+    common = axes.in_common([p.entry for p in failing if p.entry is not None])
+    return f"{common}; worst at {axes.describe(worst.entry)}: {both}"
 
 
 def _linearity(point: Point, rtol: float) -> Row:

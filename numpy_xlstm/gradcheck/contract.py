@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from numpy_xlstm.gradcheck.axes import Index
 from numpy_xlstm.gradcheck.reference import Point
-from numpy_xlstm.gradcheck.report import Index, Row
+from numpy_xlstm.gradcheck.report import Row
 from numpy_xlstm.gradcheck.target import Arrays, copies
 from numpy_xlstm.numerics import Array
 
@@ -45,8 +46,8 @@ def _form(name: str, point: Point) -> str:
     if gradient.dtype != tensor.dtype:
         return f"expected a gradient of dtype {tensor.dtype}; got {gradient.dtype}"
     if not np.isfinite(gradient).all():
-        place = tuple(np.argwhere(~np.isfinite(gradient))[0].tolist())
-        return f"the gradient is {gradient[place]} at {list(place)}"
+        index = tuple(np.argwhere(~np.isfinite(gradient))[0].tolist())
+        return f"the gradient is {gradient[index]} at {list(index)}"
     return ""
 
 

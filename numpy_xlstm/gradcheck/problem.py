@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.gradcheck.target import (
     Arrays,
     accepts,
@@ -51,9 +51,9 @@ class Problem:
 
     Attributes
     ----------
-    tensors, places : dict
-        All parameters, inputs and states with a gradient, and the places of their entries. If a
-        parameter has the name of an input, each parameter ``q`` is ``params.q``.
+    tensors, axes : dict
+        All parameters, inputs and states with a gradient, and their axes. If a parameter has the
+        name of an input, each parameter ``q`` is ``params.q``.
     inputs, outputs : dict
         Copies of all inputs, and of the results of the forward without the cache.
     call : Call
@@ -73,9 +73,9 @@ class Problem:
         self._labels = {name: prefix + name for name in params}
         self._point = copies({self._labels[n]: a for n, a in params.items()}) | self.inputs
         self.tensors = checked_tensors(self._point)
-        axes = getattr(self._target, "tensor_axes", {})
-        patterns = {self._labels.get(name, name): pattern for name, pattern in axes.items()}
-        self.places = {n: Places(n, a.shape, patterns.get(n, "")) for n, a in self.tensors.items()}
+        named = getattr(self._target, "tensor_axes", {})
+        patterns = {self._labels.get(name, name): pattern for name, pattern in named.items()}
+        self.axes = {n: Axes(n, a.shape, patterns.get(n, "")) for n, a in self.tensors.items()}
         self.call = self._run(self.tensors)
         self.outputs = copies(self.call.outputs)
         self.changes: list[tuple[str, tuple[int, ...], str]] = []

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.gradcheck.axes import Index
 from numpy_xlstm.gradcheck.problem import Problem
-from numpy_xlstm.gradcheck.report import Index
 from numpy_xlstm.gradcheck.target import Arrays, copies, is_floating
 from numpy_xlstm.numerics import Array
 
@@ -185,8 +185,8 @@ class Point:
 class Probe(NamedTuple):
     """A claimed derivative along a line, its reference, and the scale of their distance."""
 
-    place: Index | None
-    """Index of an entry; None for a direction."""
+    entry: Index | None
+    """Index of the entry; None for a direction."""
     claimed: float
     reference: float
     scale: float
@@ -230,7 +230,7 @@ def by_complex_step(probe: Probe, rtol: float) -> float | None:
     low, high = sorted((complex_step(probe.f), complex_step(probe.f, -1)))
     nearer = low if abs(claimed - low) < abs(claimed - high) else high
     tie = high - low > tolerance and abs(claimed - nearer) > tolerance
-    return None if tie and (probe.place is None or low < claimed < high) else nearer
+    return None if tie and (probe.entry is None or low < claimed < high) else nearer
 
 
 def by_differences(probe: Probe, rtol: float, rounding: float) -> float | None:
@@ -247,5 +247,5 @@ def by_differences(probe: Probe, rtol: float, rounding: float) -> float | None:
         agrees = excess <= 0 and seen.bend <= SMOOTH * probe.scale
         if agrees or excess > MARGIN * seen.bend + seen.noise:
             return seen.slope
-    wrong = probe.place is not None and excess > seen.bend / 2 + seen.noise
+    wrong = probe.entry is not None and excess > seen.bend / 2 + seen.noise
     return seen.slope if wrong else None

@@ -8,7 +8,7 @@ import pytest
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Subject
 from numpy_xlstm.conformance.bounds import RoundedLogGate, with_functions
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 from tests.conformance import ports, shared
 
@@ -33,7 +33,7 @@ def test_every_entry_has_a_name(subject: Subject) -> None:
     for options in subject.variants.values():
         for name, array in subject.blank(options, 3, 7).items():
             pattern = subject.pattern(name, array.ndim).format(**options)
-            sizes = [len(values) for _, values in Places(name, array.shape, pattern).parts]
+            sizes = [len(values) for _, values in Axes(name, array.shape, pattern).parts]
             assert int(np.prod(sizes, dtype=int)) == array.size
             assert bool(pattern) == bool(array.ndim)
 

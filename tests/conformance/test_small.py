@@ -9,7 +9,7 @@ import pytest
 
 from numpy_xlstm.conformance import FLAGS, SMALL, Case, read_vectors
 from numpy_xlstm.conformance.bounds import FORMATS, TRUTH, magnitude, scales
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from tests.conformance.make import small_cases
 
 STORED = read_vectors(SMALL)
@@ -91,7 +91,7 @@ def test_formulas_give_the_place_of_an_entry(case: Case) -> None:
         shape = case.inputs[name].shape if name in case.inputs else case.expected[name].shape
         assert tuple(tensor["shape"]) == shape
         if tensor["index"]:
-            parts = Places(name, shape, tensor["layout"]).parts
+            parts = Axes(name, shape, tensor["layout"]).parts
             places = np.indices([len(values) for _, values in parts]).reshape(len(parts), -1)
             names = [part.replace("from", "source") for part, _ in parts]  # a keyword of Python
             index = tensor["index"].replace("from", "source")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy_xlstm.conformance.bugs.bug import Around, Arrays, Bug, Options, Run
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Subject, gradient_of, positional
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 
 CONVENTIONS = {
@@ -360,7 +360,7 @@ def rearranged(case: CaseData, names: list[str], place: Callable[[Array, str], A
 
 def axes_of(array: Array, pattern: str) -> dict[str, Sequence[Any]]:
     """Return the names of all axes of an array, joined ones apart, and their values."""
-    return dict(Places("", array.shape, pattern).parts)
+    return dict(Axes("", array.shape, pattern).parts)
 
 
 def taken(array: Array, pattern: str, order: list[int]) -> Array:

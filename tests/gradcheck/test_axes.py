@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import Module, cells, gradcheck
-from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 from tests.gradcheck.layers import ExponentialStep, X
 
@@ -36,7 +36,7 @@ def test_every_cell_names_the_entries_of_its_parameters(kind: Any) -> None:
     cell = kind(3, 4, **more)
     assert cell.tensor_axes.keys() == cell.params.keys()
     for name, array in cell.params.items():
-        places = Places(name, array.shape, cell.tensor_axes[name])
+        places = Axes(name, array.shape, cell.tensor_axes[name])
         assert "(" in places.describe((0,) * array.ndim)
 
 
@@ -69,7 +69,7 @@ def test_along_directions_there_are_no_places() -> None:
     ],
 )
 def test_names_of_one_entry(pattern: str, shape: Any, index: Any, described: str) -> None:
-    places = Places("W", shape, pattern)
+    places = Axes("W", shape, pattern)
     assert places.describe(index).endswith(described)
     assert places.in_common([index]) == ""
 
@@ -85,4 +85,4 @@ def test_names_of_one_entry(pattern: str, shape: Any, index: Any, described: str
     ],
 )
 def test_what_entries_have_in_common(pattern: str, indices: Any, common: str) -> None:
-    assert Places("W", (8, 3), pattern).in_common(indices) == common
+    assert Axes("W", (8, 3), pattern).in_common(indices) == common
