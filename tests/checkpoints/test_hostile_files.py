@@ -88,22 +88,3 @@ def test_refused(
     assert [*row.cases()]
     found = [*problems(row, original, tmp_path)]
     assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("data = data", "expected an intact"),  # it can be loaded
-        ("data = b''", "expected a regular file"),  # another error
-    ],
-)
-def test_a_wrong_row_is_found(
-    code: str,
-    message: str,
-    original: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    row = Row("bytes", ("cells",), "wrong", code, message)
-    assert len([*problems(row, original, tmp_path)]) == 1

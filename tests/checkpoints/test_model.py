@@ -1,4 +1,4 @@
-"""Files of models; kinds of models and formats are added by one description."""
+"""Files of models; a kind of models is added by one description."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,7 @@ from numpy_xlstm import (
     save_pretrained,
     sLSTM,
 )
-from numpy_xlstm.checkpoints import FORMATS, KINDS, Format, Kind, Pretrained, read_arrays
-from numpy_xlstm.checkpoints.description import Content, Saving
-from numpy_xlstm.checkpoints.files import write_file
-from numpy_xlstm.checkpoints.loading import matched
-from numpy_xlstm.cli import main
+from numpy_xlstm.checkpoints import KINDS, Kind, read_arrays
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
@@ -78,23 +74,6 @@ def test_a_model_comes_back_bit_for_bit(cell: str, dtype: Any, tmp_path: Path) -
     for option in CELLS[cell][1].keys() - {"eps"}:
         assert getattr(loaded.body, option) == CELLS[cell][1][option]
     np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
-
-
-@pytest.mark.parametrize(
-    "options", [{"cap": 0.5}, {"tied": True}, {"head_bias": False}, {"embedding_dropout": 0.25}]
-)
-def test_every_option_of_a_language_model_comes_back(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    rng = np.random.default_rng(0)
-    model = LanguageModel(7, 4, LSTM(4, 4, rng=rng), **options, rng=rng)
-    save_pretrained(model, tmp_path / "a.safetensors")
-    loaded = from_pretrained(tmp_path / "a.safetensors")
-    tokens = np.array([[1, 5, 0]])
-    np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
-    found, _, _ = loaded.forward(tokens, rng=np.random.default_rng(3))
-    expected, _, _ = model.forward(tokens, rng=np.random.default_rng(3))
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_names_in_the_file(tmp_path: Path) -> None:
@@ -186,50 +165,6 @@ def test_what_comes_with_a_model_is_of_another_kind(
     with pytest.raises(OptionError, match=f"{name}: expected {expected}"):
         save_pretrained(build(), tmp_path / "a.safetensors", **options)
     assert list(tmp_path.iterdir()) == []
-
-
-PREFIX = "gru/"
-
-
-def read(content: Content) -> Pretrained:
-    arrays = {n.removeprefix(PREFIX): stored for n, stored in content.tensors.items()}
-    (rows, D), H = arrays["weight_ih_l0"].shape, arrays["weight_hh_l0"].shape[1]
-    assert rows == 3 * H
-    model = GRU(D, H)
-    return Pretrained(
-        content.path, "slashes", model, matched(content.path.name, model.params, arrays)
-    )
-
-
-def write(model: Any, path: Path, options: Saving) -> None:
-    arrays = {PREFIX + name: array for name, array in model.params.items()}
-    write_file(path, arrays, dict.fromkeys(arrays, model.dtype.name), {})
-
-
-SLASHES = Format(
-    "slashes",
-    (GRU,),
-    lambda content: all(name.startswith(PREFIX) for name in content.tensors),
-    read,
-    write,
-    ".slashes",
-)
-
-
-def test_a_format_is_added_by_one_description(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(FORMATS, SLASHES.name, SLASHES)
-    gru, path = GRU(3, 4, rng=np.random.default_rng(0)), tmp_path / "a.slashes"
-    save_pretrained(gru, path)
-    assert open_pretrained(path).format == "slashes"
-    loaded = from_pretrained(path)
-    assert all(np.array_equal(loaded.params[name], array) for name, array in gru.params.items())
-    assert main(["convert", str(path), str(tmp_path / "b.safetensors"), "--to", "safetensors"]) == 0
-    assert open_pretrained(tmp_path / "b.safetensors").format == "safetensors"
-    back = tmp_path / "c.slashes"
-    assert main(["convert", str(tmp_path / "b.safetensors"), str(back), "--to", "slashes"]) == 0
-    assert open_pretrained(back).format == "slashes"
 
 
 # Layers with PyTorch's names, whose kind is detected from the shapes

@@ -118,47 +118,6 @@ def test_methods_do_what_they_say(path: Path, dtype: str) -> None:
         stored.backward(y, cache)
 
 
-def test_vectors_that_16_bits_do_not_hold_are_saved_in_32(dtype: str, tmp_path: Path) -> None:
-    nx.save_pretrained(large("single"), first := tmp_path / "a.safetensors", dtype=dtype)
-    stored = nx.from_pretrained(first, weights="stored")
-    params = {name: array.copy() for name, array in stored.params.items()}
-    name = next(name for name, array in params.items() if array.dtype == F32)
-    params[name][0] = 1e5 + 1
-    model = stored.with_params(params)
-    for path in (tmp_path / "b.safetensors", tmp_path / "folder"):
-        nx.save_pretrained(model, path)
-        again = nx.from_pretrained(path, weights="stored")
-        assert kinds(again) == kinds(stored)
-        for key, array in params.items():
-            np.testing.assert_array_equal(again.params[key], array)
-        assert open_pretrained(path).stored[name].dtype == "float32"
-
-
-def test_it_is_converted_to_onnx(dtype: str, tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    nx.save_pretrained(MODELS["LSTM"](), source := tmp_path / "a.safetensors", dtype=dtype)
-    assert main(["convert", str(source), str(tmp_path / "a.onnx"), "--dtype", "float32"]) == 0
-    nx.save_pretrained(nx.from_pretrained(source), tmp_path / "b.onnx", dtype="float32")
-    graphs = [onnx.load(tmp_path / name).graph for name in ("a.onnx", "b.onnx")]
-    assert graphs[0] == graphs[1]
-
-
-@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite_are_found(number: float, dtype: str, tmp_path: Path) -> None:
-    model = large("single")
-    nx.save_pretrained(model, tmp_path / "m", format="transformers", dtype=dtype)
-    file = tmp_path / "m" / "model.safetensors"
-    opened = open_pretrained(tmp_path / "m").stored["lm_head.weight"]
-    content = bytearray(file.read_bytes())
-    bits = np.array([number]).astype(opened.read().dtype).tobytes()
-    at = opened.start + opened.nbytes - 2
-    content[at : at + 2] = bits
-    # without the checksums of this package, as another package writes it
-    file.write_bytes(bytes(content).replace(b"numpy_xlstm_crc32", b"other_note_of_it!"))
-    with pytest.raises(errors.NonFiniteError, match=r"lm_head\.weight"):
-        nx.from_pretrained(tmp_path / "m", weights="stored")
-
-
 @pytest.mark.parametrize("size", [1, 4, 5])
 def test_the_last_number_is_checked_too(
     size: int, dtype: str, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,6 @@
 """Special tokens and the tokenizer in the folder of a model."""
 
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,21 +48,6 @@ def test_the_configuration_of_generation_comes_first(
     assert open_pretrained(folder).special_tokens == expected
     assert open_pretrained(folder).model.special_tokens == expected
     assert from_pretrained(folder).special_tokens == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "expected JSON; got something else"),
-        ("[2]", "expected a mapping of values; got [2]"),
-        ('{"eos_token_id": "e"}', "eos_token_id: expected a whole number, at least 0; got 'e'"),
-        ('{"eos_token_id": [2, -1]}', "eos_token_id: expected a whole number, at least 0; got -1"),
-    ],
-)
-def test_a_configuration_of_generation_that_is_none(text: str, message: str, folder: Path) -> None:
-    (folder / "generation_config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=rf"^generation_config\.json: {re.escape(message)}"):
-        from_pretrained(folder)
 
 
 def test_whether_a_text_begins_with_the_bos(folder: Path, tmp_path: Path) -> None:
