@@ -164,8 +164,8 @@ def matrices(module: Any) -> Iterator[Array]:
         yield module.params["weight"]
     for attribute in module.submodules:
         part = getattr(module, attribute)
-        for each in part if isinstance(part, list) else [part]:
-            yield from matrices(each)
+        for inner in part if isinstance(part, list) else [part]:
+            yield from matrices(inner)
 
 
 @dataclass

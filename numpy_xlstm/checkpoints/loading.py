@@ -142,19 +142,18 @@ def meta_initialisation(
     """
     total = sum(stored.size for stored in arrays.values())
     for name, value in _sizes(values):
-        most = f"{total:,} numbers" if value > total else ""
+        exceeded = f"{total:,} numbers" if value > total else ""
         if value * ARRAYS.get(name.rpartition(".")[2], 0) > len(arrays):
-            most = f"{len(arrays):,} arrays"
-        if most:
-            raise CheckpointError(
-                f"{where}{name}: expected a model that fits the {most} in the file; got {value!r}"
-            )
+            exceeded = f"{len(arrays):,} arrays"
+        if exceeded:
+            expected = f"expected a model that fits the {exceeded} in the file"
+            raise CheckpointError(f"{where}{name}: {expected}; got {value!r}")
     return ShapesOnly(8 * total)
 
 
 def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:
     if isinstance(value, Mapping):
         before = name and f"{name}."
-        return [pair for key, one in value.items() for pair in _sizes(one, f"{before}{key}")]
+        return [pair for key, inner in value.items() for pair in _sizes(inner, f"{before}{key}")]
     known = name.rpartition(".")[2] in SIZES and isinstance(value, int | float)
     return [(name, value)] if known else []

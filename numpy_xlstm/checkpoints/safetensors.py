@@ -22,6 +22,9 @@ from numpy_xlstm.numerics import Array
 CHECKSUM = "numpy_xlstm_crc32"
 """Name of the checksums of this package in a file."""
 
+ZEROS = "0" * 8
+"""Digits in place of the header's own checksum while it is computed."""
+
 MAX_AXES = 64
 """Largest number of axes of a NumPy array."""
 
@@ -99,13 +102,18 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
     crcs: list[int | None] = [None] * len(entries)
     if CHECKSUM in metadata:
         digits = metadata[CHECKSUM]
-        place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
-        own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
-        if digits[:8] != own or len(digits) != 8 * (len(entries) + 1):
+        own = zlib.crc32(with_own_checksum(text, digits[:8], ZEROS))
+        if digits[:8] != f"{own:08x}" or len(digits) != 8 * (len(entries) + 1):
             raise ValueError("the checksum does not match its header")
         crcs[:] = [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
     pairs = zip(entries.items(), crcs, strict=True)
     return {name: (*entry[:3], crc) for (name, entry), crc in pairs}, metadata
+
+
+def with_own_checksum(header: bytes, old: str, new: str) -> bytes:
+    """Replace the digits of the header's own checksum, which are the first of all."""
+    before = f'"{CHECKSUM}":"'.encode()
+    return header.replace(before + old.encode(), before + new.encode(), 1)
 
 
 def _entry(name: str, fields: Any) -> tuple[str, tuple[int, ...], int, int]:
@@ -151,7 +159,7 @@ def write_safetensors(
     ends = np.cumsum([0, *(a.size * itemsize(dtypes[name]) for name, a in arrays.items())]).tolist()
 
     def header(crcs: list[int]) -> bytes:
-        """Return the length and the header with checksums, the first of which is its own."""
+        """Return the length and the header with its own checksum and those of the arrays."""
         digits = "".join(f"{crc:08x}" for crc in [0, *crcs])
         content: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: digits}}
         for (name, array), offsets in zip(arrays.items(), pairwise(ends), strict=True):
@@ -159,9 +167,8 @@ def write_safetensors(
             content[name] = entry | {"data_offsets": list(offsets)}
         text = json.dumps(content, separators=(",", ":")).encode("utf-8")
         text += b" " * (-len(text) % 8)
-        own = f"{zlib.crc32(text):08x}"
-        zeros, place = (f'"{CHECKSUM}":"{first}'.encode() for first in ("0" * 8, own))
-        return len(text).to_bytes(8, "little") + text.replace(zeros, place, 1)
+        text = with_own_checksum(text, ZEROS, f"{zlib.crc32(text):08x}")
+        return len(text).to_bytes(8, "little") + text
 
     begin = header([0] * len(arrays))
     try:

@@ -35,7 +35,7 @@ def _read(content: Content) -> Pretrained:
             f"{stored.path.name}: expected one layer {prefix + '…'!r}; got {other!r} too"
         )
     arrays = {name.removeprefix(prefix): stored for name, stored in tensors.items()}
-    kind, options = _described(arrays)
+    kind, options = _kind_and_options(arrays)
     rng = meta_initialisation(f"{arrays[FIRST].path.name}: ", options, arrays)
     options["batch_first"] = metadata.get("batch_first", "true") == "true"
     options["dropout"] = metadata.get("dropout", "0")
@@ -49,7 +49,7 @@ def _read(content: Content) -> Pretrained:
     return Pretrained(content.path, TORCH.name, layer, sources)
 
 
-def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
+def _kind_and_options(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
     rows = arrays[FIRST].shape
     recurrent, projection = arrays.get("weight_hh_l0"), arrays.get("weight_hr_l0")
     shapes = [rows] if recurrent is None else [rows, recurrent.shape]

@@ -127,7 +127,7 @@ def _read(content: Content) -> Pretrained:
     if content.values.get("tie_word_embeddings") and "embedding.weight" in content.arrays:
         content.arrays.setdefault("lm_head.weight", content.arrays["embedding.weight"])
 
-    def described(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
+    def config_of(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
         config, tokens = from_transformers(values)
         ids = {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
         if (file := content.folder / GENERATION).exists():
@@ -137,7 +137,7 @@ def _read(content: Content) -> Pretrained:
         with building(file.name):
             return config, SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
 
-    return open_official(content, TRANSFORMERS, described, [OUTPUT_BIAS])
+    return open_official(content, TRANSFORMERS, config_of, [OUTPUT_BIAS])
 
 
 def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:

@@ -50,12 +50,12 @@ ON_A_CPU = {
 def open_official(
     content: Content,
     form: Format,
-    described: Callable[[Mapping[str, Any]], tuple[Any, SpecialTokens]],
+    config_of: Callable[[Mapping[str, Any]], tuple[Any, SpecialTokens]],
     zeros: Collection[str] = (),
 ) -> Pretrained:
     """Open a model of an official package.
 
-    ``described`` makes the configuration and the special tokens from the values of the file.
+    ``config_of`` makes the configuration and the special tokens from the values of the file.
     ``zeros`` are parameters that are 0, and in no file.
     """
     assert content.config is not None, "the format is recognised by its configuration"
@@ -63,7 +63,7 @@ def open_official(
     arrays = dict(content.arrays)
     rng = meta_initialisation(f"{file.name}: ", values, arrays)
     with building(file.name):
-        config, tokens = described(values)
+        config, tokens = config_of(values)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             mode: Any = "fused" if fused else "single"  # set by the arrays in both formats
@@ -71,12 +71,12 @@ def open_official(
         model = OFFICIAL[type(config)](config, rng=rng)
     if model.shared is not None and model.shared[0] in arrays:
         head, embedding = model.shared
-        kept, left = arrays.pop(head), arrays.get(embedding)
-        if left is not None and (left.shape, left.dtype) != (kept.shape, kept.dtype):
-            wanted = f"an array like {head}, {kept.shape} {kept.dtype}"
-            got = f"{left.shape} {left.dtype}"
-            raise CheckpointError(f"{embedding}: expected {wanted}; got {got}")
-        arrays[embedding] = kept  # loading both there keeps the head's
+        used, unused = arrays.pop(head), arrays.get(embedding)
+        if unused is not None and (unused.shape, unused.dtype) != (used.shape, used.dtype):
+            like = f"an array like {head}, {used.shape} {used.dtype}"
+            got = f"{unused.shape} {unused.dtype}"
+            raise CheckpointError(f"{embedding}: expected {like}; got {got}")
+        arrays[embedding] = used  # xlstm, too, keeps the head's if it loads both
     expected = {name: array for name, array in model.params.items() if name not in zeros}
     sources = matched(content.path.name, expected, arrays, content.layout)
     if content.layout is None:
@@ -138,7 +138,7 @@ def _check_runs(config: xLSTMBlockStackConfig) -> None:
         )
 
 
-def _described(values: Mapping[str, Any]) -> tuple[Any, SpecialTokens]:
+def _config_of(values: Mapping[str, Any]) -> tuple[Any, SpecialTokens]:
     kind: Any = xLSTMLargeConfig
     if not BLOCKS.isdisjoint(values):
         kind = xLSTMLMModelConfig if "vocab_size" in values else xLSTMBlockStackConfig
@@ -163,7 +163,7 @@ XLSTM: Format = Format(
     "xlstm",
     (xLSTMLMModel, xLSTMBlockStack),
     lambda content: not BLOCKS.isdisjoint(content.values),
-    lambda content: open_official(content, XLSTM, _described),
+    lambda content: open_official(content, XLSTM, _config_of),
     _write_paper,
 )
 """``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through dacite, and the
@@ -173,7 +173,7 @@ XLSTM_LARGE: Format = Format(
     "xlstm-large",
     (xLSTMLarge,),
     lambda content: {"embedding_dim", "num_heads"} <= content.values.keys(),
-    lambda content: open_official(content, XLSTM_LARGE, _described),
+    lambda content: open_official(content, XLSTM_LARGE, _config_of),
     _write_large,
 )
 """``config.yaml`` and ``.safetensors`` for ``load_from_pretrained(path)``."""

@@ -18,7 +18,6 @@ import pytest
 
 import numpy_xlstm
 from numpy_xlstm import errors
-from numpy_xlstm.numerics import Array
 
 numpydoc = pytest.importorskip("numpydoc.docscrape", reason="needs the docs extra")
 
@@ -115,22 +114,3 @@ def test_its_page_says_everything_and_its_source_is_here(name: str) -> None:
     source = inspect.getsourcefile(inspect.unwrap(_public(name)))
     assert source is not None
     assert Path(source).is_relative_to(Path(numpy_xlstm.__file__).parent)
-
-
-def test_what_is_left_out_is_found() -> None:
-    def forward(x: Array, eps: float) -> None:
-        """Do something.
-
-        Parameters
-        ----------
-        x : np.ndarray
-            Numbers.
-        """
-
-        if x.ndim != 1:
-            raise errors.ShapeError(f"x: expected shape (N,); got {x.shape}")
-        raise errors.TextError(f"x: expected {eps}")
-
-    assert missing(forward) == ["example", "error TextError", "eps", "shape of x"]
-    forward.__doc__ = ""
-    assert missing(forward) == ["summary", "example", "error TextError", "x", "eps"]

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTM, LSTMCell, SequenceLayer, stack_layers, with_weight_mode, xLSTMLarge
-from numpy_xlstm.errors import CacheError
+from numpy_xlstm import LSTM, LSTMCell, SequenceLayer, stack_layers
 from numpy_xlstm.layers import CausalConv1d, base
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
@@ -18,7 +17,6 @@ from numpy_xlstm.trees import leaves, tree_map
 from tests.models.build import (
     CONFIGS,
     EVERY_SUBJECT,
-    MAIN_MODELS,
     B,
     D,
     T,
@@ -181,13 +179,6 @@ def test_longdouble_is_kept(name: str) -> None:
             assert {array.dtype for array in arrays.values()} == {np.dtype(np.longdouble)}
 
 
-@MAIN_MODELS
-def test_float32_is_near_float64(name: str) -> None:
-    wide = build(name)
-    narrow = wide.astype(np.float32)
-    assert narrow(draw_tokens())[0] == pytest.approx(wide(draw_tokens())[0], abs=1e-3)
-
-
 @EVERY_SUBJECT
 def test_views_that_are_not_contiguous(name: str) -> None:
     model, rng = subject(name), np.random.default_rng(8)
@@ -264,22 +255,3 @@ def test_the_chunk_size_changes_nothing(chunk_size: int) -> None:
     logits, after, _ = model.forward(tokens)
     got, got_after, _ = other.forward(tokens)
     assert_close(flat(got_after, {"logits": got}), flat(after, {"logits": logits}), 1e-11)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_both_layouts_are_one_model(bias: bool) -> None:
-    single = make(large_config(use_bias=bias))
-    assert isinstance(single, xLSTMLarge)
-    fused = with_weight_mode(single, "fused")
-    assert fused.num_parameters == single.num_parameters
-    expected, got = (model.forward(draw_tokens()) for model in (single, fused))
-    assert_close(flat(got[1], {"y": got[0]}), flat(expected[1], {"y": expected[0]}), 1e-13)
-
-
-def test_a_cache_of_a_model_with_the_same_weights_is_refused() -> None:
-    plain = make(large_config())
-    other = make(large_config(gate_soft_cap=2.0, norm_eps=0.2)).with_params(plain.params)
-    logits, _, cache = other.forward(draw_tokens())
-    other.backward(logits, cache)
-    with pytest.raises(CacheError, match="got one of another xLSTMLarge"):
-        plain.backward(logits, cache)

@@ -7,8 +7,8 @@ import pytest
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
-from tests.mutants.mutate import Mutant, mutants
-from tests.mutants.run import noticed
+from numpy_xlstm.conformance.bugs.copies import source
+from tests.mutants.run import Mutant, changes_of, lines
 from tests.samples import random_state
 
 CELLS = {"lstm": 6, "slstm": 8, "mlstm": 10}
@@ -18,66 +18,56 @@ KERNELS = {
     "peephole": 4,
     "gru": 4,
     "lstmp": 1,
-    "mlstm/forms": 8,
-    "mlstm/matrices": 2,
+    "mlstm.forms": 8,
+    "mlstm.matrices": 2,
 }
-FILES = {
-    f"numpy_xlstm/{folder}/{name}.py": count
-    for folder, files in (("cells", CELLS), ("kernels", KERNELS))
-    for name, count in files.items()
+MODULES = {
+    f"numpy_xlstm.{folder}.{name}": count
+    for folder, names in (("cells", CELLS), ("kernels", KERNELS))
+    for name, count in names.items()
 }
 CUSTOM = [GRUCell, OriginalGRUCell, ElmanCell, PeepholeLSTMCell, LSTMPCell]
 
 
 @cache
-def lines(file: str) -> list[Mutant]:
-    """Return a mutant of each line of a file with an equation."""
-    found: dict[int, Mutant] = {}
-    for mutant in mutants(file):
-        if mutant.line not in found and mutant.computes and mutant.parses():
-            found[mutant.line] = mutant
-    return list(found.values())
+def equations(name: str) -> list[Mutant]:
+    """Return a mutant with another sign for each line of a module with the tag of an equation."""
+    rows = {row.split("  #")[0].strip() for row in source(name).split("\n") if "# [" in row}
+    signs, every = [line[2] for line in lines(name)], changes_of(name).all
+    return [m for m in signs if every[m.number].old.split("\n")[-1].strip() in rows]
 
 
-def spread(file: str) -> list[Mutant]:
-    """Return mutants of a file at lines as far apart as can be."""
-    every, count = lines(file), FILES[file]
+def spread(name: str) -> list[Mutant]:
+    """Return mutants of a module at lines as far apart as can be."""
+    every, count = equations(name), MODULES[name]
     return [every[n * len(every) // count] for n in range(count)]
-
-
-def test_each_is_on_a_line_of_its_own() -> None:
-    planted = [mutant for file in FILES for mutant in spread(file)]
-    assert len({(mutant.file, mutant.line) for mutant in planted}) == len(planted)
-    for folder in ("cells", "kernels"):
-        assert sum(f"/{folder}/" in mutant.file for mutant in planted) >= 20
 
 
 @pytest.mark.long
 def test_the_battery_passes_without_a_mistake() -> None:
-    none = Mutant("numpy_xlstm/cells/lstm.py", 1, 0, 0, "")
-    none.planted().module("tests.mutants.battery").run()
+    assert not Mutant("numpy_xlstm.cells.lstm", -1).noticed()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """In one trial a sixth of the mutants of each file, in six trials all of them."""
-    if {"file", "n"} <= {*metafunc.fixturenames}:
+    """In one trial a sixth of the mutants of each module, in six trials all of them."""
+    if {"module", "n"} <= {*metafunc.fixturenames}:
         trials = metafunc.config.getoption("--trials")
-        places = [(file, n) for file in FILES for n in range(FILES[file]) if n % 6 < trials]
-        metafunc.parametrize(("file", "n"), places)
+        places = [(name, n) for name in MODULES for n in range(MODULES[name]) if n % 6 < trials]
+        metafunc.parametrize(("module", "n"), places)
 
 
 @pytest.mark.long
-def test_it_is_noticed(file: str, n: int) -> None:
-    mutant = spread(file)[n]
-    assert noticed(mutant), mutant
+def test_it_is_noticed(module: str, n: int) -> None:
+    mutant = spread(module)[n]
+    assert mutant.noticed(), mutant
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("cell", CUSTOM)
 def test_each_method_of_gradcheck_finds_each_of_a_custom_cell(cell: type, trials: int) -> None:
-    found = lines(cell.__module__.replace(".", "/") + ".py")
-    assert len(found) >= 9
-    for mutant in (mutant for n, mutant in enumerate(found) if n % 6 < trials):
+    mutants = equations(cell.__module__)
+    assert len(mutants) >= 9
+    for mutant in (mutant for n, mutant in enumerate(mutants) if n % 6 < trials):
         rng = np.random.default_rng(8)
         layer = mutant.planted().of(cell)(2, 4, *[3] * (cell is LSTMPCell), rng=rng)
         x, state = rng.standard_normal((3, 2)), random_state(layer.init_state(3), rng)

@@ -37,22 +37,22 @@ def to_onnx(model: Any, *, dtype: str | None = None, step: bool = False) -> Any:
     >>> [tensor.name for tensor in to_onnx(sLSTM(3, 4)).graph.input]
     ['x', 'state.h', 'state.c', 'state.n', 'state.m']
     """
-    proto, kept = _described(model, dtype, step)
-    for tensor, array in zip(proto.graph.initializer, kept, strict=False):
+    proto, arrays = _graph_and_arrays(model, dtype, step)
+    for tensor, array in zip(proto.graph.initializer, arrays, strict=False):
         tensor.raw_data = array.tobytes()
     return proto
 
 
 def _write(model: Any, path: Path, options: Saving) -> None:
     """Write the graph of :func:`to_onnx`; parameters of a large model go to ``NAME.data``."""
-    proto, kept = _described(model, options.dtype, options.step)
+    proto, arrays = _graph_and_arrays(model, options.dtype, options.step)
     if options.tokenizer is not None:
         proto.metadata_props.add(key=TOKENIZER, value=as_library_json(options.tokenizer))
     data_file = path.with_name(f"{path.name}.data")
-    external = sum(array.nbytes for array in kept) > LARGEST
+    external = sum(array.nbytes for array in arrays) > LARGEST
     with ExitStack() as files:
         data = files.enter_context(replacing(data_file)) if external else None
-        for tensor, array in zip(proto.graph.initializer, kept, strict=False):
+        for tensor, array in zip(proto.graph.initializer, arrays, strict=False):
             if data is None:
                 tensor.raw_data = array.tobytes()
                 continue
@@ -64,7 +64,7 @@ def _write(model: Any, path: Path, options: Saving) -> None:
         files.enter_context(replacing(path)).write(proto.SerializeToString())
 
 
-def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Array]]:
+def _graph_and_arrays(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Array]]:
     try:
         from onnx import TensorProto
 
@@ -77,10 +77,10 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
     own = check_choice("dtype", model.dtype.name, FLOATS)
     stored = check_choice("dtype", dtype or own, FLOATS)
     computed = np.dtype("float64" if stored == "float64" else "float32")
-    tensors, kept = [], []
+    tensors, arrays = [], []
     for name, array in model.params.items():
         check_parameter(name, array, array)
-        kept.append(np.ascontiguousarray(narrowed(name, array, numpy_dtype(stored))))
+        arrays.append(np.ascontiguousarray(narrowed(name, array, numpy_dtype(stored))))
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
     proto = graph_of(model, computed, tensors, step=step)
     proto.producer_name, proto.producer_version = "numpy_xlstm", __version__
@@ -91,7 +91,7 @@ def _described(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Arr
 Inputs are {first} and the state before it; a state of zeros is the empty state. Outputs are the
 results and the state after it: next_NAME is to be passed as NAME to the next run.
 Each run takes {steps}. The parameters have the licence of the model from which they come."""
-    return proto, kept
+    return proto, arrays
 
 
 ONNX: Format = SAFETENSORS._replace(

@@ -100,8 +100,8 @@ class Graph:
     def several(self, op: str, outputs: int, *inputs: Any, **attributes: Any) -> list[Tensor]:
         """Add a node, and return its outputs."""
         results = [self.new(op) for _ in range(outputs)]
-        given, names = ([self.tensor(x).name for x in xs] for xs in (inputs, results))
-        self.nodes.append(helper.make_node(op, given, names, **attributes))
+        names_in, names_out = ([self.tensor(x).name for x in xs] for xs in (inputs, results))
+        self.nodes.append(helper.make_node(op, names_in, names_out, **attributes))
         return results
 
     def new(self, kind: str) -> Tensor:
@@ -149,7 +149,7 @@ class Graph:
         inputs, results = ([self.info(x.name) for x in xs] for xs in (slices, outputs))
         graph = helper.make_graph(self.nodes, self.new("body").name, inputs, results)
         self.nodes = outer
-        given = [*states, *(x.transpose(2, 0, 1, 3, 4) for x in sequences)]
+        arguments = [*states, *(x.transpose(2, 0, 1, 3, 4) for x in sequences)]
         options = {"body": graph, "num_scan_inputs": len(sequences)}
-        outputs = self.several("Scan", len(outputs), *given, **options)
+        outputs = self.several("Scan", len(outputs), *arguments, **options)
         return outputs[:S], [y.transpose(1, 2, 0, 3, 4) for y in outputs[S:]]

@@ -68,10 +68,10 @@ def graph_of(
     for name, result in results.items():
         g.nodes.append(helper.make_node("Identity", [result.name], [name]))
     axes: list[Any] = [{"batch": "batch", "time": 1 if step else "time"}[a] for a in model.axes]
-    given = g.info(first, [*axes, getattr(model, "in_features", 0)])
+    described = g.info(first, [*axes, getattr(model, "in_features", 0)])
     if is_language_model:
-        given = helper.make_tensor_value_info(first, TensorProto.INT64, axes)
-    inputs = [given, *(g.info(name, shape) for name, shape in shapes.items())]
+        described = helper.make_tensor_value_info(first, TensorProto.INT64, axes)
+    inputs = [described, *(g.info(name, shape) for name, shape in shapes.items())]
     shapes_after = [[*axes, model.out_features], *shapes.values()]
     outputs = [g.info(*pair) for pair in zip(results, shapes_after, strict=True)]
     arrays = [*parameters, *g.initializers()]
@@ -87,11 +87,11 @@ def emit_outer(model: Any, x: Tensor, state: Any) -> Result:
     T, rank = x("Shape", start=axis, end=axis + 1), 2 if isinstance(model, LanguageModel) else 3
     at_end = g("Sub", [1], T("Min", [1])) * np.eye(rank, dtype=np.int64)[axis]
     y, after = emit_joined(model, x("Pad", g("Concat", [0] * rank, at_end, axis=0)), state)
-    kept = [
+    results = [
         T("Equal", [0])("Where", old, new) if isinstance(new, Tensor) else new
         for (_, old), (_, new) in zip(places("", state), places("", after), strict=True)
     ]
-    return y("Slice", [0], T, [axis]), rebuild(after, iter(kept))
+    return y("Slice", [0], T, [axis]), rebuild(after, iter(results))
 
 
 def emit_joined(model: Any, x: Tensor, state: Any) -> Result:
@@ -303,7 +303,7 @@ def _(cell: Any, x: Tensor, state: Any) -> Result:
     )
     peepholes = [rows(p["P"], (0, 2, 1))] if "P" in p else []
     states = [part("Unsqueeze", [0]) for part in state]
-    given = x.transpose(1, 0, 2), W, R, b("Concat", b_h, axis=1), None, *states, *peepholes
-    y, *after = g.several(kind, 1 + len(state), *given, **options)
+    inputs = x.transpose(1, 0, 2), W, R, b("Concat", b_h, axis=1), None, *states, *peepholes
+    y, *after = g.several(kind, 1 + len(state), *inputs, **options)
     y = y("Squeeze", [1]).transpose(1, 0, 2)
     return y, type(state)(*(part("Squeeze", [0]) for part in after))

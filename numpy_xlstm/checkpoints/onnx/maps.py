@@ -70,10 +70,12 @@ def headwise(x: Tensor, *maps: HeadwiseLinear, blocks: int = 0) -> Tensor:
         W = g.tensor(weight).reshape(blocks, -1, rows, 1, columns) * on_diagonal
         return W.reshape(blocks, NH // blocks * rows, -1).transpose(0, 2, 1)
 
-    y = by_head(x, blocks) @ g("Concat", *(dense(one.params["weight"]) for one in maps), axis=2)
+    y = by_head(x, blocks) @ g(
+        "Concat", *(dense(linear.params["weight"]) for linear in maps), axis=2
+    )
     if "bias" not in maps[0].params:
         return y
-    b = [g.tensor(one.params["bias"]).reshape(blocks, 1, -1) for one in maps]
+    b = [g.tensor(linear.params["bias"]).reshape(blocks, 1, -1) for linear in maps]
     return y + g("Concat", *b, axis=2)
 
 
