@@ -12,6 +12,7 @@ import pytest
 
 from numpy_xlstm import from_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
+from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.checkpoints.tensors import open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
@@ -169,6 +170,12 @@ def test_a_checkpoint_without_checksums(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected the checksums of a checkpoint; got no"):
         from_pretrained(path)
     read_arrays(path)  # files of other packages can be read
+
+
+def test_bfloat16_is_checked_as_floats_are(tmp_path: Path) -> None:
+    large = {"x": np.array([1e30], pytest.importorskip("ml_dtypes").bfloat16)}
+    with pytest.raises(CheckpointError, match=r"x: expected numbers that float16 holds; got"):
+        write_file(tmp_path / "a.safetensors", large, {"x": "float16"}, {})
 
 
 def test_threads_share_an_open_file(tmp_path: Path) -> None:

@@ -76,6 +76,22 @@ def test_a_model_comes_back_bit_for_bit(cell: str, dtype: Any, tmp_path: Path) -
     np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
 
 
+@pytest.mark.parametrize(
+    "options", [{"cap": 0.5}, {"tied": True}, {"head_bias": False}, {"embedding_dropout": 0.25}]
+)
+def test_every_option_of_a_language_model_comes_back(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    model: Any = LanguageModel(7, 4, LSTM(4, 4), **options)
+    save_pretrained(model, tmp_path / "a.safetensors")
+    loaded = from_pretrained(tmp_path / "a.safetensors")
+    tokens = np.array([[1, 5, 0]])
+    found, expected = (
+        each.forward(tokens, rng=np.random.default_rng(3))[0] for each in (loaded, model)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_the_names_in_the_file(tmp_path: Path) -> None:
     save_pretrained(build("slstm"), tmp_path / "a.safetensors", arrays={"optimizer.t": np.array(1)})
     arrays, metadata = read_arrays(tmp_path / "a.safetensors")

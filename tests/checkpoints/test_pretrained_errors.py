@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import SpecialTokens, from_pretrained, save_pretrained
+from numpy_xlstm import SpecialTokens, from_pretrained, save_pretrained, xLSTMLMModel
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.checkpoints.transformers import from_transformers
 from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
@@ -201,6 +201,21 @@ def test_models_that_xlstm_cannot_run(
     kind: Any, blocks: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     refused(kind(**blocks), tmp_path / "model", CheckpointError, message, format="xlstm")
+
+
+def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
+    model = paper(mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_at="all")
+    save_pretrained(model, tmp_path / "model", format="xlstm")
+    assert from_pretrained(tmp_path / "model").num_parameters == model.num_parameters
+
+
+@pytest.mark.parametrize("length", [0, -1, 9])
+def test_a_folder_of_xlstm_has_a_context_length(length: int, tmp_path: Path) -> None:
+    model = paper(mlstm_block=mlstm_block(context_length=length), context_length=length)
+    save_pretrained(model, tmp_path / "model", format="xlstm")
+    config = from_pretrained(tmp_path / "model", xLSTMLMModel).config.to_dict()
+    found = config["context_length"], config["mlstm_block"]["mlstm"]["context_length"]
+    assert found == (length if length > 0 else 2048,) * 2
 
 
 def test_parameters_of_two_dtypes_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import numpy_xlstm as nx
 from numpy_xlstm import errors, numerics
 from numpy_xlstm.checkpoints import open_pretrained, tensors
+from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.cli import main
 from numpy_xlstm.trees import leaves
@@ -128,6 +129,31 @@ def test_the_last_number_is_checked_too(
     array[-1] = np.inf
     with pytest.raises(errors.NonFiniteError, match="W: expected finite"):
         numerics.check_parameter("W", array, array)
+
+
+def test_vectors_that_16_bits_do_not_hold_are_saved_in_32(dtype: str, tmp_path: Path) -> None:
+    nx.save_pretrained(large("single"), first := tmp_path / "a.safetensors", dtype=dtype)
+    model = nx.from_pretrained(first, weights="stored")
+    name = next(name for name, kind in kinds(model).items() if kind == "float32")
+    model.params[name][0] = 1e5 + 1
+    nx.save_pretrained(model, path := tmp_path / "b.safetensors")
+    again = nx.from_pretrained(path, weights="stored")
+    assert kinds(again) == kinds(model)
+    np.testing.assert_array_equal(again.params[name], model.params[name])
+    assert open_pretrained(path).stored[name].dtype == "float32"
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_found(number: float, dtype: str, tmp_path: Path) -> None:
+    nx.save_pretrained(large("single"), path := tmp_path / "folder", dtype=dtype)
+    stored = open_pretrained(path).stored.values()
+    arrays = {array.name: array.read() for array in stored}
+    arrays["lm_head.weight"][-1, -1] = number
+    dtypes = dict.fromkeys(arrays, dtype)
+    write_file(path / "model.safetensors", arrays, dtypes, {})  # without checksums, as by others
+    for weights in ("widened", "stored"):
+        with pytest.raises(errors.NonFiniteError, match=r"lm_head\.weight: expected finite"):
+            nx.from_pretrained(path, weights=weights)
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,13 @@ def test_the_configuration_of_generation_comes_first(
     assert from_pretrained(folder).special_tokens == expected
 
 
+@pytest.mark.parametrize("text", ["{", "[2]", '{"eos_token_id": [2, -1]}'])
+def test_a_configuration_of_generation_that_is_none(text: str, folder: Path) -> None:
+    (folder / "generation_config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"^generation_config\.json: .*expected"):
+        from_pretrained(folder)
+
+
 def test_whether_a_text_begins_with_the_bos(folder: Path, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config.pop("force_bos_token_insert") is True

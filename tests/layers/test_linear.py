@@ -84,18 +84,6 @@ def make(NH: int, D: int, out: int, bias: bool, seed: int) -> tuple[HeadwiseLine
     return filled(layer, rng), rng
 
 
-def test_two_heads_by_hand() -> None:
-    layer = HeadwiseLinear(4, 2, bias=True, out_features=2)
-    layer.params["weight"][...] = [[[1.0, 2.0]], [[-1.0, 0.5]]]
-    layer.params["bias"][...] = [10.0, 20.0]
-    y, cache = layer.forward(np.array([3.0, 4.0, 5.0, 6.0]))
-    assert y.tolist() == [21.0, 18.0]
-    dx, grads = layer.backward(np.array([1.0, -2.0]), cache)
-    assert dx.tolist() == [1.0, 2.0, 2.0, -1.0]
-    assert grads["weight"].tolist() == [[[3.0, 4.0]], [[-10.0, -12.0]]]
-    assert grads["bias"].tolist() == [1.0, -2.0]
-
-
 def assert_dense(layer: HeadwiseLinear, x: Array, dy: Array, tolerance: float) -> None:
     """Compare with a linear layer that has a block-diagonal matrix."""
     NH, out, D = layer.params["weight"].shape

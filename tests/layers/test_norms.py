@@ -32,28 +32,6 @@ def expected_norm(x: Array, eps: float, centred: bool) -> Array:
     return y
 
 
-def test_a_layer_norm_by_hand() -> None:
-    layer = LayerNorm(2, eps=5.0, bias=True)  # μ = 3, variance 4: r = 1/3
-    layer.params["weight"][...] = [0.5, 2.0]
-    layer.params["bias"][...] = [10.0, 20.0]
-    y, cache = layer.forward(np.array([[1.0, 5.0]]))
-    np.testing.assert_allclose(y, [[10 - 2 / 3 * 1.5, 20 + 2 / 3 * 3]], rtol=1e-15)
-    dx, grads = layer.backward(np.array([[2.0, 1.0]]), cache)
-    np.testing.assert_allclose(grads["weight"], [-4 / 3, 2 / 3], rtol=1e-15)
-    assert grads["bias"].tolist() == [2.0, 1.0]
-    np.testing.assert_allclose(dx, 0, atol=1e-15)  # δx̂ = (3, 3): equal parts are taken out
-
-
-def test_an_rms_norm_by_hand() -> None:
-    layer = RMSNorm(2, eps=3.5)  # mean square 12.5: r = 1/4
-    layer.params["weight"][...] = [2.0, -1.0]
-    y, cache = layer.forward(np.array([3.0, 4.0]))
-    assert y.tolist() == [1.5, -1.0]
-    dx, _ = layer.backward(np.array([1.0, 0.0]), cache)
-    # δx̂ = (2, 0), x̂ = (3/4, 1): the mean of the product is 3/4
-    np.testing.assert_allclose(dx, [0.25 * (2 - 9 / 16), -0.25 * 3 / 4], rtol=1e-15)
-
-
 @pytest.mark.parametrize("kind", PLAIN)
 @pytest.mark.parametrize(("dtype", "large"), [(np.float32, 9e18), (np.float64, 6e153)])
 def test_numbers_whose_squares_are_in_range(kind: type[Any], dtype: Any, large: float) -> None:

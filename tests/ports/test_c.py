@@ -155,23 +155,11 @@ def test_no_damaged_file_makes_it_crash(sanitised: Path, tmp_path: Path, seed: i
 @pytest.mark.parametrize(
     ("family", "change", "message"),
     [
-        ("slstm", {"x": None}, "x: expected a tensor of F32 or F64"),
         ("slstm", {"params.R": None}, "params.R: expected a tensor of F64 with 3 axes"),
         ("slstm", {"dy": np.zeros((3, 7, 5))}, "dy: expected 8 numbers along axis 2; got 5"),
-        (
-            "slstm",
-            {"state.c": np.zeros((3, 8), np.float32)},
-            "state.c: expected a tensor of F64 with 2 axes",
-        ),
         ("slstm", {"lengths": np.array([1, 8, 3])}, "lengths: expected 0 to 7; got 8"),
         ("slstm", {"forget_gate": "tanh"}, "forget_gate: expected sigmoid or exp; got tanh"),
-        ("mlstm", {"x": None}, "x: expected a tensor of F32 or F64"),
         ("mlstm", {"params.W_v": None}, "params.W_v: expected a tensor of F64 with 2 axes"),
-        (
-            "mlstm",
-            {"params.b_k": np.zeros(7)},
-            "params.b_k: expected 8 numbers along axis 0; got 7",
-        ),
         (
             "mlstm",
             {"params.W_i": np.zeros((5, 5))},
@@ -182,14 +170,11 @@ def test_no_damaged_file_makes_it_crash(sanitised: Path, tmp_path: Path, seed: i
             {"params.W_q": np.zeros((0, 5))},
             "params.W_q, params.W_v: expected keys and values; got none",
         ),
-        ("mlstm", {"dy": np.zeros((3, 7, 5))}, "dy: expected 12 numbers along axis 2; got 5"),
         (
             "mlstm",
             {"state.C": np.zeros((3, 2, 6, 4))},
             "state.C: expected 4 numbers along axis 2; got 6",
         ),
-        ("mlstm", {"lengths": np.array([1, 8, 3])}, "lengths: expected 0 to 7; got 8"),
-        ("mlstm", {"forget_gate": "tanh"}, "forget_gate: expected sigmoid or exp; got tanh"),
         ("mlstm", {"eps": "small"}, "eps: expected a number; got small"),
     ],
 )
