@@ -27,7 +27,7 @@ from numba.extending import overload
 
 from numpy_xlstm.numerics import activations
 
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 60.0
 """Time in seconds to wait for another process that compiles the same kernel."""
 
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}

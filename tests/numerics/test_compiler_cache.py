@@ -46,9 +46,11 @@ def inner(x):
         x[i] = twice(x[i])
 
 assert "numba" not in sys.modules
-if "--changed" in sys.argv:
+if sys.argv[1:]:
     from numpy_xlstm.kernels import compiler
-    compiler.source_hash = lambda module: b"other"
+    compiler.LONGEST_WAIT = 600
+    if "changed" in sys.argv:
+        compiler.source_hash = lambda module: b"other"
 print(outer(np.zeros(3, np.float32)), functions.compiled(), functions.compiled(np.longdouble))
 found = functions._dispatcher(outer.__wrapped__, "kernel")
 stats = getattr(found, "stats", [None])
@@ -61,7 +63,7 @@ def _run(*command: str, **environment: str) -> list[str]:
     line, environment = [sys.executable, "-W", "error", *command], inherited | environment
     both = subprocess.STDOUT
     return subprocess.check_output(
-        line, text=True, env=environment, stderr=both, timeout=120
+        line, text=True, env=environment, stderr=both, timeout=600
     ).splitlines()
 
 
@@ -77,12 +79,12 @@ def test_many_processes_compile_a_kernel_once(tmp_path: Path) -> None:
     """
     (program := tmp_path / "program.py").write_text(PROGRAM)
     run = partial(_run, str(program), NUMBA_CACHE_DIR=str(tmp_path))
-    with program.open() as source, ThreadPoolExecutor(5) as pool:
+    with program.open() as source, ThreadPoolExecutor() as pool:
         if os.name == "posix":
             importlib.import_module("fcntl").flock(source, 2)  # exclusive
-        outputs = [future.result() for future in [pool.submit(run) for _ in range(5)]]
-    assert sorted(outputs) == [[RIGHT, "[1, 0] True"]] * 4 + [[FIRST, RIGHT, "[0, 1] True"]]
-    assert run("--changed") == [RIGHT, "[0, 1] True"]
+        outputs = list(pool.map(run, ["patient"] * 3))
+    assert sorted(outputs) == [[RIGHT, "[1, 0] True"]] * 2 + [[FIRST, RIGHT, "[0, 1] True"]]
+    assert run("changed") == [RIGHT, "[0, 1] True"]
 
 
 @with_numba
