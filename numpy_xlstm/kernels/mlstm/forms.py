@@ -2,21 +2,21 @@
 
 Layers and models call :func:`forward` and :func:`backward`, which do not validate.
 
-n is stored as an additional column of C, whose v is 1. So q·n is an additional entry of Cᵀq. First
-the gates are stabilised: i′ = i e^(−m), and f′ = f e^(m₋ − m). The remaining computation is ::
+A form is one way to compute ::
 
-    C = f′ C₋ + i′ k vᵀ,  num = Cᵀq
+    C = f C₋ + i k vᵀ,  num = Cᵀq
 
-and each form computes it in a different way. A form is a function ::
+over all steps. It is a function, and its cache has a method for the backward::
 
     num, C, cache = form(q, k, v, log_i, log_f, C)
+    dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
-of keys that have been divided by √DK, and of the logs of the gates. Rows and heads are one axis of
-N = B·NH, the first. The logs are at least float64, because an absolute error of x is a relative
-error of e^x. The cache has a method for the backward. It gets q/den instead of q, and as dnum the
-cotangent of h = num/den. ::
+Rows and heads are one axis of N = B·NH, the first. Keys have been divided by √DK. The logs of the
+gates are at least float64, because an absolute error of x is a relative error of e^x.
 
-    dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q_by_den, dC)
+With a sigmoid input gate, num is h. With an exponential one, :func:`normalised` calls the form with
+the stabilised gates i′ = i e^(−m) and f′ = f e^(m₋ − m), and with n as an additional column of C,
+whose v is 1. So q·n is the last entry of num, and h is the others, divided by the denominator.
 
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
@@ -49,6 +49,22 @@ Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
 """Gradients of q, k, v, ĩ, f̃ and of the state before the first step."""
 
 
+class Options(NamedTuple):
+    """Options of an mLSTM, as in :func:`mlstm_recurrent`."""
+
+    eps: float
+    forget_gate: str
+    input_gate: str
+
+
+class Normaliser(NamedTuple):
+    """Residuals of n and m, each of shape (N, T)."""
+
+    qn: Array  # q·n
+    m: Array  # after each step
+    past: Array  # where log f + m₋ is the maximum or ties
+
+
 class Cache(NamedTuple):
     """Residuals of an mLSTM. They refer to inputs, h and states."""
 
@@ -56,12 +72,10 @@ class Cache(NamedTuple):
     q: Array
     i_pre: Array
     f_pre: Array
-    options: tuple[Any, ...]  # eps, forget_gate and input_gate
+    options: Options
     live: Array | None  # False in padding, (N, T); None if there is none
-    qn: Any  # (N, T); like ms and past, None with a sigmoid input gate
-    ms: Any  # m, (N, T)
-    past: Any  # where log f + m₋ is the maximum or ties
-    form: Any
+    normaliser: Normaliser | None  # None with a sigmoid input gate
+    form: Any  # cache of the form
 
 
 def forward(
@@ -87,7 +101,7 @@ def forward(
     pre = i_pre.swapaxes(1, 2), f_pre.swapaxes(1, 2)
     if form == "auto":
         form = "recurrent" if q.shape[2] < 2 else "chunkwise"
-    options = eps, forget_gate, input_gate
+    options = Options(eps, forget_gate, input_gate)
     h, state, cache = run(form, (q, k, v, *pre), state, lengths, options, chunk_size)
     return join_heads(h), state, cache
 
@@ -104,79 +118,97 @@ def run(
     arrays: Arrays,
     state: Any,
     lengths: Any,
-    options: tuple[Any, ...],
+    options: Options,
     chunk_size: int = CHUNK_SIZE,
 ) -> tuple[Array, mLSTMState, Cache]:
     """Run an mLSTM over q, k, v (B, NH, T, n) and ĩ, f̃ (B, NH, T) in a form."""
     q, k, v, i_pre, f_pre = arrays
     _, NH, T, DK = k.shape
-    C, n, m = of_each(joined, state)
     k = np.multiply(k, 1 / root(DK, k), order="C")  # [mlstm.3]
-    v = v if n is None else with_column(v, 1)
-    q, k, v, i_pre, f_pre = (joined(array) for array in (q, k, v, i_pre, f_pre))
-    eps, forget_gate, input_gate = options
-    wide = np.result_type(i_pre, np.float64)
-    log_i = log_gate(i_pre, input_gate).astype(wide)
-    log_f = log_gate(f_pre, forget_gate).astype(wide)
-    live: Any = None
-    qn: Any = None
-    ms: Any = None
-    past: Any = None
+    v = with_column(v, 1) if options.input_gate == "exp" else v
+    q, k, v, i, f = (joined(array) for array in (q, k, v, i_pre, f_pre))
+    state = map_state(joined, state)
+    wide = np.result_type(i, np.float64)
+    log_i = log_gate(i, options.input_gate).astype(wide)
+    log_f = log_gate(f, options.forget_gate).astype(wide)
+    live = None
     if lengths is not None:
         live = np.repeat(~padding(lengths, T), NH, axis=0)
         log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
-    log_iprime, log_fprime = log_i, log_f
-    if n is not None:
-        C = with_column(C, n)
-        log_iprime, log_fprime, ms, past = stabilise(log_i, log_f, m)
-        ms = ms.astype(q.dtype)
-    elif forget_gate == "exp":
-        log_fprime = without_empty(log_i, log_f, k, v, C)
     size = 0 if form == "parallel" else chunk_size
     compute = steps if form == "recurrent" else partial(chunks, chunk_size=size)
-    num, C_after, kept = compute(q, k, v, log_iprime, log_fprime, C)
-    if n is None:
-        h, after = num, mLSTMState(C_after, None, None)
+    normaliser = None
+    if options.input_gate == "exp":
+        inputs = q, k, v, log_i, log_f
+        h, after, normaliser, kept = normalised(compute, inputs, state, options.eps)
     else:
-        qn = num[..., -1].copy()
-        h = num[..., :-1] / denominator_and_slopes(qn, ms, eps)[0][..., None]  # [mlstm.13]
-        m = (ms[:, -1] if T else m).copy()
-        after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
+        if options.forget_gate == "exp":
+            log_f = without_empty(log_i, log_f, k, v, state.C)
+        h, C, kept = compute(q, k, v, log_i, log_f, state.C)
+        after = mLSTMState(C, None, None)
     if live is not None:
         h = np.where(live[..., None], h, 0)
-    h, (q, _, _, i_pre, f_pre) = separate(h, NH), arrays
-    after = of_each(partial(separate, NH=NH), after)
-    return h, after, Cache(h, q, i_pre, f_pre, options, live, qn, ms, past, kept)
+    h, after = separate(h, NH), map_state(partial(separate, NH=NH), after)
+    return h, after, Cache(h, arrays[0], i_pre, f_pre, options, live, normaliser, kept)
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Compute the gradients of :func:`run`; those of the recurrent form by chunks."""
-    *arrays, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
-    NH, (h, q, i_pre, f_pre) = dh.shape[1], (joined(array) for array in arrays)
-    dh, dlast = joined(dh), of_each(joined, dstate)
+    h, q, i, f = (joined(array) for array in cache[:4])
+    NH, dh, dstate = dh.shape[1], joined(dh), map_state(joined, dstate)
+    live, options = cache.live, cache.options
     if live is not None:
         dh, q = (np.where(live[..., None], array, 0) for array in (dh, q))
-    if ms is None:
-        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dlast.C)
+    if cache.normaliser is None:
+        dq, dk, dv, dlog_i, dlog_f, dC = cache.form.backward(dh, q, dstate.C)
         dstate0 = mLSTMState(dC, None, None)
     else:
-        den, sign, floor = denominator_and_slopes(qn, ms, eps)
-        S = dot(dh, h)[..., 0]  # [mlstm.18]
-        dnum, q_by_den = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
-        dC_last = with_column(*dlast[:2])
-        dq, dk, dv, dlog_iprime, dlog_fprime, dC = form.backward(dnum, q_by_den, dC_last)
-        dq /= den[..., None]
-        dlog_i, dlog_f, dm = through_stabiliser(past, dlog_iprime, dlog_fprime, floor * S, dlast.m)
-        dv, dstate0 = dv[..., :-1], mLSTMState(dC[..., :-1], dC[..., -1], dm)
+        residuals = h, q, cache.normaliser, cache.form
+        gradients = normalised_backward(dh, residuals, dstate, options.eps)
+        dq, dk, dv, dlog_i, dlog_f, dstate0 = gradients
     dk *= 1 / root(dk.shape[-1], dk)
-    di_pre = dlog_i * log_gate_slope(i_pre, input_gate)
-    df_pre = dlog_f * log_gate_slope(f_pre, forget_gate)
+    di = dlog_i * log_gate_slope(i, options.input_gate)
+    df = dlog_f * log_gate_slope(f, options.forget_gate)
     if live is not None:
-        di_pre, df_pre = np.where(live, di_pre, 0), np.where(live, df_pre, 0)
+        di, df = np.where(live, di, 0), np.where(live, df, 0)
     apart = partial(separate, NH=NH)
-    dq, dk, dv, di_pre, df_pre = map(apart, (dq, dk, dv, di_pre, df_pre))
-    return dq, dk, dv, di_pre, df_pre, of_each(apart, dstate0)
+    dq, dk, dv, di, df = map(apart, (dq, dk, dv, di, df))
+    return dq, dk, dv, di, df, map_state(apart, dstate0)
+
+
+def normalised(
+    compute: Callable[..., Any], inputs: Arrays, state: Any, eps: float
+) -> tuple[Array, mLSTMState, Normaliser, Any]:
+    """Run a form with stabilised gates and with n as the last column of C.
+
+    The last entry of each v is 1. Returns h, the state after the last step, and the residuals.
+    """
+    q, k, v, log_i, log_f = inputs
+    C, n, m = state
+    log_iprime, log_fprime, ms, past = stabilise(log_i, log_f, m)
+    num, C, kept = compute(q, k, v, log_iprime, log_fprime, with_column(C, n))
+    ms, qn = ms.astype(q.dtype), num[..., -1].copy()
+    h = num[..., :-1] / denominator_and_slopes(qn, ms, eps)[0][..., None]  # [mlstm.13]
+    m = (ms[:, -1] if ms.size else m).copy()
+    after = mLSTMState(C[..., :-1].copy(), C[..., -1].copy(), m)
+    return h, after, Normaliser(qn, ms, past), kept
+
+
+def normalised_backward(dh: Array, residuals: Any, dstate: Any, eps: float) -> tuple[Any, ...]:
+    """Return the gradients of q, k, v, of the logs of the gates, and of the first state.
+
+    The form reads with q/den, and so gets the cotangents of h and, in the last column, of q·n·den.
+    """
+    h, q, (qn, ms, past), form = residuals
+    den, sign, floor = denominator_and_slopes(qn, ms, eps)
+    S = dot(dh, h)[..., 0]  # [mlstm.18]
+    dnum, q_by_den = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
+    dC = with_column(dstate.C, dstate.n)
+    dq, dk, dv, dlog_iprime, dlog_fprime, dC = form.backward(dnum, q_by_den, dC)
+    dq /= den[..., None]
+    dlog_i, dlog_f, dm = through_stabiliser(past, dlog_iprime, dlog_fprime, floor * S, dstate.m)
+    return dq, dk, dv[..., :-1], dlog_i, dlog_f, mLSTMState(dC[..., :-1], dC[..., -1], dm)
 
 
 def joined(array: Array) -> Array:
@@ -190,7 +222,7 @@ def separate(array: Array, NH: int) -> Array:
     return array.reshape(len(array) // NH, NH, *array.shape[1:])
 
 
-def of_each(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
+def map_state(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
     """Return a state with a function applied to C, n and m; n and m may be None."""
     return mLSTMState._make(None if array is None else change(array) for array in state)
 

@@ -8,7 +8,7 @@ from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, ChunkwiseCache
-from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, run, run_backward
+from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, Normaliser, Options, run, run_backward
 from numpy_xlstm.kernels.mlstm.step import RecurrentCache
 from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import (
@@ -95,7 +95,7 @@ def mlstm_recurrent(
     >>> h.shape, state.C.shape, state.n.shape, state.m.shape
     ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 4), (1, 2))
     """
-    options = eps, forget_gate, input_gate
+    options = Options(eps, forget_gate, input_gate)
     return checked_run("recurrent", (q, k, v, i, f), state, lengths, options)
 
 
@@ -146,7 +146,7 @@ def mlstm_parallel(
     >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
     True
     """
-    options = eps, forget_gate, input_gate
+    options = Options(eps, forget_gate, input_gate)
     return checked_run("parallel", (q, k, v, i, f), state, lengths, options)
 
 
@@ -200,7 +200,8 @@ def mlstm_chunkwise(
     >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
     True
     """
-    options, size = (eps, forget_gate, input_gate), check_positive("chunk_size", chunk_size)
+    options = Options(eps, forget_gate, input_gate)
+    size = check_positive("chunk_size", chunk_size)
     return checked_run("chunkwise", (q, k, v, i, f), state, lengths, options, size)
 
 
@@ -242,7 +243,7 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
         raise CacheError("cache: expected the arrays that this forward returned; got others")
     check_array("dh", dh, cache.h.shape, cache.h.dtype)
     shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
-    empty = empty_memory(shape, dh.dtype, cache.options[2])
+    empty = empty_memory(shape, dh.dtype, cache.options.input_gate)
     dstate = zeros_like(empty) if dstate is None else checked_like("dstate", dstate, empty)
     check_residuals(cache, dh)
     return run_backward(dh, cache, dstate)
@@ -257,14 +258,14 @@ def checked_run(
     arrays: tuple[Array, ...],
     state: Any,
     lengths: Any,
-    options: tuple[Any, ...],
+    options: Options,
     chunk_size: int = CHUNK_SIZE,
 ) -> tuple[Array, mLSTMState, Cache]:
     """Validate the arguments and run a form."""
     q, k, v, i, f = arrays
-    check_eps(options[0])
-    check_choice("forget_gate", options[1], GATE_KINDS)
-    check_choice("input_gate", options[2], GATE_KINDS)
+    check_eps(options.eps)
+    check_choice("forget_gate", options.forget_gate, GATE_KINDS)
+    check_choice("input_gate", options.input_gate, GATE_KINDS)
     B, NH, T, DK = check_array("q", q, ("batch", "heads", "time", "DK")).shape
     check_array("k", k, (B, NH, T, DK), q.dtype)
     check_array("v", v, (B, NH, T, "DV"), q.dtype)
@@ -274,7 +275,7 @@ def checked_run(
         raise ShapeError(
             f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
         )
-    empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options[2])
+    empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options.input_gate)
     state = empty if state is None else checked_like("state", state, empty)
     lengths = None if lengths is None else checked_lengths(lengths, B, T)
     return run(form, arrays, state, lengths, options, chunk_size)
@@ -287,14 +288,15 @@ def check_residuals(cache: Cache, dh: Array) -> None:
     shapes = {"h": dh.shape, "q": (B, NH, T, *DK), "i_pre": (B, NH, T), "f_pre": (B, NH, T)}
     for name, shape in shapes.items():
         check_residual(name, getattr(cache, name), shape, dtype)
-    stabilised = cache.options[2] == "exp"
-    kinds: dict[str, Any] = {"live": bool, "qn": dtype, "ms": dtype, "past": bool}
-    for name, kind in kinds.items():
-        array = getattr(cache, name)
-        if array is not None or (stabilised and name != "live"):
-            check_residual(name, array, (N, T), np.dtype(kind))
-    if not stabilised and cache.ms is not None:
-        raise CacheError("cache: expected no ms with a sigmoid input gate; got an array")
+    if cache.live is not None:
+        check_residual("live", cache.live, (N, T), np.dtype(bool))
+    stabilised = cache.options.input_gate == "exp"
+    if stabilised != isinstance(cache.normaliser, Normaliser):
+        raise CacheError("cache: expected q·n, m and past with an exponential input gate alone")
+    if cache.normaliser is not None:
+        for name, array in cache.normaliser._asdict().items():
+            kind = np.dtype(bool) if name == "past" else dtype
+            check_residual(name, array, (N, T), kind)
     wide = np.result_type(dtype, np.float64)
     for name, shape in form.shapes(N, T, *DK, DV + stabilised).items():
         kind = wide if name.startswith("log_") else dtype
