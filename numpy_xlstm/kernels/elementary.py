@@ -187,7 +187,11 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
 
 
 def reader(count: int) -> Any:
-    """Return a function that returns a tuple of ``count`` numbers."""
+    """Return a function that returns a tuple of ``count`` numbers.
+
+    For two, after inlining: ``matrix[rows[0], column], matrix[rows[1], column]``. A loop over the
+    rows would not do, because numba must know the type of each entry of a tuple.
+    """
     if count == 0:
         return lambda matrix, rows, column: ()
     rest = inline(reader(count - 1))
@@ -195,7 +199,7 @@ def reader(count: int) -> Any:
 
 
 def writer(count: int) -> Any:
-    """Return a function that writes ``count`` numbers."""
+    """Return a function that writes a tuple of ``count`` numbers, as :func:`reader` reads them."""
     if count == 0:
         return lambda matrix, rows, column, numbers: None
     rest = inline(writer(count - 1))

@@ -10,16 +10,16 @@ from numpy_xlstm.numerics import Array
 
 
 @pointwise
-def step(gates: Any, memory: Any, constants: Any) -> Any:
+def step(pre: Any, memory: Any, constants: Any) -> Any:
     """Return h after a step."""
-    (h_pre,), (relu,) = gates, constants
+    (h_pre,), (relu,) = pre, constants
     return (where(relu, where(h_pre.real > 0, h_pre, 0), tanh(h_pre)),)  # [elman.2]
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
+def derivatives(pre: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivative of h with respect to h̃."""
-    (h_pre,), (relu,) = gates, constants
+    (h_pre,), (relu,) = pre, constants
     return (where(relu, where(h_pre.real > 0, 1, 0), tanh_slope(h_pre)),)
 
 
@@ -30,7 +30,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return (dh * slope,)  # [elman.3]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, ElmanState, gates=1, constants=1)
+CELL = scan.Recurrence(step, derivatives, step_backward, ElmanState, num_pre=1, num_constants=1)
 backward = CELL.backward
 
 

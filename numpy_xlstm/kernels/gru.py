@@ -1,8 +1,8 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
-The gates are a_n, r̃, z̃ and s_n, in this order, because the last three contain R h. A step uses h in
-two ways: through R, and directly. It is therefore passed to :mod:`~numpy_xlstm.kernels.scan` twice,
-as h and as the memory.
+The pre-activations are a_n, r̃, z̃ and s_n, in this order, because the last three contain R h. A
+step uses h in two ways: through R, and directly. It is therefore passed to
+:mod:`~numpy_xlstm.kernels.scan` twice, as h and as the memory.
 """
 
 from collections.abc import Mapping
@@ -24,18 +24,18 @@ class TwoStates(NamedTuple):
 
 
 @pointwise
-def step(gates: Any, memory: Any, constants: Any) -> Any:
+def step(pre: Any, memory: Any, constants: Any) -> Any:
     """Return h after a step twice, as output and as memory."""
-    (a_n, r_pre, z_pre, s_n), (h,) = gates, memory
+    (a_n, r_pre, z_pre, s_n), (h,) = pre, memory
     n = tanh(a_n + sigmoid(r_pre) * s_n)  # [gru.5] [gru.6]
     h = sigmoid(-z_pre) * n + sigmoid(z_pre) * h  # [gru.4] [gru.7]
     return h, h
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
+def derivatives(pre: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivatives of h with respect to ñ and z̃, of ñ with respect to r̃, and r and z."""
-    (a_n, r_pre, z_pre, s_n), (h_prev,) = gates, before
+    (a_n, r_pre, z_pre, s_n), (h_prev,) = pre, before
     r, r_slope = sigmoid_and_slope(r_pre)
     z, z_slope = sigmoid_and_slope(z_pre)
     n_pre = a_n + r * s_n
@@ -45,7 +45,7 @@ def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
 
 @pointwise
 def step_backward(d: Any, factors: Any) -> Any:
-    """Return the gradients of the gates, and of h₋ without its part through R."""
+    """Return the gradients of the pre-activations, and of h₋ without the term through R."""
     (dh, dmemory), (by_n, by_z, n_by_r, r, z) = d, factors
     dh = dh + dmemory
     dn, dz = dh * by_n, dh * by_z  # [gru.8] [gru.9]
@@ -53,7 +53,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return dn, dr, dz, r * dn, z * dh  # [gru.12] [gru.14]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=4, recurrent=3)
+CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, num_pre=4, num_recurrent=3)
 
 
 def forward(
@@ -63,8 +63,8 @@ def forward(
     H = Wx.shape[-1] // 3
     (r_z, a_n), (b_r_z, s_n) = (np.split(a, [2 * H], axis=-1) for a in (Wx, params["b_h"]))
     r_z += b_r_z  # [gru.3]
-    gates = np.concatenate([a_n, r_z, np.broadcast_to(s_n, a_n.shape)], axis=-1)
-    y, after, cache = CELL.forward(gates, params, TwoStates(state.h, state.h), lengths)
+    pre = np.concatenate([a_n, r_z, np.broadcast_to(s_n, a_n.shape)], axis=-1)
+    y, after, cache = CELL.forward(pre, params, TwoStates(state.h, state.h), lengths)
     return y, GRUState(after.h), cache
 
 
@@ -73,8 +73,8 @@ def backward(
 ) -> tuple[Array, GRUState, dict[str, Array]]:
     """Run :meth:`scan.Recurrence.backward`, and add the gradient of b_h."""
     dlast = TwoStates(dstate.h, np.zeros_like(dstate.h))
-    dgates, dstate0, grads = CELL.backward(dy, cache, dlast)
-    H = dgates.shape[-1] // 4
-    da = np.concatenate([dgates[..., H : 3 * H], dgates[..., :H]], axis=-1)  # [gru.11]
-    db_h = dgates[..., H:].sum(axis=(0, 1))  # [gru.17]
+    dpre, dstate0, grads = CELL.backward(dy, cache, dlast)
+    H = dpre.shape[-1] // 4
+    da = np.concatenate([dpre[..., H : 3 * H], dpre[..., :H]], axis=-1)  # [gru.11]
+    db_h = dpre[..., H:].sum(axis=(0, 1))  # [gru.17]
     return da, GRUState(dstate0.h + dstate0.memory), grads | {"b_h": db_h}  # [gru.14]

@@ -9,17 +9,17 @@ from numpy_xlstm.numerics import Array, own_error_state
 
 
 @pointwise
-def step(gates: Any, memory: Any, constants: Any) -> Any:
+def step(pre: Any, memory: Any, constants: Any) -> Any:
     """Return h and c after a step."""
-    (i_pre, f_pre, z_pre, o_pre), (c,) = gates, memory
+    (i_pre, f_pre, z_pre, o_pre), (c,) = pre, memory
     c = sigmoid(f_pre) * c + sigmoid(i_pre) * tanh(z_pre)  # [lstm.1] [lstm.2] [lstm.3]
     return sigmoid(o_pre) * tanh(c), c  # [lstm.4]
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
+def derivatives(pre: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivatives of h with respect to c, õ, and of c with respect to ĩ, f̃, z̃, c₋."""
-    (i_pre, f_pre, z_pre, o_pre), (c_prev,), (c,) = gates, before, after
+    (i_pre, f_pre, z_pre, o_pre), (c_prev,), (c,) = pre, before, after
     i, i_slope = sigmoid_and_slope(i_pre)
     f, f_slope = sigmoid_and_slope(f_pre)
     o, o_slope = sigmoid_and_slope(o_pre)
@@ -36,7 +36,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return di_pre, df_pre, dz_pre, dh * by_o, dc * f  # [lstm.5] [lstm.10]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, gates=4)
+CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, num_pre=4)
 forward, backward = CELL.forward, CELL.backward
 
 

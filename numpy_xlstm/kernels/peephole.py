@@ -12,18 +12,18 @@ from numpy_xlstm.numerics import Array
 
 
 @pointwise
-def step(gates: Any, memory: Any, constants: Any) -> Any:
+def step(pre: Any, memory: Any, constants: Any) -> Any:
     """Return h and c after a step."""
-    (a_i, a_f, z_pre, a_o), (c,), (p_i, p_f, p_o) = gates, memory, constants
+    (a_i, a_f, z_pre, a_o), (c,), (p_i, p_f, p_o) = pre, memory, constants
     i, f = sigmoid(a_i + p_i * c), sigmoid(a_f + p_f * c)  # [peephole.2] [peephole.3]
     c = f * c + i * tanh(z_pre)  # [peephole.4]
     return sigmoid(a_o + p_o * c) * tanh(c), c  # [peephole.5] [peephole.6] [peephole.7]
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
+def derivatives(pre: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivatives of h with respect to c, õ, and of c with respect to ĩ, f̃, z̃, c₋."""
-    (a_i, a_f, z_pre, a_o), (c_prev,), (c,), (p_i, p_f, p_o) = gates, before, after, constants
+    (a_i, a_f, z_pre, a_o), (c_prev,), (c,), (p_i, p_f, p_o) = pre, before, after, constants
     i, i_slope = sigmoid_and_slope(a_i + p_i * c_prev)
     f, f_slope = sigmoid_and_slope(a_f + p_f * c_prev)
     o, o_slope = sigmoid_and_slope(a_o + p_o * c)
@@ -42,7 +42,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return di, df, dz, dh * by_o, dc * c_by_c  # [peephole.8] [peephole.13]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, gates=4, constants=3)
+CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, num_pre=4, num_constants=3)
 
 
 def forward(

@@ -9,11 +9,11 @@ A cell defines its step and the backward of it as functions of numbers. :class:`
 them to the arrays of each step. With numba, they are instead compiled into the loops of
 :mod:`~numpy_xlstm.kernels.parts`, which compute one number at a time.
 
-Rows and heads are split into N parts with U units each, as that module describes. With G gates, the
-last K of which contain R h, and states of S arrays, the shapes are:
+Rows and heads are split into N parts with U numbers each, as that module describes. With G
+pre-activations, the last K of which contain R h, and states of S arrays, the shapes are:
 
 =========  =================  ================================================================
-gates      (T, N, G, U)       pre-activations; the forward adds R h
+pre        (T, N, G, U)       pre-activations; the forward adds R h to W x + b
 R          (NH, K·D, D)       the loops get R or its transpose, from :func:`oriented`
 constants  (N, E, U)          constants of each unit, such as peephole weights
 states     (T + 1, N, S, U)   before, between and after the steps; h first, then the memory
@@ -37,7 +37,7 @@ from numpy_xlstm.kernels.parts import (
     by_part,
     by_row,
     check_residual,
-    for_each_part,
+    for_each,
     for_loops,
     forward_loop,
     groups,
@@ -52,7 +52,7 @@ from numpy_xlstm.validation import check_cache, checked_like
 class ScanCache(NamedTuple):
     """Residuals of a sequence, with the shapes in the table of this module."""
 
-    gates: Array
+    pre: Array
     R: Array
     constants: Array
     states: Array
@@ -64,9 +64,9 @@ class Recurrence:
 
     ::
 
-        h, *memory               = step(gates, memory_before, constants)
-        coefficients             = derivatives(gates, memory_before, memory, constants)
-        *dgates, *dmemory_before = step_backward((dh, *dmemory), coefficients)
+        h, *memory             = step(pre, memory_before, constants)
+        coefficients           = derivatives(pre, memory_before, memory, constants)
+        *dpre, *dmemory_before = step_backward((dh, *dmemory), coefficients)
 
     ``step_backward`` is linear in the cotangents. The coefficients do not depend on them and are
     computed for all steps at once.
@@ -77,8 +77,9 @@ class Recurrence:
         Functions of tuples of numbers or arrays.
     state : type
         Type of the state, which consists of h and the memory.
-    gates, recurrent, constants : int
-        Count of gates, of those that contain R h (all of them if omitted), and of constants.
+    num_pre, num_recurrent, num_constants : int
+        Count of pre-activations, of those that contain R h (all of them if omitted), and of
+        constants.
     """
 
     def __init__(
@@ -88,16 +89,17 @@ class Recurrence:
         step_backward: Callable[..., Any],
         state: Any,
         *,
-        gates: int,
-        recurrent: int | None = None,
-        constants: int = 0,
+        num_pre: int,
+        num_recurrent: int | None = None,
+        num_constants: int = 0,
     ) -> None:
-        self.gates, self.constants, self.recurrent = gates, constants, recurrent or gates
+        self.num_pre, self.num_constants = num_pre, num_constants
+        self.num_recurrent = num_recurrent or num_pre
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
         self.state_type = state
-        rows = [tuple(range(count)) for count in (gates, len(state._fields), constants)]
-        self.loop = forward_loop(step, *rows)
-        self.loop_backward = backward_loop(derivatives, step_backward, *rows)
+        counts = num_pre, len(state._fields), num_constants
+        self.loop = forward_loop(step, *counts)
+        self.loop_backward = backward_loop(derivatives, step_backward, *counts)
 
     def forward(
         self,
@@ -115,10 +117,10 @@ class Recurrence:
         R = for_loops(params["R"])
         R = R.reshape(-1, *R.shape[-2:])
         (B, T, width), (NH, rows, D), S = Wx.shape, R.shape, len(state)
-        if (NH * D * self.gates, self.recurrent * D) != (width, rows):
+        if (NH * D * self.num_pre, self.num_recurrent * D) != (width, rows):
             raise ShapeError(
-                f"R: expected shape (NH, {self.recurrent}·D, D) with NH·D = {width // self.gates}; "
-                f"got {R.shape}"
+                f"R: expected shape (NH, {self.num_recurrent}·D, D) with "
+                f"NH·D = {width // self.num_pre}; got {R.shape}"
             )
         ends = np.full(B, T) if lengths is None else lengths
         if lengths is not None:
@@ -126,36 +128,33 @@ class Recurrence:
         P, start = groups(B, Wx), np.empty((B, S + len(constants), NH * D), Wx.dtype)
         for k, numbers in enumerate((*state, *constants)):
             start[:, k] = numbers
-        gates, start = by_part(Wx, R, P), by_part(start.reshape(B, 1, -1), R, P)[0]
+        pre, start = by_part(Wx, R, P), by_part(start.reshape(B, 1, -1), R, P)[0]
         N, _, U = start.shape
         states = np.empty((T + 1, N, S, U), Wx.dtype)
         states[0] = start[:, :S]
-        cache = ScanCache(gates, R, start[:, S:].copy(), states, ends)
-        if compiled(gates.dtype):
+        cache = ScanCache(pre, R, start[:, S:].copy(), states, ends)
+        if compiled(pre.dtype):
             kept = tuple(cache._replace(R=oriented(R, B // P, backward=False)))
-            for_each_part(self.loop, range(NH * P), gates.size, kept)
+            for_each(self.loop, range(N), pre.size, kept)
         else:
             self.array_loop(cache)
         if lengths is None:
             last = by_row(states[T:], R, B).reshape(B, S, NH * D)
         else:
-            group, row = np.divmod(np.arange(B), B // P)
-            heads = states.reshape(T + 1, NH, P, S, D, B // P)[ends, :, group, :, :, row]
-            last = heads.swapaxes(1, 2).reshape(B, S, NH * D)
+            last = last_states(cache)
         return by_row(states[1:, :, 0], R, B), self.state_type(*last.swapaxes(0, 1).copy()), cache
 
     def array_loop(self, cache: Any) -> None:
         """Run all parts over all steps, as the loop of :func:`forward_loop` does."""
-        gates, R, constants, states, ends = cache
-        (T, _, G, _), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
+        pre, R, constants, states, ends = cache
+        (T, _, G, _), (NH, rows, D), B, S = pre.shape, R.shape, len(ends), states.shape[2]
         shortest = ends.min(initial=T)
-        pre = gates.reshape(T, NH, G * D, B)[:, :, -rows:]
+        recurrent = pre.reshape(T, NH, G * D, B)[:, :, -rows:]
         h = states.reshape(T + 1, NH, S, D, B)[:, :, 0]
-        gates, states = gates.swapaxes(1, 2), states.swapaxes(1, 2)
-        constants = constants.swapaxes(0, 1)
+        pre, states, constants = pre.swapaxes(1, 2), states.swapaxes(1, 2), constants.swapaxes(0, 1)
         for t in range(T):
-            pre[t] += R @ h[t]  # [rec.1]
-            after = self.step(gates[t], states[t, 1:], constants)
+            recurrent[t] += R @ h[t]  # [rec.1]
+            after = self.step(pre[t], states[t, 1:], constants)
             for array, new in zip(states[t + 1], after, strict=True):
                 array[...] = new
             if t >= shortest:
@@ -167,8 +166,8 @@ class Recurrence:
         """Return the gradients of Wx, of the first state and of R, without validation."""
         dWx, dstate0 = self.without_R(dy, cache, dstate)
         (B, T, _), (NH, rows, D) = dWx.shape, cache.R.shape
-        K, dgates = rows // D, dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
-        dRh = dgates[:, -K:].transpose(1, 2, 3, 0)  # (K, NH, D, B·T)
+        K, dpre = rows // D, dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
+        dRh = dpre[:, -K:].transpose(1, 2, 3, 0)  # (K, NH, D, B·T)
         h = by_row(cache.states[:-1, :, 0], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
         if NH == 1:  # one large product
             dRh, h = dRh.reshape(rows, B * T), h[0]
@@ -180,46 +179,46 @@ class Recurrence:
 
         The final state of row n is the state after ``ends[n]`` steps; later steps are padding.
         """
-        gates, R, _, _, ends = cache
-        B, P = len(dy), gates.shape[1] // len(R)
+        pre, R, _, _, ends = cache
+        B, P = len(dy), pre.shape[1] // len(R)
         last = np.array(dstate).swapaxes(0, 1)
         dlast = by_part(last.reshape(B, 1, -1), R, P)[0]
         dy = by_part(dy, R, P)[:, :, 0]
-        d, dgates = np.zeros(dlast.shape, dy.dtype), np.empty(gates.shape, dy.dtype)
-        if P > 1 or compiled(gates.dtype):
+        d, dpre = np.zeros(dlast.shape, dy.dtype), np.empty(pre.shape, dy.dtype)
+        if compiled(pre.dtype):
             kept = tuple(cache._replace(R=oriented(R, B // P, backward=True)))
-            arrays = kept, dy, dlast, d, dgates
-            for_each_part(self.loop_backward, range(len(R) * P), gates.size, *arrays)
+            arrays = kept, dy, dlast, d, dpre
+            for_each(self.loop_backward, range(pre.shape[1]), pre.size, *arrays)
         else:
-            self.array_loop_backward(cache, dy, dlast, d, dgates)
+            self.array_loop_backward(cache, dy, dlast, d, dpre)
         dstate0 = by_row(d[None], R, B).reshape(last.shape)
         if not ends.all():
             dstate0[ends == 0] = last[ends == 0]
-        return by_row(dgates, R, B), self.state_type(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
+        return by_row(dpre, R, B), self.state_type(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
 
     def array_loop_backward(
-        self, cache: Any, dy: Array, dlast: Array, d: Array, dgates: Array
+        self, cache: Any, dy: Array, dlast: Array, d: Array, dpre: Array
     ) -> None:
         """Run all parts backward, as the loop of :func:`backward_loop` does."""
-        gates, R, constants, states, ends = cache
-        (T, N, G, U), (NH, rows, D), B, S = gates.shape, R.shape, len(ends), states.shape[2]
+        pre, R, constants, states, ends = cache
+        (T, N, G, U), (NH, rows, D), B, S = pre.shape, R.shape, len(ends), states.shape[2]
         RT, ending = np.ascontiguousarray(R.swapaxes(1, 2)), set(ends.tolist())
-        dpre = dgates.reshape(T, NH, G * D, B)[:, :, -rows:]
+        recurrent = dpre.reshape(T, NH, G * D, B)[:, :, -rows:]
         columns, last = (array.reshape(NH, S, D, B) for array in (d, dlast))
-        gates, states = (array.transpose(2, 0, 1, 3) for array in (gates, states))
+        pre, states = (array.transpose(2, 0, 1, 3) for array in (pre, states))
         before, after, constants = states[1:, :-1], states[1:, 1:], constants.swapaxes(0, 1)
-        d, dgates = d.swapaxes(0, 1), dgates.swapaxes(1, 2)
+        d, dpre = d.swapaxes(0, 1), dpre.swapaxes(1, 2)
         for steps in reversed(spread(T, T * N * U // BLOCK)):
             memories = before[:, steps], after[:, steps]
-            factors = self.derivatives(gates[:, steps], *memories, constants)
+            factors = self.derivatives(pre[:, steps], *memories, constants)
             for t in reversed(range(steps.start, steps.stop)):
                 if t + 1 in ending:
                     columns[..., t + 1 == ends] = last[..., t + 1 == ends]
                 d[0] += dy[t]  # [rec.2]
                 gradients = self.step_backward(d, [array[t - steps.start] for array in factors])
-                for array, new in zip([*dgates[t], *d[1:]], gradients, strict=True):
+                for array, new in zip([*dpre[t], *d[1:]], gradients, strict=True):
                     array[...] = new
-                np.matmul(RT, dpre[t], out=columns[:, 0])  # [rec.3]
+                np.matmul(RT, recurrent[t], out=columns[:, 0])  # [rec.3]
 
     def checked_forward(
         self, Wx: Array, R: Array, state: Any, lengths: Any
@@ -241,7 +240,7 @@ class Recurrence:
         ndims = [getattr(array, "ndim", None) for array in cache]
         if ndims != [4, 3, 3, 4, 1] or 0 in cache.R.shape + cache.ends.shape:
             raise CacheError("cache: expected the arrays that this forward returned; got others")
-        B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
+        B, T, (NH, _, D) = len(cache.ends), len(cache.pre), cache.R.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
         dy = np.where(padding(cache.ends, T)[..., None], 0, dy)
         zero = self.state_type(*np.zeros((len(self.state_type._fields), B, NH * D), dy.dtype))
@@ -255,12 +254,12 @@ class Recurrence:
         A compiled loop does not check its indices and would read outside of other arrays.
         """
         cache = cache._make(map(for_loops, cache))
-        gates, R, constants, states, ends = cache
-        (B, T, H), (NH, _, D), N = dy.shape, R.shape, gates.shape[1]
+        pre, R, constants, states, ends = cache
+        (B, T, H), (NH, _, D), N = dy.shape, R.shape, pre.shape[1]
         U, P, S = B * H // max(1, N), N // NH, len(self.state_type._fields)
-        check_residual("gates", gates, (T, N, self.gates, U), dy.dtype)
-        check_residual("R", R, (NH, self.recurrent * D, D), dy.dtype)
-        check_residual("constants", constants, (N, self.constants, U), dy.dtype)
+        check_residual("pre", pre, (T, N, self.num_pre, U), dy.dtype)
+        check_residual("R", R, (NH, self.num_recurrent * D, D), dy.dtype)
+        check_residual("constants", constants, (N, self.num_constants, U), dy.dtype)
         check_residual("states", states, (T + 1, N, S, U), dy.dtype)
         check_residual("ends", ends, (B,), np.dtype(int))
         if P == 0 or B % P or NH * P != N or not (0 <= ends.min() <= ends.max() <= T):
@@ -269,3 +268,13 @@ class Recurrence:
                 f"{N} parts, {NH} heads and ends {ends.tolist()}"
             )
         return cache
+
+
+def last_states(cache: ScanCache) -> Array:
+    """Return the state of each row after its last step, (B, S, H)."""
+    (B,), (NH, _, D), (steps, N, S, _) = cache.ends.shape, cache.R.shape, cache.states.shape
+    P = N // NH
+    group, row = np.divmod(np.arange(B), B // P)  # where each row of the batch is
+    states = cache.states.reshape(steps, NH, P, S, D, B // P)
+    last = states[cache.ends, :, group, :, :, row]  # (B, NH, S, D): indexed axes come first
+    return last.swapaxes(1, 2).reshape(B, S, NH * D)

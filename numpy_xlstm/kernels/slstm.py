@@ -34,9 +34,9 @@ def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
 
 
 @pointwise
-def step(gates: Any, memory: Any, constants: Any) -> Any:
+def step(pre: Any, memory: Any, constants: Any) -> Any:
     """Return h, c, n and m after a step."""
-    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (exponential,) = gates, memory, constants
+    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (exponential,) = pre, memory, constants
     A = exponent(f_pre, m, exponential)
     m = maximum(A, i_pre)  # [stab.5]
     i, f = exp(i_pre - m), exp(A - m)  # [stab.6] [stab.7]
@@ -46,14 +46,14 @@ def step(gates: Any, memory: Any, constants: Any) -> Any:
 
 
 @pointwise
-def derivatives(gates: Any, before: Any, after: Any, constants: Any) -> Any:
+def derivatives(pre: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the factors of :func:`step_backward`.
 
     These are the derivatives of h with respect to c, n and õ, those of the memory with respect to
     the gates, f′, the slope of the log forget gate, and whether f′ is 1. One of i′ and f′ is the
     constant 1, and its derivative is 0. So only the derivative through the other one is needed.
     """
-    (i_pre, f_pre, z_pre, o_pre), (c_prev, n_prev, m_prev), (c, n, m) = gates, before, after
+    (i_pre, f_pre, z_pre, o_pre), (c_prev, n_prev, m_prev), (c, n, m) = pre, before, after
     (exponential,) = constants
     A = exponent(f_pre, m_prev, exponential)
     past = A.real >= i_pre.real
@@ -80,7 +80,7 @@ def step_backward(d: Any, factors: Any) -> Any:
     return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.10]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, sLSTMState, gates=4, constants=1)
+CELL = scan.Recurrence(step, derivatives, step_backward, sLSTMState, num_pre=4, num_constants=1)
 backward = CELL.backward
 
 
@@ -123,27 +123,27 @@ def without_empty(i_pre: Array, f_pre: Array, n: Array, m: Array, forget_gate: s
 
 
 @kernel
-def units_step(gates: Any, memory: Any, h: Any, after: Any) -> None:
+def units_step(pre: Any, memory: Any, h: Any, after: Any) -> None:
     """Take one step for each unit of each row, with a sigmoid forget gate."""
-    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (c_after, n_after, m_after) = gates, memory, after
+    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (c_after, n_after, m_after) = pre, memory, after
     for j in range(h.size):
         now, before = (i_pre[j], f_pre[j], z_pre[j], o_pre[j]), (c[j], n[j], m[j])
         h[j], c_after[j], n_after[j], m_after[j] = step(now, before, (False,))
 
 
-def slstm_step(gates: Array, state: sLSTMState) -> sLSTMState:
+def slstm_step(pre: Array, state: sLSTMState) -> sLSTMState:
     """Take one step without a cache, with a sigmoid forget gate.
 
-    ``gates`` are the pre-activations, R h included, (4, B, H).
+    ``pre`` are the pre-activations, R h included, (4, B, H).
     """
     _, c, n, m = state
     if not n.all():
-        m = without_empty(gates[0], gates[1], n, m, "sigmoid")
-    if not compiled(gates.dtype):
-        return sLSTMState(*step(gates, (c, n, m), (False,)))
+        m = without_empty(pre[0], pre[1], n, m, "sigmoid")
+    if not compiled(pre.dtype):
+        return sLSTMState(*step(pre, (c, n, m), (False,)))
     after = sLSTMState(*np.empty((4, *m.shape), m.dtype))
     h, *memory = (array.reshape(-1) for array in after)
-    units_step(tuple(gates.reshape(4, -1)), (c.ravel(), n.ravel(), m.ravel()), h, tuple(memory))
+    units_step(tuple(pre.reshape(4, -1)), (c.ravel(), n.ravel(), m.ravel()), h, tuple(memory))
     return after
 
 

@@ -318,7 +318,7 @@ def test_groups_of_rows_and_heads_on_threads(request: pytest.FixtureRequest) -> 
     def results() -> Any:
         y, state, cache = layer.forward(x, start, lengths=lengths)
         dx, dstate0, grads = layer.backward(dy, cache, type(start)(*dlast))
-        return (y, state, dx, dstate0, *grads.values()), len(cache.kept.kept.gates[0])
+        return (y, state, dx, dstate0, *grads.values()), len(cache.kept.kept.pre[0])
 
     (whole, heads), _ = results(), request.getfixturevalue("groups_of_two_rows")
     in_groups, both = results()

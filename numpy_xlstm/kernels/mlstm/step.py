@@ -85,7 +85,7 @@ def through_steps(n: Any, q: Any, ik: Any, v: Any, f: Any, num: Any, Cs: Any) ->
 
 
 @pointwise
-def gates(i_pre: Any, f_pre: Any, m: Any) -> Any:
+def stabilised_gates(i_pre: Any, f_pre: Any, m: Any) -> Any:
     """Return i′, f′ and m after a step."""
     A = log_sigmoid(f_pre) + m  # [stab.1] [stab.3]
     m = maximum(A, i_pre)  # [stab.5]
@@ -105,7 +105,7 @@ def heads_step(inputs: Any, state: Any, eps: Any, limit: Any, h: Any, after: Any
     scale = 1 / np.sqrt(q.dtype.type(k.shape[2]))
     written = np.empty(k.shape[2], k.dtype)
     for b, s in np.ndindex(m.shape):
-        i, f, m_after[b, s] = gates(i_pre[b, s], f_pre[b, s], m[b, s])
+        i, f, m_after[b, s] = stabilised_gates(i_pre[b, s], f_pre[b, s], m[b, s])
         qn = 0 * f
         for d in range(len(written)):
             written[d] = i * scale * k[b, s, d]  # [mlstm.3]
@@ -134,7 +134,7 @@ def mlstm_step(
         before = tuple(np.ascontiguousarray(a) for a in state)
         heads_step(inputs, before, *constants, h, tuple(after))
     else:
-        i, f, m = gates(i_pre, f_pre, m)
+        i, f, m = stabilised_gates(i_pre, f_pre, m)
         written = (i * (1 / np.sqrt(number(k.shape[-1]))))[..., None] * k  # [mlstm.3]
         n = f[..., None] * n + written  # [mlstm.9]
         after = mLSTMState(np.empty_like(C), n, m)
