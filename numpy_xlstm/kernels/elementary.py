@@ -25,7 +25,7 @@ class Format(NamedTuple):
     bias: int  # exponent bits of the number 1
     vanishes: float  # an integer x with e^x = 0
     overflows: float  # an integer x with e^x = inf
-    ln2: tuple[float, float]  # high and low part; high × exponent is exact
+    ln2: tuple[float, float]  # high digits, low digits; high × exponent is exact
     exp: tuple[float, ...]  # Taylor series of (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2
     log: tuple[float, ...]  # Taylor series of (2 artanh(t) / t − 2) / t² in t², |t| ≤ 3 − 2 √2
     # polynomial in x² for (tanh(x) / x − 1) / x², with the least error for |x| ≤ 0.27

@@ -20,8 +20,8 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
 ROWS = 16
-"""Largest number of rows in a part of a batch that is split. A batch is not split into parts of
-fewer than half as many rows, because their product with R is slow."""
+"""Largest number of rows in a group. A batch is not split into groups of fewer than half as many
+rows, because their product with R is slow."""
 
 WORTH_THREADS = 2**18
 """Least size of pre-activations, or of q and v, at which several threads are faster."""
@@ -153,7 +153,8 @@ def forward_loop(step: Any, num_pre: int, num_states: int, num_constants: int) -
     The loop over j is a function of its own, which LLVM vectorises before it inlines it. Within the
     loop over time, it would have to prove that no steps overlap.
     """
-    of_pre, of_state, of_constants = map(indices, (num_pre, num_states, num_constants))
+    counts = num_pre, num_states, num_constants
+    of_pre, of_state, of_constants = (tuple(range(count)) for count in counts)
     of_memory = of_state[1:]
 
     @pointwise
@@ -206,7 +207,8 @@ def backward_loop(
 
     The cotangent of the final state of a row is put into d before the last step of the row.
     """
-    of_pre, of_state, of_constants = map(indices, (num_pre, num_states, num_constants))
+    counts = num_pre, num_states, num_constants
+    of_pre, of_state, of_constants = (tuple(range(count)) for count in counts)
     of_memory = of_state[1:]
 
     @pointwise
@@ -245,11 +247,6 @@ def backward_loop(
             product(matrix, columns[t, n, (num_pre - K) * D :], dh)  # [rec.3]
 
     return kernel_with(loop_backward, step_backward)
-
-
-def indices(count: int) -> tuple[int, ...]:
-    """Return 0, 1, … as a tuple."""
-    return tuple(range(count))
 
 
 def kernel_with(loop: Any, step: Any) -> Any:

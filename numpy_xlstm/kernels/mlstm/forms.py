@@ -276,7 +276,7 @@ def through_stabiliser(
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of the logs of the gates and of the m before the first step.
 
-    ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the part of δm from the denominator.
+    ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the term of δm from the denominator.
     One of i′ and f′ is the constant 1, and so has no gradient of its own.
     """
     own, dm, past = np.where(past, di, df), dm.copy(), for_loops(past)
