@@ -38,7 +38,8 @@ def checked_like(name: str, tree: Any, like: Any) -> Any:
         return None
     if isinstance(like, np.ndarray):
         empty = name.startswith("state") and name.endswith(".m")
-        return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty)
+        check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty)
+        return tree
     fields = getattr(like, "_fields", range(len(like)))
     if not isinstance(tree, tuple | list) or len(tree) != len(like):
         got = type(tree).__name__

@@ -273,4 +273,6 @@ def check_text(text: Any) -> None:
 def _checked_ids(ids: Any, size: int) -> IndexArray:
     if isinstance(ids, list | tuple):
         ids = plain_array("ids", ids) if ids else np.zeros(0, np.int64)
-    return check_indices("ids", ids, size, shape=("N",))
+    check_indices("ids", ids, size, shape=("N",))
+    array: IndexArray = ids
+    return array

@@ -224,10 +224,12 @@ class Recurrence:
         self, Wx: Array, R: Array, state: Any, lengths: Any
     ) -> tuple[Array, Any, Array | None]:
         """Validate the arguments of a public forward; return a copy of Wx, state and lengths."""
-        NH, rows, DH = check_array("R", R, ("heads", "4*DH", "DH")).shape
+        check_array("R", R, ("heads", "4*DH", "DH"))
+        NH, rows, DH = R.shape
         if rows != 4 * DH or 0 in R.shape:
             raise ShapeError(f"R: expected shape (NH, 4·DH, DH); got {R.shape}")
-        B, T, _ = check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype).shape
+        check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype)
+        B, T, _ = Wx.shape
         check_batch("Wx", Wx)
         empty = empty_state(self.state_type, B, NH * DH, R.dtype)
         state = empty if state is None else checked_like("state", state, empty)

@@ -97,8 +97,8 @@ def check_indices(
     *,
     shape: Shape = (...,),
     except_for: int | None = None,
-) -> IndexArray:
-    """Return ``value`` if its ids are from 0 to ``size − 1``, or ``except_for``, else raise."""
+) -> None:
+    """Raise an error unless ids are from 0 to ``size − 1``, or ``except_for``."""
     check_form(name, value, shape, "integers")
     outside = (value < 0) | (value >= size)
     if except_for is not None:
@@ -108,5 +108,3 @@ def check_indices(
         raise IndexError(
             f"{name}: expected ids from 0 to {size - 1}; got {value[where]} at index {where}"
         )
-    ids: IndexArray = value
-    return ids

@@ -86,7 +86,8 @@ def softmax_cross_entropy(
     leading, V = logits.shape[:-1], logits.shape[-1]
     counted = np.ones(leading, bool)
     if mask is not None:
-        counted = check_form("mask", mask, leading, "booleans").copy()
+        check_form("mask", mask, leading, "booleans")
+        counted = mask.copy()
     if mask is not None and isinstance(targets, np.ndarray) and targets.shape == mask.shape:
         targets = np.where(mask, targets, targets.dtype.type(0))
     check_indices("targets", targets, V, shape=leading, except_for=ignore_index)
@@ -153,4 +154,6 @@ def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
     if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
         raise DTypeError(f"dloss: expected a {dtype.name} number; got {dloss!r}")
     with np.errstate(over="ignore"):
-        return check_array("dloss", scale.astype(dtype), ())
+        scale = scale.astype(dtype)
+    check_array("dloss", scale, ())
+    return scale

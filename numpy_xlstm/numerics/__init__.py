@@ -79,29 +79,28 @@ def check_array(
     dtype: np.dtype[Any] | None = None,
     *,
     allow_minus_inf: bool = False,
-) -> Array:
-    """Return ``value`` if it is a finite array of this shape and dtype, else raise an error.
+) -> None:
+    """Raise an error unless ``value`` is a finite array of this shape and dtype.
 
     An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size, and ``...`` at
     the beginning represents any axes. Without a dtype, any supported dtype is valid.
     ``allow_minus_inf`` allows −inf, as in m of an empty state.
     """
-    array = check_form(name, value, shape, dtype)
-    finite = np.isfinite(array)
+    check_form(name, value, shape, dtype)
+    finite = np.isfinite(value)
     if allow_minus_inf:
-        finite |= array.real == -np.inf
+        finite |= value.real == -np.inf
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise NonFiniteError(
-            f"{name}: expected finite numbers; got {array[where]} at index {where} "
-            f"({np.count_nonzero(~finite)} of {array.size} entries are not finite)"
+            f"{name}: expected finite numbers; got {value[where]} at index {where} "
+            f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
         )
-    return array
 
 
 def check_form(
     name: str, value: Any, shape: Shape, dtype: np.dtype[Any] | str | None = None
-) -> Array:
+) -> None:
     """Do the same as :func:`check_array`, but do not check that the numbers are finite.
 
     ``dtype`` may also be one of :data:`KINDS`.
@@ -118,8 +117,6 @@ def check_form(
         if not fits:
             expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
             raise ShapeError(f"{name}: expected shape {expected}; got {value.shape}")
-    array: Array = value
-    return array
 
 
 def is_narrow(array: Array) -> bool:
@@ -338,7 +335,8 @@ def check_callable(name: str, value: Any) -> None:
 def checked_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error."""
     array = plain_array("lengths", lengths)
-    array = check_form("lengths", array if array.size else array.astype(int), (B,), "integers")
+    array = array if array.size else array.astype(int)
+    check_form("lengths", array, (B,), "integers")
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
     whole: Array = array.astype(np.int64)

@@ -266,7 +266,8 @@ def checked_run(
     check_eps(options.eps)
     check_choice("forget_gate", options.forget_gate, GATE_KINDS)
     check_choice("input_gate", options.input_gate, GATE_KINDS)
-    B, NH, T, DK = check_array("q", q, ("batch", "heads", "time", "DK")).shape
+    check_array("q", q, ("batch", "heads", "time", "DK"))
+    B, NH, T, DK = q.shape
     check_array("k", k, (B, NH, T, DK), q.dtype)
     check_array("v", v, (B, NH, T, "DV"), q.dtype)
     check_array("i", i, (B, NH, T), q.dtype)
