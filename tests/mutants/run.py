@@ -25,7 +25,7 @@ class Mutant(NamedTuple):
     def planted(self) -> Copy:
         """Return a copy of the package and of the tests with the change and without compilation."""
         copy = Copy(changes_of(self.module).copy.changed, "tests")
-        copy.module(self.module).CHANGE[0] = self.number  # type: ignore[attr-defined]
+        copy.module(self.module).CHANGE[0] = self.number
         return copy
 
     def noticed(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import suite
+from numpy_xlstm.conformance import suite
 from numpy_xlstm.gradcheck.target import checked_target
 from numpy_xlstm.layers import Layer
 from numpy_xlstm.trees import places, rebuild
