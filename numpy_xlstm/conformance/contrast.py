@@ -77,19 +77,6 @@ class Wrong:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]
 
-    def overlap(self, tensors: Mapping[str, Array]) -> tuple[float, float]:
-        """Return how many entries are wrong both here and in ``tensors``, as two shares.
-
-        The first is a share of the entries that are wrong here, the second of those that are wrong
-        in either. If results of the forward are wrong, only these are counted.
-        """
-        both, own, either = 0, 0, 0
-        names = self.tensors.keys() | tensors.keys()
-        for name in [n for n in names if not (self.forward and is_gradient(n))]:
-            a, b = self.tensors.get(name, np.False_), tensors.get(name, np.False_)
-            both, own, either = both + (a & b).sum(), own + a.sum(), either + (a | b).sum()
-        return float(both / max(own, 1)), float(both / max(either, 1))
-
 
 def clues(
     wrong: Sequence[Wrong], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
@@ -215,21 +202,18 @@ def fewer_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> str:
 
     Near ties are ignored: in float32 they become ties.
     """
-    right = [case.dtype for case in passed]
-    for dtype, (least, most, said) in FEWER_DIGITS.items():
+    kinds, right = {each.case.dtype for each in wrong}, [case.dtype for case in passed]
+    clear = [each for each in wrong if "near-tie" not in each.case.flags]
+    with np.errstate(over="ignore"):
         errors = [
             float(((distance(each.got[n], each.expected[n]) - TINY) / each.case.bounds[n]).max())
-            for each in wrong
+            for each in clear
             for n in each.tensors
-            if "near-tie" not in each.case.flags
         ]
-        mostly = len(wrong) > right.count(dtype) and {w.case.dtype for w in wrong} == {dtype}
-        if (
-            mostly
-            and least < max(errors, default=0) <= most
-            and (dtype == "float64" or "float64" in right)
-        ):
-            return said
+    for dtype, (least, most, said) in FEWER_DIGITS.items():
+        mostly = kinds == {dtype} and len(wrong) > right.count(dtype)
+        if mostly and least < max(errors, default=0) <= most:
+            return said if dtype == "float64" or "float64" in right else ""
     return ""
 
 
@@ -255,16 +239,14 @@ def summed(wrong: Sequence[Wrong], cases: Sequence[tuple[CaseData, Mapping[str, 
 
 def clipped(wrong: Sequence[Wrong]) -> str:
     """Return CLIPPED if parameters' gradients alone are wrong, all of one norm or largest entry."""
-    grads = [
-        [a.ravel() for name, a in each.got.items() if name.startswith("grads.")] for each in wrong
-    ]
-    if (
-        not all(name.startswith("grads.") for each in wrong for name in each.tensors)
-        or len(wrong) < 2
-    ):
+    if not all(name.startswith("grads.") for each in wrong for name in each.tensors):
         return ""
-    for order in (2, np.inf):
-        sizes = [float(np.linalg.norm(np.concatenate(arrays), order)) for arrays in grads]
-        if np.ptp(sizes) < ROUNDED * max(sizes):
-            return CLIPPED
-    return ""
+    grads = [
+        np.concatenate([a.ravel() for name, a in each.got.items() if name.startswith("grads.")])
+        for each in wrong
+    ]
+    sizes = np.array(
+        [[np.linalg.norm(numbers, order) for numbers in grads] for order in (2, np.inf)]
+    )
+    same = np.ptp(sizes, axis=1) < ROUNDED * sizes.max(axis=1)
+    return CLIPPED if len(wrong) > 1 and same.any() else ""

@@ -43,7 +43,7 @@ def searches(
     ``runs`` may be those of another report, so that a known mistake is not run again.
     """
     runs = Runs() if runs is None else runs
-    runs.left, runs.left_known = RUNS, RUNS
+    runs.left, runs.left_known = 3 * RUNS, RUNS
     right: list[Checked] = [(case, case.expected) for case in passed]
     by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
     done: list[Search] = []
@@ -72,7 +72,6 @@ class Search:
             for case, got in failed
             if not is_edge(case)
         )
-        self.lines: list[str] = []
         self.made: Made = ()
         wrong = [each for c in self.port.failed if (each := self.port.wrong(c, ())).tensors]
         cause = fewer_digits(wrong, [case for case, _ in passed])
@@ -88,7 +87,7 @@ class Search:
         self.bugs = [bug for bug in before.values() if not bug.subjects and not bug.around]
         self.bugs += [*interfaces(case), *(bug for bug in BUGS if bug.concerns(self.subject))]
         again = [bug for bug in self.bugs if bug.name in before]
-        made, _ = self._of_these(self.port, (), again)
+        made = self._of_these(self.port, (), again)
         self.made = () if self.port.open(made) else made
         if self.searched and not self.made:
             self.made = self._searched(self.ordinary, ())
@@ -98,43 +97,29 @@ class Search:
 
     def _searched(self, port: Evidence, kept: Made) -> Made:
         """Return mistakes that explain the results in some cases, in addition to those in kept."""
-        self.lines = []
-        made, likely = self._of_these(port, kept, self.bugs)
-        for start in dict.fromkeys((made, likely)):
-            if port.open(made) and port.open(start):
-                then, lines = with_changes(port, start)
-                right = then == port.uncontradicted(then, kept)
-                better = right and port.score(then) < port.score(made)
-                if better or start == made:  # no lines of a change that is not accepted
-                    self.lines = lines[-1] if better else lines[0]
-                made = then if better else made
-        # Besides a changed line there may be known mistakes.
-        if made != kept and port.open(made):
-            made, _ = self._of_these(port, made, self.bugs)
+        made = self._of_these(port, kept, self.bugs)
+        then = with_changes(port, made)
+        if then == port.uncontradicted(then, kept) and port.score(then) < port.score(made):
+            # Besides a changed line there may be known mistakes.
+            made = self._of_these(port, then, self.bugs) if port.open(then) else then
         closed = [(c, port.off((), c).keys() - port.off(made, c).keys()) for c in port.failed]
         explained = [checked[1][name] for checked, names in closed for name in names]
         # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
-        if made != kept and port.open(made) and all(map(blank, explained)):
-            made, self.lines = kept, []
-        return made
+        return kept if port.open(made) and all(map(blank, explained)) else made
 
-    def _of_these(self, port: Evidence, kept: Made, bugs: list[Bug]) -> tuple[Made, Made]:
-        """Return the mistakes of a list that explain the most and that no case contradicts.
-
-        The second value is the first attempt, which a case may contradict.
-        """
-        made, likely = kept, kept
+    def _of_these(self, port: Evidence, kept: Made, bugs: list[Bug]) -> Made:
+        """Return the mistakes of a list that explain the most and that no case contradicts."""
+        made = kept
         for bug in self._best(port, kept, bugs)[:STARTS]:
             grown = (*kept, bug)
             while len(grown) < MOST and (best := self._best(port, grown, bugs)):
                 grown = (*grown, best[0])
-            likely = grown if likely == kept else likely
             right = port.uncontradicted(port.needed(grown, kept), kept)
             if (port.score(right), len(right)) < (port.score(made), len(made)):
                 made = right
             if not port.open(made):
                 break
-        return made, likely
+        return made
 
     def _best(self, port: Evidence, made: Made, bugs: list[Bug]) -> list[Bug]:
         """Return the mistakes that explain more, first the one that explains the most.
@@ -236,11 +221,6 @@ class Search:
             for case, got in self.port.failed
         )
         more = clues(wrong, others, right_forward=right, rest=bool(self.made))
-        if self.lines:
-            more += [
-                "the wrong numbers depend on each of these lines; a mistake may be in one of them",
-                *("    " + line for line in self.lines),
-            ]
         return "\n    ".join([f"{self.subject}: {head}", *more])
 
 

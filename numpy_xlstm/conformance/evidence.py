@@ -20,8 +20,8 @@ from numpy_xlstm.numerics import Array
 STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
-"""Largest number of runs of changed lines in a report, and number of runs of known mistakes after
-which no further search begins."""
+"""Number of runs of known mistakes after which no further search begins, and a third of the largest
+number of runs of changed lines in a report."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 
