@@ -241,12 +241,9 @@ def clipped(wrong: Sequence[Wrong]) -> str:
     """Return CLIPPED if parameters' gradients alone are wrong, all of one norm or largest entry."""
     if not all(name.startswith("grads.") for each in wrong for name in each.tensors):
         return ""
-    grads = [
-        np.concatenate([a.ravel() for name, a in each.got.items() if name.startswith("grads.")])
-        for each in wrong
-    ]
-    sizes = np.array(
-        [[np.linalg.norm(numbers, order) for numbers in grads] for order in (2, np.inf)]
-    )
-    same = np.ptp(sizes, axis=1) < ROUNDED * sizes.max(axis=1)
-    return CLIPPED if len(wrong) > 1 and same.any() else ""
+    grads = [[a.ravel() for n, a in each.got.items() if n.startswith("grads.")] for each in wrong]
+    for order in (2, np.inf):
+        sizes = [float(np.linalg.norm(np.concatenate(arrays), order)) for arrays in grads]
+        if len(sizes) > 1 and np.ptp(sizes) < ROUNDED * max(sizes):
+            return CLIPPED
+    return ""
