@@ -19,7 +19,7 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
-RUNS = 16
+SAMPLES = 16
 """Number of runs of the specification in the dtype of the case, each with perturbed inputs."""
 
 LARGE = 2**20
@@ -93,7 +93,7 @@ def bounds(
         specification = with_functions(specification, "forward", log_gate=noise)
     if dtype in SIXTEEN_BITS:
         specification = stored(specification, lambda array: shaken(array, numbers, rng))
-    for _ in range(RUNS):
+    for _ in range(SAMPLES):
         noise.total = np.zeros(())
         moved = {
             name: shaken(array, numbers, rng) if name not in exact else array
@@ -102,7 +102,7 @@ def bounds(
         results = subject.run(options, moved, specification)
         for name, array in results.items():
             off[name] = np.hypot(off[name], distance(array, expected[name]))
-    typical = of_kind_and_row(subject, {name: total / RUNS**0.5 for name, total in off.items()})
+    typical = of_kind_and_row(subject, {name: total / SAMPLES**0.5 for name, total in off.items()})
     near = scales(subject, inputs, expected)
     return {
         name: numbers.safety * typical[name]

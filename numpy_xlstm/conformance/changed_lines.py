@@ -9,7 +9,7 @@ from numpy_xlstm.conformance.bugs import BUGS, Bug
 from numpy_xlstm.conformance.bugs.bug import MATRIX
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.contrast import Wrong
+from numpy_xlstm.conformance.contrast import Difference
 from numpy_xlstm.conformance.evidence import Evidence, Made, differing, moved
 
 
@@ -39,7 +39,7 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
     The case is the simplest one. The result that the fewest lines can change comes first, so that a
     second mistake elsewhere does not hide the first.
     """
-    wrong = min((port.wrong(each, made) for each in port.open(made)), key=lambda w: w.simplicity)
+    wrong = min(port.open(made), key=lambda difference: difference.simplicity)
     targets = []
     for changes in _changes(wrong.case, made):
         reach = {lines: _reach(port, wrong, changes, lines) for lines in changes.lines}
@@ -57,7 +57,7 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
                 yield changes.bug(number)
 
 
-def _reach(port: Evidence, wrong: Wrong, changes: Changes, lines: range) -> set[str]:
+def _reach(port: Evidence, wrong: Difference, changes: Changes, lines: range) -> set[str]:
     """Return the results all of whose wrong entries depend on a line."""
     backward = changes.all[lines[0]].function.endswith("backward")
     if port.runs.left <= 0 or (wrong.forward and backward):
@@ -65,7 +65,7 @@ def _reach(port: Evidence, wrong: Wrong, changes: Changes, lines: range) -> set[
     results = port.runs.with_change(changes, lines[0], wrong.searched)
     affected = differing(results, (wrong.expected, wrong.case.bounds))
     return {
-        n for n, mask in wrong.tensors.items() if not (mask & ~affected.get(n, np.False_)).any()
+        n for n, mask in wrong.unexplained.items() if not (mask & ~affected.get(n, np.False_)).any()
     }
 
 

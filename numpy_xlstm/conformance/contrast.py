@@ -1,7 +1,7 @@
 """Clues to a mistake that has no name: what differs between cases, tensors and entries."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -42,15 +42,22 @@ SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """The results of a port in a case, and where they are wrong."""
+class Difference:
+    """Where the results of a port in a case are not those of the specification with mistakes."""
 
     case: CaseData
     got: Mapping[str, Any]
     expected: Mapping[str, Array]
-    """Results of the specification with the mistakes found so far."""
-    tensors: Mapping[str, Array]
-    """For each wrong result, where it is wrong."""
+    """Results of the specification with the mistakes."""
+    unexplained: Mapping[str, Array]
+    """For each result that the mistakes do not explain, where it is wrong."""
+    right_for_the_wrong_forward: set[str] = field(default_factory=set)
+    """Other gradients that differ: they are the derivative of the forward with the mistakes."""
+
+    @property
+    def names(self) -> set[str]:
+        """Names of all results that differ."""
+        return {*self.unexplained, *self.right_for_the_wrong_forward}
 
     @property
     def situation(self) -> str:
@@ -60,12 +67,12 @@ class Wrong:
     @property
     def simplicity(self) -> tuple[int, int]:
         """Numbers of wrong results and of entries; both are small for a simple case."""
-        return len(self.tensors), sum(array.size for array in self.case.expected.values())
+        return len(self.unexplained), sum(array.size for array in self.case.expected.values())
 
     @property
     def forward(self) -> bool:
         """Whether a result of the forward is wrong."""
-        return not all(map(is_gradient, self.tensors))
+        return not all(map(is_gradient, self.unexplained))
 
     @property
     def searched(self) -> CaseData:
@@ -75,14 +82,14 @@ class Wrong:
     @property
     def sources(self) -> list[str]:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
-        return [name for name in self.tensors if self.forward != is_gradient(name)]
+        return [name for name in self.unexplained if self.forward != is_gradient(name)]
 
 
 def clues(
-    wrong: Sequence[Wrong], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
+    wrong: Sequence[Difference], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
 ) -> list[str]:
     """Return clues to the cause of wrong results; ``rest`` if others are explained already."""
-    names = dict.fromkeys(name for case in wrong for name in case.tensors)
+    names = dict.fromkeys(name for case in wrong for name in case.unexplained)
     shown = [name for name in names if not is_gradient(name)] or [*names]
     verb = f"{'are' if shown[1:] else 'is'}{' still' if rest else ''}"
     sentence = f"{listed(shown)} {verb} wrong"
@@ -135,9 +142,9 @@ def traits(case: CaseData) -> list[str]:
     return [f"the dtype {case.dtype}", *options, *(f"the flag {flag}" for flag in case.flags)]
 
 
-def at(wrong: Wrong) -> Iterator[str]:
+def at(wrong: Difference) -> Iterator[str]:
     """Describe the errors of the tensors of a case, first those of the forward."""
-    names = sorted(wrong.tensors, key=is_gradient)
+    names = sorted(wrong.unexplained, key=is_gradient)
     only = "only " if len(names) < len(wrong.case.expected) else ""
     parts = [f"{name} ({error(wrong, name)})" for name in names[:3]]
     more = f" and {len(names) - 3} more" if names[3:] else ""
@@ -145,9 +152,9 @@ def at(wrong: Wrong) -> Iterator[str]:
     yield f"in {wrong.situation} {only}{', '.join(parts)}{more} {are} wrong"
 
 
-def error(wrong: Wrong, name: str) -> str:
+def error(wrong: Difference, name: str) -> str:
     """Describe how a result is wrong."""
-    got, expected, mask = wrong.got[name], wrong.expected[name], wrong.tensors[name]
+    got, expected, mask = wrong.got[name], wrong.expected[name], wrong.unexplained[name]
     where = Axes(name, got.shape, wrong.case.pattern(name)).in_common(
         [tuple(map(int, index)) for index in np.argwhere(mask)]
     )
@@ -174,13 +181,13 @@ def error(wrong: Wrong, name: str) -> str:
     return f"{share}: {how}"
 
 
-def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
+def gauge(wrong: Sequence[Difference]) -> Iterator[str]:
     """Say whether each memory is right, but divided by another e^m."""
     scaled: list[str] = []
     for each in wrong:
         final, right = part(each.got, "final"), part(each.expected, "final")
         names = [name for name in ("c", "C", "n") if name in right and name in final]
-        if "final.m" not in each.tensors or not names:
+        if "final.m" not in each.unexplained or not names:
             continue
         with np.errstate(all="ignore"):
             if np.allclose(final["m"], right["m"], rtol=1e-4, atol=1e-4):
@@ -197,7 +204,7 @@ def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
         yield f"{products} of the final state are right: the same memory, with another m"
 
 
-def fewer_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> str:
+def fewer_digits(wrong: Sequence[Difference], passed: Sequence[CaseData]) -> str:
     """Return SEVEN_DIGITS or THREE_DIGITS if one dtype fails, and mostly, with such small errors.
 
     Near ties are ignored: in float32 they become ties.
@@ -208,7 +215,7 @@ def fewer_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> str:
         errors = [
             float(((distance(each.got[n], each.expected[n]) - TINY) / each.case.bounds[n]).max())
             for each in clear
-            for n in each.tensors
+            for n in each.unexplained
         ]
     for dtype, (least, most, said) in FEWER_DIGITS.items():
         mostly = kinds == {dtype} and len(wrong) > right.count(dtype)
@@ -217,13 +224,13 @@ def fewer_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> str:
     return ""
 
 
-def summed(wrong: Sequence[Wrong], cases: Sequence[tuple[CaseData, Mapping[str, Any]]]) -> str:
+def summed(wrong: Sequence[Difference], cases: Sequence[tuple[CaseData, Mapping[str, Any]]]) -> str:
     """Return SUMMED if only gradients of parameters are wrong, each by that of another case."""
-    names = {name for each in wrong for name in each.tensors}
+    names = {name for each in wrong for name in each.unexplained}
     if not names or not all(name.startswith("grads.") for name in names):
         return ""
     for each in wrong:
-        name = next(iter(each.tensors))
+        name = next(iter(each.unexplained))
         rest = each.got[name] - each.case.expected[name]
         if not any(
             case.dtype == each.case.dtype
@@ -237,9 +244,9 @@ def summed(wrong: Sequence[Wrong], cases: Sequence[tuple[CaseData, Mapping[str, 
     return SUMMED
 
 
-def clipped(wrong: Sequence[Wrong]) -> str:
+def clipped(wrong: Sequence[Difference]) -> str:
     """Return CLIPPED if parameters' gradients alone are wrong, all of one norm or largest entry."""
-    if not all(name.startswith("grads.") for each in wrong for name in each.tensors):
+    if not all(name.startswith("grads.") for each in wrong for name in each.unexplained):
         return ""
     grads = [[a.ravel() for n, a in each.got.items() if n.startswith("grads.")] for each in wrong]
     for order in (2, np.inf):

@@ -18,7 +18,7 @@ from numpy_xlstm.conformance.bugs.bug import edits
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import with_changes
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import Wrong, clipped, clues, fewer_digits, summed
+from numpy_xlstm.conformance.contrast import Difference, clipped, clues, fewer_digits, summed
 from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank, comparable
 from numpy_xlstm.conformance.flags import EDGES
 
@@ -73,7 +73,8 @@ class Search:
             if not is_edge(case)
         )
         self.made: Made = ()
-        wrong = [each for c in self.port.failed if (each := self.port.wrong(c, ())).tensors]
+        every = [self.port.difference((), checked) for checked in self.port.failed]
+        wrong = [each for each in every if each.unexplained]
         cause = fewer_digits(wrong, [case for case, _ in passed])
         self.cause = cause or summed(wrong, self.port.failed + passed) or clipped(wrong)
         nothing = len(self.port.failed) > len(passed) and all(
@@ -102,8 +103,10 @@ class Search:
         if then == port.uncontradicted(then, kept) and port.score(then) < port.score(made):
             # Besides a changed line there may be known mistakes.
             made = self._of_these(port, then, self.bugs) if port.open(then) else then
-        closed = [(c, port.off((), c).keys() - port.off(made, c).keys()) for c in port.failed]
-        explained = [checked[1][name] for checked, names in closed for name in names]
+        pairs = [(port.difference((), c), port.difference(made, c)) for c in port.failed]
+        explained = [
+            a.got[n] for a, b in pairs for n in a.unexplained.keys() - b.unexplained.keys()
+        ]
         # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
         return kept if port.open(made) and all(map(blank, explained)) else made
 
@@ -127,38 +130,31 @@ class Search:
         Those that no case contradicts come before all others.
         """
         helpful = [bug for bug in bugs if bug not in made]
-        for case, got in port.open(made)[:1]:
-            for checked in ((case.forward, got), (case, got)):  # the forward first, to save time
-                if wrong := port.off(made, checked):
-                    left = {bug: len(port.off((*made, bug), checked)) for bug in helpful}
-                    helpful = [
-                        bug
-                        for bug in sorted(left, key=left.__getitem__)
-                        if left[bug] < len(wrong)
-                        and not port.changed((*made, bug), made, checked[0]).isdisjoint(wrong)
-                    ]
+        first = next(iter(port.open(made)), None)
+        if first is not None:
+            for case in (first.case.forward, first.case):  # the forward first, to save time
+                helpful = _ranked(port, made, helpful, (case, first.got))
         scores = {bug: port.score((*made, bug)) for bug in helpful[:SHORTLIST]}
         better = [bug for bug, score in scores.items() if score < port.score(made)]
-        return sorted(
-            better,
-            key=lambda bug: (
-                port.contradicted(bug, (*made, bug), port.few),
-                scores[bug],
-                self.port.score((*made, bug)),  # the edge cases tell some mistakes apart
-            ),
-        )
+
+        def order(bug: Bug) -> tuple[bool, int, int]:
+            grown = (*made, bug)
+            # the edge cases tell some mistakes apart
+            return port.contradicted(bug, grown, port.few), scores[bug], self.port.score(grown)
+
+        return sorted(better, key=order)
 
     def findings(self) -> Iterator[str]:
         """Describe each mistake and the results that it explains."""
-        differing = self.port.differing
-        open_ = {name for each in self.port.failed for name in self.port.off(self.made, each)}
+        difference = self.port.difference
+        open_ = {n for c in self.port.failed for n in difference(self.made, c).unexplained}
         for n, bug in enumerate(self.made):
             before, after = self.made[:n], self.made[: n + 1]
             names = {
                 name
                 for checked in self.port.failed
                 for name in self.port.changed(after, before, checked[0])
-                & (differing(before, checked).keys() - differing(after, checked).keys())
+                & (difference(before, checked).names - difference(after, checked).names)
             }
             ordered = [name for name in self.port.failed[0][0].expected if name in names]
             closed = [name for name in ordered if name not in open_]
@@ -177,16 +173,16 @@ class Search:
         if self.cause:
             return [f"{self.subject}: {self.cause}"]
         sentences = [*self.findings()]
-        wrong = [self.port.wrong(checked, self.made) for checked in self.port.failed]
-        fitting = {n for checked in self.port.failed for n in self.port.fitting(self.made, checked)}
-        if right := sorted(fitting.difference(*(case.tensors for case in wrong))):
+        wrong = [self.port.difference(self.made, checked) for checked in self.port.failed]
+        fitting = set[str]().union(*(each.right_for_the_wrong_forward for each in wrong))
+        if right := sorted(fitting.difference(*(each.unexplained for each in wrong))):
             are = "are the correct gradients" if right[1:] else "is the correct gradient"
             names = listed(right)
             sentences.append(f"{self.subject}: {names} {are} of this wrong forward")
-        open_ = [case for case in wrong if case.tensors]
+        open_ = [each for each in wrong if each.unexplained]
         main = self.ordinary.needed(self.made)
-        unusual = [each[0] for each in self.edges if self.port.off(main, each)]
-        if unusual and self.compared and all(is_edge(case.case) for case in open_):
+        unusual = [c[0] for c in self.edges if self.port.difference(main, c).unexplained]
+        if unusual and self.compared and all(is_edge(each.case) for each in open_):
             sentences.append(self._edge(unusual))
         if open_:
             sentences.append(self._unexplained(open_))
@@ -203,12 +199,12 @@ class Search:
             f"case matters only where it occurs ({when}); {excuse} excuses it"
         )
 
-    def _unexplained(self, wrong: list[Wrong]) -> str:
+    def _unexplained(self, wrong: list[Difference]) -> str:
         """Describe results that no mistake explains."""
         head = "no known mistake gives these numbers" if self.searched else NOT_SEARCHED
         if self.made:
             done, count = len(self.port.failed) - len(wrong), len(self.port.failed)
-            tensors = list(dict.fromkeys(name for case in wrong for name in case.tensors))
+            tensors = list(dict.fromkeys(name for each in wrong for name in each.unexplained))
             cases = listed([case.situation for case in wrong])
             head = f"this explains {done} of {count} failed cases; {listed(tensors)} "
             head += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
@@ -217,11 +213,28 @@ class Search:
         right = all(
             "dy" in case.inputs
             and case.forward.expected.keys() <= got.keys()
-            and all(map(is_gradient, self.port.differing((), (case, got))))
+            and all(map(is_gradient, self.port.difference((), (case, got)).names))
             for case, got in self.port.failed
         )
         more = clues(wrong, others, right_forward=right, rest=bool(self.made))
         return "\n    ".join([f"{self.subject}: {head}", *more])
+
+
+def _ranked(port: Evidence, made: Made, bugs: list[Bug], checked: Checked) -> list[Bug]:
+    """Return the mistakes that explain results of a case, first the one that explains the most.
+
+    All are returned if nothing is left to explain.
+    """
+    wrong = port.difference(made, checked).unexplained
+    if not wrong:
+        return bugs
+    left = {bug: len(port.difference((*made, bug), checked).unexplained) for bug in bugs}
+    return [
+        bug
+        for bug in sorted(bugs, key=left.__getitem__)
+        if left[bug] < len(wrong)
+        and not port.changed((*made, bug), made, checked[0]).isdisjoint(wrong)
+    ]
 
 
 def is_edge(case: CaseData) -> bool:

@@ -13,7 +13,7 @@ from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.bugs.interface import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.contrast import Wrong
+from numpy_xlstm.conformance.contrast import Difference
 from numpy_xlstm.conformance.subjects import Arrays, cotangent_of, gradient_of
 from numpy_xlstm.numerics import Array
 
@@ -82,47 +82,41 @@ class Evidence:
         self.failed = [checked for checked in every if checked[1]]
         self.few_failed = one_of_each(self.failed)
         self.few = self.few_failed + one_of_each(passed)
-        self._differing: dict[tuple[Any, ...], dict[str, Array]] = {}
-        self._fitting: dict[tuple[Any, ...], bool] = {}
+        self._differences: dict[tuple[Any, ...], Difference] = {}
+        self._derivatives: dict[tuple[Any, ...], bool] = {}
 
-    def open(self, made: Made) -> list[Checked]:
-        """Return the failed cases, one per set of flags, that these mistakes do not explain."""
-        return [checked for checked in self.few_failed if self.off(made, checked)]
-
-    def wrong(self, checked: Checked, made: Made) -> Wrong:
-        """Return the entries of a case that these mistakes do not explain."""
-        now, _ = self.numbers(made, checked[0])
-        return Wrong(*checked, now, self.off(made, checked))
-
-    def differing(self, made: Made, checked: Checked) -> dict[str, Array]:
-        """Return where the results of the port are not those of the specification with mistakes."""
+    def difference(self, made: Made, checked: Checked) -> Difference:
+        """Return where a port differs in a case from the specification with these mistakes."""
         case, got = checked
-        if (case, made) not in self._differing:
-            own = {name: got[name] for name in case.expected if name in got}
-            self._differing[case, made] = differing(own, self.numbers(made, case))
-        return self._differing[case, made]
+        if (case, made) not in self._differences:
+            numbers = self.numbers(made, case)
+            masks = differing({name: got[name] for name in case.expected if name in got}, numbers)
+            fitting = self._derivatives_of(made, checked, [*masks])
+            left = {name: mask for name, mask in masks.items() if name not in fitting}
+            self._differences[case, made] = Difference(case, got, numbers[0], left, fitting)
+        return self._differences[case, made]
 
-    def off(self, made: Made, checked: Checked) -> dict[str, Array]:
-        """Return the same without the gradients that are right for the forward with mistakes."""
-        fitting = self.fitting(made, checked)
-        masks = self.differing(made, checked)
-        return {name: mask for name, mask in masks.items() if name not in fitting}
-
-    def fitting(self, made: Made, checked: Checked) -> set[str]:
-        """Return the differing gradients that are right for the forward with these mistakes."""
-        (case, got), differing = checked, self.differing(made, checked)
-        if not differing or not all(map(is_gradient, differing)):
+    def _derivatives_of(self, made: Made, checked: Checked, names: list[str]) -> set[str]:
+        """Return the gradients among differing results that are right for the forward."""
+        case, got = checked
+        if not names or not all(map(is_gradient, names)):
             return set()
         forward = tuple(bug for bug in made if self.changed((bug,), (), case.forward))
-        keys = [(case, forward, name) for name in differing if forward]
-        for key in keys:
-            if key not in self._fitting:
-                self._fitting[key] = is_derivative(*key, got[key[2]])
-        return {name for *_, name in keys if self._fitting[case, forward, name]}
+        if not forward:
+            return set()
+        for key in ((case, forward, name) for name in names):
+            if key not in self._derivatives:
+                self._derivatives[key] = is_derivative(*key, got[key[2]])
+        return {name for name in names if self._derivatives[case, forward, name]}
+
+    def open(self, made: Made) -> list[Difference]:
+        """Return what these mistakes do not explain in failed cases, one per set of flags."""
+        every = (self.difference(made, checked) for checked in self.few_failed)
+        return [each for each in every if each.unexplained]
 
     def score(self, made: Made) -> int:
         """Return the number of results that these mistakes leave unexplained."""
-        return sum(len(self.off(made, checked)) for checked in self.few)
+        return sum(len(self.difference(made, checked).unexplained) for checked in self.few)
 
     def needed(self, made: Made, kept: Made = ()) -> Made:
         """Return the mistakes without which less is explained, and those in ``kept``."""
@@ -149,7 +143,7 @@ class Evidence:
                 if not self.numbers(made, stage[0])[0]:
                     return True
                 if changed := self.changed(made, without, stage[0]):
-                    if not changed.isdisjoint(self.off(made, stage)):
+                    if not changed.isdisjoint(self.difference(made, stage).unexplained):
                         return True
                     break
         return False

@@ -12,7 +12,7 @@ from numpy_xlstm.conformance import Case, verify
 from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.changes import Changes
-from numpy_xlstm.conformance.contrast import Wrong, error
+from numpy_xlstm.conformance.contrast import Difference, error
 from numpy_xlstm.conformance.diagnosis import diagnose, searches
 from numpy_xlstm.conformance.evidence import Runs, is_derivative
 from numpy_xlstm.conformance.subjects import Arrays
@@ -250,7 +250,7 @@ RANDOM = np.random.default_rng(0).random((2, 3, 6))
 )
 def test_what_is_wrong_with_numbers(got: Array, expected: Array, how: str) -> None:
     case = cases("gru.step", "float64")[0]
-    wrong = Wrong(case, {"y": got}, {"y": expected}, {"y": np.ones(got.shape, bool)})
+    wrong = Difference(case, {"y": got}, {"y": expected}, {"y": np.ones(got.shape, bool)})
     assert error(wrong, "y").endswith(f"18 of 18 entries{how}")
 
 

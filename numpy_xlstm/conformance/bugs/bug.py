@@ -28,7 +28,6 @@ MATRIX = f"{KERNELS}mlstm."
 CELL = re.compile(r"numpy_xlstm\.cells\.(?!unroll)")
 """Modules of cells. If no other module is changed, only the cell is taken from the copy."""
 PARTS = re.compile(r"((?:[-=] .*\n)+)((?:\+ .*\n)*)|(.+)\n")
-COMMENT = r"(?:  #.*)?"
 DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 
 
@@ -132,22 +131,32 @@ def edits(bug: Bug, changed: Mapping[str, str]) -> Iterator[tuple[str, str, list
     ``changed`` has the texts of modules that are changed already.
     """
     for old, new in bug.changes:
-        assigned = re.escape((new or old)[0].partition(" = ")[0]) + " = .*?"
-        lines = f"{COMMENT}\n *".join(re.escape(line.strip()) for line in old) or assigned
-        pattern, places = re.compile(f"^( *){lines}{COMMENT}$", re.MULTILINE), []
+        wanted = [line.strip() for line in old]
+        assigned = (new or old)[0].partition(" = ")[0] + " = "
+        found = []
         for name in {place.__module__ for place in bug.places}:
             text = changed.get(name, source(name))
-            code = DOCSTRING.sub(lambda match: re.sub(r"\S", " ", match[0]), text)
-            places += [(name, text, match) for match in pattern.finditer(code)]
-        if len(places) != 1:
+            for at, line in enumerate(code := _code(text)):
+                if code[at : at + len(old)] == wanted if old else line.startswith(assigned):
+                    found.append((name, text.split("\n"), at))
+        if len(found) != 1:
             raise ValueError(
                 f"{bug.name}: expected {(old or new)[0]!r} once in the modules of "
-                f"{list(bug.places)}; got it {len(places)} times"
+                f"{list(bug.places)}; got it {len(found)} times"
             )
-        name, text, match = places[0]
-        before = [line.removeprefix(match[1]).split("  #")[0] for line in match[0].split("\n")]
-        after = "\n".join(match[1] + line for line in new)
-        yield name, text[: match.start()] + after + text[match.end() :], before, new
+        ((name, lines, at),) = found
+        end = at + len(old or [assigned])
+        indent = lines[at][: -len(lines[at].lstrip())]
+        before = [line.removeprefix(indent).split("  #")[0] for line in lines[at:end]]
+        after = [*lines[:at], *(indent + line for line in new), *lines[end:]]
+        yield name, "\n".join(after), before, new
+
+
+@lru_cache(maxsize=64)
+def _code(text: str) -> list[str]:
+    """Return the lines of a module without indentation, comments and docstrings."""
+    code = DOCSTRING.sub(lambda docstring: "\n" * docstring[0].count("\n"), text)
+    return [line.split("  #")[0].strip() for line in code.split("\n")]
 
 
 def results(case: Any, *bugs: Bug, copy: Copy | None = None) -> dict[str, Array]:
