@@ -9,7 +9,17 @@ from numpy_xlstm.cells import mlstm, slstm
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance.given import Given
 from numpy_xlstm.conformance.module_subjects import BLOCKS_AND_MODELS, STATELESS
-from numpy_xlstm.conformance.subjects import RNG, Options, Subject, drawn, sequence, stack
+from numpy_xlstm.conformance.subjects import (
+    CASE_EPS,
+    CHUNK,
+    NH,
+    RNG,
+    Options,
+    Subject,
+    drawn,
+    sequence,
+    stack,
+)
 from numpy_xlstm.kernels import mlstm as forms
 from numpy_xlstm.layers.stacked import stack_layers
 
@@ -18,13 +28,11 @@ Pair = tuple[Callable[..., Any], Callable[..., Any]]
 FUNCTION_OPTIONS = ("forget_gate", "input_gate", "eps", "chunk_size")
 """Options that functions of given pre-activations may take."""
 
-D, NH, CHUNK = 5, 2, 3
-"""Width of x, number of heads, and steps per chunk; all axes of a case have different sizes."""
-PLAIN = {"input_size": D, "hidden_size": 6}
-HEADS = {"input_size": D, "hidden_size": 8, "num_heads": NH}
-MEMORY = {"input_size": D, "hidden_size": 12, "num_heads": NH, "qk_dim": 8}
+PLAIN = {"input_size": 5, "hidden_size": 6}
+HEADS = {"input_size": 5, "hidden_size": 8, "num_heads": NH}
+MEMORY = {"input_size": 5, "hidden_size": 12, "num_heads": NH, "qk_dim": 8}
 STACK = {"num_layers": 2, "bidirectional": True}
-EPS = 2.0**-20
+"""Options of all variants; all axes of a case have different sizes."""
 
 GATED = {
     "x": "row step input",
@@ -55,7 +63,7 @@ GIVEN = {
     **dict.fromkeys("if", "row head step"),
 }
 FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in GATE_KINDS}
-MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
+MLSTM = {gate: {**MEMORY, "eps": CASE_EPS, "forget_gate": gate} for gate in FORGET}
 MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
 NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}
 
@@ -110,7 +118,7 @@ def subjects_of(name: str, family: Family) -> list[Subject]:
     layered = {n: {**o, **STACK} for n, o in variants.items() if not unbounded <= o.items()}
     outputs = axes["y"].removeprefix("row step ").strip("()")
     both = axes | {"y": f"row step (direction=2 {outputs})"}
-    layer = family.layer or partial(_layer, cell)
+    layer = family.layer or partial(_sequence_layer, cell)
     public, stacked = (partial(_public, make) for make in (layer, partial(stack_layers, layer)))
     return [
         Subject(f"{name}.step", cell, drawn, variants, one_step, steps=False),
@@ -119,7 +127,7 @@ def subjects_of(name: str, family: Family) -> list[Subject]:
     ]
 
 
-def _layer(cell: Any, *sizes: int, **options: Any) -> layers.SequenceLayer:
+def _sequence_layer(cell: Any, *sizes: int, **options: Any) -> layers.SequenceLayer:
     return layers.SequenceLayer(cell(*sizes, **options))
 
 

@@ -11,14 +11,21 @@ import numpy as np
 
 from numpy_xlstm import layers, models
 from numpy_xlstm.cells.mlstm import EPS
-from numpy_xlstm.conformance.subjects import RNG, Arrays, Options, Subject, drawn
+from numpy_xlstm.conformance.subjects import (
+    CASE_EPS,
+    CHUNK,
+    NH,
+    RNG,
+    Arrays,
+    Options,
+    Subject,
+    drawn,
+)
 from numpy_xlstm.layers.activations import ACTIVATIONS, soft_cap, soft_cap_backward
 
-NH, T_CHUNK = 2, 3
-"""Number of heads, and steps per chunk."""
 SIZES = ("width", "vocab_size")
 """Options that are not passed to functions."""
-D, OUT, FEW, V = 6, 10, 8, 11
+WIDTH, OUT, FEW, VOCABULARY = 6, 10, 8, 11
 """Widths of x and y of layers, and numbers of tokens of a layer and of a model."""
 
 
@@ -63,25 +70,25 @@ def _same(layer: Any, options: Options) -> Any:
 
 def _function(name: str, pair: Any, layer: Any, **options: Any) -> Subject:
     """Return the subject of an elementwise function, which users call as a layer."""
-    return _layer(name, pair, function, {"width": D, **options}, public=partial(_same, layer))
+    return _layer(name, pair, function, {"width": WIDTH, **options}, public=partial(_same, layer))
 
 
-NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
+NORM: dict[str, Any] = {"num_features": WIDTH, "eps": 2.0**-7, "bias": True}
 NORMS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
 ONE_PLUS, FACTOR = {"residual_weight": True}, {"residual_weight": False}
-FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
+FEED: dict[str, Any] = {"embedding_dim": WIDTH, "proj_up_dim": OUT, "bias": True}
 BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
-HEADWISE = {"in_features": D, "num_heads": NH, "bias": True, "out_features": OUT}
+HEADWISE = {"in_features": WIDTH, "num_heads": NH, "bias": True, "out_features": OUT}
 CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
 CROSS_ENTROPY = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward
 STATELESS = [
-    _layer("linear", layers.Linear, drawn, {"in_features": D, "out_features": OUT}),
+    _layer("linear", layers.Linear, drawn, {"in_features": WIDTH, "out_features": OUT}),
     _layer("headwise-linear", layers.HeadwiseLinear, drawn, HEADWISE),
     _layer(
         "causal-conv1d",
         layers.CausalConv1d,
         drawn,
-        {"feature_dim": D, "kernel_size": 4},
+        {"feature_dim": WIDTH, "kernel_size": 4},
         CONV,
         situations=("ordinary", "no-state", "one-step", "no-step"),
     ),
@@ -104,7 +111,7 @@ STATELESS = [
         "embedding",
         layers.Embedding,
         drawn,
-        {"num_embeddings": FEW, "embedding_dim": D},
+        {"num_embeddings": FEW, "embedding_dim": WIDTH},
         {"weight": "token unit", "x": "row step"},
         tokens="num_embeddings",
     ),
@@ -124,23 +131,23 @@ STATELESS = [
 CONSTANTS = {"norm_eps": 1e-5, "residual_weight": True, "mlstm_eps": EPS}
 """Constants of the blocks of the xLSTM paper, which a port must know; no configuration has them."""
 SHARED = {"num_heads": NH, "conv1d_kernel_size": 3}
-BLOCK = {**CONSTANTS, "embedding_dim": 8, **SHARED}
-MLSTM: dict[str, Any] = {
-    **BLOCK,
+COMMON = {**CONSTANTS, "embedding_dim": 8, **SHARED}
+MLSTM_BLOCK: dict[str, Any] = {
+    **COMMON,
     "qkv_proj_blocksize": 4,
     "proj_factor": 1.5,
     "round_proj_up_to_multiple_of": 4,
 }
-SLSTM: dict[str, Any] = {
-    **BLOCK,
+SLSTM_BLOCK: dict[str, Any] = {
+    **COMMON,
     "ffn_proj_factor": 1.3,
     "ffn_round_proj_up_to_multiple_of": 2,
     "ffn_act_fn": "gelu",
 }
-LARGE: dict[str, Any] = {
+LARGE_BLOCK: dict[str, Any] = {
     "embedding_dim": 8,
     "num_heads": NH,
-    "chunk_size": T_CHUNK,
+    "chunk_size": CHUNK,
     "ffn_proj_factor": 1.3,
     "ffn_round_up_to_multiple_of": 4,
     "use_bias": True,
@@ -150,7 +157,7 @@ LARGE: dict[str, Any] = {
     "output_logit_soft_cap": 30.0,
 }
 
-AXES = {
+BLOCK_AXES = {
     **dict.fromkeys("hc", "row unit"),
     "C": "row head key value",
     "n": "row head key",
@@ -162,8 +169,8 @@ AXES = {
     "slstm.n": "row unit",
     "slstm.m": "row unit",
 }
-TOKENS = {
-    **AXES,
+MODEL_AXES = {
+    **BLOCK_AXES,
     "x": "row step",
     "y": "row step token",
     **dict.fromkeys(("token_embedding.weight", "embedding.weight", "head.weight"), "token unit"),
@@ -215,14 +222,14 @@ def cell_model(specification: Any, options: Options) -> Any:
 
 
 STATES = ("ordinary", "no-state", "one-step")
-PAPER = {**SLSTM, **MLSTM, "vocab_size": V}
-ONE, TWO = ({**LARGE, "num_blocks": blocks, "vocab_size": V} for blocks in (1, 2))
-CELL = {"vocab_size": V, "embedding_size": 5, "hidden_size": 6}
-HEADS = {**CELL, "num_heads": NH}
+PAPER = {**SLSTM_BLOCK, **MLSTM_BLOCK, "vocab_size": VOCABULARY}
+ONE, TWO = ({**LARGE_BLOCK, "num_blocks": blocks, "vocab_size": VOCABULARY} for blocks in (1, 2))
+CELL = {"vocab_size": VOCABULARY, "embedding_size": 5, "hidden_size": 6}
+CELL_WITH_HEADS = {**CELL, "num_heads": NH}
 LAYERS = {
     layers.LSTM: CELL,
-    layers.sLSTM: HEADS,
-    layers.mLSTM: {**HEADS, "qk_dim": 4, "eps": 2.0**-20},
+    layers.sLSTM: CELL_WITH_HEADS,
+    layers.mLSTM: {**CELL_WITH_HEADS, "qk_dim": 4, "eps": CASE_EPS},
 }
 """Layers of models with one recurrent layer, and the options of such a model."""
 TIED = {name: {**PAPER, "tie_weights": name == "tied"} for name in ("untied", "tied")}
@@ -231,18 +238,18 @@ MODES = {mode: {**TWO, "weight_mode": mode} for mode in ("single", "fused")}
 
 def _block(name: str, block: Any, config: Any, options: Options, *more: str) -> Subject:
     make, situations = partial(configured, config), (*STATES, *more)
-    return Subject(f"block.{name}", block, make, {"": options}, AXES, situations=situations)
+    return Subject(f"block.{name}", block, make, {"": options}, BLOCK_AXES, situations=situations)
 
 
 def _model(name: str, model: Any, make: Any, variants: Any, *more: str) -> Subject:
-    axes = TOKENS | (dict.fromkeys("nm", "row unit") if name == "slstm" else {})
+    axes = MODEL_AXES | (dict.fromkeys("nm", "row unit") if name == "slstm" else {})
     known: Any = {"tokens": "vocab_size", "situations": (*STATES, *more)}
     return Subject(f"model.{name}", model, make, variants, axes, **known)
 
 
 BLOCKS_AND_MODELS = [
-    _block("mlstm", models.mLSTMBlock, mlstm_config, MLSTM, "tie"),
-    _block("slstm", models.sLSTMBlock, slstm_config, SLSTM, "tie"),
+    _block("mlstm", models.mLSTMBlock, mlstm_config, MLSTM_BLOCK, "tie"),
+    _block("slstm", models.sLSTMBlock, slstm_config, SLSTM_BLOCK, "tie"),
     _block("xlstm-large", models.xLSTMLargeBlock, models.xLSTMLargeConfig, ONE),
     *(
         _model(layer.__name__.lower(), (models.LanguageModel, layer), cell_model, {"": options})

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, is_parameter
-from numpy_xlstm.conformance.catalogue import CHUNK
-from numpy_xlstm.conformance.subjects import Arrays, Subject
+from numpy_xlstm.conformance.subjects import CHUNK, Arrays, Subject
 from numpy_xlstm.numerics import Array
 
-B, T = 3, 7
+ROWS, STEPS = 3, 7
 """Number of rows, and of steps: two chunks and one step more."""
 NORMALISER = 0.2
 """Smallest n of an sLSTM."""
@@ -93,8 +92,8 @@ class Situation:
     """Patterns of those that it does not fit."""
     flags: str = ""
     """Classes of bugs: names in :data:`numpy_xlstm.conformance.flags.FLAGS`."""
-    B: int = B
-    T: int = T
+    B: int = ROWS
+    T: int = STEPS
     options: dict[str, Any] = field(default_factory=dict)
     """Options that replace those of a variant that has them."""
 
@@ -198,7 +197,7 @@ def far_memory(draft: Draft) -> None:
 
 def lengths(draft: Draft) -> None:
     """Give the rows different lengths, one of them 0."""
-    draft.inputs["lengths"] = np.array([T, 0, 4])
+    draft.inputs["lengths"] = np.array([STEPS, 0, 4])
 
 
 def reset(draft: Draft) -> None:
@@ -283,7 +282,7 @@ def _first_step_is_exact(draft: Draft) -> Any:
     return ...
 
 
-STEPS, CHUNKWISE, STABILISED = "*.step.* *.stack.*", "*.chunkwise.*", "slstm.* mlstm.*"
+NOT_OF_STEPS, CHUNKWISE, STABILISED = "*.step.* *.stack.*", "*.chunkwise.*", "slstm.* mlstm.*"
 SITUATIONS = (
     Situation("ordinary", but=""),
     Situation("no-state", no_state, but="", flags="empty-state"),
@@ -299,9 +298,9 @@ SITUATIONS = (
     Situation("square-memory", flags="square-memory", options={"qk_dim": 12}),
     Situation("one-row", flags="one-row", B=1),
     Situation("one-head", flags="one-head", options={"num_heads": 1}),
-    Situation("one-step", but=STEPS, flags="one-step", T=1),
-    Situation("no-step", but=STEPS, flags="no-step", T=0),
-    Situation("no-step-no-state", no_state, but=STEPS, flags="no-step empty-state", T=0),
+    Situation("one-step", but=NOT_OF_STEPS, flags="one-step", T=1),
+    Situation("no-step", but=NOT_OF_STEPS, flags="no-step", T=0),
+    Situation("no-step-no-state", no_state, but=NOT_OF_STEPS, flags="no-step empty-state", T=0),
     Situation("lengths", lengths, but="*.step.*", flags="padding"),
     Situation("below-a-chunk", fits=CHUNKWISE, flags="chunks", T=CHUNK - 1),
     Situation("a-chunk", fits=CHUNKWISE, flags="chunks", T=CHUNK),

@@ -28,6 +28,8 @@ Arrays = dict[str, Array]
 Options = Mapping[str, Any]
 """Options of a cell, such as ``num_heads``."""
 
+NH, CHUNK, CASE_EPS = 2, 3, 2.0**-20
+"""Number of heads, steps per chunk, and eps of an mLSTM in most subjects."""
 RNG = np.random.default_rng(0)
 """Generator for initial values of modules, all of which are replaced."""
 NOT_POSITIONAL = ("params", "state", "dy", "dstate", "lengths")

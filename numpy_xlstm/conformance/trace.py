@@ -17,7 +17,7 @@ from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
-from numpy_xlstm.conformance.module_subjects import AXES, TOKENS
+from numpy_xlstm.conformance.module_subjects import BLOCK_AXES, MODEL_AXES
 from numpy_xlstm.conformance.subjects import Arrays, Options, Part
 from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers.embedding import IndexArray
@@ -141,14 +141,14 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
     body = getattr(module, "body", module)
     layer = getattr(body, "layers", [body])[0]
     cell = getattr(layer, "cell", None)
-    axes = AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
+    axes = BLOCK_AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
     axes |= getattr(layer, "tensor_axes", {})
     if isinstance(module, RNNBase):
         axes |= dict.fromkeys(("state", "h", "c"), "layer row unit")
     if name in ("embedding", "head"):
         axes |= {"weight": "token unit", "bias": "token"}
-    shown = {"embedding": ["x"], "head": ["y"], "model": TOKENS.keys() - AXES.keys()}
-    axes |= {tensor: TOKENS[tensor] for tensor in shown.get(name, ())}
+    shown = {"embedding": ["x"], "head": ["y"], "model": MODEL_AXES.keys() - BLOCK_AXES.keys()}
+    axes |= {tensor: MODEL_AXES[tensor] for tensor in shown.get(name, ())}
     owner = cell or getattr(getattr(module, "layer", None), "config", None)
     return axes, {"num_heads": getattr(owner, "num_heads", 1)}
 

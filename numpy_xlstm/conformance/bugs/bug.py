@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.conformance.bugs.copies import Copy, source
+from numpy_xlstm.conformance.subjects import Arrays, Options
 from numpy_xlstm.kernels.functions import compiles
 from numpy_xlstm.numerics import Array
 
-Options = Mapping[str, Any]
-Arrays = dict[str, Array]
 Run = Callable[[Options, Arrays], Arrays]
 """Function that computes results from options and inputs."""
 Around = Callable[[Run, Options, Arrays], Arrays]

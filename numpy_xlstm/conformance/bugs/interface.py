@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bugs.bug import Around, Arrays, Bug, Options, Run
+from numpy_xlstm.conformance.bugs.bug import Around, Bug, Run
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.subjects import Subject, gradient_of, positional
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, gradient_of, positional
 from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 
