@@ -73,10 +73,10 @@ def _changes(case: CaseData, made: Made) -> list[Changes]:
     """Return the changes of the kernel of an mLSTM, if any, and of the specification."""
     specification = case.subject.specification
     kinds = specification if isinstance(specification, tuple) else (specification,)
-    known = [p for bug in BUGS if bug.concerns(case.subject.name) for p in bug.places]
-    places, changes = dict.fromkeys([*kinds, *known]), []
+    known = [p for bug in BUGS if bug.concerns(case.subject.name) for p in bug.code]
+    code, changes = dict.fromkeys([*kinds, *known]), []
     for kernel in (True, False):
-        own = tuple(p for p in places if p.__module__.startswith(MATRIX) == kernel)
+        own = tuple(p for p in code if p.__module__.startswith(MATRIX) == kernel)
         with suppress(ValueError):  # the source is missing
             changes += [instrumented(own, made)] if own else []
     return changes

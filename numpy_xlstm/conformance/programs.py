@@ -17,7 +17,7 @@ from numpy_xlstm.conformance.files import VERSION, header, read_tensors, write_t
 from numpy_xlstm.conformance.verify import Port, PortError, UnsupportedError
 from numpy_xlstm.errors import OptionError
 
-PLACE = re.compile(r"{in}|{out}")
+PLACEHOLDER = re.compile(r"{in}|{out}")
 """A placeholder in a command for the file to read or the file to write."""
 UNSUPPORTED = 77
 """Exit status of a program that does not have what the case needs, as in the test suites of GNU."""
@@ -75,7 +75,7 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
         words = shlex.split(command)
     except ValueError as error:
         raise OptionError(f"--run: expected a command; got {command!r}: {error}") from None
-    if not {*PLACE.findall(command)} >= {"{in}", "{out}"}:
+    if not {*PLACEHOLDER.findall(command)} >= {"{in}", "{out}"}:
         raise OptionError(f"--run: expected a command with {{in}} and {{out}}; got {command!r}")
     if shutil.which(words[0]) is None:
         got = f"{words[0]!r}, {_why_not(words[0])}"
@@ -85,8 +85,8 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
         with scratch(folder) as own:  # a new one, so that no earlier program has left a link there
             into, out = (own / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
             write_tensors(into, case.inputs, header(case))
-            places = {"{in}": str(into), "{out}": str(out)}
-            _run([PLACE.sub(lambda place: places[place[0]], word) for word in words], seconds)
+            paths = {"{in}": str(into), "{out}": str(out)}
+            _run([PLACEHOLDER.sub(lambda found: paths[found[0]], word) for word in words], seconds)
             if not out.is_file():
                 raise PortError("the program has ended without an error, but has written no file")
             results = checked_results(out, case)

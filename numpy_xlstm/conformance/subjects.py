@@ -107,15 +107,15 @@ class Subject:
     def blank(self, options: Options, B: int, T: int) -> Arrays:
         """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         module = self.module(options)
-        places = (B, T) if self.steps else (B,)
+        axes = (B, T) if self.steps else (B,)
         width = getattr(module, "in_features", 0) or getattr(module, "input_size", 0)
-        x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, width))
+        x = np.zeros(axes, np.int64) if self.tokens else np.zeros((*axes, width))
         state = module.init_state(B) if hasattr(module, "init_state") else None
         return {
             **{f"params.{name}": np.zeros(a.shape) for name, a in module.params.items()},
             "x": x,
             **dict(leaves("state", state)),
-            "dy": np.zeros((*places, getattr(module, "out_features", 0) or output_size(module))),
+            "dy": np.zeros((*axes, getattr(module, "out_features", 0) or output_size(module))),
             **{name: np.zeros(a.shape) for name, a in leaves("dstate", state)},
         }
 
@@ -212,8 +212,8 @@ def _named(name: str, states: list[str], tree: Any) -> Arrays:
     arrays = [array for _, array in leaves(name, tree)]
     if len(arrays) != len(states):
         raise ShapeError(f"{name}: expected {len(states)} arrays; got {len(arrays)}")
-    places = (f"{name}.{place}" if place else name for place in states)
-    return dict(zip(places, arrays, strict=True))
+    names = (f"{name}.{part}" if part else name for part in states)
+    return dict(zip(names, arrays, strict=True))
 
 
 def copied(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Subject
-from numpy_xlstm.conformance.bounds import RoundedLogGate, with_functions
+from numpy_xlstm.conformance.bounds import RoundedLogGate
+from numpy_xlstm.conformance.copies import Copy
 from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array
 from tests.conformance import ports, shared
@@ -54,15 +55,21 @@ def test_an_entry_that_is_off_is_found(case: Case) -> None:
         assert wrong == (moved if times > 1 else [])
 
 
+def replaced(case: Case, functions: dict[str, Any]) -> Any:
+    """Return the specification of a case with other functions."""
+    places = {f"numpy_xlstm.{place}": function for place, function in functions.items()}
+    other = Copy({}, functions=places).of(case.subject.specification)
+    assert other is not case.subject.specification
+    return other
+
+
 def test_exponents_that_are_rounded_as_sums_are_move_results_within_their_bounds() -> None:
     case = conformance.cases("slstm.sequence", "float64")[0]
     noise = RoundedLogGate(np.random.default_rng(0))
-    found = case.results(with_functions(case.subject.specification, "forward", log_gate=noise))
+    found = case.results(replaced(case, {"cells.gates:log_gate": noise}))
     for name, array in case.results().items():
         apart = np.abs(found[name] - array).max()
         assert 0 < apart <= case.bounds[name].max(), name
-    lstm = conformance.SUBJECTS["lstm.step"].specification
-    assert with_functions(lstm, "forward", log_gate=noise) is lstm
 
 
 def _sigmoid(x: Array) -> Array:
@@ -72,30 +79,31 @@ def _sigmoid(x: Array) -> Array:
 
 
 VALUES: dict[str, Any] = {
-    "sigmoid_slope": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
-    "tanh_slope": lambda x: 1 - np.tanh(x) ** 2,
-    "log_gate_slope": lambda x, kind: 1 - _sigmoid(x) if kind == "sigmoid" else np.ones_like(x),
+    "numerics.activations:sigmoid_slope": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
+    "numerics.activations:tanh_slope": lambda x: 1 - np.tanh(x) ** 2,
+    "cells.gates:log_gate_slope": lambda x, kind: (
+        1 - _sigmoid(x) if kind == "sigmoid" else np.ones_like(x)
+    ),
 }
-NAIVE = [("backward", {name: slope}) for name, slope in VALUES.items()]
-NAIVE += [("forward", {"log_gate": lambda x, kind: -np.log(1 + np.exp(-x))})]
+NAIVE = [{name: slope} for name, slope in VALUES.items()]
+NAIVE += [{"cells.gates:log_gate": lambda x, kind: -np.log(1 + np.exp(-x))}]
 
 
 @pytest.mark.parametrize("family", ["lstm", "slstm", "mlstm", "mlstmsig", "gru", "peephole"])
 def test_slopes_that_are_formed_from_values_are_right(family: str) -> None:
     """Gradients of a saturated gate have no correct digit, but an error of one rounding."""
     for case in shared.one_of_each(conformance.cases(f"{family}.step")):
-        other = with_functions(case.subject.specification, "backward", **VALUES)
-        assert other is not case.subject.specification
+        other = replaced(case, VALUES)
         if "open-gates" not in case.flags:
             case.check(case.results(other))
 
 
-@pytest.mark.parametrize(("method", "functions"), NAIVE, ids=["y(1-y)", "1-z*z", "1-f", "log(1+e)"])
-def test_open_gates_show_each_function_that_loses_its_digits(method: str, functions: Any) -> None:
+@pytest.mark.parametrize("functions", NAIVE, ids=["y(1-y)", "1-z*z", "1-f", "log(1+e)"])
+def test_open_gates_show_each_function_that_loses_its_digits(functions: Any) -> None:
     chosen = [c for c in conformance.cases("slstm") if "open-gates" in c.flags]
     assert len(chosen) == 4
     for case in chosen:
-        naive = with_functions(case.subject.specification, method, **functions)
+        naive = replaced(case, functions)
         with pytest.raises(AssertionError, match="is an edge case"):
             case.check(case.results(naive))
 

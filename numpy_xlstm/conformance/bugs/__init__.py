@@ -1,7 +1,8 @@
 """Known mistakes of ports, each a short change of the specification or a map at its interface.
 
 Changes of lines are in text files, one for each kind of subject. A file has a title and sections. A
-section starts with the subjects and places of its mistakes, in which single lines are changed too.
+section starts with the subjects of its mistakes and the functions and classes with the lines.
+In these, single lines are changed too.
 Each mistake then has a name and a description, and, indented, optionally packages, and the changed
 lines, as in :class:`Bug`::
 
@@ -38,13 +39,13 @@ def read(name: str) -> Iterator[Bug]:
     text = Path(__file__).with_name(f"{name}.txt").read_text("utf-8")
     for section in text.split("\n\n")[1:]:
         head, _, mistakes = section.partition("\n")
-        subjects, _, places = head[1:].partition("] ")
-        where = tuple(subjects.split()), tuple(map(_place, places.split()))
+        subjects, _, code = head[1:].partition("] ")
+        where = tuple(subjects.split()), tuple(map(_named, code.split()))
         for name, description, seen, change in MISTAKE.findall(f"{mistakes}\n"):
             yield Bug(name, *where, change, description, tuple(filter(None, seen.split("; "))))
 
 
-def _place(name: str) -> Any:
+def _named(name: str) -> Any:
     """Return the function or class ``module:name`` of the package."""
     module, _, qualname = name.partition(":")
     return attrgetter(qualname)(import_module(f"numpy_xlstm.{module}"))

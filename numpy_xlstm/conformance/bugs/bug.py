@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.conformance.bugs.copies import Copy, source
+from numpy_xlstm.conformance.copies import Copy, source
 from numpy_xlstm.conformance.subjects import Arrays, Options
 from numpy_xlstm.kernels.functions import compiles
 from numpy_xlstm.numerics import Array
@@ -39,7 +39,7 @@ class Bug(NamedTuple):
         Name such as ``normaliser-constant``.
     subjects : tuple[str, ...]
         Subjects in which it is possible, as patterns such as ``slstm.*``.
-    places : tuple
+    code : tuple
         Functions and classes with the lines; each line must occur once in their modules.
     change : str
         Old lines after "- " and new lines after "+ ", without comments such as the tags of
@@ -70,7 +70,7 @@ class Bug(NamedTuple):
 
     name: str
     subjects: tuple[str, ...]
-    places: tuple[Any, ...]
+    code: tuple[Any, ...]
     change: str
     description: str
     seen_in: tuple[str, ...] = ()
@@ -109,9 +109,9 @@ NOT_COMPILED = Bug(
 def planted(*bugs: Bug) -> Copy:
     """Return a private copy of the package with these mistakes, which shares all other code.
 
-    Raise ``ValueError`` if the lines to change are not exactly once in the modules of their places.
+    Raise ``ValueError`` if the lines to change are not exactly once in the modules of their code.
     """
-    in_kernels = any(place.__module__.startswith(KERNELS) for bug in bugs for place in bug.places)
+    in_kernels = any(owner.__module__.startswith(KERNELS) for bug in bugs for owner in bug.code)
     return Copy(texts(*bugs, kernels=in_kernels))
 
 
@@ -133,15 +133,15 @@ def edits(bug: Bug, changed: Mapping[str, str]) -> Iterator[tuple[str, str, list
         wanted = [line.strip() for line in old]
         assigned = (new or old)[0].partition(" = ")[0] + " = "
         found = []
-        for name in {place.__module__ for place in bug.places}:
+        for name in {owner.__module__ for owner in bug.code}:
             text = changed.get(name, source(name))
-            for at, line in enumerate(code := _code(text)):
-                if code[at : at + len(old)] == wanted if old else line.startswith(assigned):
+            for at, line in enumerate(stripped := _stripped(text)):
+                if stripped[at : at + len(old)] == wanted if old else line.startswith(assigned):
                     found.append((name, text.split("\n"), at))
         if len(found) != 1:
             raise ValueError(
                 f"{bug.name}: expected {(old or new)[0]!r} once in the modules of "
-                f"{list(bug.places)}; got it {len(found)} times"
+                f"{list(bug.code)}; got it {len(found)} times"
             )
         ((name, lines, at),) = found
         end = at + len(old or [assigned])
@@ -152,7 +152,7 @@ def edits(bug: Bug, changed: Mapping[str, str]) -> Iterator[tuple[str, str, list
 
 
 @lru_cache(maxsize=64)
-def _code(text: str) -> list[str]:
+def _stripped(text: str) -> list[str]:
     """Return the lines of a module without indentation, comments and docstrings."""
     code = DOCSTRING.sub(lambda docstring: "\n" * docstring[0].count("\n"), text)
     return [line.split("  #")[0].strip() for line in code.split("\n")]

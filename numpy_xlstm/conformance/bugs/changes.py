@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.conformance.bugs.bug import Bug, results, texts
-from numpy_xlstm.conformance.bugs.copies import Copy, source
+from numpy_xlstm.conformance.copies import Copy, source
 from numpy_xlstm.trees import places, rebuild
 
 NOT_ARRAYS = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
@@ -74,7 +74,7 @@ class Changes:
         wanted = {function.__qualname__ for function in functions}
         names = dict.fromkeys(function.__module__ for function in functions)
         changed = {n: self._instrumented(n, before.get(n, source(n)), wanted) for n in names}
-        self.copy = Copy({**before, **changed})
+        self.copy = Copy({**before, **changed}, functions={f"{n}:MORE": more for n in names})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # some changes make no sense
             self.modules = [self.copy.module(name) for name in names]
@@ -89,10 +89,10 @@ class Changes:
     def bug(self, number: int) -> Bug:
         """Return a change as a mistake."""
         change = self.all[number]
-        places = tuple(each for each in self.functions if each.__module__ == change.module)
+        code = tuple(each for each in self.functions if each.__module__ == change.module)
         lines = [f"- {line}" for line in change.old.split("\n")]
         said = f"the specification with one line of `{change.function}` changed"
-        return Bug("one-line", (), places, "\n".join([*lines, f"+ {change.new}"]), said)
+        return Bug("one-line", (), code, "\n".join([*lines, f"+ {change.new}"]), said)
 
     def _instrumented(self, module: str, text: str, wanted: set[str]) -> str:
         """Return the text of a module in which a number selects a change."""
@@ -115,7 +115,7 @@ class Changes:
                 body = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
                 body += [f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}" for n in numbers]
                 lines[first:last] = [*body, f"{indent}else:", *("    " + line for line in old)]
-        return "\n".join([*lines, "CHANGE = [-1]", f"from {__name__} import more as MORE", ""])
+        return "\n".join([*lines, "CHANGE = [-1]", ""])
 
 
 instrumented = lru_cache(maxsize=16)(Changes)

@@ -94,10 +94,10 @@ def _gates(case: CaseData) -> Mistakes:
         names = [name for name in gates if gates[name] == letters]
         rows = ", ".join(name.removeprefix("params.") for name in names)
         for order in list(permutations(letters))[1:]:
-            word, places = "".join(order), [order.index(gate) for gate in letters]
+            word, order_of_rows = "".join(order), [order.index(gate) for gate in letters]
             what = f"a port that reads the gates of {rows} in the order {', '.join(order)}"
             known = f", {CONVENTIONS[word]}" if word in CONVENTIONS else ""
-            ordered = rearranged(case, names, partial(taken, order=places))
+            ordered = rearranged(case, names, partial(taken, order=order_of_rows))
             yield f"gates-in-order-{word}", what + known, ordered
 
 
@@ -333,7 +333,9 @@ def multiplied(names: Sequence[str], factor: Callable[[Arrays], float]) -> Aroun
     )
 
 
-def rearranged(case: CaseData, names: list[str], place: Callable[[Array, str], Array]) -> Around:
+def rearranged(
+    case: CaseData, names: list[str], taken_from: Callable[[Array, str], Array]
+) -> Around:
     """Rearrange the entries of inputs, whose axes have patterns, and take their gradients back.
 
     The gradient of an entry is the sum of the gradients of the entries that are taken from its
@@ -341,13 +343,13 @@ def rearranged(case: CaseData, names: list[str], place: Callable[[Array, str], A
     """
 
     def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        places = {}
+        indices_of = {}
         for name in [name for name in names if name in inputs]:
             indices = np.arange(inputs[name].size).reshape(inputs[name].shape)
             pattern = case.subject.pattern(name, indices.ndim).format(**options)
-            places[name] = place(indices, pattern)
-        results = run(options, inputs | {n: inputs[n].ravel()[at] for n, at in places.items()})
-        for name, at in places.items():
+            indices_of[name] = taken_from(indices, pattern)
+        results = run(options, inputs | {n: inputs[n].ravel()[at] for n, at in indices_of.items()})
+        for name, at in indices_of.items():
             gradient = results.get(gradient_of(name))
             if gradient is not None:
                 back = np.zeros_like(gradient).ravel()

@@ -1,4 +1,4 @@
-"""Private copies of the package with changed source; the package itself is not modified."""
+"""Private copies of the package with changed code; the package itself is not modified."""
 
 import builtins
 import re
@@ -15,15 +15,22 @@ IMPORT = re.compile(r"^from (\w[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
 
 
 class Copy:
-    """A copy of the package in which the source of some modules is changed.
+    """A copy of the package in which the source of some modules, or some functions, are changed.
 
-    A module is executed again, in its own namespace, if its source is changed or if it imports such
-    a module. Its imports from the package find the modules of the copy. All other modules are
-    shared with the package. Other packages that use this one can be copied with it.
+    A module is executed again, in its own namespace, if it is changed or if it imports such a
+    module. Its imports from the package find the modules of the copy. All other modules are shared
+    with the package. Other packages that use this one can be copied with it.
+
+    ``functions`` has the new functions, by the names MODULE:NAME of the old ones.
     """
 
-    def __init__(self, changed: Mapping[str, str], *others: str) -> None:
-        self.changed, self.packages = changed, frozenset({PACKAGE, *others})
+    def __init__(
+        self, changed: Mapping[str, str], *others: str, functions: Mapping[str, Any] | None = None
+    ) -> None:
+        self.functions = dict(functions or {})
+        modules = {whole.partition(":")[0] for whole in self.functions}
+        self.changed = {name: source(name) for name in modules} | dict(changed)
+        self.packages = frozenset({PACKAGE, *others})
         self.modules: dict[str, ModuleType] = {}
 
     def of(self, thing: Any) -> Any:
@@ -45,6 +52,9 @@ class Copy:
             vars(module)["__builtins__"] = {**vars(builtins), "__import__": self._import}
             text = self.changed.get(name) or source(name)
             exec(_code(text, f"<{name}>"), vars(module))
+            for whole, function in self.functions.items():
+                if whole.startswith(f"{name}:"):
+                    setattr(module, whole.removeprefix(f"{name}:"), function)
             self.modules.setdefault(name, module)  # another thread may have added it already
         return self.modules[name]
 
