@@ -3,7 +3,7 @@
 Derived in ``docs/conformance.md``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -219,32 +219,51 @@ def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:
     """Return the cell or module with a state, and its cotangents, that are rounded at each step."""
     if not hasattr(specification, "init_state"):
         return specification
+    own = StoredSequence if hasattr(specification, "compute") else StoredStep
+    scope = {"rounded": staticmethod(rounded)}
+    return type(specification)(specification.__name__, (own, specification), scope)
 
-    def compute(self: Any, x: Array, state: Any, options: Any = None) -> Any:
+
+class StoredStep:
+    """Base class before that of a cell, whose state and its cotangents are rounded."""
+
+    rounded: Callable[[Array], Array]
+
+    def forward(self, x: Array, state: Any = None) -> Any:
+        """Take one step from the rounded state."""
+        cell: Any = super()
+        return cell.forward(x, tree_map(self.rounded, state))
+
+    def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
+        """Compute the backward with rounded cotangents of the state."""
+        cell: Any = super()
+        return cell.backward(dy, cache, tree_map(self.rounded, dstate))
+
+
+class StoredSequence:
+    """Base class before that of a module, which takes one step at a time from a rounded state."""
+
+    params: Mapping[str, Array]
+    rounded: Callable[[Array], Array]
+
+    def compute(self, x: Array, state: Any, options: Any = None) -> Any:
+        """Run over the steps, each with a cache."""
+        module: Any = super()
         ys, caches = [], []
         for t in range(max(1, x.shape[1])):
-            step, before = x[:, t : t + 1], tree_map(rounded, state)
-            y, state, cache = specification.compute(self, step, before, options or RunOptions())
+            before = tree_map(self.rounded, state)
+            y, state, cache = module.compute(x[:, t : t + 1], before, options or RunOptions())
             ys.append(y)
             caches.append(cache)
         return np.concatenate(ys, axis=1), state, caches
 
-    def compute_backward(self: Any, dy: Array, caches: Any, dstate: Any) -> Any:
+    def compute_backward(self, dy: Array, caches: Any, dstate: Any) -> Any:
+        """Run over the steps in reverse, and sum the gradients of the parameters."""
+        module: Any = super()
         dxs, total = [], dict.fromkeys(self.params, 0)
         for t in reversed(range(len(caches))):
-            step, after = dy[:, t : t + 1], tree_map(rounded, dstate)
-            dx, dstate, grads = specification.compute_backward(self, step, caches[t], after)
+            after = tree_map(self.rounded, dstate)
+            dx, dstate, grads = module.compute_backward(dy[:, t : t + 1], caches[t], after)
             dxs.append(dx)
             total = {name: total[name] + gradient for name, gradient in grads.items()}
         return None if dxs[0] is None else np.concatenate(dxs[::-1], axis=1), dstate, total
-
-    def forward(self: Any, x: Array, state: Any = None) -> Any:
-        return specification.forward(self, x, tree_map(rounded, state))
-
-    def backward(self: Any, dy: Array, cache: Any, dstate: Any = None) -> Any:
-        return specification.backward(self, dy, cache, tree_map(rounded, dstate))
-
-    methods: dict[str, Any] = {"forward": forward, "backward": backward}
-    if hasattr(specification, "compute"):  # of a sequence, not of a step
-        methods = {"compute": compute, "compute_backward": compute_backward}
-    return type(specification)(specification.__name__, (specification,), methods)

@@ -21,7 +21,10 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CaseData:
-    """The data of a :class:`Case`, which cannot compare results."""
+    """The data of a :class:`Case`, which has comparison and diagnosis, and documents the fields.
+
+    The diagnosis reads these data, and no file imports itself: hence the two files.
+    """
 
     id: str
     subject: Subject
