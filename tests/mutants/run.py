@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import NamedTuple
 
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
-from numpy_xlstm.conformance.bugs.copies import Copy
+from numpy_xlstm.conformance.copies import Copy
 
 
 class Mutant(NamedTuple):

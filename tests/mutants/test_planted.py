@@ -7,7 +7,7 @@ import pytest
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
-from numpy_xlstm.conformance.bugs.copies import source
+from numpy_xlstm.conformance.copies import source
 from tests.mutants.run import Mutant, changes_of, lines
 from tests.samples import random_state
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from numpy_xlstm.conformance.copies import Copy, source
 from numpy_xlstm.conformance.subjects import Arrays, Options
-from numpy_xlstm.kernels.functions import compiles
 from numpy_xlstm.numerics import Array
 
 Run = Callable[[Options, Arrays], Arrays]
@@ -93,16 +92,8 @@ class Bug(NamedTuple):
         return edits
 
 
-NOT_COMPILED = Bug(
-    "not-compiled",
-    (),
-    (compiles,),
-    """
-    - if os.environ.get("NUMPY_XLSTM_COMPILED") == "0":
-    + if True:
-    """,
-    "kernels whose source is run, so that a change of a line changes what they compute",
-)
+NOT_COMPILED: dict[str, Any] = {f"{KERNELS}functions:compiles": lambda: False}
+"""Function with which the source of kernels is run, so that changes of its lines have effects."""
 
 
 @lru_cache(maxsize=128)
@@ -112,13 +103,13 @@ def planted(*bugs: Bug) -> Copy:
     Raise ``ValueError`` if the lines to change are not exactly once in the modules of their code.
     """
     in_kernels = any(owner.__module__.startswith(KERNELS) for bug in bugs for owner in bug.code)
-    return Copy(texts(*bugs, kernels=in_kernels))
+    return Copy(texts(*bugs), functions=NOT_COMPILED if in_kernels else {})
 
 
-def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
-    """Return the new text of each changed module. With ``kernels``, kernels are not compiled."""
+def texts(*bugs: Bug) -> dict[str, str]:
+    """Return the new text of each changed module."""
     changed: dict[str, str] = {}
-    for bug in (*bugs, NOT_COMPILED) if kernels else bugs:
+    for bug in bugs:
         for name, text, *_ in edits(bug, changed):
             changed |= {name: text}
     return changed
