@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 
@@ -19,17 +20,10 @@ def with_changes(port: Evidence, made: Made) -> Made:
     If a case contradicts each change that gives the wrong numbers of one result, the first of them
     is added, because a second mistake may be the reason.
     """
-    while port.open(made):
-        contradicted = None
-        for bug in _giving(port, made):
-            if not port.contradicted(bug, (*made, bug)):
-                break
-            contradicted = contradicted or bug
-        else:
-            if contradicted is None:
-                break
-            bug = contradicted
-        made = (*made, bug)
+    while port.open(made) and (first := next(giving := _giving(port, made), None)):
+        every = chain([first], giving)
+        right = (bug for bug in every if not port.contradicted(bug, (*made, bug)))
+        made = (*made, next(right, first))
     return made
 
 
@@ -64,9 +58,8 @@ def _reach(port: Evidence, wrong: Difference, changes: Changes, lines: range) ->
         return set()  # no line of a backward changes a result of the forward
     results = port.runs.with_change(changes, lines[0], wrong.searched)
     affected = differing(results, (wrong.expected, wrong.case.bounds))
-    return {
-        n for n, mask in wrong.unexplained.items() if not (mask & ~affected.get(n, np.False_)).any()
-    }
+    wrong_alone = {n: mask & ~affected.get(n, np.False_) for n, mask in wrong.unexplained.items()}
+    return {name for name, mask in wrong_alone.items() if not mask.any()}
 
 
 def _changes(case: CaseData, made: Made) -> list[Changes]:

@@ -122,11 +122,8 @@ def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -
         none = [value for value, cases in having.items() if not cases & those]
         apart = [value for value in none if having[value] | those == every]
         if exact or apart:
-            how = (
-                f"fails in every case with {exact[0]}"
-                if exact
-                else f"passes in every case with {apart[0]}"
-            )
+            how = f"fails in every case with {exact[0]}" if exact else ""
+            how = how or f"passes in every case with {apart[0]}"
             yield f"{among}{what} {how}, and in no other"
             return
     if all_have:

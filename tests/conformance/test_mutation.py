@@ -145,7 +145,7 @@ def test_every_mistake_is_seen_and_named(subject: str, dtype: str, trials: int) 
             else:
                 failed.append((case, got))
         assert failed, f"{bug.name} is not seen in {subject}"
-        # At a tie one number is wrong, which may be by less than the two bounds of a search.
+        # At a tie one number is wrong, which a search may take for a rounding.
         told = [c for c, _ in failed if differing(c.expected, runs.numbers((bug,), c))]
         if told or (bug.name, dtype) != ("tie-in-halves", "float32"):
             names[bug.name] = [each.name for each in diagnosed(failed, passed, runs)]
