@@ -24,7 +24,8 @@ class Mutant(NamedTuple):
 
     def planted(self) -> Copy:
         """Return a copy of the package and of the tests with the change and without compilation."""
-        copy = Copy(changes_of(self.module).copy.changed, "tests")
+        every = changes_of(self.module).copy
+        copy = Copy(every.changed, "tests", functions=every.functions)
         copy.module(self.module).CHANGE[0] = self.number
         return copy
 
