@@ -26,7 +26,7 @@ from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
 
 State = TypeVar("State")
 
-GATES = ("i", "f", "z", "o")
+ROW_ORDER = ("i", "f", "z", "o")
 """Order of the rows of W, R and b."""
 
 
@@ -112,7 +112,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     >>> gate_rows(np.arange(8), "f")
     array([2, 3])
     """
-    check_choice("gate", gate, GATES)
+    check_choice("gate", gate, ROW_ORDER)
     if not isinstance(array, np.ndarray):
         raise DTypeError(f"array: expected a NumPy array; got {type(array).__name__}")
     check_plain("array", array)
@@ -120,7 +120,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     if np.ndim(array) not in (1, 2, 3) or array.shape[axis] % 4:
         raise ShapeError(f"array: expected W, R or b of four gates; got shape {np.shape(array)}")
     size = array.shape[axis] // 4
-    start = GATES.index(gate) * size
+    start = ROW_ORDER.index(gate) * size
     return array[(slice(None),) * axis + (slice(start, start + size),)]
 
 
