@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.numerics import LARGEST, check_positive, check_range, did_you_mean
+from numpy_xlstm.numerics import LARGEST, checked_positive, checked_range, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Config:
 
     The annotation of a field is a type such as ``int``, ``list[int]``, ``tuple[int, float]``,
     ``Literal["a", "b"]``, another configuration, or a union of these. It may have additional
-    checks, as in ``Annotated[int, check_positive]``, that are functions of the name and the value
+    checks, as in ``Annotated[int, checked_positive]``, that are functions of the name and the value
     and are not applied to None. ``dataclasses.replace`` makes a configuration with other values.
 
     Names with a leading underscore are skipped: the official package computes these fields from the
@@ -100,11 +100,11 @@ class Config:
         return dataclasses.asdict(self)
 
 
-Positive = typing.Annotated[int, check_positive]
-Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
-Count = typing.Annotated[int, partial(check_range, low=0, high=2**63)]
-Real = typing.Annotated[float, partial(check_range, low=-LARGEST, high=LARGEST)]
-NotNegative = typing.Annotated[float, partial(check_range, low=0, high=LARGEST)]
+Positive = typing.Annotated[int, checked_positive]
+Probability = typing.Annotated[float, partial(checked_range, low=0, high=1)]
+Count = typing.Annotated[int, partial(checked_range, low=0, high=2**63)]
+Real = typing.Annotated[float, partial(checked_range, low=-LARGEST, high=LARGEST)]
+NotNegative = typing.Annotated[float, partial(checked_range, low=0, high=LARGEST)]
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import checked_sizes, empty_state
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice, tanh_slope
+from numpy_xlstm.numerics import Array, checked_choice, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
@@ -95,7 +95,7 @@ class ElmanCell(Module):
     ) -> None:
         D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
-        self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        self.nonlinearity = checked_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         shapes = {"W": (H, D), "R": (H, H), "b": (H,)}
         self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
 

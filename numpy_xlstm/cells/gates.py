@@ -14,12 +14,12 @@ from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_batch_size,
-    check_choice,
-    check_divides,
     check_plain,
-    check_positive,
+    checked_batch_size,
+    checked_choice,
+    checked_divides,
     checked_dtype,
+    checked_positive,
     generator_or_new,
 )
 from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
@@ -112,7 +112,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     >>> gate_rows(np.arange(8), "f")
     array([2, 3])
     """
-    check_choice("gate", gate, ROW_ORDER)
+    checked_choice("gate", gate, ROW_ORDER)
     if not isinstance(array, np.ndarray):
         raise DTypeError(f"array: expected a NumPy array; got {type(array).__name__}")
     check_plain("array", array)
@@ -148,7 +148,7 @@ def underflows(exponent: Array) -> Array:
 
 def empty_state(kind: Callable[..., State], batch_size: int, width: int, dtype: Any) -> State:
     """Return a state of arrays (B, width): zeros, and −inf for a stabiliser m."""
-    shape, fields = (check_batch_size(batch_size), width), kind._fields  # type: ignore[attr-defined]
+    shape, fields = (checked_batch_size(batch_size), width), kind._fields  # type: ignore[attr-defined]
     state = {name: np.zeros(shape, dtype) for name in fields}
     if "m" in state:
         state["m"] -= np.inf
@@ -159,7 +159,7 @@ def checked_sizes(
     input_size: Any, hidden_size: Any, num_heads: Any, dtype: npt.DTypeLike, rng: Any
 ) -> tuple[int, int, int, np.dtype[Any], np.random.Generator]:
     """Return validated D, H, NH, dtype and generator."""
-    D = check_positive("input_size", input_size)
-    H = check_positive("hidden_size", hidden_size)
-    NH = check_divides("num_heads", num_heads, "hidden_size", H)
+    D = checked_positive("input_size", input_size)
+    H = checked_positive("hidden_size", hidden_size)
+    NH = checked_divides("num_heads", num_heads, "hidden_size", H)
     return D, H, NH, checked_dtype(dtype), generator_or_new(rng)

@@ -11,7 +11,7 @@ from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
-    check_positive,
+    checked_positive,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -114,7 +114,7 @@ class LSTMPCell(Module):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
-        P = check_positive("proj_size", proj_size)
+        P = checked_positive("proj_size", proj_size)
         self.input_size, self.hidden_size, self.proj_size = D, H, P
         shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
         self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)

@@ -20,11 +20,11 @@ from numpy_xlstm.cells.gates import (
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
-    check_batch_size,
-    check_choice,
-    check_divides,
-    check_eps,
-    check_positive,
+    checked_batch_size,
+    checked_choice,
+    checked_divides,
+    checked_eps,
+    checked_positive,
 )
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.memory import check_fits
@@ -186,11 +186,11 @@ class mLSTMCell(Module):
     ) -> None:
         D, H, NH, dtype, rng = checked_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads = D, H, NH
-        self.qk_dim = QK = H if qk_dim is None else check_positive("qk_dim", qk_dim)
-        check_divides("num_heads", NH, "qk_dim", QK)
-        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
-        self.normalised = check_choice("input_gate", input_gate, GATE_KINDS) == "exp"
-        self.input_gate, self.eps = input_gate, check_eps(eps) if self.normalised else 0.0
+        self.qk_dim = QK = H if qk_dim is None else checked_positive("qk_dim", qk_dim)
+        checked_divides("num_heads", NH, "qk_dim", QK)
+        self.forget_gate = checked_choice("forget_gate", forget_gate, GATE_KINDS)
+        self.normalised = checked_choice("input_gate", input_gate, GATE_KINDS) == "exp"
+        self.input_gate, self.eps = input_gate, checked_eps(eps) if self.normalised else 0.0
         rows = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}
         std = dict.fromkeys(rows, float(np.sqrt(2 / (5 * D)))) | {"i": 0.0, "f": 0.0}
         check_fits([(sum(rows.values()), D)], dtype, rng)
@@ -236,7 +236,7 @@ class mLSTMState(NamedTuple):
 
 def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
     """Return the empty state with a C of shape (B, NH, DK, DV)."""
-    check_batch_size(shape[0])
+    checked_batch_size(shape[0])
     C = np.zeros(shape, dtype)
     if input_gate == "sigmoid":
         return mLSTMState(C, None, None)

@@ -25,7 +25,7 @@ from numpy_xlstm.cells.gates import (
 )
 from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice
+from numpy_xlstm.numerics import Array, checked_choice
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.validation import checked_step, checked_step_backward
@@ -145,7 +145,7 @@ class sLSTMCell(Module):
     ) -> None:
         D, H, NH, dtype, rng = checked_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
-        self.forget_gate = check_choice("forget_gate", forget_gate, GATE_KINDS)
+        self.forget_gate = checked_choice("forget_gate", forget_gate, GATE_KINDS)
         check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)
         W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
         R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))

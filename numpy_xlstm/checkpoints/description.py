@@ -24,9 +24,9 @@ from numpy_xlstm.models.state_dict import renamed, unwrapped
 from numpy_xlstm.numerics import (
     EXPONENTS,
     Array,
-    check_bool,
     check_callable,
-    check_choice,
+    checked_bool,
+    checked_choice,
     checked_dtype,
 )
 
@@ -140,8 +140,8 @@ class Pretrained:
         weights: str = "widened",
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
-        check_bool("mapped", mapped)
-        check_choice("weights", weights, WEIGHTS)
+        checked_bool("mapped", mapped)
+        checked_choice("weights", weights, WEIGHTS)
         if progress is not None:
             check_callable("progress", progress)
         to = checked_dtype(self.dtype if dtype is None else dtype, COMPUTED)

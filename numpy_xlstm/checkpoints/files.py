@@ -22,7 +22,7 @@ from numpy_xlstm.generation.tokenizers import (
     HuggingFaceTokenizer,
     Tokenizer,
 )
-from numpy_xlstm.numerics import Array, check_choice, check_parameter, is_narrow
+from numpy_xlstm.numerics import Array, check_parameter, checked_choice, is_narrow
 
 MAX_NAME = 1000
 """Largest number of characters in the name of an array."""
@@ -141,7 +141,7 @@ def stored_dtypes(arrays: Mapping[str, Array], dtype: str | None) -> dict[str, s
     """
     for name, array in arrays.items():
         check_parameter(name, array, array)
-    dtypes = {n: check_choice("dtype", array.dtype.name, FLOATS) for n, array in arrays.items()}
+    dtypes = {n: checked_choice("dtype", array.dtype.name, FLOATS) for n, array in arrays.items()}
     if dtype is not None:
         numpy_dtype(dtype)  # raise the error of a missing package before a file is made
         return dict.fromkeys(arrays, dtype)

@@ -34,7 +34,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics import check_choice, check_has
+from numpy_xlstm.numerics import check_has, checked_choice
 
 OFFICIAL: dict[type[Config], Callable[..., Any]] = {
     xLSTMLargeConfig: xLSTMLarge,
@@ -106,7 +106,7 @@ def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> L
     cell, options = config["cell"], config["options"]
     _check_names("config.cell", cell, ("kind", "options"))
     _check_names("config.options", options, ("tied", "head_bias", "cap", "embedding_dropout"))
-    body = BODIES[check_choice("cell.kind", cell["kind"], BODIES)].build(cell["options"], rng)
+    body = BODIES[checked_choice("cell.kind", cell["kind"], BODIES)].build(cell["options"], rng)
     return LanguageModel(config["vocab_size"], config["embedding_size"], body, **options, rng=rng)
 
 

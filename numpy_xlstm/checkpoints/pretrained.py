@@ -22,7 +22,7 @@ from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.state_dict import LAYOUTS
-from numpy_xlstm.numerics import Array, check_bool, check_choice, check_kind
+from numpy_xlstm.numerics import Array, check_kind, checked_bool, checked_choice
 
 FORMATS = {form.name: form for form in (SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}
 """The formats. A checkpoint has the first one that recognises it, and a model is saved to a folder
@@ -135,7 +135,7 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     """
     path = checked_path("path", path)
     if layout is not None:
-        check_choice("layout", layout, LAYOUTS)
+        checked_choice("layout", layout, LAYOUTS)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
     tensors = find_tensors(path) if path.is_dir() else open_tensors(path)
@@ -206,11 +206,11 @@ def save_pretrained(
     model.safetensors
     """
     path = checked_path("path", path)
-    form = check_saving(model, path, format, tokenizer)
-    check_choice("layout", layout, LAYOUTS)
+    form = checked_saving(model, path, format, tokenizer)
+    checked_choice("layout", layout, LAYOUTS)
     if dtype is not None:
-        check_choice("dtype", dtype, FLOATS)
-    if check_bool("step", step) and form.name != "onnx":
+        checked_choice("dtype", dtype, FLOATS)
+    if checked_bool("step", step) and form.name != "onnx":
         raise OptionError(f"step: expected False for the format {form.name!r}; got True")
     for name, given in {"training": training, "arrays": arrays}.items():
         if given is not None and form.name != "safetensors":
@@ -220,7 +220,7 @@ def save_pretrained(
     form.write(model, path, Saving(dtype, layout, tokenizer, step, training or {}, arrays or {}))
 
 
-def check_saving(
+def checked_saving(
     model: Any, path: Path, wanted: str | None, tokenizer: Tokenizer | None = None
 ) -> Format:
     """Return the format, or raise the errors of :func:`save_pretrained` that need no parameters.
@@ -253,7 +253,7 @@ def formats_of(model: Any) -> list[str]:
 def _format(model: Any, path: Path, wanted: str | None) -> Format:
     fitting = formats_of(model)
     if wanted is not None:
-        form = FORMATS[check_choice("format", wanted, FORMATS)]
+        form = FORMATS[checked_choice("format", wanted, FORMATS)]
     else:
         suffix = path.suffix if path.suffix in {form.suffix for form in FORMATS.values()} else ""
         names = [name for name in fitting if FORMATS[name].suffix == suffix]

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from numpy_xlstm.checkpoints import FORMATS, open_pretrained, save_pretrained
-from numpy_xlstm.checkpoints.pretrained import check_saving, formats_of
+from numpy_xlstm.checkpoints.pretrained import checked_saving, formats_of
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
 from numpy_xlstm.cli.display import bar_of
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         trained = {"xlstm": "xlstm"} | dict.fromkeys(("xlstm-large", "transformers"), "xlstm-large")
         model = f", or a model of train --model {trained[args.to]}" if args.to in trained else ""
         raise OptionError(f"--to: expected {' or '.join(fitting)} for IN{model}; got {args.to}")
-    form = check_saving(pretrained.model, args.target, args.to)
+    form = checked_saving(pretrained.model, args.target, args.to)
     if args.target.is_file():
         raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
     tokenizer = None if form.name == "torch" else pretrained.load_tokenizer()

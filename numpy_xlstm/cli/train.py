@@ -200,7 +200,7 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
         decoder = generation.StreamDecoder(split.tokenizer)
         pieces = (decoder.push(int(token)) for token in split.validation_ids)
         prompt = next((piece for piece in pieces if piece.strip(REPLACEMENT)), "")
-    generation.check_prompt(prompt, split.tokenizer)
+    generation.checked_prompt(prompt, split.tokenizer)
     return prompt
 
 

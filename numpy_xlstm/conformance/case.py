@@ -24,7 +24,7 @@ from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ordinary
 from numpy_xlstm.conformance.subjects import Options, Part, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import check_choice, check_whole, did_you_mean
+from numpy_xlstm.numerics import checked_choice, checked_whole, did_you_mean
 
 PRECISIONS = ("float64", "float32")
 DTYPES = (*PRECISIONS, *SIXTEEN_BITS)
@@ -95,9 +95,9 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     ('slstm.step.sigmoid.ordinary.float32', 2, (2, 16, 4))
     >>> case.check(case.results())
     """
-    check_whole("seed", seed)
+    checked_whole("seed", seed)
     if dtype is not None:
-        check_choice("dtype", dtype, DTYPES)
+        checked_choice("dtype", dtype, DTYPES)
     chosen = [s for s in SUBJECTS.values() if subject in (None, s.name, s.family)]
     if not chosen:
         names = sorted({s.family for s in SUBJECTS.values()} | SUBJECTS.keys())

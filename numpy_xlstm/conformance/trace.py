@@ -24,7 +24,7 @@ from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.rnn import RNNBase
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
-from numpy_xlstm.numerics import Array, check_bool, check_choice, check_kind
+from numpy_xlstm.numerics import Array, check_kind, checked_bool, checked_choice
 from numpy_xlstm.trees import leaves
 
 NAMES = re.compile(r"embedding|block\.\d+|norm|body|head|model")
@@ -80,9 +80,11 @@ def trace(
     """
     check_kind("model", model, LanguageModel)
     model.check_input(ids)
-    check_bool("gradients", gradients)
+    checked_bool("gradients", gradients)
     own = str(model.dtype)
-    dtype = check_choice("dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ())))
+    dtype = checked_choice(
+        "dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ()))
+    )
     rng, x = np.random.default_rng(rng), ids
     for name, module in parts(model):
         x = ids if name == "model" else x

@@ -25,7 +25,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import check_array, check_batch, check_choice
+from numpy_xlstm.numerics import check_array, check_batch, checked_choice
 from numpy_xlstm.numerics.initial import small_init
 
 POINT = 3
@@ -184,7 +184,7 @@ def build_model(
     [116672, 56132, 117323]
     """
     bodies = POINT_MODELS if vocabulary is None else ALL_MODELS
-    body = bodies[check_choice("model", name, tuple(bodies))]
+    body = bodies[checked_choice("model", name, tuple(bodies))]
     rng = np.random.default_rng() if rng is None else rng
     return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
 

@@ -9,7 +9,7 @@ from numpy_xlstm.generation.generate import start as start
 from numpy_xlstm.generation.sampling import draw as draw
 from numpy_xlstm.generation.sampling import probabilities as probabilities
 from numpy_xlstm.generation.text import StreamDecoder as StreamDecoder
-from numpy_xlstm.generation.text import check_prompt as check_prompt
+from numpy_xlstm.generation.text import checked_prompt as checked_prompt
 from numpy_xlstm.generation.text import generate_text as generate_text
 from numpy_xlstm.generation.text import stream as stream
 from numpy_xlstm.generation.tokenizers import ByteTokenizer as ByteTokenizer

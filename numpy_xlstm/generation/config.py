@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from numpy_xlstm.config import Config
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import check_positive, check_range, check_whole
+from numpy_xlstm.numerics import checked_positive, checked_range, checked_whole
 
 TOKENS = "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens"
 """Options that are ids."""
@@ -16,7 +16,7 @@ TOKENS = "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens"
 def check_ids(name: str, value: int | list[int]) -> None:
     """Raise :class:`OptionError` unless an id, or all ids of a list, are at least 0."""
     for token in value if isinstance(value, list) else [value]:
-        check_whole(name, token)
+        checked_whole(name, token)
 
 
 def check_share(name: str, value: float) -> None:
@@ -70,16 +70,16 @@ class GenerationConfig(Config):
     numpy_xlstm.errors.OptionError: do_sample: expected True, as temperature is given; got False
     """
 
-    max_new_tokens: Annotated[int, check_whole] = 20
+    max_new_tokens: Annotated[int, checked_whole] = 20
     do_sample: bool = False
-    temperature: Annotated[float, partial(check_range, low=0)] = 1.0
-    top_k: Annotated[int | None, check_positive] = None
+    temperature: Annotated[float, partial(checked_range, low=0)] = 1.0
+    top_k: Annotated[int | None, checked_positive] = None
     top_p: Annotated[float | None, check_share] = None
-    repetition_penalty: Annotated[float, partial(check_range, low=1)] = 1.0
+    repetition_penalty: Annotated[float, partial(checked_range, low=1)] = 1.0
     suppress_tokens: Annotated[list[int] | None, check_ids] = None
-    bos_token_id: Annotated[int | None, check_whole] = None
+    bos_token_id: Annotated[int | None, checked_whole] = None
     eos_token_id: Annotated[int | list[int] | None, check_ids] = None
-    pad_token_id: Annotated[int | None, check_whole] = None
+    pad_token_id: Annotated[int | None, checked_whole] = None
 
     def __post_init__(self) -> None:
         """Check the values, and refuse an option that would have no effect."""

@@ -130,7 +130,7 @@ def generate_text(
     return ["".join(row) for row in zip(*pieces, strict=True)]
 
 
-def check_prompt(
+def checked_prompt(
     prompt: str, tokenizer: Tokenizer, name: str = "prompt", bos: int | None = None
 ) -> IndexArray:
     """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued.
@@ -257,7 +257,7 @@ def _pieces(
     config, known = config_of(model, options), getattr(model, "special_tokens", None)
     inserted = "bos_token_id" in options or getattr(known, "insert_bos", False)
     bos = config.bos_token_id if inserted else None
-    ids = [check_prompt(prompt, tokenizer, name, bos)[None] for name, prompt in prompts.items()]
+    ids = [checked_prompt(prompt, tokenizer, name, bos)[None] for name, prompt in prompts.items()]
     if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
         config = replace(config, suppress_tokens=[tokenizer.unknown])
     config.check_size(tokenizer.size, ("suppress_tokens",))

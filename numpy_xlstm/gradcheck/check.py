@@ -20,9 +20,9 @@ from numpy_xlstm.gradcheck.report import Report, Row
 from numpy_xlstm.gradcheck.target import Arrays, is_floating, same
 from numpy_xlstm.numerics import (
     Array,
-    check_above_zero,
-    check_positive,
-    check_whole,
+    checked_above_zero,
+    checked_positive,
+    checked_whole,
     own_error_state,
 )
 
@@ -124,12 +124,12 @@ def gradcheck(
     >>> report.failures[0].note.split(":")[0]
     '1 of 3 entries; worst at [1]'
     """
-    check_positive("directions", directions)
-    check_whole("max_entries", max_entries)
+    checked_positive("directions", directions)
+    checked_whole("max_entries", max_entries)
     if rtol is not None:
-        check_above_zero("rtol", rtol)
+        checked_above_zero("rtol", rtol)
     drawn = rng is None or isinstance(rng, np.random.Generator)
-    seed = int(np.random.default_rng(rng).integers(2**63)) if drawn else check_whole("rng", rng)
+    seed = int(np.random.default_rng(rng).integers(2**63)) if drawn else checked_whole("rng", rng)
     generator, notes = np.random.default_rng(seed), list[str]()
 
     def check(problem: Problem, directions: int = directions, *, each: bool = True) -> list[Row]:

@@ -24,7 +24,7 @@ from numpy_xlstm.kernels.functions import (
     tanh_slope,
     where,
 )
-from numpy_xlstm.numerics import Array, check_choice, own_error_state
+from numpy_xlstm.numerics import Array, checked_choice, own_error_state
 
 
 @pointwise
@@ -191,7 +191,7 @@ def slstm_recurrent(
     >>> np.allclose(y, slstm(x)[0], rtol=1e-14)
     True
     """
-    check_choice("forget_gate", forget_gate, GATE_KINDS)
+    checked_choice("forget_gate", forget_gate, GATE_KINDS)
     Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
     return forward(Wx, {"R": R}, state, lengths, forget_gate)
 

@@ -16,11 +16,11 @@ from numpy_xlstm.layers.base import BaseLayer, Layer, LayerCache
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_above_zero,
     check_array,
-    check_choice,
     check_generator,
-    check_range,
+    checked_above_zero,
+    checked_choice,
+    checked_range,
     is_number,
     own_error_state,
     tanh_slope,
@@ -156,7 +156,7 @@ class Activation(Layer):
     """
 
     def __init__(self, act_fn: str) -> None:
-        self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
+        self.act_fn = checked_choice("act_fn", act_fn, ACTIVATIONS)
 
     def check_input(self, x: Any) -> None:
         """Raise an error unless x is an array of numbers with at least one axis."""
@@ -190,7 +190,7 @@ class SoftCap(Activation):
     """
 
     def __init__(self, cap: float) -> None:
-        check_cap("cap", check_above_zero("cap", cap))
+        check_cap("cap", checked_above_zero("cap", cap))
         self.cap = cap
 
     def compute(self, x: Array) -> tuple[Array, Any]:
@@ -224,7 +224,7 @@ class Dropout(BaseLayer):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = check_dropout(p)
+        self.p = checked_dropout(p)
 
     @own_error_state
     def forward(self, x: Array, rng: np.random.Generator | None = None) -> tuple[Array, LayerCache]:
@@ -244,9 +244,9 @@ class Dropout(BaseLayer):
         return drop_backward(dy, cache.kept)
 
 
-def check_dropout(p: Any) -> float:
+def checked_dropout(p: Any) -> float:
     """Return the probability, or raise :class:`OptionError`."""
-    return check_range("dropout", p, 0, 1)
+    return checked_range("dropout", p, 0, 1)
 
 
 def drop(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy_xlstm.kernels.maps import correlate, correlate_backward
 from numpy_xlstm.layers.base import Recurrent, RunOptions, Step
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_batch_size, check_positive
+from numpy_xlstm.numerics import Array, checked_batch_size, checked_positive
 from numpy_xlstm.numerics.initial import drawn_uniformly
 
 
@@ -58,14 +58,14 @@ class CausalConv1d(Recurrent[Array]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
-        self.kernel_size = K = check_positive("kernel_size", kernel_size)
+        self.in_features = self.out_features = D = checked_positive("feature_dim", feature_dim)
+        self.kernel_size = K = checked_positive("kernel_size", kernel_size)
         shapes = {"conv.weight": (D, 1, K), "conv.bias": (D,)}
         self.params = drawn_uniformly(shapes, K**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> Array:
         """Return the empty state: K − 1 inputs of 0."""
-        B = check_batch_size(batch_size)
+        B = checked_batch_size(batch_size)
         return np.zeros((B, self.kernel_size - 1, self.in_features), self.dtype)
 
     @property

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, Shape, check_form, check_positive
+from numpy_xlstm.numerics import Array, Shape, check_form, checked_positive
 from numpy_xlstm.numerics.initial import drawn_normally
 
 IndexArray = npt.NDArray[np.integer[Any]]
@@ -62,8 +62,8 @@ class Embedding(Layer):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.num_embeddings = check_positive("num_embeddings", num_embeddings)
-        self.embedding_dim = check_positive("embedding_dim", embedding_dim)
+        self.num_embeddings = checked_positive("num_embeddings", num_embeddings)
+        self.embedding_dim = checked_positive("embedding_dim", embedding_dim)
         self.out_features = self.embedding_dim
         shapes = {"weight": (self.num_embeddings, self.embedding_dim)}
         self.params = drawn_normally(shapes, deviation, dtype, rng)

@@ -9,7 +9,13 @@ from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.layers.linear import Linear, LinearGroup
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
+from numpy_xlstm.numerics import (
+    Array,
+    check_kind,
+    checked_choice,
+    checked_positive,
+    generator_or_new,
+)
 
 
 class GatedFeedForward(Layer):
@@ -65,9 +71,9 @@ class GatedFeedForward(Layer):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.in_features = self.out_features = check_positive("embedding_dim", embedding_dim)
-        self.proj_up_dim = U = check_positive("proj_up_dim", proj_up_dim)
-        self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
+        self.in_features = self.out_features = checked_positive("embedding_dim", embedding_dim)
+        self.proj_up_dim = U = checked_positive("proj_up_dim", proj_up_dim)
+        self.act_fn = checked_choice("act_fn", act_fn, ACTIVATIONS)
         if fused is not None:
             check_kind("fused", fused, str)
         options: dict[str, Any] = {"dtype": dtype, "rng": generator_or_new(rng)}

@@ -17,9 +17,9 @@ from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_bool,
-    check_divides,
-    check_positive,
+    checked_bool,
+    checked_divides,
+    checked_positive,
     generator_or_new,
 )
 from numpy_xlstm.numerics.initial import drawn_normally, drawn_uniformly
@@ -74,9 +74,9 @@ class Linear(Layer):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.in_features = D = check_positive("in_features", in_features)
-        self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
-        shapes = {"weight": (O, D)} | ({"bias": (O,)} if check_bool("bias", bias) else {})
+        self.in_features = D = checked_positive("in_features", in_features)
+        self.out_features = O = checked_positive("out_features", out_features)  # noqa: E741
+        shapes = {"weight": (O, D)} | ({"bias": (O,)} if checked_bool("bias", bias) else {})
         if deviation is None:
             self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
         else:
@@ -224,13 +224,13 @@ class HeadwiseLinear(Layer):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.in_features = D = check_positive("in_features", in_features)
+        self.in_features = D = checked_positive("in_features", in_features)
         wanted = D if out_features is None else out_features
-        self.out_features = out = check_positive("out_features", wanted)
-        self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
-        check_divides("num_heads", num_heads, "out_features", out)
+        self.out_features = out = checked_positive("out_features", wanted)
+        self.num_heads = NH = checked_divides("num_heads", num_heads, "in_features", D)
+        checked_divides("num_heads", num_heads, "out_features", out)
         shapes: dict[str, tuple[int, ...]] = {"weight": (NH, out // NH, D // NH)}
-        shapes |= {"bias": (out,)} if check_bool("bias", bias) else {}
+        shapes |= {"bias": (out,)} if checked_bool("bias", bias) else {}
         start = (2 / 5 / (D // NH)) ** 0.5 if deviation is None else deviation
         self.params = drawn_normally(shapes, start, dtype, rng)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy_xlstm.kernels.maps import normalise, normalise_backward
 from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, checked_bool, checked_dtype, checked_eps, checked_positive
 from numpy_xlstm.numerics.memory import check_fits
 
 
@@ -31,16 +31,16 @@ class Norm(Layer):
         residual_weight: bool = False,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
-        self.num_heads = check_positive("num_heads", num_heads)
-        self.head_dim = check_positive("head_dim", head_dim)
-        self.eps = check_eps(eps)
-        self.residual_weight = check_bool("residual_weight", residual_weight)
+        self.num_heads = checked_positive("num_heads", num_heads)
+        self.head_dim = checked_positive("head_dim", head_dim)
+        self.eps = checked_eps(eps)
+        self.residual_weight = checked_bool("residual_weight", residual_weight)
         self.in_features = self.out_features = D = num_heads * head_dim
         to, params = checked_dtype(dtype), {}
         check_fits([(D,)], to)
-        if check_bool("weight", weight):
+        if checked_bool("weight", weight):
             params["weight"] = np.full(D, 0 if residual_weight else 1, to)
-        if check_bool("bias", bias):
+        if checked_bool("bias", bias):
             params["bias"] = np.zeros(D, to)
         self.params = params
 
@@ -152,7 +152,7 @@ class LayerNorm(MultiHeadLayerNorm):
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, **options: Any) -> None:
-        super().__init__(1, check_positive("num_features", num_features), eps, **options)
+        super().__init__(1, checked_positive("num_features", num_features), eps, **options)
 
 
 class MultiHeadRMSNorm(Norm):
@@ -202,4 +202,4 @@ class RMSNorm(MultiHeadRMSNorm):
     """
 
     def __init__(self, num_features: int, eps: float = 1e-6, **options: Any) -> None:
-        super().__init__(1, check_positive("num_features", num_features), eps, **options)
+        super().__init__(1, checked_positive("num_features", num_features), eps, **options)

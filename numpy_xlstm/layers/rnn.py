@@ -16,10 +16,10 @@ from numpy_xlstm.layers.stacked import Stacked, levels
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_batch_size,
-    check_bool,
-    check_positive,
-    check_whole,
+    checked_batch_size,
+    checked_bool,
+    checked_positive,
+    checked_whole,
     generator_or_new,
 )
 
@@ -50,9 +50,9 @@ class RNNBase(Stacked[S]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        check_positive("input_size", input_size)
+        checked_positive("input_size", input_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.bidirectional = check_bool("bias", bias), bidirectional
+        self.bias, self.bidirectional = checked_bool("bias", bias), bidirectional
         draws = generator_or_new(rng)
 
         def make(width: int) -> Recurrent:
@@ -69,7 +69,7 @@ class RNNBase(Stacked[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
-        leading = len(self.layers), check_batch_size(batch_size)
+        leading = len(self.layers), checked_batch_size(batch_size)
         widths = [self._widths[name] for name in self.state_type._fields]
         arrays = self.state_type(*(np.zeros((*leading, width), self.dtype) for width in widths))
         state: S = arrays if len(arrays) > 1 else arrays[0]
@@ -190,8 +190,8 @@ class LSTM(RNNBase[LSTMState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.proj_size = check_whole("proj_size", proj_size)
-        if self.proj_size >= check_positive("hidden_size", hidden_size):
+        self.proj_size = checked_whole("proj_size", proj_size)
+        if self.proj_size >= checked_positive("hidden_size", hidden_size):
             expected = f"less than hidden_size = {hidden_size}, or 0 for none"
             raise OptionError(f"proj_size: expected {expected}; got {proj_size}")
         super().__init__(

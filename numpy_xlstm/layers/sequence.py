@@ -16,7 +16,7 @@ from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
 from numpy_xlstm.layers.base import Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_has, check_positive
+from numpy_xlstm.numerics import Array, check_has, checked_bool, checked_positive
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.numerics.threads import matmul
 from numpy_xlstm.validation import output_size
@@ -89,10 +89,10 @@ class SequenceLayer(Recurrent[S]):
     def __init__(self, cell: Cell[S], *, batch_first: bool = True) -> None:
         check_has("cell", cell, "init_state", "forward", "backward")
         for size in ("input_size", "hidden_size"):
-            check_positive(f"cell.{size}", getattr(cell, size, None))
+            checked_positive(f"cell.{size}", getattr(cell, size, None))
         self.cell: Any = cell
         self.submodules = {"cell": ""}
-        self.batch_first = check_bool("batch_first", batch_first)
+        self.batch_first = checked_bool("batch_first", batch_first)
         self.input_size = self.in_features = self.cell.input_size
         self.hidden_size, self.out_features = self.cell.hidden_size, output_size(cell)
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.activations import check_dropout, drop, drop_backward
+from numpy_xlstm.layers.activations import checked_dropout, drop, drop_backward
 from numpy_xlstm.layers.base import Recurrent, RunOptions, S, check_fit
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
+from numpy_xlstm.numerics import Array, checked_bool, checked_positive, generator_or_new
 from numpy_xlstm.numerics.memory import check_fits
 
 
@@ -73,8 +73,8 @@ class Stacked(Recurrent[S]):
         pairs = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
         self.submodules = {"layers": [f"*{suffix}" for pair in pairs for suffix in pair]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.dropout_between = check_dropout(dropout)
-        self.batch_first = check_bool("batch_first", batch_first)
+        self.dropout_between = checked_dropout(dropout)
+        self.batch_first = checked_bool("batch_first", batch_first)
         self.dropout = max([self.dropout_between, *(layer.dropout for layer in self.layers)])
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
 
@@ -199,9 +199,9 @@ def levels(
     rng: np.random.Generator | None,
 ) -> list[list[Recurrent]]:
     """Make the layers of a :class:`Stacked`, each for the width of x or of the layer below."""
-    check_bool("bidirectional", bidirectional)
+    checked_bool("bidirectional", bidirectional)
     layers: list[list[Recurrent]] = []
-    for n in range(check_positive("num_layers", num_layers)):
+    for n in range(checked_positive("num_layers", num_layers)):
         width = _width(layers[-1]) if layers else input_size
         layers.append([make(width) for _ in range(2 if bidirectional else 1)])
         if n == 1:  # all later layers have this size

@@ -17,7 +17,7 @@ from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
+from numpy_xlstm.numerics import Array, checked_choice, checked_positive, sigmoid_and_slope
 from numpy_xlstm.numerics.threads import matmul
 
 
@@ -130,8 +130,8 @@ class mLSTM(SequenceLayer[mLSTMState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.form = check_choice("form", form, forms.FORMS)
-        self.chunk_size = check_positive("chunk_size", chunk_size)
+        self.form = checked_choice("form", form, forms.FORMS)
+        self.chunk_size = checked_positive("chunk_size", chunk_size)
         gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
         cell = mLSTMCell(
             input_size, hidden_size, num_heads, qk_dim=qk_dim, dtype=dtype, rng=rng, **gates

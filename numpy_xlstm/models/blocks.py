@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import compiled
 from numpy_xlstm.layers import GatedFeedForward, LayerNorm, Recurrent
-from numpy_xlstm.layers.activations import check_dropout, drop, drop_backward
+from numpy_xlstm.layers.activations import checked_dropout, drop, drop_backward
 from numpy_xlstm.layers.base import RunOptions, S, Step, check_fit
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
@@ -59,7 +59,7 @@ class ResidualBlock(Recurrent[S]):
                 check_fit(name, part, D, D, layer.dtype or norm.dtype)
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
         self.in_features = self.out_features = D
-        self.ffn_dropout = check_dropout(ffn_dropout)
+        self.ffn_dropout = checked_dropout(ffn_dropout)
         self.dropout = max(layer.dropout, ffn_dropout)
         self.submodules = {n: names[n] for n in names if getattr(self, n) is not None}
 

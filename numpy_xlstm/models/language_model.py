@@ -9,7 +9,7 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Embedding, Linear, Recurrent
 from numpy_xlstm.layers.activations import (
     check_cap,
-    check_dropout,
+    checked_dropout,
     drop,
     drop_backward,
     soft_cap,
@@ -23,10 +23,10 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_batch,
-    check_batch_size,
-    check_bool,
-    check_positive,
-    check_whole,
+    checked_batch_size,
+    checked_bool,
+    checked_positive,
+    checked_whole,
     generator_or_new,
 )
 from numpy_xlstm.numerics.initial import ShapesOnly
@@ -63,10 +63,10 @@ class SpecialTokens(NamedTuple):
         """Check the ids and make the record. ``eos`` may be one id, a list of ids or None."""
         for token in (bos, pad):
             if token is not None:
-                check_whole("token_id", token)
+                checked_whole("token_id", token)
         ends = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
-        ends = tuple(check_whole("eos_token_id", token) for token in ends)
-        return cls(bos, ends, pad, check_bool("insert_bos", insert_bos))
+        ends = tuple(checked_whole("eos_token_id", token) for token in ends)
+        return cls(bos, ends, pad, checked_bool("insert_bos", insert_bos))
 
 
 class LanguageModel(StateDict, Recurrent[S]):
@@ -140,18 +140,18 @@ class LanguageModel(StateDict, Recurrent[S]):
         deviation: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        V, D = check_positive("vocab_size", vocab_size), embedding_size
+        V, D = checked_positive("vocab_size", vocab_size), embedding_size
         self.vocab_size = self.out_features = V
-        self.embedding_size = self.in_features = check_positive("embedding_size", D)
-        _check_body(body, D, check_bool("tied", tied))
+        self.embedding_size = self.in_features = checked_positive("embedding_size", D)
+        _check_body(body, D, checked_bool("tied", tied))
         check_cap("cap", cap)
         rng, dtype = generator_or_new(rng), body.dtype or np.float64
         self.body, self.tied, self.cap = body, tied, cap
         start = 1.0 if deviation is None else deviation
         self.embedding = Embedding(V, D, deviation=start, dtype=dtype, rng=rng)
-        self.embedding_dropout = check_dropout(embedding_dropout)
+        self.embedding_dropout = checked_dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
-        bias = check_bool("head_bias", head_bias) and not tied
+        bias = checked_bool("head_bias", head_bias) and not tied
         options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
         embedding, cell, head = self.names
         names = {"embedding": embedding, "body": cell}
@@ -171,7 +171,7 @@ class LanguageModel(StateDict, Recurrent[S]):
         return model
 
     def init_state(self, batch_size: int) -> S:
-        state: S = self.body.inner_start(check_batch_size(batch_size))
+        state: S = self.body.inner_start(checked_batch_size(batch_size))
         return state
 
     def compute(

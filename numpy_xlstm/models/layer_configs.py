@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from numpy_xlstm.config import Config, Positive, Probability
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.numerics import check_above_zero, check_choice, check_whole
+from numpy_xlstm.numerics import checked_above_zero, checked_choice, checked_whole
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -17,7 +17,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 class UpProjConfig(Config):
     """Width of an up-projection: ``proj_factor`` times the width of the embedding, rounded."""
 
-    proj_factor: Annotated[float, check_above_zero] = 2.0
+    proj_factor: Annotated[float, checked_above_zero] = 2.0
     round_proj_up_dim_up: bool = True
     round_proj_up_to_multiple_of: Positive = 64
 
@@ -112,8 +112,8 @@ class FeedForwardConfig(UpProjConfig):
     192
     """
 
-    proj_factor: Annotated[float, check_above_zero] = 1.3
-    act_fn: Annotated[str, partial(check_choice, choices=ACTIVATIONS)] = "gelu"
+    proj_factor: Annotated[float, checked_above_zero] = 1.3
+    act_fn: Annotated[str, partial(checked_choice, choices=ACTIVATIONS)] = "gelu"
     embedding_dim: int = -1
     dropout: Probability = 0.0
     bias: bool = False
@@ -170,7 +170,7 @@ class sLSTMLayerConfig(Config):
 
     embedding_dim: int = -1
     num_heads: Positive = 4
-    conv1d_kernel_size: Annotated[int, check_whole] = 4
+    conv1d_kernel_size: Annotated[int, checked_whole] = 4
     group_norm_weight: bool = True
     dropout: Probability = 0.0
     hidden_size: int = -1

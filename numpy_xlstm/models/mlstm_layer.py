@@ -28,9 +28,9 @@ from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_divides,
     check_kind,
-    check_positive,
+    checked_divides,
+    checked_positive,
     generator_or_new,
 )
 from numpy_xlstm.numerics.initial import small_init, wang_init
@@ -103,12 +103,15 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_kind("config", config, mLSTMLayerConfig)
-        D, width = check_positive("embedding_dim", config.embedding_dim), config.qkv_proj_blocksize
+        D, width = (
+            checked_positive("embedding_dim", config.embedding_dim),
+            config.qkv_proj_blocksize,
+        )
         self.config, self.in_features, self.out_features = config, D, D
         self.inner = inner = config.proj_up_dim(D)
         NH, bias, rng = config.num_heads, config.bias, generator_or_new(rng)
-        blocks = inner // check_divides("qkv_proj_blocksize", width, "the inner width", inner)
-        check_divides("num_heads", NH, "the inner width", inner)
+        blocks = inner // checked_divides("qkv_proj_blocksize", width, "the inner width", inner)
+        checked_divides("num_heads", NH, "the inner width", inner)
         options: dict[str, Any] = {"dtype": dtype, "rng": rng}
         small = options | {"deviation": small_init(D)}
         self.proj_up = Linear(D, 2 * inner, bias, **small)

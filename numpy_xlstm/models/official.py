@@ -12,7 +12,7 @@ from numpy_xlstm.models.blocks import BlockStack, PaperState, xLSTMBlockStack
 from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig
-from numpy_xlstm.numerics import check_choice, check_kind, generator_or_new
+from numpy_xlstm.numerics import check_kind, checked_choice, generator_or_new
 from numpy_xlstm.numerics.initial import ShapesOnly, small_init
 from numpy_xlstm.numerics.memory import check_fits
 
@@ -175,7 +175,7 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     (48, 16)
     """
     check_kind("model", model, xLSTMLarge)
-    check_choice("weight_mode", weight_mode, ("single", "fused"))
+    checked_choice("weight_mode", weight_mode, ("single", "fused"))
     if model.config.weight_mode == weight_mode:
         return model
     config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]

@@ -26,10 +26,10 @@ from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_divides,
     check_kind,
-    check_positive,
-    check_whole,
+    checked_divides,
+    checked_positive,
+    checked_whole,
     generator_or_new,
 )
 from numpy_xlstm.numerics.initial import small_init
@@ -117,10 +117,13 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_kind("config", config, sLSTMLayerConfig)
-        D, NH = check_positive("embedding_dim", config.embedding_dim), config.num_heads
+        D, NH = checked_positive("embedding_dim", config.embedding_dim), config.num_heads
         self.config, self.in_features, self.out_features = config, D, D
-        self.head_dim, rng = D // check_divides("num_heads", NH, "width", D), generator_or_new(rng)
-        if check_whole("block", block) >= check_positive("num_blocks", num_blocks):
+        self.head_dim, rng = (
+            D // checked_divides("num_heads", NH, "width", D),
+            generator_or_new(rng),
+        )
+        if checked_whole("block", block) >= checked_positive("num_blocks", num_blocks):
             raise OptionError(f"block: expected an index from 0 to {num_blocks - 1}; got {block}")
         options: dict[str, Any] = {"dtype": dtype, "rng": rng}
         self.gates = [HeadwiseLinear(D, NH, deviation=small_init(D), **options) for _ in GATES]

@@ -15,7 +15,7 @@ import numpy as np
 
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.module import Module
-from numpy_xlstm.numerics import Array, check_choice, plain_array
+from numpy_xlstm.numerics import Array, checked_choice, plain_array
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def found_layouts(
     if b != known["cuda"][1]:
         raise ShapeError(f"{bias}: expected shape {known['cuda'][1]}; got {b}")
     if layout is not None:
-        return of_R, check_choice("layout", layout, LAYOUTS)
+        return of_R, checked_choice("layout", layout, LAYOUTS)
     if of_R == "canonical" and NH > 1:
         raise ShapeError(
             f"{bias}: expected shape {known['canonical'][1]} for R {R}; got {b}, whose layout is "
@@ -110,7 +110,7 @@ def bias_to_vanilla(b: Array, layout: str, NH: int) -> Array:
 
 def in_layout(params: dict[str, Array], layout: str) -> dict[str, Array]:
     """Return the parameters with every R and b in another layout."""
-    check_choice("layout", layout, (*LAYOUTS, "canonical"))
+    checked_choice("layout", layout, (*LAYOUTS, "canonical"))
     arrays = dict(params)
     for name, R in params.items() if layout != "vanilla" else ():
         if name.endswith(KERNEL):
@@ -158,7 +158,7 @@ class StateDict(Module):
         if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
             raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
         if layout is not None:
-            check_choice("layout", layout, LAYOUTS)
+            checked_choice("layout", layout, LAYOUTS)
         plain = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
         if self.shared is not None and self.shared[0] in plain:
             head, embedding = plain.pop(self.shared[0]), plain.get(self.shared[1])

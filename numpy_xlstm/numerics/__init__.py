@@ -218,7 +218,7 @@ def generator_or_new(rng: Any) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     if is_whole(rng):
-        check_whole("rng", rng)
+        checked_whole("rng", rng)
     else:
         check_generator("rng", rng)
     return np.random.default_rng(rng)
@@ -236,7 +236,7 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+def checked_choice(name: str, value: Any, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise :class:`OptionError`."""
     if not isinstance(value, str) or value not in choices:
         expected = ", ".join(repr(c) for c in choices)
@@ -257,40 +257,40 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     return f"; did you mean {by_letters[close[0]]}?" if close else ""
 
 
-def check_positive(name: str, value: Any) -> int:
+def checked_positive(name: str, value: Any) -> int:
     """Return ``value`` if it is a whole number ≥ 1, else raise :class:`OptionError`."""
-    return check_whole(name, value, 1)
+    return checked_whole(name, value, 1)
 
 
-def check_batch_size(value: Any) -> int:
+def checked_batch_size(value: Any) -> int:
     """Return ``value`` if it is a whole number from 1 to 2³¹ − 1, else raise an error."""
-    if check_whole("batch_size", value, 1) >= 2**31:
+    if checked_whole("batch_size", value, 1) >= 2**31:
         raise SizeError(f"batch_size: expected a number below {2**31}; got {value}")
     return int(value)
 
 
-def check_divides(name: str, value: Any, of: str, size: int) -> int:
+def checked_divides(name: str, value: Any, of: str, size: int) -> int:
     """Return ``value`` if it is a whole number ≥ 1 that divides a size, else raise an error."""
-    if size % check_positive(name, value):
+    if size % checked_positive(name, value):
         raise OptionError(f"{name}: expected a divisor of {of} = {size}; got {value}")
     return int(value)
 
 
-def check_whole(name: str, value: Any, least: int = 0) -> int:
+def checked_whole(name: str, value: Any, least: int = 0) -> int:
     """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
     if not is_whole(value) or value < least:
         raise OptionError(f"{name}: expected a whole number, at least {least}; got {value!r}")
     return int(value)
 
 
-def check_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
+def checked_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
     """Return ``value`` if it is a number > 0, else raise :class:`OptionError`."""
     if not is_number(value) or not value > 0 or (value == np.inf and not infinite):
         raise OptionError(f"{name}: expected a number above 0; got {value!r}")
     return float(value)
 
 
-def check_range(name: str, value: Any, low: float, high: float = np.inf) -> float:
+def checked_range(name: str, value: Any, low: float, high: float = np.inf) -> float:
     """Return ``value`` if it is a number with low ≤ value < high, else raise an error."""
     plain = value.item() if isinstance(value, np.generic) else value  # 3e38 overflows in float16
     if not is_number(value) or not low <= plain < high:
@@ -298,9 +298,9 @@ def check_range(name: str, value: Any, low: float, high: float = np.inf) -> floa
     return float(value)
 
 
-def check_eps(value: Any) -> float:
+def checked_eps(value: Any) -> float:
     """Return ``value`` if it is a number ≥ 0 in the range of float32, else raise an error."""
-    return check_range("eps", value, 0, LARGEST)
+    return checked_range("eps", value, 0, LARGEST)
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
@@ -310,7 +310,7 @@ def check_kind(name: str, value: Any, kind: type) -> None:
         raise OptionError(f"{name}: expected {article} {kind.__name__}; got {type(value).__name__}")
 
 
-def check_bool(name: str, value: Any) -> bool:
+def checked_bool(name: str, value: Any) -> bool:
     """Return ``value`` if it is a bool of Python or NumPy, else raise an error."""
     if not isinstance(value, bool | np.bool_):
         raise OptionError(f"{name}: expected True or False; got {value!r}")

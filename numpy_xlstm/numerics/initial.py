@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics import Array, checked_dtype, checked_positive, generator_or_new
 from numpy_xlstm.numerics.memory import check_fits
 
 
@@ -40,7 +40,7 @@ def small_init(dim: int) -> float:
 
 def wang_init(dim: int, num_blocks: int) -> float:
     """Return the deviation 2/(num_blocks √dim) of the maps into the residual stream."""
-    return 2 / (check_positive("num_blocks", num_blocks) * math.sqrt(dim))
+    return 2 / (checked_positive("num_blocks", num_blocks) * math.sqrt(dim))
 
 
 class ShapesOnly(np.random.Generator):

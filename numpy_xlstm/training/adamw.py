@@ -13,11 +13,11 @@ from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import (
     LARGEST,
     Array,
-    check_above_zero,
     check_array,
     check_form,
-    check_range,
     check_writable,
+    checked_above_zero,
+    checked_range,
 )
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 from numpy_xlstm.torch_habits import explained
@@ -122,15 +122,15 @@ class AdamW:
         check_floats(params, "params")
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise OptionError(f"betas: expected two numbers; got {betas!r}")
-        beta1, beta2 = (check_range("betas", beta, 0, 1) for beta in betas)
-        eps = check_above_zero("eps", eps)  # because a gradient can be 0
+        beta1, beta2 = (checked_range("betas", beta, 0, 1) for beta in betas)
+        eps = checked_above_zero("eps", eps)  # because a gradient can be 0
         for dtype in {array.dtype for array in params.values()}:
             if eps < (least := np.finfo(dtype).tiny):
                 raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
             if dtype.type(max(beta1, beta2)) == 1:
                 raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
-        self.lr = check_range("lr", lr, 0, LARGEST)
-        self.weight_decay = check_range("weight_decay", weight_decay, 0, LARGEST)
+        self.lr = checked_range("lr", lr, 0, LARGEST)
+        self.weight_decay = checked_range("weight_decay", weight_decay, 0, LARGEST)
         self.betas, self.eps, self.params = (beta1, beta2), eps, params
         self.decays = _decaying(params, decays)
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
@@ -169,8 +169,8 @@ class AdamW:
             If a parameter or moment would not be finite afterwards. After this and any other error,
             no array is changed.
         """
-        lr = self.lr if lr is None else check_range("lr", lr, 0)
-        scale = check_range("scale", scale, 0)
+        lr = self.lr if lr is None else checked_range("lr", lr, 0)
+        scale = checked_range("scale", scale, 0)
         with np.errstate(all="ignore"):  # non-finite numbers are refused below
             self._check(grads)
             blocks = list(self._blocks(grads, lr, scale))

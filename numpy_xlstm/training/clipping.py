@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.kernels.adamw import norm
-from numpy_xlstm.numerics import Array, check_above_zero, check_form, own_error_state
+from numpy_xlstm.numerics import Array, check_form, checked_above_zero, own_error_state
 
 CLIP_EPS = 1e-6
 """Number added to the norm, as in PyTorch."""
@@ -73,7 +73,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
 def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, float]:
     """Return the factor of :func:`clip_grad_norm`, and the norm before scaling."""
-    check_above_zero("max_norm", max_norm, infinite=True)
+    checked_above_zero("max_norm", max_norm, infinite=True)
     norm = global_norm(grads)
     if not np.isfinite(norm):
         bad = [name for name, g in grads.items() if not np.isfinite(g).all()]

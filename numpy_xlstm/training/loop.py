@@ -11,13 +11,13 @@ from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import (
-    check_above_zero,
-    check_bool,
     check_callable,
     check_form,
     check_has,
     check_kind,
-    check_positive,
+    checked_above_zero,
+    checked_bool,
+    checked_positive,
 )
 from numpy_xlstm.training import ranks, text
 from numpy_xlstm.training.optimizer import Schedule, constant, diverged
@@ -77,9 +77,9 @@ class Budget:
         if self.steps is None and self.seconds is None:
             raise OptionError("budget: expected steps, seconds or both; got neither")
         if self.steps is not None:
-            check_positive("steps", self.steps)
+            checked_positive("steps", self.steps)
         if self.seconds is not None:
-            check_above_zero("seconds", self.seconds)
+            checked_above_zero("seconds", self.seconds)
 
     def fraction(self, step: int, elapsed: float) -> float:
         """Return the used fraction of the budget, at most 1."""
@@ -134,7 +134,7 @@ def train(
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
     check_callable("schedule", schedule)
-    check_bool("carry", carry)
+    checked_bool("carry", carry)
     check_callable("validate", validate)
     check_step_options(state.model, **options)
     check_has("batches", batches, "__iter__")
@@ -211,9 +211,9 @@ def validation_bits(
     """
     check_callable("model", model)
     check_form("ids", ids, ("N",), "integers")
-    check_positive("rows", rows)
+    checked_positive("rows", rows)
     if characters is not None:
-        check_positive("characters", characters)
+        checked_positive("characters", characters)
     nats, predicted, state = 0.0, 0, None
     windows = text.consecutive_windows(ids, max(1, min(rows, len(ids) // 2)), window)
     for number, batch in enumerate(windows):
@@ -279,8 +279,8 @@ def learn(
     check_kind("state", state, TrainingState)
     check_kind("split", split, text.TextSplit)
     if validate_every is not None:
-        check_positive("validate_every", validate_every)
-    check_bool("carry", carry)
+        checked_positive("validate_every", validate_every)
+    checked_bool("carry", carry)
     comm = options.get("comm")
     texts = {"train": split.train_ids, "validation": split.validation_ids}
     ranks.check_same(comm, options=(batch_size, window, validate_every), text=texts)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from numpy_xlstm.errors import DivergenceError, OptionError
 from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
-from numpy_xlstm.numerics import Array, check_range, is_number
+from numpy_xlstm.numerics import Array, checked_range, is_number
 
 
 class Optimizer(Protocol):
@@ -109,7 +109,7 @@ def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
     >>> [round(schedule(p), 3) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
     [0.0, 0.5, 1.0, 0.55, 0.1]
     """
-    check_range("warmup", warmup, 0, 1)
+    checked_range("warmup", warmup, 0, 1)
     if not is_number(final) or not 0 <= final <= 1:
         raise OptionError(f"final: expected a number in [0, 1]; got {final!r}")
 

@@ -27,7 +27,7 @@ from numpy_xlstm.disk import (
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import check_has, check_kind, check_positive
+from numpy_xlstm.numerics import check_has, check_kind, checked_positive
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
@@ -150,7 +150,7 @@ class Run:
         if self.tokenizer is not None:
             check_has("tokenizer", self.tokenizer, "encode", "decode")
         if self.save_every is not None:
-            check_positive("save_every", self.save_every)
+            checked_positive("save_every", self.save_every)
         self.directory = checked_path("directory", self.directory)
         self.checkpoint, self.best, self.log = (self.directory / n for n in (CHECKPOINT, BEST, LOG))
         self._saved = self.state.step, ranks.seconds(self.comm)

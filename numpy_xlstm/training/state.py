@@ -17,7 +17,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_choice, check_form, check_generator, check_has
+from numpy_xlstm.numerics import Array, check_form, check_generator, check_has, checked_choice
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.adamw import AdamW
 from numpy_xlstm.training.optimizer import Optimizer
@@ -177,7 +177,7 @@ class TrainingState:
         TrainingMetadata.read(place, training, others=True)
         options = dict(training["optimizer"])
         try:
-            kind = check_choice("optimizer.kind", options.pop("kind", None), OPTIMIZERS)
+            kind = checked_choice("optimizer.kind", options.pop("kind", None), OPTIMIZERS)
             optimizer = OPTIMIZERS[kind](model.params, **options)
             if options.keys() != optimizer.options.keys():  # a default could be another one
                 expected = ", ".join(optimizer.options)
@@ -200,7 +200,7 @@ class TrainingState:
 
 def _generator(stored: Mapping[str, Any]) -> np.random.Generator:
     """Return the generator with a stored state, or raise :class:`OptionError`."""
-    kind = check_choice("rng.bit_generator", stored.get("bit_generator"), GENERATORS)
+    kind = checked_choice("rng.bit_generator", stored.get("bit_generator"), GENERATORS)
     bits = getattr(np.random, kind)(0)
     with suppress(ArithmeticError, LookupError, TypeError, ValueError):
         bits.state = stored

@@ -11,14 +11,14 @@ from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.loss import BoolArray
 from numpy_xlstm.numerics import (
     Array,
-    check_above_zero,
     check_array,
-    check_bool,
     check_form,
     check_generator,
     check_has,
     check_kind,
-    check_positive,
+    checked_above_zero,
+    checked_bool,
+    checked_positive,
 )
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.numerics.threads import spread
@@ -196,8 +196,8 @@ def check_step_options(
 ) -> None:
     """Raise :class:`OptionError` if the model or an option of :func:`train_step` is invalid."""
     check_has("model", model, "forward", "backward")
-    check_above_zero("max_norm", max_norm, infinite=True)
-    check_positive("accumulate", accumulate)
+    checked_above_zero("max_norm", max_norm, infinite=True)
+    checked_positive("accumulate", accumulate)
     if comm is not None:
         check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
 
@@ -216,7 +216,7 @@ def _rows(batch: Batch, state: Any, accumulate: int, comm: ranks.Comm | None) ->
 
 def _check_batch(batch: Any) -> None:
     check_kind("batch", batch, Batch)
-    check_bool("fresh", batch.fresh)
+    checked_bool("fresh", batch.fresh)
     if getattr(batch.inputs, "ndim", 0) not in (2, 3):
         got = getattr(batch.inputs, "shape", type(batch.inputs).__name__)
         expected = "an array of ids (B, T) or floats (B, T, D)"

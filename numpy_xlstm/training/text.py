@@ -14,7 +14,13 @@ from numpy_xlstm.errors import ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
 from numpy_xlstm.layers.embedding import IndexArray
-from numpy_xlstm.numerics import check_form, check_generator, check_has, check_positive, check_whole
+from numpy_xlstm.numerics import (
+    check_form,
+    check_generator,
+    check_has,
+    checked_positive,
+    checked_whole,
+)
 from numpy_xlstm.training.step import Batch
 
 MAX_TEXT = 2**31
@@ -85,7 +91,7 @@ def split_text(text: str, window: int, tokenizer: Tokenizer | None = None) -> Te
     (36, 'abcd', CharacterTokenizer(symbols='abcd'))
     """
     check_text(text)
-    check_positive("window", window)
+    checked_positive("window", window)
     if tokenizer is not None:
         check_has("tokenizer", tokenizer, "encode", "decode")
     cut = len(text) - min(int(len(text) * 0.1), HELD_OUT)
@@ -118,8 +124,8 @@ def random_windows(
     ((2, 5), np.True_)
     """
     check_form("ids", ids, ("N",), "integers")
-    check_positive("batch_size", batch_size)
-    check_positive("window", window)
+    checked_positive("batch_size", batch_size)
+    checked_positive("window", window)
     check_generator("rng", rng, required=True)
     if len(ids) < window + 1:
         raise ShapeError(f"ids: expected at least {window + 1}, a window plus 1; got {len(ids)}")
@@ -153,9 +159,9 @@ def consecutive_windows(
     [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
     """
     check_form("ids", ids, ("N",), "integers")
-    check_positive("batch_size", batch_size)
-    check_positive("window", window)
-    check_whole("start", start)
+    checked_positive("batch_size", batch_size)
+    checked_positive("window", window)
+    checked_whole("start", start)
     length = (len(ids) - 1) // batch_size
     if length < 1:
         raise ShapeError(

@@ -8,7 +8,7 @@ from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.generation import (
     ByteTokenizer,
     CharacterTokenizer,
-    check_prompt,
+    checked_prompt,
     generate_text,
     stream,
 )
@@ -220,4 +220,4 @@ class Letters:
 
 def test_a_tokenizer_that_gives_a_list() -> None:
     letters: Any = Letters()
-    np.testing.assert_array_equal(check_prompt("ab", letters), [97, 98])
+    np.testing.assert_array_equal(checked_prompt("ab", letters), [97, 98])

@@ -25,7 +25,7 @@ EVERY = 10**9
 """Number of a call that is never reached."""
 
 
-def check_whole(kind: str, folder: Path) -> None:
+def checked_whole(kind: str, folder: Path) -> None:
     """What is there is the old model or the new one, and the next save succeeds."""
     expected = [digest_of(kind, number) for number in (1, 2)]
     if kind in FILES or place(kind, folder).exists():
@@ -53,7 +53,7 @@ def test_a_save_that_is_killed_at_system_calls(kind: str, tmp_path: Path, trials
     for call in calls:
         folder = prepared(kind, tmp_path / "killed")
         assert ask(killed_save, kind, folder, 2, call).code == -signal.SIGKILL
-        check_whole(kind, folder)
+        checked_whole(kind, folder)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -64,7 +64,7 @@ def test_a_save_that_is_killed_within_a_write(kind: str, tmp_path: Path, trials:
     for size in rng.integers(1, largest, 5 * trials):
         folder = prepared(kind, tmp_path / "killed")
         assert ask(cut_save, kind, folder, 2, int(size)).code == -signal.SIGXFSZ
-        check_whole(kind, folder)
+        checked_whole(kind, folder)
 
 
 DROPPED = ["--dropout=0.2", "--tbptt", "--recompute", "--accumulate=2", "--save-every=3"]

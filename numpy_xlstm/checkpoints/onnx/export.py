@@ -14,7 +14,7 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tensors import TOKENIZER
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import MissingExtraError
-from numpy_xlstm.numerics import Array, check_choice, check_has, check_parameter
+from numpy_xlstm.numerics import Array, check_has, check_parameter, checked_choice
 
 NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
 """ONNX's numbers of the dtypes of parameters."""
@@ -74,8 +74,8 @@ def _graph_and_arrays(model: Any, dtype: str | None, step: bool) -> tuple[Any, l
             "a file for ONNX needs the cli extra: pip install 'numpy-xlstm[cli]'"
         ) from error
     check_has("model", model, "init_state", "compute")
-    own = check_choice("dtype", model.dtype.name, FLOATS)
-    stored = check_choice("dtype", dtype or own, FLOATS)
+    own = checked_choice("dtype", model.dtype.name, FLOATS)
+    stored = checked_choice("dtype", dtype or own, FLOATS)
     computed = np.dtype("float64" if stored == "float64" else "float32")
     tensors, arrays = [], []
     for name, array in model.params.items():

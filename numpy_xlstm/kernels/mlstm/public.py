@@ -14,10 +14,10 @@ from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import (
     Array,
     check_array,
-    check_choice,
-    check_eps,
-    check_positive,
+    checked_choice,
+    checked_eps,
     checked_lengths,
+    checked_positive,
     own_error_state,
 )
 from numpy_xlstm.trees import zeros_like
@@ -201,7 +201,7 @@ def mlstm_chunkwise(
     True
     """
     options = Options(eps, forget_gate, input_gate)
-    size = check_positive("chunk_size", chunk_size)
+    size = checked_positive("chunk_size", chunk_size)
     return checked_run("chunkwise", (q, k, v, i, f), state, lengths, options, size)
 
 
@@ -263,9 +263,9 @@ def checked_run(
 ) -> tuple[Array, mLSTMState, Cache]:
     """Validate the arguments and run a form."""
     q, k, v, i, f = arrays
-    check_eps(options.eps)
-    check_choice("forget_gate", options.forget_gate, GATE_KINDS)
-    check_choice("input_gate", options.input_gate, GATE_KINDS)
+    checked_eps(options.eps)
+    checked_choice("forget_gate", options.forget_gate, GATE_KINDS)
+    checked_choice("input_gate", options.input_gate, GATE_KINDS)
     check_array("q", q, ("batch", "heads", "time", "DK"))
     B, NH, T, DK = q.shape
     check_array("k", k, (B, NH, T, DK), q.dtype)
