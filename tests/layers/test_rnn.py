@@ -14,10 +14,12 @@ from numpy_xlstm.trees import leaves
 from tests.variants import assert_close
 
 
-def test_evaluation_of_a_reverse_is_not_cut_into_blocks() -> None:
+@pytest.mark.parametrize("stacked", [False, True])
+def test_evaluation_of_a_reverse_is_not_cut_into_blocks(stacked: bool) -> None:
     """600 steps are several blocks, and the first output depends on the last input."""
     rng = np.random.default_rng(3)
-    layer = LSTM(2, 3, 2, bidirectional=True, rng=rng)
+    lstm = LSTM(2, 3, 2, bidirectional=True, rng=rng)
+    layer: Any = Stacked([[lstm]]) if stacked else lstm
     for name, array in layer.params.items():
         if name.startswith("bias"):
             array[3:6] = 4  # forget gates near 1
@@ -46,6 +48,8 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     assert np.abs(dropped - y).max() > 1e-3
     dx, _, _ = layer.backward(rng.standard_normal(y.shape), cache)
     assert np.abs(dx).max() > 0
+    stack: Any = Stacked([[layer], [LSTM(5, 2, rng=rng)]], dropout=0.1)
+    assert stack.dropout == 0.5  # a training passes a generator only if there is dropout
     alone = LSTM(3, 5, 1, dropout=0.5, rng=rng)  # there is no other layer to drop out
     assert np.array_equal(alone.forward(x, rng=rng)[0], alone.forward(x)[0])
 
