@@ -61,13 +61,14 @@ class Opening(Case):
     input_gate: str = "sigmoid"
     f: float = -1.0
     steps: int = 1
-    by_key: bool = False  # whether a key of 0 leaves the memory empty, or else a closed input gate
+    empty: str = "i"  # what leaves the memory empty: a closed input gate, or keys or values of 0
     m: float | None = None
 
     def numbers(self, dtype: Any = np.float64) -> dict[str, Any]:
         numbers = super().numbers(dtype) | {"lengths": np.array([self.T, 0])}
-        _, k, _, i, f = numbers["inputs"]
-        (k if self.by_key else i)[:, :, : self.steps - 1] = 0 if self.by_key else -1e4
+        *_, f = numbers["inputs"]
+        nothing = numbers["inputs"]["qkvif".index(self.empty)]
+        nothing[:, :, : self.steps - 1] = -1e4 if self.empty == "i" else 0
         f[..., : self.steps] = self.f
         if self.with_state:
             numbers["state"].C[...] = 0
@@ -79,21 +80,22 @@ class Opening(Case):
 @pytest.mark.parametrize("form", [*FORMS, "cell"])
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize(("steps", "by_key"), [(1, False), (5, False), (5, True)])
+@pytest.mark.parametrize(("steps", "empty"), [(1, "i"), (5, "i"), (5, "k"), (5, "v")])
 @pytest.mark.parametrize("f", [300.0, 800.0, 1e30])
 def test_a_memory_of_0_stays_0_however_large_the_forget_gate(
-    form: str, dtype: Any, with_state: bool, steps: int, by_key: bool, f: float
+    form: str, dtype: Any, with_state: bool, steps: int, empty: str, f: float
 ) -> None:
     """The results are those of a small forget gate, up to gradients that exceed the format."""
     if form == "cell" and f == 300 and dtype == np.float64 and steps > 1:
         pytest.skip("in the unrolled cell, the gradient of the memory grows by e^300 at each step")
     results = list[dict[str, Any]]()
     for gate in (f, -1.0):
-        case = Opening(with_state=with_state, f=gate, steps=steps, by_key=by_key)
+        case = Opening(with_state=with_state, f=gate, steps=steps, empty=empty)
         result = by_cell(case, dtype)[0] if form == "cell" else by_form(form, case, dtype)
         assert not np.isnan(result.pop("dC0")).any()
         assert not (gate > 300) or not result["df"][:, :, :steps].any()
-        result["dk"] = result["dk"][:, :, steps - 1 :]
+        free = "dv" if empty == "v" else "dk"
+        result[free] = result[free][:, :, steps - 1 :]
         results.append(result)
     near = 1e-12 * np.finfo(dtype).eps / np.finfo(float).eps
     assert_tied(results[0], results[1], 0, near, 10 * near)

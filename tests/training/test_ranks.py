@@ -224,7 +224,7 @@ def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         ranks.world()
 
 
-def test_rows_of_ranks() -> None:
+def test_rows_and_generators_of_ranks() -> None:
     class Rank:
         size = 3
 
@@ -237,6 +237,10 @@ def test_rows_of_ranks() -> None:
     for rows in (3, 4, 8, 2):
         found = [n for comm in comms for n in range(rows)[ranks.rank_rows(rows, comm)]]
         assert found == list(range(rows))
+    rngs = [np.random.default_rng(0) for _ in comms]
+    own = [ranks.rank_generator(*pair).random() for pair in zip(rngs, comms, strict=True)]
+    assert len({*own}) == 3  # each rank drops other entries
+    assert len({rng.random() for rng in rngs}) == 1  # and all have drawn as much
     ids = np.zeros((2, 5), int)
     model = build()
     with pytest.raises(OptionError, match=r"ranks: expected at most 2, .*; got 3"):
