@@ -10,7 +10,7 @@ import pytest
 
 from numpy_xlstm.checkpoints import from_pretrained, open_pretrained
 from numpy_xlstm.cli import main
-from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
+from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import (
     mLSTMBlockConfig,
     sLSTMBlockConfig,
@@ -165,16 +165,6 @@ def test_bits_are_per_character_whatever_the_tokenizer(
     per_character = len(split.train_ids) / 5400
     assert entry["bits"] == pytest.approx(entry["loss"] * per_character / 0.6931471805599453)
     assert shown.partition("sample:\n")[2].startswith("’tis")
-
-
-def test_the_tokenizer_of_a_run_is_in_its_checkpoint(text_file: str) -> None:
-    file = tokenizer_file()
-    assert train(text_file, "--hidden-size=8", "--tokenizer", file, "--out", "out") == 0
-    Path(file).unlink()
-    assert main(["train", "--resume", "out", "--steps", "5"]) == 0
-    checkpoint = open_pretrained("out/checkpoint.safetensors")
-    assert isinstance(checkpoint.load_tokenizer(), HuggingFaceTokenizer)
-    assert checkpoint.training["step"] == 5
 
 
 def test_a_tokenizer_that_loses_text_is_named(

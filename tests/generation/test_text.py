@@ -103,16 +103,6 @@ def test_a_stop_string_ends_the_text_and_the_work() -> None:
     assert len(model.calls) == len("one END")
 
 
-def test_a_stop_string_of_several_bytes() -> None:
-    assert generate_text(says("a€b"), BYTES, ">", max_new_tokens=5, stop=["€"], rng=rng()) == "a"
-    assert (
-        generate_text(says("a€b"), BYTES, ">", max_new_tokens=3, stop=["€"], rng=rng()) == "a\ufffd"
-    )
-    assert (
-        generate_text(says("a€b"), BYTES, ">", max_new_tokens=3, stop=["\ufffd"], rng=rng()) == "a"
-    )
-
-
 def test_no_length_is_no_work() -> None:
     model = says("a")
     assert list(stream(model, BYTES, ">", max_new_tokens=0, rng=rng())) == []
@@ -128,15 +118,6 @@ def test_the_unknown_character_is_not_drawn_unless_it_is_allowed() -> None:
         generate_text(model, LETTERS, "a", max_new_tokens=3, suppress_tokens=(), rng=rng())
         == "\ufffd" * 3
     )
-
-
-def test_banned_ids_are_not_drawn() -> None:
-    options: dict[str, Any] = {"max_new_tokens": 200, "suppress_tokens": {1, 3, 4}}
-    options |= SAMPLED
-    assert set(generate_text(lstm(), LETTERS, "a", **options, rng=rng())) == set("ac")
-    options |= {"temperature": 1e300, "top_k": 4}
-    texts = generate_text(lstm(), LETTERS, ["a", "b"], **options, rng=rng())
-    assert [set(text) for text in texts] == [set("ac")] * 2
 
 
 def test_logits_beyond_the_tokenizer_are_ignored() -> None:

@@ -98,11 +98,6 @@ def test_the_parameters_of_a_rule_decay_by_lr_times_weight_decay(
         np.testing.assert_allclose(array, before[name] * (0.9 if name in decaying else 1), 1e-15)
 
 
-def test_a_matrix_has_two_axes() -> None:
-    assert is_matrix("bias", np.ones((1, 1)))
-    assert not is_matrix("weight", np.ones(3))
-
-
 def test_a_learning_rate_for_one_step() -> None:
     params, others, grads = draw(0), draw(0), draw(1)
     arrays = dict(params)
@@ -144,21 +139,6 @@ def test_a_bad_step_updates_nothing(
     assert not any(moment.any() for moment in (optimizer.m | optimizer.v).values())
     for name, array in draw(0).items():
         np.testing.assert_array_equal(params[name], array)
-
-
-def test_the_official_rule_goes_by_name() -> None:
-    names = {
-        "token_embedding.weight": False,
-        "embedding.weight": False,
-        "lm_head.weight": True,
-        "blocks.0.xlstm_norm.weight": False,
-        "blocks.0.xlstm.q_proj.weight": True,
-        "blocks.0.conv1d.weight": True,
-        "blocks.0.xlstm.q_proj.bias": False,
-        "blocks.0.embedding.weight": True,
-        "cell.W": False,
-    }
-    assert {name: official_decay(name, np.ones((2, 2))) for name in names} == names
 
 
 @pytest.mark.parametrize(

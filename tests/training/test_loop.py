@@ -55,14 +55,6 @@ def test_it_stops_after_the_time() -> None:
     assert history[-1].seconds_left == 0.0
 
 
-@pytest.mark.usefixtures("ticking")
-@pytest.mark.parametrize(
-    ("budget", "steps"), [(Budget(steps=3, seconds=1000), 3), (Budget(steps=1000, seconds=5), 3)]
-)
-def test_whichever_comes_first(budget: Budget, steps: int) -> None:
-    assert len(run(budget)) == steps
-
-
 def test_what_the_caller_does_between_steps_takes_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(ranks, "seconds", lambda comm: now[0])

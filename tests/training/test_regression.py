@@ -42,11 +42,3 @@ def test_steps_learn_a_sum() -> None:
     losses = [train_step(learner, optimizer, draw(rng)).loss for _ in range(200)]
     assert np.mean(losses[:10]) > 2
     assert np.mean(losses[-10:]) < 1
-
-
-def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
-    batch, results = draw(np.random.default_rng(3)), []
-    for parts in (1, 4):
-        learner = model()
-        results.append(train_step(learner, AdamW(learner.params), batch, accumulate=parts)[:2])
-    assert results[0] == pytest.approx(results[1], rel=1e-13)
