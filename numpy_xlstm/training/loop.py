@@ -290,6 +290,7 @@ def learn(
         batches = text.random_windows(split.train_ids, batch_size, window, state.rng)
     tokens_per_character = len(split.train_ids) / len(split.train)
     least = math.ceil(2.5 * len(split.validation_ids) / (batch_size * window))
+    check_kind("budget", budget, Budget)
     twentieths = int(20 * budget.fraction(state.step, state.elapsed))
 
     def validate(progress: Progress) -> float | None:
