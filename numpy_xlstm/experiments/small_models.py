@@ -136,8 +136,11 @@ class SmallModel(LanguageModel):
         options = {"head_bias": not official, "deviation": start} | known
         super().__init__(vocabulary or 1, width, body, **options)
         self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
-        if vocabulary is None:
+        if vocabulary is None:  # made again, with another embedding; the draws keep their order
+            names = self.submodules
+            del self.params, self.submodules
             self.embedding: Any = Linear(POINT, width, dtype=np.dtype(body.dtype), **known)
+            self.submodules = names
 
     def check_input(self, tokens: Any) -> None:
         """Raise an error unless the inputs are a batch of sequences of tokens or points."""
