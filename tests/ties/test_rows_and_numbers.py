@@ -35,6 +35,15 @@ def drawn(shape: tuple[int, ...], dtype: Any, seed: int, count: int) -> list[Arr
     return [a[..., 0] for a in wide]
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_row_without_a_norm_is_nan_and_no_error(centred: bool) -> None:
+    """A training then reports a divergence."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for normed, scale in both(maps.normalise, np.zeros((1, 3)), 0.0, centred):
+            assert np.isnan(normed).all()
+            assert np.isinf(scale).all()
+
+
 @settings(deadline=None)
 @given(SHAPES, st.integers(1, 70), DTYPES, st.booleans(), SEEDS)
 def test_rows_are_normalised_alike(
