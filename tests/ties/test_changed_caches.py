@@ -89,6 +89,16 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
     assert 0 < sum(result is None for result in compiled) < len(cases)
 
 
+def test_the_normaliser_of_another_input_gate_is_refused() -> None:
+    pair = [SUBJECTS[f"mlstm chunkwise sigmoid {gate}"] for gate in ("sigmoid", "exp")]
+    inputs = [np.ones(shape) for shape in pair[0].shapes]
+    ys, _, caches = zip(*(subject.forward(*inputs) for subject in pair), strict=True)
+    others = [cache.normaliser for cache in reversed(caches)]
+    for subject, y, cache, other in zip(pair, ys, caches, others, strict=True):
+        with pytest.raises(CacheError, match="with an exponential input gate alone"):
+            subject.backward(y, cache._replace(normaliser=other))
+
+
 @pytest.mark.parametrize("rows", [3, 5])
 def test_a_kernel_refuses_a_matrix_for_another_number_of_gates(rows: int) -> None:
     """Its loop would add R h outside of the gates."""
