@@ -103,7 +103,10 @@ class Pretrained:
         return "float64" if "float64" in dtypes else "float32"
 
     def dtypes(self, to: npt.DTypeLike, weights: str) -> dict[str, np.dtype[Any]]:
-        """Return the dtype of each parameter in a model of dtype ``to``."""
+        """Return the dtype of each parameter in a model of dtype ``to``.
+
+        With ``weights`` "stored", matrices in 16 bits keep their dtype.
+        """
         dtypes = dict.fromkeys(self.sources, np.dtype(to))
         if weights == "stored" and np.dtype(to) == np.float32:
             kept = {id(array) for array in matrices(self.model)}

@@ -141,8 +141,8 @@ def _run(args: argparse.Namespace) -> int:
             what = "to continue" if error.filename is None else f"to read or write {error.filename}"
             reason = error.strerror[:1].lower() + error.strerror[1:]
             raise OSError(f"the system refuses {what}: {reason}") from error
-        if isinstance(error, errors.CheckpointError | MemoryError):  # no argument's name begins it
-            raise
+        if isinstance(error, errors.CheckpointError | MemoryError):
+            raise  # the first word may be a file, whose name may be that of an option
         raise type(error)(_as_typed(str(error), args)) from error
 
 

@@ -85,12 +85,13 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
     columns = BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[stats]}")
     hidden = not console.is_terminal
     bar = Bar(*columns, console=console, transient=True, disable=hidden)
-    first = "first step, off the clock: compiles new kernels"[: max(console.width - 28, 0)]
+    free = max(console.width - 28, 0)  # columns beyond the bar and the percentage
+    first = "first step, off the clock: compiles new kernels"[:free]
     task, due = bar.add_task("training", total=1.0, stats=first), time.monotonic()
 
     def show(progress: Progress) -> None:
         nonlocal due
-        stats = _stats(progress, console.width - 28 if console.is_terminal else 80)
+        stats = _stats(progress, free if console.is_terminal else 80)
         bar.update(task, completed=progress.fraction, stats=stats)
         if hidden and (time.monotonic() >= due or progress.fraction >= 1):
             due = time.monotonic() + max(SECONDS_BETWEEN_LINES, progress.seconds_left / 50)

@@ -232,7 +232,8 @@ def _inputs(
     """Draw inputs; without shapes, an x for one step, or else for a sequence."""
     if shapes:
         return tuple(rng.standard_normal(sizes).astype(dtype) for sizes in shapes)
-    width = getattr(getattr(target, "target", target), "input_size", None)
+    module = getattr(target, "target", target)  # from_torch and from_jax wrap it
+    width = getattr(module, "input_size", None)
     if not isinstance(width, int):
         raise OptionError(f"{text}: expected --input with the shape of an input, such as 2,5,3")
     tried = []

@@ -114,7 +114,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     if own not in (None, split.tokenizer):
         expected = "the tokenizer that the model of --from was trained with; omit --tokenizer"
         raise OptionError(f"tokenizer: expected {expected}; got {options.tokenizer}, another one")
-    prompt = _check(options, split, comm)
+    prompt = _checked_prompt(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng, pretrained)
     recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
@@ -142,7 +142,7 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     if (got := fingerprint(text)) != notes.text:
         raise TextError(f"text: expected the text of the run, {notes.text}; got another, {got}")
     split = training.split_text(text, options.window, run.tokenizer)
-    prompt = _check(options, split, comm)
+    prompt = _checked_prompt(options, split, comm)
     run.save_every = options.save_every
     if "lr" in given:
         run.state.optimizer.lr = options.lr
@@ -181,7 +181,7 @@ def _tokenizer(name: str | None, pretrained: Pretrained | None) -> generation.To
     return generation.HuggingFaceTokenizer.from_file(name)
 
 
-def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
+def _checked_prompt(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
     """Return the prompt of the sample, or raise an error for options that do not fit the text."""
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
     if options.batch_size * options.window > MAX_TOKENS * options.accumulate:

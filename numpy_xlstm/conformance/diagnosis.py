@@ -38,7 +38,7 @@ NOT_SEARCHED = (
 def searches(
     failed: Iterable[Checked], passed: Iterable[CaseData] = (), runs: Runs | None = None
 ) -> list["Search"]:
-    """Search for the mistakes of a port in each subject that failed, those of few steps first.
+    """Search for the mistakes of a port in each subject that failed, single steps before sequences.
 
     ``runs`` may be those of another report, so that a known mistake is not run again.
     """

@@ -110,6 +110,7 @@ def _component(place: str, value: Any) -> Any:
 
 
 def _options(place: str, value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options with these names, checked; a pattern or content must be given."""
     if not isinstance(value, dict) or ({"pattern", "content"} & {*names}) - value.keys():
         raise _wrong(f"{place} with the options {', '.join(names)}", value)
     options = {name: value[name] for name in names if name in value}

@@ -174,8 +174,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
             inner, z = both[:, :width], both[:, width:]
             convolved, conv_state = conv(inner, state.conv)
             a, _ = SILU.forward(convolved)  # [mblock.2]
-            heads = np.concatenate((a, a, inner)).reshape(3, B, *W.shape[1:3]).swapaxes(1, 2)
-            qkv = (heads @ W).swapaxes(1, 2).reshape(3, B, width) + b  # [mblock.3]
+            blocks = np.concatenate((a, a, inner)).reshape(3, B, *W.shape[1:3]).swapaxes(1, 2)
+            qkv = (blocks @ W).swapaxes(1, 2).reshape(3, B, width) + b  # [mblock.3]
             q, k, v = qkv.reshape(3, B, NH, -1)
             pre = gates(qkv.swapaxes(0, 1).reshape(B, -1))  # [mblock.4]
             h, memory_state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)

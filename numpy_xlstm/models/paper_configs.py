@@ -122,7 +122,7 @@ class xLSTMLMModelConfig(xLSTMBlockStackConfig):
     Attributes
     ----------
     vocab_size : int
-        Number V of tokens.
+        Number V of tokens; must be given.
     tie_weights : bool
         Whether the output uses the matrix of the embedding.
     weight_decay_on_embedding : bool

@@ -1,7 +1,7 @@
 """Validation of arrays and other arguments, and the activations that cells use.
 
-A function ``check_…`` returns its argument or nothing, and ``checked_…`` returns it in the form
-that the code uses. Both raise an error for an invalid argument.
+A function ``check_…`` returns nothing, and ``checked_…`` returns its argument in the form that the
+code uses. Both raise an error for an invalid argument.
 """
 
 import difflib

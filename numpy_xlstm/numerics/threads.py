@@ -143,6 +143,7 @@ def leave(caller: Any) -> None:
     """Forget a caller that leaves :class:`one_blas_thread`; the last one restores BLAS's threads.
 
     If an interrupt prevents a caller from leaving, this function runs when the caller is deleted.
+    Two references are equal if they are to the same live object.
     """
     global _unlimited
     with _limits:

@@ -382,7 +382,7 @@ def read_as(array: Array, pattern: str, first: str = "", second: str = "") -> Ar
 
 
 def turned(case: CaseData, name: str) -> Around:
-    """Transpose a gradient."""
+    """Transpose a gradient: a square matrix, or each square block of gates in it."""
 
     def change(results: Arrays, _: Arrays) -> Arrays:
         if (array := results.get(name)) is None:
