@@ -78,7 +78,7 @@ class Recurrence:
     state : type
         Type of the state, which consists of h and the memory.
     num_pre, num_recurrent, num_constants : int
-        Count of pre-activations, of those that contain R h (all of them if omitted), and of
+        Count of pre-activations, of the last ones, which contain R h (all if omitted), and of
         constants.
     """
 
@@ -119,8 +119,8 @@ class Recurrence:
         (B, T, width), (NH, rows, D), S = Wx.shape, R.shape, len(state)
         if (NH * D * self.num_pre, self.num_recurrent * D) != (width, rows):
             raise ShapeError(
-                f"R: expected shape (NH, {self.num_recurrent}·D, D) with "
-                f"NH·D = {width // self.num_pre}; got {R.shape}"
+                f"W, b: expected {self.num_pre}·H rows; R: expected shape "
+                f"(NH, {self.num_recurrent}·D, D) with NH·D = H; got {width} rows and {R.shape}"
             )
         ends = np.full(B, T) if lengths is None else lengths
         if lengths is not None:

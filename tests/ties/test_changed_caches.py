@@ -99,11 +99,12 @@ def test_the_normaliser_of_another_input_gate_is_refused() -> None:
             subject.backward(y, cache._replace(normaliser=other))
 
 
-@pytest.mark.parametrize("rows", [3, 5])
-def test_a_kernel_refuses_a_matrix_for_another_number_of_gates(rows: int) -> None:
+@pytest.mark.parametrize(("width", "rows"), [(16, 12), (16, 20), (12, 16)])
+def test_a_kernel_refuses_matrices_for_another_number_of_gates(width: int, rows: int) -> None:
     """Its loop would add R h outside of the gates."""
     from numpy_xlstm.kernels.lstm import forward
 
     state = (np.zeros((2, 4)),) * 2
-    with pytest.raises(ShapeError, match=r"R: expected shape \(NH, 4·D, D\)"):
-        forward(np.zeros((2, 5, 16)), {"R": np.zeros((1, 4 * rows, 4))}, state, None)
+    expected = r"W, b: expected 4·H rows; R: expected shape \(NH, 4·D, D\)"
+    with pytest.raises(ShapeError, match=rf"{expected}.* {width} rows and \(1, {rows}, 4\)"):
+        forward(np.zeros((2, 5, width)), {"R": np.zeros((1, rows, 4))}, state, None)

@@ -26,6 +26,7 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import compiled, parts, scan
+from numpy_xlstm.layers.sequence import KERNELS
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.trees import leaves, tree_map
 from tests.samples import mostly, random_state, times
@@ -166,6 +167,10 @@ def tied(
     assert_tied(Results(y, after, turned(dx), dstate0, grads), wanted, bound)
     if kind in RECURRENCES:
         assert_tied(recurrent(kind, cell, x, state, ends, dy, dafter), wanted, bound)
+
+
+def test_every_kernel_is_tied() -> None:
+    assert {type(make(2, 2)) for make in CELLS.values()} == KERNELS.keys()
 
 
 sizes = st.tuples(mostly(3, "batch"), st.integers(0, 9), mostly(4, "inputs"), mostly(5, "units"))
