@@ -14,6 +14,11 @@ class Optimizer(Protocol):
 
     ``options`` are the options of the constructor as JSON values, which a resumed training uses
     again.
+
+    ``step`` updates ``params`` in place from ``scale`` times the gradients, with ``lr`` if it is
+    given, and adds 1 to ``t``. It does all or nothing: if a number would not be finite afterwards,
+    it raises :class:`DivergenceError` (made by :func:`diverged`), and after any error
+    nothing has changed.
     """
 
     params: Mapping[str, Array]

@@ -1,7 +1,8 @@
 """Run the battery on copies of the package, each with a small mistake in one line of one module.
 
 ``python -m tests.mutants.run --random N --seed S MODULE …`` tries N mistakes, and exits with 1 if
-one of them is not noticed. The mistakes are those with which the conformance kit explains a port.
+one of them is not noticed. A MODULE is a dotted name, such as ``numpy_xlstm.cells.lstm``. The
+mistakes are those with which the conformance kit explains a port.
 """
 
 import argparse
