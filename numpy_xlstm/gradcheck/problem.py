@@ -47,7 +47,8 @@ class Problem:
     """A layer or a pair of functions at one point.
 
     The target gets only copies, so that it cannot modify arrays of the caller or of this object.
-    The arguments and results of a forward are not modified before its backward.
+    The arguments and results of a forward are not modified before its backward. ``returned`` says
+    that the initial state is one that a forward returned.
 
     Attributes
     ----------
@@ -141,9 +142,11 @@ class Problem:
     def forward_elsewhere(self) -> tuple[Any, ...]:
         """Run the forward of the same layer on other, similar inputs, and return its results.
 
-        If it does not accept them, return those of the first forward.
+        If it does not accept them, return those of the first forward. Outputs of the first forward
+        that this call overwrites are noted as changes.
         """
         layer, arguments, results = self.call
+        # flipped and scaled, inputs are different but stay valid
         factors = {name: 0.75 if is_floating(a) else 1 for name, a in arguments.items()}
         moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in arguments.items()}
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
@@ -170,6 +173,7 @@ class Problem:
             for a in params.values()
             if is_floating(a)
         }
+        # deepcopy takes arrays in its memo for already copied: here, for the moved ones
         layer = copy.deepcopy(self._target, dict(moved))
         params = {name: moved.get(id(a), a) for name, a in params.items()}
         problem = Problem(over(layer, params), self._inputs, returned=self._returned)

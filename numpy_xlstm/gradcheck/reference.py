@@ -121,6 +121,8 @@ class Point:
 
     def along(self, directions: Arrays) -> Scalar:
         """Restrict the function to a line through the point; NaN if a real step is rounded away."""
+        # half a step along 1/16, the smallest part of a direction, must be exact; shorter steps are
+        # only tried if this one does not decide
         lost = any(
             (np.spacing(np.abs(self.tensors[name][direction != 0])) > DIFFERENCE_STEP / 32).any()
             for name, direction in directions.items()

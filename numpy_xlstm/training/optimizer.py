@@ -17,8 +17,8 @@ class Optimizer(Protocol):
 
     ``step`` updates ``params`` in place from ``scale`` times the gradients, with ``lr`` if it is
     given, and adds 1 to ``t``. It does all or nothing: if a number would not be finite afterwards,
-    it raises :class:`DivergenceError` (made by :func:`diverged`), and after any error
-    nothing has changed.
+    it raises :class:`DivergenceError` (made by :func:`diverged`), and after any error nothing has
+    changed.
     """
 
     params: Mapping[str, Array]

@@ -280,6 +280,12 @@ def test_nan_under_other_cotangents_is_not_linear() -> None:
     assert [row.tensor for row in report.failures] == ["linear in ȳ"]
 
 
+def test_a_backward_that_is_linear_in_size_but_not_in_sums() -> None:
+    report = gradcheck((lambda x: (x + 1, None), lambda dy, cache: np.abs(dy)), X, rng=0)
+    (row,) = [row for row in report.rows if row.tensor == "linear in ȳ"]
+    assert row.note == "2ȳ − 3ȳ′ does not give this sum of the gradients of x"
+
+
 @pytest.mark.parametrize("pair", [(square, twice), real((square, twice))])
 @pytest.mark.parametrize(
     ("max_entries", "checked"),
