@@ -103,7 +103,7 @@ class ElmanCell(Module):
         """Return the empty state: h = 0."""
         return empty_state(ElmanState, batch_size, self.hidden_size, self.dtype)
 
-    Cache = ElmanCache
+    Cache = ElmanCache  # checked_step_backward refuses others
     tensor_axes: ClassVar[dict[str, str]] = {"W": "unit input", "R": "unit from", "b": "unit"}
 
 

@@ -107,7 +107,7 @@ class GRUCell(Module):
         """Return the empty state: h = 0."""
         return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
 
-    Cache = GRUCache
+    Cache = GRUCache  # checked_step_backward refuses others
     tensor_axes: ClassVar[dict[str, str]] = {**gate_axes("rzn"), "b_h": "(gate=rzn unit)"}
 
 

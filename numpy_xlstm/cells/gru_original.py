@@ -108,5 +108,5 @@ class OriginalGRUCell(Module):
         """Return the empty state: h = 0."""
         return empty_state(GRUState, batch_size, self.hidden_size, self.dtype)
 
-    Cache = OriginalGRUCache
+    Cache = OriginalGRUCache  # checked_step_backward refuses others
     tensor_axes = gate_axes("rzn")

@@ -64,7 +64,8 @@ class LSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev = state
-        i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        pre = pre_activations(x, h_prev, **self.params)
+        i_pre, f_pre, z_pre, o_pre = pre
         i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstm.1]
         z = np.tanh(z_pre)  # [lstm.2]
         c = f * c_prev + i * z  # [lstm.3]
@@ -107,7 +108,7 @@ class LSTMCell(Module):
         """Return the empty state: h = c = 0."""
         return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
 
-    Cache = LSTMCache
+    Cache = LSTMCache  # checked_step_backward refuses others
     tensor_axes = gate_axes()
 
 

@@ -72,7 +72,8 @@ class LSTMPCell(Module):
         h_prev, c_prev = state
         p = self.params
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [lstmp.1]
-        i_pre, f_pre, z_pre, o_pre = pre = np.split(a, 4, axis=1)
+        pre = np.split(a, 4, axis=1)
+        i_pre, f_pre, z_pre, o_pre = pre
         i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstmp.2]
         z = np.tanh(z_pre)  # [lstmp.3]
         c = f * c_prev + i * z  # [lstmp.4]
@@ -124,5 +125,5 @@ class LSTMPCell(Module):
         empty = empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
         return empty._replace(h=np.zeros((batch_size, self.proj_size), self.dtype))
 
-    Cache = LSTMPCache
+    Cache = LSTMPCache  # checked_step_backward refuses others
     tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "W_hr": "unit from"}

@@ -87,6 +87,13 @@ class mLSTMCell(Module):
         Initial values: the first four are normal with variance 2/(5D), b_i is normal with standard
         deviation 0.1, b_f of a sigmoid gate rises from 3 to 6 over the heads, the rest is 0.
 
+    Notes
+    -----
+    An empty head has m = −inf, so that its first step has m = log i and i = 1. At a tie, the
+    maximum in m passes its cotangent to log f + m₋, and the maximum in the denominator to q·n.
+    With a sigmoid input gate nothing bounds f = e^A of an exponential forget gate. While C₋ = 0, an
+    f that would overflow is replaced by 0, because inf · 0 is NaN.
+
     Examples
     --------
     >>> cell = mLSTMCell(3, 8, num_heads=2, qk_dim=4, rng=np.random.default_rng(0))
@@ -105,11 +112,13 @@ class mLSTMCell(Module):
         q = (x @ p["W_q"].T + p["b_q"]).reshape(heads)  # [mlstm.1]
         v = (x @ p["W_v"].T + p["b_v"]).reshape(heads)  # [mlstm.2]
         k = (x @ p["W_k"].T / root_DK + p["b_k"]).reshape(heads)  # [mlstm.3]
-        i_pre, f_pre, o_pre = pre = [x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo"]  # [mlstm.4]
+        pre = [x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo"]  # [mlstm.4]
+        i_pre, f_pre, o_pre = pre
         o = sigmoid(o_pre)  # [mlstm.5]
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
         A = log_f + m_prev  # [stab.3]
+        # without m, f = e^A could overflow, and inf · 0 is NaN
         empty = ~(C_prev.any(axis=(-2, -1)) | self.normalised)  # C₋ = 0, and there is no m
         A = np.where(empty & underflows(-A), -np.inf, A)  # [stab.4]
         m = maximum(A, log_i) * self.normalised  # [stab.5]
@@ -205,7 +214,7 @@ class mLSTMCell(Module):
         shape = batch_size, NH, self.qk_dim // NH, self.hidden_size // NH
         return empty_memory(shape, self.dtype, self.input_gate)
 
-    Cache = mLSTMCache
+    Cache = mLSTMCache  # checked_step_backward refuses others
     tensor_axes = axes_of_heads(AXES)
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes
+from numpy_xlstm.cells.gates import checked_sizes, empty_state, gate_axes, gate_rows
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
@@ -56,8 +56,9 @@ class PeepholeLSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev = state
-        p, (p_i, p_f, p_o) = self.params, np.split(self.params["P"], 3)
-        a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [peephole.1]
+        W, R, b, P = (self.params[name] for name in "WRbP")
+        p_i, p_f, p_o = np.split(P, 3)
+        a = x @ W.T + h_prev @ R.T + b  # [peephole.1]
         a_i, a_f, z_pre, a_o = np.split(a, 4, axis=1)
         i_pre, f_pre = a_i + p_i * c_prev, a_f + p_f * c_prev  # [peephole.2]
         i, f, z = sigmoid(i_pre), sigmoid(f_pre), np.tanh(z_pre)  # [peephole.3]
@@ -101,11 +102,11 @@ class PeepholeLSTMCell(Module):
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
         self.params = params = drawn_uniformly(shapes, H**-0.5, dtype, rng)
-        params["b"][H : 2 * H] = 1
+        gate_rows(params["b"], "f")[...] = 1
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
         return empty_state(LSTMState, batch_size, self.hidden_size, self.dtype)
 
-    Cache = PeepholeCache
+    Cache = PeepholeCache  # checked_step_backward refuses others
     tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "P": "(gate=ifo unit)"}

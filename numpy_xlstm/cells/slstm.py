@@ -94,7 +94,8 @@ class sLSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev, n_prev, m_prev = state
-        i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        pre = pre_activations(x, h_prev, **self.params)
+        i_pre, f_pre, z_pre, o_pre = pre
         A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.3]
         A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.4]
         m = maximum(A, i_pre)  # [stab.5]
@@ -158,7 +159,7 @@ class sLSTMCell(Module):
         """Return the empty state: h = c = n = 0 and m = −inf."""
         return empty_state(sLSTMState, batch_size, self.hidden_size, self.dtype)
 
-    Cache = sLSTMCache
+    Cache = sLSTMCache  # checked_step_backward refuses others
     tensor_axes = axes_of_heads(AXES)
 
 

@@ -39,7 +39,8 @@ class Runs:
     known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
     changed: dict[tuple[CaseData, Changes, int], dict[str, Any]] = field(default_factory=dict)
     left: int = RUNS
-    """Number of runs of a changed line that are left in this report."""
+    """Number of runs of a changed line that are left in this report; callers of ``with_change``
+    stop at 0, and it may become negative."""
     left_known: int = RUNS
     """Number of runs of known mistakes that are left; a search that has begun is finished."""
 
@@ -65,7 +66,7 @@ class Runs:
         return self.known[key]
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
-        """Return the results of a case with the change of a line."""
+        """Return the results of a case with the change ``changes.all[number]``."""
         key = (case, changes, number)
         if key not in self.changed:
             self.left -= 1

@@ -137,7 +137,8 @@ def _run(words: list[str], seconds: float) -> None:
             raise PortError(f"stopped at the time limit of {seconds:g} s") from None
         finally:
             _end(process)
-        errors.seek(-min(errors.seek(0, os.SEEK_END), MOST_SAID), os.SEEK_END)
+        size = errors.seek(0, os.SEEK_END)
+        errors.seek(max(0, size - MOST_SAID))
         message = " ".join(errors.read().decode("utf-8", "replace").split())
     if len(message) > MOST_SHOWN:  # the start or the end names the error
         half = MOST_SHOWN // 2

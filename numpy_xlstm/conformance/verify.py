@@ -153,6 +153,7 @@ class Report:
         yield from self.diagnosis
 
     def _short(self) -> list[Row]:
+        """Return the failed rows: all of a subject's first failed case, then one for each case."""
         rows: list[Row] = []
         seen: set[str] = set()
         for v in self.verdicts:

@@ -163,7 +163,7 @@ def dispatcher(function: Callable[..., Any], options: str) -> Callable[..., Any]
         with lock(Path(kept.cache_path, f"{name}.lock")):
             try:
                 return compile_now(signature)
-            except OSError:  # it is compiled, but cannot be written: a full disk
+            except OSError:  # a full disk: numba keeps the code before it writes, and now finds it
                 return compile_now(signature)
 
     compiled.compile = compile_once

@@ -10,7 +10,8 @@ them to the arrays of each step. With numba, they are instead compiled into the 
 :mod:`~numpy_xlstm.kernels.parts`, which compute one number at a time.
 
 Rows and heads are split into N parts with U numbers each, as that module describes. With G
-pre-activations, the last K of which contain R h, and states of S arrays, the shapes are:
+pre-activations, the last K of which contain R h, and states of S arrays, the shapes are (D is the
+width of a head, DH in the cells):
 
 =========  =================  ================================================================
 pre        (T, N, G, U)       pre-activations; the forward adds R h to W x + b
@@ -168,7 +169,8 @@ class Recurrence:
         (B, T, _), (NH, rows, D) = dWx.shape, cache.R.shape
         K, dpre = rows // D, dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
         dRh = dpre[:, -K:].transpose(1, 2, 3, 0)  # (K, NH, D, B·T)
-        h = by_row(cache.states[:-1, :, 0], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
+        h = by_row(cache.states[:-1, :, 0], cache.R, B)  # (B, T, NH·D)
+        h = h.reshape(B * T, NH, D).swapaxes(0, 1)
         if NH == 1:  # one large product
             dRh, h = dRh.reshape(rows, B * T), h[0]
         dR = matmul(dRh, h).reshape(K, NH, D, D).swapaxes(0, 1)

@@ -150,6 +150,7 @@ class mLSTM(SequenceLayer[mLSTMState]):
         maps = {g: matmul(rows, p[f"W_{g}"].T) for g in "qkvifo"}
         for g in "qvifo":
             maps[g] += p[f"b_{g}"]  # [mlstm.1] [mlstm.2] [mlstm.4]
+        # forms.forward divides k by √DK, but the bias is added after the division
         maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
         q, k, v, i, f, o_pre = (maps[g].reshape(B, T, len(p[f"b_{g}"])) for g in "qkvifo")
         o, slope = sigmoid_and_slope(o_pre)  # [mlstm.5]

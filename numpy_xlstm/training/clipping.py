@@ -17,7 +17,7 @@ TINY = float(np.finfo(np.float32).tiny)
 """Smallest factor that float32 holds with all its digits."""
 
 BLOCK = 2**15
-"""Count of numbers whose squares are added at a time."""
+"""Count of numbers whose squares are added at a time, so that float64 copies of them are small."""
 
 
 @own_error_state

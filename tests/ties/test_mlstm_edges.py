@@ -349,7 +349,7 @@ def test_dropping_the_gradient_of_the_denominator_costs_as_much_as_is_said(
 ) -> None:
     """The table of ``mlstm-forms.md``: medians over 40 draws, before and under RMS norms."""
     run, back = pair("parallel")
-    exact = forms.denominator_and_slopes
+    exact = forms.denominator_and_parts
 
     def held(*arguments: Any) -> tuple[Any, ...]:
         den, _, floor = exact(*arguments)
@@ -367,7 +367,7 @@ def test_dropping_the_gradient_of_the_denominator_costs_as_much_as_is_said(
         for dh in (dy, *normed):
             full = back(dh, cache)[:5]
             with monkeypatch.context() as patch:
-                patch.setattr(forms, "denominator_and_slopes", held)
+                patch.setattr(forms, "denominator_and_parts", held)
                 pairs = zip(full, back(dh, cache)[:5], strict=True)
                 errors.append([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs])
     page = (Path(__file__).parents[2] / "docs/derivations/mlstm-forms.md").read_text("utf-8")

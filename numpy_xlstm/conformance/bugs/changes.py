@@ -74,7 +74,7 @@ class Changes:
         wanted = {function.__qualname__ for function in functions}
         names = dict.fromkeys(function.__module__ for function in functions)
         changed = {n: self._instrumented(n, before.get(n, source(n)), wanted) for n in names}
-        # a compiled kernel does not check its arrays
+        # a compiled kernel does not check its arrays; MORE is defined in each copied module
         others = NOT_COMPILED | {f"{name}:MORE": more for name in names}
         self.copy = Copy({**before, **changed}, functions=others)
         with warnings.catch_warnings():

@@ -189,7 +189,7 @@ def normalised(
     log_iprime, log_fprime, ms, past = stabilise(log_i, log_f, m)
     num, C, kept = compute(q, k, v, log_iprime, log_fprime, with_column(C, n))
     ms, qn = ms.astype(q.dtype), num[..., -1].copy()
-    h = num[..., :-1] / denominator_and_slopes(qn, ms, eps)[0][..., None]  # [mlstm.13]
+    h = num[..., :-1] / denominator_and_parts(qn, ms, eps)[0][..., None]  # [mlstm.13]
     m = (ms[:, -1] if ms.size else m).copy()
     after = mLSTMState(C[..., :-1].copy(), C[..., -1].copy(), m)
     return h, after, Normaliser(qn, ms, past), kept
@@ -201,7 +201,7 @@ def normalised_backward(dh: Array, residuals: Any, dstate: Any, eps: float) -> t
     The form reads with q/den, and so gets the cotangents of h and, in the last column, of q·n·den.
     """
     h, q, (qn, ms, past), form = residuals
-    den, sign, floor = denominator_and_slopes(qn, ms, eps)
+    den, sign, floor = denominator_and_parts(qn, ms, eps)
     S = dot(dh, h)[..., 0]  # [mlstm.18]
     dnum, q_by_den = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
     dC = with_column(dstate.C, dstate.n)
@@ -227,11 +227,11 @@ def map_state(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
     return mLSTMState._make(None if array is None else change(array) for array in state)
 
 
-def denominator_and_slopes(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
-    """Return max(|q·n|, e^−m) + eps, the sign of q·n or 0, and e^−m / denominator or 0.
+def denominator_and_parts(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
+    """Return den = max(|q·n|, e^−m) + eps, and the parts that q·n and m have in it.
 
-    Where e^−m is the larger of the two, the sign is 0. Elsewhere, and where e^−m is clipped, the
-    last result is 0.
+    The second result is the sign of q·n where |q·n| is the maximum, else 0. The third is −∂log den
+    / ∂m: e^−m / den where e^−m is the maximum and m is not clipped, else 0.
     """
     clipped = clip(m)
     floor = np.exp(-clipped)

@@ -118,9 +118,9 @@ def _weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
     for i in range(L):
         b += log_f[i]
         w_state[i] = exp(b)
-        decay = number(log_f[i])
+        log_f_i = number(log_f[i])
         for j in range(i):
-            D[j] += decay
+            D[j] += log_f_i
         for j in range(i + 1):
             w[i, j] = exp(D[j] + number(log_i[j]))
         for j in range(i + 1, L):
