@@ -230,8 +230,8 @@ def map_state(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
 def denominator_and_parts(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     """Return den = max(|q·n|, e^−m) + eps, and the parts that q·n and m have in it.
 
-    The second result is the sign of q·n where |q·n| is the maximum, else 0. The third is −∂log den
-    / ∂m: e^−m / den where e^−m is the maximum and m is not clipped, else 0.
+    The second result is the sign of q·n where |q·n| is the maximum, else 0. The third is
+    −∂log den/∂m: e^−m / den where e^−m is the maximum and m is not clipped, else 0.
     """
     clipped = clip(m)
     floor = np.exp(-clipped)

@@ -92,7 +92,8 @@ def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
     """Write the weights w_ij of the steps of a chunk and w_i0 of the state before it.
 
     The log of each w_ij is summed directly from log gates. It is never a difference of longer sums,
-    which would cancel digits.
+    which would cancel digits. The L² sums are in the dtype of w, and the L sums for the state in
+    the dtype of the logs, at least float64.
     """
     w_state[...] = np.exp(log_f.cumsum(-1))  # [form.2]
     log_i, log_f, L = log_i.astype(w.dtype), log_f.astype(w.dtype), log_f.shape[-1]
