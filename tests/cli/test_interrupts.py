@@ -39,6 +39,22 @@ def test_ctrl_c_while_a_command_imports_a_package() -> None:
     assert done.returncode == 130
 
 
+INTERRUPTED_AT_THE_END = """
+import atexit, signal
+from numpy_xlstm.__main__ import command
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(signal.raise_signal, signal.SIGINT)
+raise SystemExit(command())
+"""
+
+
+def test_ctrl_c_while_python_ends() -> None:
+    command = [sys.executable, "-c", INTERRUPTED_AT_THE_END, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no process groups of this kind")
 def test_ctrl_c_ends_gradcheck_and_its_processes() -> None:
     command = [sys.executable, "-m", "numpy_xlstm", "gradcheck", "--full"]
