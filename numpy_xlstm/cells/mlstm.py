@@ -112,8 +112,8 @@ class mLSTMCell(Module):
         q = (x @ p["W_q"].T + p["b_q"]).reshape(heads)  # [mlstm.1]
         v = (x @ p["W_v"].T + p["b_v"]).reshape(heads)  # [mlstm.2]
         k = (x @ p["W_k"].T / root_DK + p["b_k"]).reshape(heads)  # [mlstm.3]
-        pre = [x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo"]  # [mlstm.4]
-        i_pre, f_pre, o_pre = pre
+        i_pre, f_pre, o_pre = (x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo")  # [mlstm.4]
+        pre = i_pre, f_pre, o_pre
         o = sigmoid(o_pre)  # [mlstm.5]
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
