@@ -40,7 +40,7 @@ def silence() -> Iterator[None]:
 def say(text: str) -> None:
     """Print a line to standard error, on a terminal broken between words.
 
-    Control characters and emoji codes, such as ``:on:``, that names in it contain stay as they are.
+    Names in it may contain anything: control characters are escaped, and ``:on:`` stays as it is.
     """
     console = _console()
     options: Any = {"markup": False, "emoji": False, "soft_wrap": not console.is_terminal}
