@@ -10,7 +10,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 # Members that only the package itself uses, and members that need no entry of their own.
 INTERNAL = {
-    *("Cache", "State", "compute", "compute_backward", "run", "inner_state", "outer_state"),
+    *("Cache", "state_type", "compute", "compute_backward", "run", "inner_state", "outer_state"),
     *("check", "check_backward", "inner_start", "axes", "decode_step", "copied"),
     *("cell_params", "current_cell", "named", "make_cell"),
     *("check_cache", "check_input", "check_size", "checked", "named_grads"),
