@@ -153,13 +153,13 @@ def test_ctrl_c_keeps_what_gradcheck_has_found(
 
 
 ON_TWO_CORES = """
-import sys, time
+import os, sys, time
 from numpy_xlstm.cli import gradcheck
 
 gradcheck.num_cores = lambda: 2
 
 def work(seconds):
-    print("started", flush=True)
+    os.write(1, b"started\\n")  # in one piece: both processes write into one pipe
     time.sleep(seconds)
 
 if __name__ == "__main__":
