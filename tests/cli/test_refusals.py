@@ -45,7 +45,6 @@ FILES: dict[str, bytes] = {
     "large.json": json.dumps(LARGE).encode(),
     "vocabulary.json": json.dumps(LARGE | {"vocab_size": 9}).encode(),
     "blocks.json": json.dumps(LARGE | {"blocks": 9}).encode(),
-    "heads.json": json.dumps(LARGE | {"num_heads": 3}).encode(),
     "list.json": b"[1]",
     "cut.json": b"{",
 }
