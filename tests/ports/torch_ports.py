@@ -155,14 +155,19 @@ class MLSTM(Port):
         C = self.zeros(batch_size, NH, QK // NH, H // NH)
         return (C, C[..., 0], C[..., 0, 0] - torch.inf) if self.normalised else (C,)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return q, k, v and the pre-activations of i, f and o."""
         heads = len(x), self.options["num_heads"], -1
         q = (x @ self.W_q.T + self.b_q).reshape(heads)
         k = (x @ self.W_k.T / (len(self.W_k) // heads[1]) ** 0.5 + self.b_k).reshape(heads)
         v = (x @ self.W_v.T + self.b_v).reshape(heads)
-        log_i = log_gate(x @ self.W_i.T + self.b_i, self.options.get("input_gate", "exp"))
-        log_f = log_gate(x @ self.W_f.T + self.b_f, self.options["forget_gate"])
-        o = torch.sigmoid(x @ self.W_o.T + self.b_o)
+        i, f = x @ self.W_i.T + self.b_i, x @ self.W_f.T + self.b_f
+        return q, k, v, i, f, x @ self.W_o.T + self.b_o
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        q, k, v, i, f, o = self.gates(x)
+        log_i = log_gate(i, self.options.get("input_gate", "exp"))
+        log_f, o = log_gate(f, self.options["forget_gate"]), torch.sigmoid(o)
         if not self.normalised:
             C = scaled(log_f, state[0]) + scaled(log_i, k)[..., None] * v[:, :, None]
             return o * torch.einsum("bhkv,bhk->bhv", C, q).reshape(o.shape), (C,)
