@@ -19,7 +19,6 @@ from numpy_xlstm.cli import main
 from numpy_xlstm.cli.gradcheck import QUICK
 from numpy_xlstm.conformance import suite
 from numpy_xlstm.conformance.suite import cases
-from numpy_xlstm.kernels import slstm
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
@@ -50,7 +49,8 @@ def test_every_case_is_checked_if_none_is_named(
     )
     assert main(["gradcheck", "--json", "report.json"]) == 0
     assert f"all {len(cases())} passed" in capsys.readouterr().out
-    assert list(json.loads(Path("report.json").read_text("utf-8"))["reports"]) == list(cases())
+    report = json.loads(Path("report.json").read_text("utf-8"))
+    assert (list(report["reports"]), report["dtype"]) == (list(cases()), "float64")
     expected = [case(np.random.default_rng(0), np.float64)[0] for case in cases().values()]
     assert [type(target) for target, _ in checked] == [type(target) for target in expected]
     assert all(options == {"rng": 0, **QUICK} for _, options in checked)
@@ -64,23 +64,6 @@ def test_everything_is_checked_so_that_one_wrong_entry_is_found() -> None:
     for seed in range(20):
         report = gradcheck((lambda x: (x**3, x), backward), x, rng=seed, **QUICK)
         assert not report.passed
-
-
-def test_a_wrong_backward_fails_and_is_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    right = slstm.backward
-
-    def wrong(dy: Any, cache: Any, dstate: Any) -> Any:
-        dWx, before, grads = right(dy, cache, dstate)
-        return 0.5 * dWx, before, grads
-
-    monkeypatch.setattr(slstm, "backward", wrong)
-    assert main(["gradcheck", "slstm.sequence/exp"]) == 1
-    out = capsys.readouterr().out
-    assert "FAIL" in out
-    assert "1 of 1 did not pass" in out
-    assert "worst at" in out
 
 
 def test_a_check_that_says_nothing_does_not_pass(
@@ -101,32 +84,12 @@ def test_a_check_that_says_nothing_does_not_pass(
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no /dev")
 def test_a_narrow_terminal_without_unicode_and_a_report_to_a_device() -> None:
     environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "ascii"}
-    words = [
-        "gradcheck",
-        "elman.step",
-        "peephole.step",
-        "lstm.step",
-        "--verbose",
-        "--json",
-        "/dev/stderr",
-    ]
-    command = [sys.executable, "-m", "numpy_xlstm", *words]
+    words = "gradcheck elman.step peephole.step lstm.step --verbose --json /dev/stderr"
+    command = [sys.executable, "-m", "numpy_xlstm", *words.split()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     table = done.stdout.split("all 4 passed")[0].split("\n\nlstm.step")[0]
     assert len(re.findall(r"\d\.\de-\d\d", table)) == 4
     assert json.loads(done.stderr)["passed"] is True
-
-
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    file = Path("report.json")
-    arguments = ["gradcheck", "lstm.step", "--dtype", "float32"]
-    assert main([*arguments, "--json", str(file)]) == 0
-    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    assert found["passed"] is True
-    assert found["dtype"] == "float32"
-    rows = found["reports"]["lstm.step"]["rows"]
-    tensors = {row["tensor"] for row in rows if row["method"] == "complex step"}
-    assert tensors == {"W", "R", "b", "x", "state.h", "state.c"}
 
 
 def test_ctrl_c_keeps_what_gradcheck_has_found(

@@ -62,14 +62,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     "arguments",
     [
         ["mine.cells:Scale(3)"],
-        ["mine.cells:Scale(3)", "--dtype", "float32"],
         ["mine.cells:Deep.scale"],
         ["mine.cells:Scale(3)", "--input", "2,5,3"],
         ["mine.cells:PAIR", "--input", "2,3", "--input", "2,3"],
         ["mine.cells:sLSTMCell(3, 4, num_heads=2, forget_gate='exp')"],
         ["mine.cells:mLSTM(3, 4)", "--dtype", "float32"],
         ["mine.cells:Scale(3)", "lstm.step"],
-        ["mine.cells:Scale(3, rng.integers(1, 2))"],
         ["mine.cells:mLSTM(3, 4, dtype=dtype, rng=rng)", "--dtype", "float32"],
     ],
 )

@@ -44,13 +44,6 @@ def test_the_tree_and_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_a_model_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    save_pretrained(model(), "a.safetensors")
-    assert main(["info", "a.safetensors"]) == 0
-    facts = capsys.readouterr().out.splitlines()[-4:-1]
-    assert facts == ["dtype      float32", "parameters 13,301", "memory     53,204 bytes"]
-
-
 def test_a_folder_of_transformers(capsys: pytest.CaptureFixture[str]) -> None:
     config = xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=9)
     large = xLSTMLarge(config, dtype=np.float32)

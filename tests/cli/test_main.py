@@ -16,11 +16,6 @@ from numpy_xlstm.conformance import SMALL
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"numpy-xlstm {__version__}\n"
-
-
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "train" in capsys.readouterr().out
@@ -68,7 +63,6 @@ FULL = "no space left on device"
         ("train text.txt --hidden-size=2 --steps=1", ["stdout"], 2, FULL),
         ("train text.txt --hidden-size=2 --steps=1", ["stderr", "stdout"], 2, ""),
         ("experiment parity --steps=1", ["stderr"], 2, FULL),
-        ("--version", ["stderr"], 0, f"numpy-xlstm {__version__}"),
     ],
 )
 def test_a_stream_on_a_full_disk(arguments: str, full: list[str], code: int, message: str) -> None:

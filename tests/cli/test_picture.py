@@ -18,15 +18,6 @@ def test_smoothing_by_hand() -> None:
     assert smoothed(np.full(99, 2.5), span=7.0) == pytest.approx(np.full(99, 2.5))
 
 
-def test_the_smoothed_curve_is_not_late() -> None:
-    steps = np.arange(200.0)
-    line, wave = 5 - steps / 100, np.exp(-(((steps - 100) / 40) ** 2))
-    middle = slice(20, -20)
-    assert smoothed(line, 8.0)[middle] == pytest.approx(line[middle], abs=1e-12)
-    assert smoothed(wave, 8.0).argmax() == 100
-    assert smoothed(wave, 8.0) == pytest.approx(wave, abs=0.01)
-
-
 @pytest.mark.parametrize("validated", [False, True])
 def test_what_the_picture_shows(validated: bool) -> None:
     entries = [{"step": n, "bits": 5 / n} for n in range(1, 30)]

@@ -114,13 +114,6 @@ def test_the_budget_can_be_raised(text_file: str) -> None:
     assert not any(word.startswith("--steps") for word in command)
 
 
-def test_a_run_by_time_can_go_on_by_steps(text_file: str) -> None:
-    assert train(text_file, OUT, "--minutes", "0.001") == 0
-    steps = len(lines(OUT))
-    assert resume(OUT, "--steps", str(steps + 2)) == 0
-    assert [entry["step"] for entry in lines(OUT)] == list(range(1, steps + 3))
-
-
 def test_the_files_of_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     assert train(text_file, OUT, "--steps", "4", "--validate-every", "2") == 0

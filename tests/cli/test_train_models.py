@@ -77,9 +77,7 @@ def test_the_recipe_of_each_model(text_file: str) -> None:
 @pytest.mark.parametrize(
     ("options", "rates"),
     [
-        (["--schedule=constant", "--warmup=0"], [0.5, 0.5, 0.5, 0.5]),
         (["--schedule=constant", "--warmup=0.5"], [0.25, 0.5, 0.5, 0.5]),
-        (["--schedule=cosine", "--warmup=0"], [0.434, 0.275, 0.116, 0.05]),
         (["--schedule=cosine", "--warmup=0.5"], [0.25, 0.5, 0.275, 0.05]),
     ],
 )
@@ -198,15 +196,8 @@ def test_a_tokenizer_of_whole_words(text_file: str, capsys: pytest.CaptureFixtur
 @pytest.mark.skipif(os.name == "nt", reason="there are no closed pipes")
 def test_a_closed_pipe_ends_the_text_quietly(text_file: str) -> None:
     assert train(text_file, "--hidden-size=8", "--out", "run") == 0
-    words = [
-        "generate",
-        "run/checkpoint.safetensors",
-        "--prompt",
-        "The",
-        "--max-new-tokens",
-        "1000000",
-    ]
-    command, pipe = [sys.executable, "-m", "numpy_xlstm", *words], subprocess.PIPE
+    words = "generate run/checkpoint.safetensors --prompt The --max-new-tokens 1000000"
+    command, pipe = [sys.executable, "-m", "numpy_xlstm", *words.split()], subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe)
     assert process.stdout is not None
     assert process.stdout.read(5)[:3] == b"The"
