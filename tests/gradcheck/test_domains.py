@@ -48,13 +48,6 @@ def test_a_wrong_gradient_near_the_edge_is_found(
         assert f"worst at [{place}]" in report.failures[0].note, str(report)
 
 
-def test_a_wrong_gradient_far_from_the_edge_is_found() -> None:
-    for entries, factors in (([5e-4, 0.5], [1, 1.001]), ([0.5, 5e-4], [1.001, 1])):
-        report = gradcheck(spoiled(real(PAIRS["sqrt"]), factors), np.array(entries), rng=0)
-        place = factors.index(1.001)
-        assert f"worst at [{place}]" in report.failures[0].note, str(report)
-
-
 def test_a_large_tensor_near_the_edge() -> None:
     x = np.random.default_rng(0).random(100) ** 4
     assert gradcheck(PAIRS["log"], x, rng=0).passed

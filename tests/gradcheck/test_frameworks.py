@@ -13,7 +13,7 @@ from numpy_xlstm.gradcheck import Report, from_jax, from_torch
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 3))
-NEAR_KINKS = [0.0, 1e-6, -1e-8, 5e-9, 1e-12]
+NEAR_KINKS = [0.0, 1e-6, 5e-9]
 
 
 def failing(report: Report) -> set[str]:
@@ -173,8 +173,8 @@ class TestJax:
     @pytest.mark.parametrize(
         ("function", "x"),
         [
-            (lambda x, n: x**2 if x[0, 0, 0] > 0 else x ** int(n), -np.abs(X)),
-            (lambda x, n: x[x > 0] ** 2, X),
+            (lambda x, n: x**2 if x[0, 0, 0] > 0 else x ** int(n), -np.abs(X[:1, :1])),
+            (lambda x, n: x[x > 0] ** 2, X[:1, :1]),
             (lambda x, n: (x, {"z": x**2, "a": x**3}), X),
             (lambda x, n: (x, {"z": float(int(n)) * x**2, "a": x**3}), X),
         ],

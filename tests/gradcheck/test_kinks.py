@@ -47,12 +47,11 @@ def test_near_ties_are_no_excuse(b_f: float, factor: float, trials: int) -> None
 
 KINKS: dict[str, tuple[Any, Any, float]] = {
     "abs": (np.abs, lambda x: np.where(x >= 0, 1.0, -1.0), 0.0),
-    "relu": (lambda x: np.maximum(x, 0), lambda x: 1.0 * (x > 0), 0.0),
     "clip": (lambda x: np.clip(x, -1, 1), lambda x: 1.0 * (abs(x) < 1), 1.0),
     "maximum": (lambda x: np.maximum(x, 2 * x - 1 / 3), lambda x: 1.0 + (x > 1 / 3), 1 / 3),
 }
 """Functions, their slopes, and the places of their kinks."""
-DISTANCES = [sign * digit * 10.0**-n for n in range(5, 13) for digit in (1, 5) for sign in (1, -1)]
+DISTANCES = [digit * 10.0**-n for n in range(5, 13) for digit in (1, -5)]
 
 
 @pytest.mark.parametrize(("function", "slope", "kink"), KINKS.values(), ids=KINKS)

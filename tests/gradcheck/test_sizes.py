@@ -47,8 +47,6 @@ PLANTS: dict[str, tuple[int, dict[str, Change]]] = {
     "np.clip(grad, −5, 5)": (1, {"gradient": lambda g: np.clip(g, -5, 5)}),
     "np.clip(dy, −10, 10)": (1, {"dy": lambda dy: np.clip(dy, -10, 10)}),
     "a norm clipped at 20": (1, {"dy": _by_norm}),
-    "a gradient's norm clipped at 20": (1, {"gradient": _by_norm}),
-    "a saturating cast": (1, {"dy": lambda dy: np.clip(dy, -65504, 65504)}),
     "infinity set to 0": (1, {"gradient": lambda g: np.where(abs(g) > 1e6, 0, g)}),
     "if abs(dy).max() < 1e-4: return 0": (-1, {"dy": _if_large}),
     "small entries flushed": (-1, {"gradient": lambda g: np.where(abs(g) < 1e-8, 0, g)}),

@@ -74,6 +74,7 @@ def test_each_kernel_is_compared_with_its_cell(monkeypatch: pytest.MonkeyPatch) 
                 rows = gradcheck(target, *inputs, **checked).failures
             assert {row.method for row in rows} == {"specification"}, name
             assert "another result than that of the specification: y, " in rows[0].note
+            assert "the gradient of " in rows[0].note
     families = [name for name, family in FAMILIES.items() if family.cell is not OriginalGRUCell]
     functions = [name for name, subject in SUBJECTS.items() if isinstance(subject, Given)]
     assert compared == {*(f"{name}.sequence" for name in families), *functions}

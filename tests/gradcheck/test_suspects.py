@@ -68,7 +68,7 @@ def test_float32_inside_is_named_where_no_difference_can_tell() -> None:
         return np.tanh(_narrow(x)).astype(float), x
 
     statuses = set()
-    for seed in range(40):
+    for seed in range(10):
         x = np.random.default_rng(seed).standard_normal(100)
         report = gradcheck((forward, lambda dy, x: dy / np.cosh(x) ** 2), x, rng=seed)
         statuses.add(report.rows[0].status)
