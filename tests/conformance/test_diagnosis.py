@@ -9,7 +9,6 @@ import pytest
 from numpy_xlstm import GRUCell, LSTMCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations_backward
 from numpy_xlstm.conformance import Case, verify
-from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Difference, error
@@ -144,14 +143,6 @@ def test_the_same_memory_in_another_gauge_is_recognised() -> None:
     assert "c·e^m and n·e^m of the final state are right: the same memory, with another m" in text
 
 
-def test_a_result_that_is_not_computed_is_no_known_mistake() -> None:
-    def port(case: Case) -> Arrays:
-        return {**case.results(), "dx": np.full_like(case.expected["dx"], np.nan)}
-
-    failed = [(case, port(case)) for case in cases("gru.step", "float64")]
-    assert diagnosed(failed) == []
-
-
 def halved_with_noise(case: Case) -> Arrays:
     """A port whose numbers no change of a line gives."""
     rng = np.random.default_rng(0)
@@ -254,14 +245,6 @@ def test_what_is_wrong_with_numbers(got: Array, expected: Array, how: str) -> No
     assert error(wrong, "y").endswith(f"18 of 18 entries{how}")
 
 
-def test_a_float32_port_of_float64_cases_alone_is_recognised() -> None:
-    def port(case: Case) -> Arrays:
-        return in_dtype(in_dtype(case.results(), "float32"), "float64")
-
-    (line,) = verify(cases("gru.step", "float64"), port).diagnosis
-    assert "right to only about seven digits" in line
-
-
 @pytest.mark.parametrize("dtype", ["float64", None])
 def test_gradients_that_are_summed_over_calls_are_recognised(dtype: str | None) -> None:
     sums: dict[Any, Any] = {}
@@ -275,21 +258,6 @@ def test_gradients_that_are_summed_over_calls_are_recognised(dtype: str | None) 
 
     (line,) = verify(cases("gru.step", dtype), port).diagnosis
     assert "set them to 0 before each backward" in line
-
-
-@pytest.mark.parametrize(
-    ("subject", "name"),
-    [
-        ("slstm.sequence", "lengths-one-more"),
-        pytest.param("mlstm.sequence", "lengths-one-less", marks=pytest.mark.long),
-        ("block.mlstm", "norm-over-all-heads"),
-    ],
-)
-def test_mistakes_in_what_surrounds_a_cell_are_named(subject: str, name: str) -> None:
-    bug = mistake(name, subject)
-    chosen = [case for case in cases(subject, "float64") if {*case.flags} <= {"padding"}]
-    report = verify(chosen, lambda case: results(case, bug))
-    assert f"({name})" in report.diagnosis[0]
 
 
 def test_a_line_that_a_mistake_has_changed_is_not_changed_again() -> None:
@@ -376,7 +344,7 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
 def test_an_entry_that_is_off_by_a_few_bounds_names_no_mistake(subject: str, trials: int) -> None:
     """A change without effect, such as x + y → y + x, explains nothing."""
     rng = np.random.default_rng(len(subject))
-    for _ in range(3 * trials):
+    for _ in range(trials):
         case = cases(subject)[rng.integers(min(24, len(cases(subject))))]
         off = {name: array.copy() for name, array in case.expected.items()}
         name = rng.choice([name for name, array in off.items() if np.isfinite(array).any()])
@@ -492,11 +460,15 @@ def test_causes_without_a_line_are_named(port: Any, dtype: str | None, sentence:
         ("pre-activations-clipped", "slstm.step"),
         ("log-sigmoid-by-softplus", "slstm.step"),
         ("forget-gate-from-difference", "slstm.sequence"),
+        ("lengths-one-more", "slstm.sequence"),
+        pytest.param("lengths-one-less", "mlstm.sequence", marks=pytest.mark.long),
+        ("norm-over-all-heads", "block.mlstm"),
     ],
 )
 def test_mistakes_that_are_common_in_the_wild_are_named(name: str, subject: str) -> None:
     bug = mistake(name, subject)
     wanted = {"large-pre-activations", "closed-gates", "one-head"}
+    wanted = {"padding"} if subject.startswith("block") or "lengths" in name else wanted
     chosen = [case for case in cases(subject, "float64") if {*case.flags} <= wanted]
     report = verify(chosen, lambda case: results(case, bug))
     assert f"({name})" in report.diagnosis[0]

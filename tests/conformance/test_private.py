@@ -159,17 +159,6 @@ def test_a_port_that_writes_into_its_inputs_fails_and_hurts_no_other(
     assert verify(chosen, Case.results).passed
 
 
-def test_a_layer_that_writes_into_its_state_fails() -> None:
-    class InPlace(LSTMCell):
-        def forward(self, x: Any, state: Any = None) -> Any:
-            h, after, cache = super().forward(x, state)
-            state.h[...] = after.h
-            return h, after, cache
-
-    (first, *_) = verify(CASES[:1], from_layer(lambda case: InPlace(**case.options))).verdicts
-    assert [row.note for row in first.rows] == [f"{SIDE_EFFECTS}state.h: copy it first"]
-
-
 def test_what_numpy_refuses_elsewhere_is_not_laid_to_the_inputs() -> None:
     def port(case: Case) -> Arrays:
         np.broadcast_to(0.0, 2)[0] = 1

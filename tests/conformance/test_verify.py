@@ -118,31 +118,23 @@ def test_one_case_of_a_subject_is_shown_tensor_by_tensor() -> None:
     assert table.count("entries; first") == len(wrong) * len(chosen)
 
 
-def test_a_dtype_that_is_right_is_named() -> None:
-    def port(case: Case) -> Arrays:
-        return {n: a * (1 if case.dtype == "float32" else 2) for n, a in case.results().items()}
-
-    *_, count, _ = verify(cases("elman.step"), port).lines()
-    assert count == "elman.step: 7 of 14 cases passed, including all float32 cases"
-
-
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"dx", "grads.W_q"}, "the forward is right; in the backward, dx, grads.W_q are wrong"),
+        ({"dx", "grads.W"}, "the forward is right; in the backward, dx, grads.W are wrong"),
         ({"y", "dx"}, "y is wrong"),
     ],
 )
 def test_what_is_right_where_no_mistake_is_known(
     wrong: set[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 50)
+    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
 
     def port(case: Case) -> Arrays:
         return {n: a * (1.01 if n in wrong else 1) for n, a in case.results().items()}
 
-    chosen = cases("mlstm.step", "float64")[:3]
-    line = f"mlstm.step: no known mistake gives these numbers\n    {said}"
+    chosen = cases("lstm.step", "float64")[:3]
+    line = f"lstm.step: no known mistake gives these numbers\n    {said}"
     (found,) = verify(chosen, port).diagnosis
     assert found.startswith(line)
     with pytest.raises(AssertionError, match=line):
@@ -178,11 +170,10 @@ def narrow(case: Case) -> Arrays:
     return in_dtype(results(replace(case, content=lambda: content)), case.dtype)
 
 
-@pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "mlstm.sequence"])
-def test_float32_in_float64_is_named(subject: str) -> None:
-    pairs = enumerate(cases(subject))  # each case in float64 and float32
-    chosen = [case for n, case in pairs if subject.endswith("step") or n // 2 % 12 == 0]
-    assert verify(chosen, narrow).diagnosis == [f"{subject}: {SEVEN_DIGITS}"]
+@pytest.mark.parametrize("dtype", [None, "float64"])
+@pytest.mark.parametrize("subject", ["lstm.step", "slstm.step"])
+def test_float32_in_float64_is_named(subject: str, dtype: str | None) -> None:
+    assert verify(cases(subject, dtype), narrow).diagnosis == [f"{subject}: {SEVEN_DIGITS}"]
 
 
 def test_what_else_is_wrong_is_not_taken_for_float32() -> None:
@@ -223,6 +214,7 @@ def test_results_with_the_header_of_the_inputs(tmp_path: Path) -> None:
     [
         (ZeroDivisionError("of\nmine"), "ZeroDivisionError: of mine"),
         (SystemExit(0), "SystemExit: 0"),
+        (PortError("skipped"), "skipped"),
     ],
 )
 def test_a_port_that_raises(error: BaseException, note: str) -> None:
@@ -267,16 +259,6 @@ def without_padding(case: Case) -> Arrays:
     if "padding" in case.flags:
         raise UnsupportedError
     return {n: a + (case.options.get("num_heads") == 1) for n, a in case.expected.items()}
-
-
-@pytest.mark.parametrize("message", ["", "skipped"])
-def test_an_error_skips_no_case_whatever_its_message(message: str) -> None:
-    def port(case: Case) -> Arrays:
-        raise PortError(message)
-
-    report = verify(CASES[:1], port)
-    assert not report.passed
-    assert {row.passed for v in report.verdicts for row in v.rows} == {False}
 
 
 SLSTM = [case for case in CASES if case.subject.name == "slstm.sequence"]
@@ -360,7 +342,6 @@ def test_gradients_are_not_compared_if_the_forward_is_asked_for() -> None:
     ("name", "subject"),
     [
         ("normaliser-clamped", "slstm.step"),
-        ("floor-of-1", "mlstm.step"),
         ("gates-in-order-ifoz", "lstm.step"),
     ],
 )
