@@ -38,7 +38,6 @@ FILES: dict[str, bytes] = {
     "binary.txt": b"a\0b",
     "latin.txt": b"\xff\xfe",
     "short.txt": b"short",
-    "lfs.safetensors": b"version https://git-lfs.github.com/spec/v1",
     "seed": b"version https://git-lfs.github.com/spec/v1",
     "full/note": b"mine",
     "mine/cells.py": SOURCE.encode(),

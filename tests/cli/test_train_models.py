@@ -40,7 +40,6 @@ def train(text_file: str, *options: str) -> int:
         (MODELS["xlstm"], ["mlstm", "slstm"]),
         ([*MODELS["xlstm"], "--blocks=1"], ["mlstm"]),
         ([*MODELS["xlstm"], "--slstm-at=all"], ["slstm", "slstm"]),
-        ([*MODELS["xlstm"], "--slstm-at=none"], ["mlstm", "mlstm"]),
         ([*MODELS["xlstm"], "--dropout=0.5", "--recompute"], ["mlstm", "slstm"]),
         (MODELS["xlstm-large"], None),
         ([*MODELS["xlstm-large"], "--width=12", "--weight-mode=fused"], None),

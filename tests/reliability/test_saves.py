@@ -76,17 +76,6 @@ def test_a_state_that_load_would_refuse_is_not_saved(way: str, tmp_path: Path) -
     TrainingState.load(path)
 
 
-@pytest.mark.parametrize("option", ["--lr 1e300", "--weight-decay 1e39"])
-def test_options_beyond_float32_make_no_folder(
-    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "text").write_text(TEXT, "utf-8")
-    command = ["train", str(tmp_path / "text"), *SMALL, *CELL, *option.split(), "--steps=2"]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 2
-    assert option.split()[0] in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_hint_of_a_diverging_run_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
