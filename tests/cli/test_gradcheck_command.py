@@ -31,6 +31,7 @@ def test_one_cell_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mlstm" not in out
     assert "all 5 passed" in out
     assert "seed 3" in out
+    assert out.startswith("5 checks, float64, with the largest relative error")
 
 
 def test_every_case_is_checked_if_none_is_named(

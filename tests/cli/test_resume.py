@@ -176,6 +176,7 @@ def test_a_training_that_diverges_is_saved_before_the_step_that_does(
 def test_a_run_goes_on_with_another_learning_rate(text_file: str) -> None:
     assert train(text_file, OUT, "--lr", "0.01", "--steps", "2", "--schedule", "constant") == 0
     assert resume(OUT, "--lr", "0.001", "--steps", "4") == 0
+    assert stored(OUT / "checkpoint.safetensors")[1]["optimizer"]["lr"] == 0.001
     assert resume(OUT, "--steps", "5") == 0
     training = stored(OUT / "checkpoint.safetensors")[1]
     assert training["step"] == 5

@@ -104,20 +104,6 @@ def test_a_backward_that_reads_the_parameters_of_a_part(layer: Any, value: Array
     assert _elsewhere(gradcheck(OfParts(layer(value, right=False)), X, rng=0))
 
 
-def test_parameters_of_a_class_are_not_changed() -> None:
-    class OfAClass(Residual):
-        params = {"s": np.array(1.0)}  # noqa: RUF012
-
-        def __init__(self) -> None:
-            self.right = False
-
-        def __deepcopy__(self, memo: Any) -> Any:
-            return self
-
-    assert _elsewhere(gradcheck(OfAClass(), X, rng=0))
-    assert OfAClass.params["s"] == 1
-
-
 @pytest.mark.parametrize("scalar", [np.float64(1.0), np.array(1.0)])
 def test_a_parameter_that_is_one_number(scalar: Any) -> None:
     assert _elsewhere(gradcheck(Residual(scalar, right=False), X, rng=0))
