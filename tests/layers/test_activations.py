@@ -10,8 +10,6 @@ from numpy_xlstm.numerics import Array
 
 EPS = 2.0**-52
 LINE = np.concatenate((np.linspace(-40, 40, 321), [-0.75, -1e-9, 1e-300, 5.5, -37.4]))
-names = pytest.mark.parametrize("name", list(ACTIVATIONS))
-
 Exact = Callable[[Any], Any]
 
 
@@ -68,17 +66,6 @@ def test_value_and_slope_keep_their_digits_in_both_tails(name: str) -> None:
             assert abs(y - exact_value(at)) <= tolerance * abs(exact_value(at)) + tiny, x
             terms = abs(first(at)) + abs(second(at))
             assert abs(dy - first(at) - second(at)) <= tolerance * terms + tiny, x
-
-
-@names
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_huge_arguments_are_finite_and_give_no_warning(name: str, dtype: Any) -> None:
-    largest = 1e18 if (name, dtype) == ("relu^2", np.float32) else 1e30  # 1e60 is no float32
-    x = np.array([-largest, -1e5, -100, 100, 1e5, largest], dtype)
-    value, slope = value_and_slope(name, x)
-    assert value.dtype == slope.dtype == dtype
-    assert np.isfinite(value).all()
-    assert np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "swish", "relu", "selu"])

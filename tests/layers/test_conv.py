@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.layers import CausalConv1d
-from numpy_xlstm.numerics import Array
 from tests.layers.points import filled, seeds
 from tests.samples import times
 
@@ -16,16 +15,6 @@ widths = st.integers(1, 3)
 def make(D: int, K: int, seed: int) -> tuple[CausalConv1d, np.random.Generator]:
     rng = np.random.default_rng(seed)
     return filled(CausalConv1d(D, K, rng=rng), rng), rng
-
-
-def run(
-    layer: CausalConv1d, x: Array, state: Array | None, dy: Array, dstate: Array | None
-) -> list[Array]:
-    """Output, state and all gradients."""
-    y, after, cache = layer.forward(x, state)
-    dx, dstate0, grads = layer.backward(dy, cache, dstate)
-    assert grads.keys() == layer.params.keys()
-    return [y, after, dx, dstate0, *(grads[name] for name in layer.params)]
 
 
 def test_two_taps_by_hand() -> None:

@@ -4,15 +4,12 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.numerics import Array
 
 TINY = 1e-300
-SHAPES: list[tuple[int, ...]] = [(4,), (1, 1), (3, 5), (2, 3, 4)]
 
 
 def problem(shape: tuple[int, ...], scale: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
@@ -32,14 +29,6 @@ def exact(logits: Array, targets: Array) -> tuple[Any, list[list[Any]]]:
         return total / len(targets), rows
 
 
-def assert_gradient(logits: Array, targets: Array, **options: Any) -> None:
-    """Compare with a complex step."""
-    forward = partial(softmax_cross_entropy, targets=targets, **options)
-    pair = forward, softmax_cross_entropy_backward
-    report = gradcheck(pair, logits, rng=0)
-    assert not report.failures, str(report)
-
-
 def test_by_hand() -> None:
     # probabilities 1/2, 1/4, 1/4 and 1/5, 4/5, 0: -log(1/4), -log(4/5)
     logits = np.array([[0.0, -np.log(2), -np.log(2)], [0.0, np.log(4), -800.0]])
@@ -50,13 +39,6 @@ def test_by_hand() -> None:
         [[0.5, 0.25, -0.75], [0.2, -0.2, 0.0]],
         atol=1e-15,
     )
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_gradient_by_complex_step(shape: tuple[int, ...], scale: float) -> None:
-    logits, targets = problem(shape, scale)
-    assert_gradient(logits, targets)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 300.0, 1e3])
@@ -71,23 +53,6 @@ def test_every_digit_at_any_magnitude(scale: float) -> None:
         got = softmax_cross_entropy_backward(1.0, cache)[0]
         for mine, true in zip(got.tolist(), slopes, strict=True):
             assert abs(mine - true) <= tolerance * abs(true) + TINY
-
-
-def test_a_certain_and_wrong_prediction() -> None:
-    loss, cache = softmax_cross_entropy(np.array([[1e4, -1e4]]), np.array([1]))
-    assert loss == 2e4
-    assert softmax_cross_entropy_backward(1.0, cache).tolist() == [[1.0, -1.0]]
-
-
-@given(st.floats(-1e3, 1e3), st.integers(0, 2**32))
-def test_a_shift_of_all_logits_changes_nothing(shift: float, seed: int) -> None:
-    logits, targets = problem((3, 5), 3.0, seed)
-    here, here_cache = softmax_cross_entropy(logits, targets)
-    there, there_cache = softmax_cross_entropy(logits + shift, targets)
-    np.testing.assert_allclose(there, here, rtol=0, atol=1e-11)
-    dlogits = softmax_cross_entropy_backward(1.0, there_cache)
-    np.testing.assert_allclose(dlogits, softmax_cross_entropy_backward(1.0, here_cache), atol=1e-12)
-    np.testing.assert_allclose(dlogits.sum(axis=-1), 0, atol=1e-16)
 
 
 MASK = [[True, False, True, True], [False, False, True, False]]
@@ -113,7 +78,9 @@ def test_positions_that_do_not_count(ignored: int | None, masked: int | None) ->
     alone, alone_cache = softmax_cross_entropy(logits[counted], targets[counted])
     np.testing.assert_allclose(loss, alone, rtol=1e-15)
     assert cache.counted.tolist() == counted.tolist()
-    assert_gradient(logits, targets, **options)
+    forward = partial(softmax_cross_entropy, targets=targets, **options)
+    report = gradcheck((forward, softmax_cross_entropy_backward), logits, rng=0)
+    assert not report.failures, str(report)
     if masked is not None:
         options["mask"][:] = True  # the cache has its own
     dlogits = softmax_cross_entropy_backward(0.3, cache)

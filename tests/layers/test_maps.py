@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy_xlstm import gradcheck
 from numpy_xlstm.layers import (
     ACTIVATIONS,
-    Embedding,
     GatedFeedForward,
     HeadwiseLinear,
     LayerNorm,
@@ -74,23 +73,6 @@ def test_strided_arrays_equal_contiguous_ones(layer: Any, seed: int) -> None:
     x, dy = (rng.standard_normal((n, 5, 3)).T for n in (layer.in_features, layer.out_features))
     filled(layer, rng)
     assert_close(arrays(layer, x, dy), arrays(layer, x.copy(), dy.copy()), 1e-13, 1e-13)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        partial(Linear, 3, 4),
-        partial(LinearGroup, 3, {"u": 2, "v": 2}),
-        partial(HeadwiseLinear, 4, 2),
-        partial(GatedFeedForward, 3, 4),
-        partial(Embedding, 3, 4),
-    ],
-)
-def test_a_seed_repeats_the_weights(make: Any) -> None:
-    first, again, other = (make(rng=np.random.default_rng(seed)).params for seed in (5, 5, 6))
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, again[name])
-        assert (array != other[name]).any()
 
 
 @pytest.mark.parametrize("act_fn", ["relu", "relu^2", "selu"])

@@ -8,9 +8,6 @@ import pytest
 
 from numpy_xlstm import (
     LSTM,
-    LSTMCell,
-    LSTMPCell,
-    SequenceLayer,
     mLSTMBlockConfig,
     sLSTMBlockConfig,
     xLSTMBlockStack,
@@ -18,23 +15,9 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.errors import CacheError, OptionError
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
-
-
-class Own(LSTMCell):
-    """A custom cell, which is unrolled."""
-
-
-@pytest.mark.parametrize("cells", [(Own, LSTMCell), (LSTMCell, Own), (Own, LSTMPCell)])
-def test_a_cache_of_a_kernel_is_not_one_of_steps(cells: tuple[Any, Any]) -> None:
-    options: list[dict[str, int]] = [{"proj_size": 4} if k is LSTMPCell else {} for k in cells]
-    one, other = (SequenceLayer(k(3, 4, rng=0, **o)) for k, o in zip(cells, options, strict=True))
-    y, _, cache = one.forward(np.ones((2, 3, 3)))
-    with pytest.raises(CacheError, match="cache: expected"):
-        other.backward(y, cache)
-
 
 SIZES: Any = {"num_blocks": 2, "embedding_dim": 16}
 KINDS: Any = {"mlstm_block": mLSTMBlockConfig(), "slstm_block": sLSTMBlockConfig()}
