@@ -1,13 +1,11 @@
 """Recomputation, dropout and halves of batches on two threads, in both official models."""
 
-import itertools
 import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import Recurrent, RMSNorm
 from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.models import LanguageModel, blocks
@@ -177,26 +175,6 @@ def test_dropout_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -
     halve(monkeypatch)
     again, *_ = model.forward(tokens, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(again, whole)
-
-
-@MAIN_MODELS
-def test_a_cache_of_another_model_is_refused_in_every_mode(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also of one that has the same parameters; a decode step between changes nothing."""
-    model: Any = build(name)
-    others = build(name), model.with_params(model.params)
-    for halves, recompute in itertools.product((False, True), repeat=2):
-        if halves:
-            halve(monkeypatch)
-        for each in (model, *others):
-            each.body.recompute = recompute
-        logits, state, cache = model.forward(draw_tokens())
-        model.prepared().step(draw_tokens(1)[:, 0], state)
-        for other in others:
-            with pytest.raises(CacheError, match="got one of another"):
-                other.backward(logits, cache)
-        model.backward(logits, cache)
 
 
 class Shift(Recurrent[Array]):

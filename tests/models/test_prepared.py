@@ -109,14 +109,6 @@ def test_a_subclass_with_its_own_compute_is_asked(kind: type) -> None:
     assert np.abs(expected["logits"] - by_the_model(model, tokens, state)["logits"]).max() > 1e-3
 
 
-@NAMES
-def test_float32(name: str) -> None:
-    model, tokens = subject(name, dtype=np.float32), draw_tokens(STEPS, rows=2)
-    got = by_steps(model, tokens, model.init_state(2))
-    assert {array.dtype for array in got.values()} == {np.dtype(np.float32)}
-    assert_close(got, by_the_model(model, tokens, None), 2e-5)
-
-
 @pytest.mark.parametrize("name", ["slstm-only", "mixed", "large-single"])
 @pytest.mark.parametrize("gate", [-800.0, 800.0])
 @pytest.mark.parametrize("fast", [True, False])

@@ -19,21 +19,14 @@ from tests.models.build import (
     EVERY_SUBJECT,
     B,
     D,
-    T,
     assert_close,
     assert_same,
-    build,
     check,
     draw_input,
-    draw_tokens,
     few,
     fill,
     flat,
-    large_config,
-    lm_config,
-    make,
     run,
-    slstm_block,
     subject,
 )
 from tests.samples import draw_like, random_state
@@ -165,30 +158,6 @@ def test_the_empty_state_and_no_steps(name: str) -> None:
         assert not any(g.any() for g in grads.values())
 
 
-# Arrays
-
-
-@pytest.mark.parametrize("name", ["large-fused", "gelu_tanh"])
-def test_longdouble_is_kept(name: str) -> None:
-    tanh = lm_config(slstm_block=slstm_block(ffn={"act_fn": "gelu_tanh"}), dropout=0.5)
-    model: Any = make(tanh, dtype=np.longdouble) if name == "gelu_tanh" else None
-    model = model or build(name, dtype=np.longdouble)
-    dy = np.ones((B, T, model.vocab_size), np.longdouble)
-    for rng in (None, np.random.default_rng(1)):
-        for arrays in run(model, draw_tokens(), None, dy, None, rng=rng):
-            assert {array.dtype for array in arrays.values()} == {np.dtype(np.longdouble)}
-
-
-@EVERY_SUBJECT
-def test_views_that_are_not_contiguous(name: str) -> None:
-    model, rng = subject(name), np.random.default_rng(8)
-    x = draw_input(model, 2 * T)[:, ::2]
-    dy = rng.standard_normal((B, 2 * T, model.out_features))[:, 1::2]
-    views, plain = run(model, x, None, dy, None), run(model, x.copy(), None, dy.copy(), None)
-    for got, expected in zip(views, plain, strict=True):
-        assert_close(got, expected, 1e-12)
-
-
 # Rows and lengths
 
 
@@ -246,12 +215,3 @@ def test_each_row_is_computed_as_it_is_alone(
         assert dx is None or not dx[one, length:].any()
         total = {key: total[key] + gradients[key] for key in total}
     assert_close(grads, total, 1e-10)
-
-
-@pytest.mark.parametrize("chunk_size", [1, 2, 5, 64])
-def test_the_chunk_size_changes_nothing(chunk_size: int) -> None:
-    tokens, model = draw_tokens(23), build("large-single")
-    other = make(large_config(chunk_size=chunk_size))
-    logits, after, _ = model.forward(tokens)
-    got, got_after, _ = other.forward(tokens)
-    assert_close(flat(got_after, {"logits": got}), flat(after, {"logits": logits}), 1e-11)
