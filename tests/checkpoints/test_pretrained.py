@@ -10,15 +10,11 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import (
-    SpecialTokens,
     from_pretrained,
     open_pretrained,
     save_pretrained,
     with_weight_mode,
-    xLSTMLarge,
 )
-from numpy_xlstm.checkpoints import FORMATS
-from numpy_xlstm.checkpoints.files import write_file
 from numpy_xlstm.errors import CheckpointError, DTypeError
 from tests.checkpoints.build import (
     large,
@@ -89,51 +85,6 @@ def test_round_trips_are_bit_identical(
         assert again.read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["transformers", "xlstm-large"])
-def test_single_and_fused_are_the_same_model(kind: str, tmp_path: Path) -> None:
-    model = large(weight_mode="fused")
-    save_pretrained(model, tmp_path / "model", format=kind)
-    single = from_pretrained(tmp_path / "model", xLSTMLarge)
-    assert single.config.weight_mode == "single"
-    tokens = np.array([[1, 2, 6, 0, 3]])
-    np.testing.assert_allclose(single(tokens)[0], model(tokens)[0], rtol=2e-5, atol=1e-6)
-    assert with_weight_mode(single, "single") is single
-
-
-def test_the_formats_that_nobody_has_to_name(tmp_path: Path) -> None:
-    save_pretrained(large(), tmp_path / "a")
-    save_pretrained(paper(), tmp_path / "b")
-    save_pretrained(paper(), tmp_path / "c.safetensors")
-    found = [open_pretrained(path).format for path in sorted(tmp_path.iterdir())]
-    assert found == ["transformers", "xlstm", "safetensors"]
-    assert found[0] == open_pretrained(tmp_path / "a" / "model.safetensors").format
-    assert set(FORMATS) >= {"transformers", "xlstm", "xlstm-large", "torch", "safetensors"}
-
-
-def test_our_file_in_a_folder_and_plain_arrays_beside_a_configuration(tmp_path: Path) -> None:
-    model = paper()
-    (tmp_path / "ours").mkdir()
-    save_pretrained(model, tmp_path / "ours" / "model.safetensors")
-    assert_same(dict(from_pretrained(tmp_path / "ours").params), dict(model.params))
-    save_pretrained(model, tmp_path / "theirs")
-    (tmp_path / "theirs" / "model.safetensors").unlink()
-    dtypes = dict.fromkeys(model.params, "float32")
-    write_file(tmp_path / "theirs" / "weights.safetensors", model.params, dtypes, {})
-    assert_same(dict(from_pretrained(tmp_path / "theirs").params), dict(model.params))
-
-
-def test_special_tokens_travel(tmp_path: Path) -> None:
-    model = large()
-    model.special_tokens = SpecialTokens(bos=3, eos=(4, 5), pad=None)
-    for name, kind in (("a", "transformers"), ("b.safetensors", None)):
-        save_pretrained(model, tmp_path / name, format=kind)
-        assert from_pretrained(tmp_path / name).special_tokens == model.special_tokens
-    config = json.loads((tmp_path / "a" / "config.json").read_text())
-    assert (config["bos_token_id"], config["eos_token_id"]) == (3, [4, 5])
-    save_pretrained(large(), tmp_path / "none", format="transformers")
-    assert from_pretrained(tmp_path / "none").special_tokens == SpecialTokens()
-
-
 def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
     opened = open_pretrained(write("shards", tmp_path))
     for file in (tmp_path / "model").glob("*.safetensors"):
@@ -163,15 +114,6 @@ def test_the_file_is_never_changed(mapped: bool, tmp_path: Path) -> None:
             np.testing.assert_array_equal(model.params[name], array + 1)
 
 
-def test_the_head_counts_if_a_tied_model_has_another_embedding(tmp_path: Path) -> None:
-    model = paper(tie_weights=True)
-    save_pretrained(model, tmp_path, format="xlstm")
-    (head, embedding), arrays = model.shared, dict(model.params)
-    arrays[head] = arrays[embedding] + 1
-    write_file(tmp_path / "model.safetensors", arrays, dict.fromkeys(arrays, "float32"), {})
-    np.testing.assert_array_equal(from_pretrained(tmp_path).params[embedding], arrays[head])
-
-
 @pytest.mark.parametrize("shift", range(8))
 def test_mapped_parameters_are_separate_and_aligned(shift: int, tmp_path: Path) -> None:
     """One array can serve two parameters, and a header can have any length."""
@@ -190,17 +132,6 @@ def test_mapped_parameters_are_separate_and_aligned(shift: int, tmp_path: Path) 
         assert params[name].flags.aligned
         expected = model.params["embedding.weight"] if name == "lm_head.weight" else array
         np.testing.assert_array_equal(params[name], expected)
-
-
-def test_parameters_can_be_written_to_and_gradients_taken(tmp_path: Path) -> None:
-    save_pretrained(paper(tie_weights=True), tmp_path / "model")
-    model = from_pretrained(tmp_path / "model", dtype="float64")
-    assert model.dtype == np.float64
-    logits, _, cache = model.forward(np.array([[1, 2, 3]]))
-    _, _, grads = model.backward(np.ones_like(logits), cache)
-    for name, array in model.params.items():
-        array -= 0.1 * grads[name]
-    assert model.head.params["weight"] is model.params["token_embedding.weight"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "longdouble", "complex128", int])

@@ -51,6 +51,8 @@ def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:
         refused(model, tmp_path / name, CheckpointError, message, format=kind, dtype="float16")
         model.params["lm_head.weight"][3, 4] = np.nan
         refused(model, tmp_path / name, ValueError, r"lm_head\.weight: expected finite numbers")
+    message, path = "dtype: expected .*; got 'complex128'", tmp_path / "a.safetensors"
+    refused(lstm().astype(np.complex128), path, OptionError, message, dtype="float32")
 
 
 def test_what_is_there_stays(tmp_path: Path) -> None:
@@ -136,16 +138,13 @@ def test_paths_that_are_none(tmp_path: Path) -> None:
         ({"hidden_size": 24}, "expected one number for embedding_dim and hidden_size; got"),
         ({"num_hidden_layers": 3}, "expected one number for num_blocks and num_hidden_layers; got"),
         ({"model_type": "llama"}, "model_type: expected 'xlstm'; got 'llama'"),
-        ({"model_type": "llama", "num_hidden_layers": 9}, "model_type: expected 'xlstm'; got"),
         ({"num_head": 3}, "got 'num_head'; did you mean num_heads"),
         ({"rope_theta": 1e4}, "got 'rope_theta', which may change the results"),
         ({"quantization_config": {"bits": 4}}, "quantization_config: expected None; got"),
-        ({"num_heads": 5}, "a width that num_heads = 5 divides"),
         ({"eos_token_id": "</s>"}, "eos_token_id: expected a whole number"),
         ({"ffn_proj_factor": 1e300}, "ffn_proj_factor: expected a number in "),
         ({"ffn_proj_factor": float("inf")}, "ffn_proj_factor: expected a finite number; got inf"),
         ({"mode": "train_fast"}, "mode: expected 'train'"),
-        ({"dropout": 0.1}, "got 'dropout'"),
     ],
     ids=str,
 )
@@ -166,17 +165,6 @@ def test_what_transformers_assumes_is_assumed() -> None:
     assert config.ffn_dim == 10924  # and not 10922
     assert (config.embedding_dim, config.num_blocks, config.vocab_size) == (4096, 32, 50304)
     assert tokens == SpecialTokens(bos=0, eos=(2,), pad=1)
-
-
-def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
-    save_pretrained(paper(), tmp_path / "model")
-    file = tmp_path / "model" / "config.yaml"
-    values = yaml.safe_load(file.read_text())
-    for change in ({"proj_factor": 1e12}, {"round_proj_up_to_multiple_of": 10**9}):
-        values["mlstm_block"]["mlstm"] |= change
-        file.write_text(yaml.safe_dump(values))
-        with pytest.raises(CheckpointError, match="as many numbers as its file"):
-            from_pretrained(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -203,12 +191,6 @@ def test_models_that_xlstm_cannot_run(
     refused(kind(**blocks), tmp_path / "model", CheckpointError, message, format="xlstm")
 
 
-def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
-    model = paper(mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_at="all")
-    save_pretrained(model, tmp_path / "model", format="xlstm")
-    assert from_pretrained(tmp_path / "model").num_parameters == model.num_parameters
-
-
 @pytest.mark.parametrize("length", [0, -1, 9])
 def test_a_folder_of_xlstm_has_a_context_length(length: int, tmp_path: Path) -> None:
     model = paper(mlstm_block=mlstm_block(context_length=length), context_length=length)
@@ -226,13 +208,3 @@ def test_parameters_of_two_dtypes_are_refused(tmp_path: Path) -> None:
     write_arrays(path, arrays | {name: arrays[name].astype(np.float64)}, metadata)
     with pytest.raises(CheckpointError, match="expected parameters of one dtype; got"):
         from_pretrained(path)
-
-
-def test_an_imaginary_part_is_not_dropped(tmp_path: Path) -> None:
-    refused(
-        lstm().astype(np.complex128),
-        tmp_path / "model.safetensors",
-        OptionError,
-        "dtype: expected .*; got 'complex128'",
-        dtype="float32",
-    )
