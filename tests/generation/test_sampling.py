@@ -96,19 +96,9 @@ def test_each_option_by_hand() -> None:
 
 
 def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones() -> None:
-    def weights(*y: float) -> list[float]:
-        w = np.exp(y)
-        return [float(value) for value in (w / w.sum()).round(12)]
-
-    x = [1.0, -1.0, 0.0, 2.0]
-    assert p(x, [0, 1, 2, 0], repetition_penalty=2.0) == weights(0.5, -2, 0, 2)
-    assert p(x, np.array([3]), repetition_penalty=4.0) == weights(1, -1, 0, 0.5)
-    assert p(x, [], repetition_penalty=4.0) == p(x, [0, 3]) == weights(*x)
-
-
-def test_the_penalty_comes_before_the_greedy_choice_and_before_top_k() -> None:
-    assert p([3.0, 2.0, 0.0], [0], repetition_penalty=2.0, temperature=0) == [0, 1, 0]
-    assert p([3.0, 2.0, 0.0], [0], repetition_penalty=2.0, top_k=1) == [0, 1, 0]
+    weights = np.exp([0.5, -2, 0, 2])
+    expected = (weights / weights.sum()).round(12).tolist()
+    assert p([1.0, -1.0, 0.0, 2.0], [0, 1, 2, 0], repetition_penalty=2.0) == expected
 
 
 def test_of_equal_logits_the_lower_ids_are_kept() -> None:
@@ -131,16 +121,6 @@ def test_every_precision_gives_float64(dtype: Any) -> None:
     assert x.tolist() == [[1.0, 0.0, -1.0]]
     largest = np.array([[np.finfo(dtype).max, 0, np.finfo(dtype).min]], dtype)
     assert probabilities(largest, mask([[2]], 3), sampled(1e-320)).tolist() == [[1, 0, 0]]
-
-
-def test_rows_do_not_mix() -> None:
-    rng = np.random.default_rng(0)
-    x, seen = rng.standard_normal((3, 6)) * [[1], [1e30], [1e-30]], mask([[1, 2], [], [5]], 6)
-    sampling = sampled(0.8, top_k=4, top_p=0.9, repetition_penalty=1.5)
-    together = probabilities(x, seen, sampling)
-    for row in range(3):
-        alone = probabilities(x[row : row + 1], seen[row : row + 1], sampling)
-        np.testing.assert_array_equal(together[row], alone[0])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.generation import ByteTokenizer, StreamDecoder
+from numpy_xlstm.generation import StreamDecoder
 from numpy_xlstm.layers.embedding import IndexArray
 
 WORDS = st.text(alphabet="ab", min_size=1, max_size=4)
@@ -53,16 +53,3 @@ def test_exactly_what_may_become_a_stop_string_is_held_back(text: str, stop: lis
         beginnings = {s[:n] for s in stop for n in range(len(s))}
         held = max(n for n in range(end + 1) if text[end - n : end] in beginnings)
         assert given_out == text[: end - held]
-
-
-def test_of_several_the_one_that_ends_first() -> None:
-    assert run(["abcd", "bc"], ["xabcd"]) == run(["bc", "abcd"], ["xabcd"]) == (["xa", ""], True)
-    assert run(["bc", "abc"], ["xabc"]) == (["x", ""], True)
-
-
-def test_a_decoder_holds_back_and_stops_too() -> None:
-    decoder = StreamDecoder(ByteTokenizer(), ["END", "€"])
-    text = "aE€b".encode()
-    found = [(decoder.push(byte), decoder.stopped) for byte in text]
-    assert found == [("a", False), *[("", False)] * 3, ("E", True), ("", True)]
-    assert decoder.flush() == ""

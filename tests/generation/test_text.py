@@ -8,7 +8,6 @@ from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.generation import (
     ByteTokenizer,
     CharacterTokenizer,
-    checked_prompt,
     generate_text,
     stream,
 )
@@ -59,22 +58,6 @@ def lively(make: Any) -> LanguageModel:
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-def test_the_prompt_in_one_call_and_then_token_by_token() -> None:
-    model = Script(5, {2: [1, 0, 3]})
-    assert list(stream(model, LETTERS, "cab", max_new_tokens=3, rng=rng())) == ["b", "a", "d"]
-    assert model.calls == [[[2, 0, 1]], [[1]], [[0]]]
-
-
-def test_the_state_is_carried_when_sampling() -> None:
-    model, numbers, ids = lstm(), rng(5), LETTERS.encode("db").tolist()
-    for _ in range(30):
-        weights = np.exp(model(np.array([ids]))[0][0, -1, :4])
-        u = numbers.random()
-        ids.append(int(np.searchsorted(weights.cumsum() / weights.sum(), u, side="right")))
-    text = generate_text(model, LETTERS, "db", max_new_tokens=30, **SAMPLED, rng=rng(5))
-    assert text == LETTERS.decode(np.array(ids[2:]))
 
 
 @pytest.mark.parametrize("stop", [[], ["ab"], ["dd", "ca"]])
@@ -162,43 +145,3 @@ def test_rows_that_have_stopped_are_computed_on_until_all_have() -> None:
     assert texts == ["one", "a long one", "€"]
     assert [len(rows) for rows in model.calls] == [1] * 3 + [3] * 10
     assert all(len(row) == 1 for rows in model.calls[3:] for row in rows)
-
-
-def test_a_batch_that_ends_by_its_length() -> None:
-    model = Script(256, {ord("a"): b"xEN", ord("b"): b"x\xe2\x82"})
-    texts = generate_text(model, BYTES, ["a", "b"], max_new_tokens=3, stop=["END"], rng=rng())
-    assert texts == ["xEN", "x\ufffd"]
-
-
-def test_no_cut_and_no_cache_but_evaluation_only() -> None:
-    model = lstm()
-    model.forward = None  # type: ignore[assignment,method-assign]
-    assert len(generate_text(model, LETTERS, "a", max_new_tokens=5, rng=rng())) == 5
-
-
-def test_a_single_prompt_may_have_any_state() -> None:
-    """It is not joined with another."""
-
-    def count(tokens: Any, state: Any = None) -> Any:
-        seen = (state or 0) + tokens.size
-        return np.eye(256)[np.full(tokens.shape, 97 + seen)], seen
-
-    text = generate_text(count, ByteTokenizer(), "ab", max_new_tokens=3)
-    assert text == "cde"
-
-
-class Letters:
-    """A user-defined tokenizer, whose ids are a list."""
-
-    size = 256
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) for letter in text]
-
-    def decode(self, ids: Any) -> str:
-        return "".join(map(chr, ids))
-
-
-def test_a_tokenizer_that_gives_a_list() -> None:
-    letters: Any = Letters()
-    np.testing.assert_array_equal(checked_prompt("ab", letters), [97, 98])

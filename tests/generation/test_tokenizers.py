@@ -153,10 +153,6 @@ def test_a_stream_never_cuts_a_character() -> None:
     assert pieces(ByteTokenizer(), b"\xe2a\x80") == ["", "\ufffda", "\ufffd", ""]
 
 
-def test_every_character_comes_at_once() -> None:
-    assert pieces(CharacterTokenizer("abé"), [2, 3, 0]) == ["é", "\ufffd", "a", ""]
-
-
 @given(st.text())
 def test_a_stream_of_a_hugging_face_tokenizer_is_the_whole(
     huggingface: HuggingFaceTokenizer, text: str
