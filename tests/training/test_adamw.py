@@ -98,20 +98,6 @@ def test_the_parameters_of_a_rule_decay_by_lr_times_weight_decay(
         np.testing.assert_allclose(array, before[name] * (0.9 if name in decaying else 1), 1e-15)
 
 
-def test_a_learning_rate_for_one_step() -> None:
-    params, others, grads = draw(0), draw(0), draw(1)
-    arrays = dict(params)
-    AdamW(params, lr=0.3).step(grads, lr=0.05)
-    AdamW(others, lr=0.05).step(draw(1))
-    for name, array in params.items():
-        assert array is arrays[name]  # updated in place
-        np.testing.assert_array_equal(array, others[name])
-        np.testing.assert_array_equal(grads[name], draw(1)[name])
-    unmoved = draw(0)
-    AdamW(unmoved).step(draw(1), lr=0.0)
-    np.testing.assert_array_equal(unmoved["weight"], draw(0)["weight"])
-
-
 HUGE = np.array([1, 2, 3, 4, 1e200])
 
 
@@ -119,7 +105,6 @@ HUGE = np.array([1, 2, 3, 4, 1e200])
     ("change", "error", "message"),
     [
         ({"bias": np.ones(4)}, ShapeError, r"bias: expected shape \(5,\); got \(4,\)"),
-        ({"extra": np.ones(4)}, ShapeError, r"got \['extra'\]"),
         ({"bias": None}, ShapeError, r"expected \['bias'\] too"),
         ({"bias": np.ones(5, np.float32)}, DTypeError, "grads.*bias.*expected float64"),
         ({"bias": np.array([1, 2, np.nan, 4, 5])}, NonFiniteError, r"grads.*bias.*index \(2,\)"),
@@ -145,11 +130,9 @@ def test_a_bad_step_updates_nothing(
     ("change", "error", "message"),
     [
         ({"m.bias": np.ones(4)}, ShapeError, r"m\.bias: expected shape \(5,\); got \(4,\)"),
-        ({"m.other": np.ones(4)}, ShapeError, r"got \['m\.other'\]"),
         ({"v.bias": np.ones(5, np.float32)}, DTypeError, r"v\.bias: expected float64"),
         ({"v.bias": np.full(5, np.inf)}, NonFiniteError, r"v\.bias: expected finite numbers"),
         ({"t": np.array(-1)}, OptionError, "t: expected a whole number, at least 0; got .*-1"),
-        ({"t": np.array(1.5)}, OptionError, "t: expected a whole number, at least 0; got .*1.5"),
         ({"t": None}, ShapeError, r"expected \['t'\] too"),
     ],
 )
@@ -197,17 +180,6 @@ def test_large_numbers_of_float32_whose_squares_sum_to_infinity_are_no_error() -
     params["w"][3] = np.inf
     with pytest.raises(NonFiniteError, match=r"w: expected finite numbers; got inf at index \(3,"):
         AdamW(params).step({"w": np.ones(100, np.float32)})
-
-
-@pytest.mark.parametrize("moments", ["m", "v"])
-@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((4, 5), np.float32)])
-def test_moments_that_do_not_fit_are_refused(moments: str, wrong: Any) -> None:
-    params = {"w": np.ones((4, 5))}
-    optimizer = AdamW(params)
-    getattr(optimizer, moments)["w"] = wrong
-    with pytest.raises((ShapeError, DTypeError)):
-        optimizer.step({"w": np.ones((4, 5))})
-    assert (params["w"] == 1).all()
 
 
 def xlstm(**options: Any) -> xLSTMLMModel:

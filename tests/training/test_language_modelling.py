@@ -46,12 +46,6 @@ def test_validation_carries_the_state_and_scores_every_character(cell: str, wind
     assert validation_bits(model, ids, rows=3, window=window) == pytest.approx(expected, rel=1e-12)
 
 
-def test_validation_counts_characters_where_a_token_is_several() -> None:
-    model, ids = build("lstm"), np.random.default_rng(1).integers(0, 6, 24)
-    per_token = validation_bits(model, ids, rows=3)
-    assert validation_bits(model, ids, characters=60, rows=3) == pytest.approx(per_token * 24 / 60)
-
-
 def test_records_are_in_bits_per_character_where_a_character_is_several_tokens() -> None:
     split = split_text("é" * 200, 4, ByteTokenizer())
     model = build("lstm", 256)

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
@@ -165,13 +163,3 @@ def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
 def test_by_hand(schedule: Any, expected: dict[float, float]) -> None:
     for progress, factor in expected.items():
         assert schedule(progress) == pytest.approx(factor, abs=1e-15)
-
-
-@given(st.floats(0, 0.99), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_it_rises_and_then_falls(warmup: float, final: float, p: float, q: float) -> None:
-    schedule = warmup_cosine(warmup, final)
-    p, q = min(p, q), max(p, q)
-    if q < warmup:
-        assert 0 <= schedule(p) <= schedule(q) <= 1
-    if p >= warmup:
-        assert 1 + 1e-15 >= schedule(p) >= schedule(q) >= final - 1e-15

@@ -48,14 +48,6 @@ def test_a_stored_training_goes_on_bit_for_bit(cell: str, tmp_path: Path) -> Non
     assert state.rng.random() == whole.rng.random()
 
 
-def test_a_state_keeps_a_copy_in_the_order_of_a_loaded_one() -> None:
-    state, after = start(), (np.arange(6.0).reshape(2, 3).T,)
-    state.advance(1, 1.0, after)
-    after[0][...] = 0
-    assert state.carried[0].tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert state.carried[0].flags.c_contiguous
-
-
 @pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM"])
 def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
     state = start(bits=getattr(np.random, bits))
@@ -112,40 +104,34 @@ PCG64: Any = np.random.PCG64(0).state
         ({"rng": {"bit_generator": "Dice"}}, r"rng\.bit_generator: expected .*; got 'Dice'"),
         ({"rng": np.random.MT19937(0).state}, r"rng\.bit_generator: .*; got 'MT19937'"),
         ({"rng": {"bit_generator": "PCG64"}}, "rng: expected the state of a PCG64; got"),
-        ({"rng": 3}, r"training\.rng: expected a mapping of names; got 3"),
         ({"rng": PCG64 | {"state": 3}}, "rng: expected the state of a PCG64; got .*'state': 3"),
-        ({"rng": PCG64 | {"state": {"state": -1, "inc": 1}}}, "rng: expected .*'state': -1"),
-        ({"rng": PCG64 | {"state": {"state": 1.5, "inc": 1}}}, r"rng: expected .*'state': 1\.5"),
         ({"rng": PCG64 | {"state": {"state": 1, "inc": 2**128}}}, "rng: expected the state"),
         ({"rng": PCG64 | {"has_uint32": 2**70}}, "rng: expected .*'has_uint32': 1180"),
-        ({"rng": PCG64 | {"uinteger": 1.5}}, r"rng: expected .*'uinteger': 1\.5"),
         ({"optimizer": STORED | {"lr": -1}}, "lr: expected a number"),
         ({"optimizer": STORED | {"lr": "1"}}, r"resumed; .*\(lr: expected a number"),
         ({"optimizer": STORED | {"betas": [0.9]}}, "betas: expected two numbers"),
         ({"optimizer": STORED | {"amsgrad": True}}, "AdamW.* 'amsgrad'"),
         ({"optimizer": STORED | {"decays": ["W"]}}, "decays: expected names of .*; got 'W'"),
-        ({"optimizer": STORED | {"decays": "W"}}, "decays: expected a function .*; got 'W'"),
         ({"optimizer": STORED | {"decays": [["W"]]}}, r"decays: .*; got \['W'\]"),
-        ({"step": True}, r"training\.step: expected int; got True"),
         ({"elapsed": -1.0}, r"training\.elapsed: expected a number in \[0, 3e\+38\); got -1"),
         ({"validations": [[3, 1.0], [5]]}, r"training\.validations\[1\]: expected a list of 2"),
         (
             {"validations": [[3, None]]},
             r"training\.validations\[0\]\[1\]: expected float; got None",
         ),
-        ({"carried.0.h": None, "carried.0.c": None}, "carried state: expected \\['carried.0"),
+        ({"carried": ...}, r"carried\.0\..: expected shape \(0, 6\); got \(3, 6\)"),
         ({"carried": 10**9}, r"carried\.0\..: expected shape \(1000000000, 6\); got"),
     ],
 )
 def test_a_training_that_cannot_go_on(changes: Any, message: str, tmp_path: Path) -> None:
-    """Change arrays, or values of the training; None removes one."""
+    """Change arrays, or values of the training; None removes one, and ... makes it null."""
     path, state = tmp_path / "state.safetensors", start()
     go_on(state, 2, carry=True)
     state.save(path)
     arrays, metadata = read_arrays(path)
     for name, value in changes.items():
         place = arrays if "." in name else metadata["training"]
-        place[name] = value
+        place[name] = None if value is ... else value
         if value is None:
             del place[name]
     write_arrays(path, arrays, metadata)

@@ -74,33 +74,6 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
         np.testing.assert_allclose(array, after[name], rtol=1e-12)
 
 
-class Scaled(LanguageModel):
-    """A model with a parameter of no axis, which multiplies the logits."""
-
-    def __init__(self, *parts: Any, **options: Any) -> None:
-        self.factor = np.array(0.5)
-        self.params = {"factor": self.factor}
-        super().__init__(*parts, **options)
-
-    def forward(self, tokens: Any, state: Any = None, **options: Any) -> Any:  # type: ignore[override]
-        y, after, cache = super().forward(tokens, state, **options)
-        return y * self.factor, after, (y, cache)
-
-    def backward(self, dy: Any, cache: Any, dstate: Any = None) -> Any:
-        y, cache = cache
-        dx, dstate0, grads = super().backward(dy * self.factor, cache, dstate)
-        return dx, dstate0, {**grads, "factor": np.array((dy * y).sum())}
-
-
-def test_a_parameter_without_axes_in_parts() -> None:
-    batch = next(draw_batches())
-    _, expected = gradients(build(kind=Scaled), batch)
-    _, found = gradients(build(kind=Scaled), batch, accumulate=3, max_norm=1e9)
-    np.testing.assert_allclose(found["factor"], expected["factor"], rtol=1e-12)
-    clipped, _ = gradients(build(kind=Scaled), batch, accumulate=3, max_norm=1e-3)
-    assert clipped.grad_norm > 1e-3
-
-
 def test_only_one_part_goes_through_the_model_at_once() -> None:
     ids, model = np.zeros((7, 5), int), build()
     calls = watched(model)

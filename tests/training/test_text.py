@@ -93,14 +93,6 @@ def test_the_shortest_text_there_is_and_a_long_one() -> None:
         split_text("x" * 59, window=5)
 
 
-def test_a_window_is_one_of_tokens() -> None:
-    split = split_text("é" * 60, 11, ByteTokenizer())
-    assert split.train_ids.tolist() == [195, 169] * 54
-    assert split.validation_ids.tolist() == [195, 169] * 6
-    with pytest.raises(TextError, match=r"a validation part of at least 13 tokens .*got 12 of 120"):
-        split_text("é" * 60, 12, ByteTokenizer())
-
-
 def test_windows_are_contiguous_and_reach_both_ends() -> None:
     ids = 10 + np.arange(12)
     batches = random_windows(ids, 4, 5, np.random.default_rng(0))
@@ -137,18 +129,6 @@ def test_consecutive_windows_cover_rows_of_the_text_without_a_gap(
     widths = {b.inputs.shape[1] for b in taken}
     assert 1 <= min(widths) <= max(widths) <= min(window, min(widths) + 1)
     assert len(taken) == -(-length // window)
-
-
-@pytest.mark.parametrize("start", [0, 1, 4, 5, 13])
-def test_consecutive_windows_from_any_of_them_on(start: int) -> None:
-    whole = consecutive_windows(np.arange(50), 2, 5)
-    for _ in range(start):
-        next(whole)
-    rest = consecutive_windows(np.arange(50), 2, 5, start)
-    for _ in range(7):
-        expected, found = next(whole), next(rest)
-        np.testing.assert_array_equal(found.inputs, expected.inputs)
-        assert found.fresh == expected.fresh
 
 
 @given(st.text("ab€😀", min_size=2, max_size=40))
