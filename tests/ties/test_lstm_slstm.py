@@ -42,21 +42,6 @@ def test_a_tie_goes_to_the_past() -> None:
     assert dWx[0, :, 1].tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("m", [0, 1000])
-def test_a_row_without_steps_keeps_the_zero_state(m: float, dtype: Any) -> None:
-    """The other row takes steps from the same state, in which i′ underflows."""
-    Wx, R = np.zeros((2, 3, 4), dtype), np.zeros((1, 4, 1), dtype)
-    Wx[..., 0] = -800
-    zero, lengths = np.zeros((2, 1), dtype), np.array([0, 3])
-    y, state, cache = slstm_recurrent(Wx, R, (*[zero] * 3, zero + m), lengths=lengths)
-    assert [float(part[0, 0]) for part in state] == [0, 0, 0, m]
-    assert state.n[1] > 1
-    dstate = sLSTMState(*(zero + k for k in (1, 2, 3, 4)))
-    _, _, dstate0 = slstm_recurrent_backward(np.ones_like(y), cache, dstate)
-    assert [float(part[0, 0]) for part in dstate0] == [1, 2, 3, 4]
-
-
 def test_a_first_step_that_underflows_because_of_the_previous_output() -> None:
     """With R h₋ = −800 for the input gate, e^−800 is 0, and n would be 0."""
     cell = sLSTMCell(1, 2)

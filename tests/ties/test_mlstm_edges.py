@@ -37,22 +37,6 @@ def test_far_below_any_floor_a_ratio_is_exact(form: str, dtype: Any, large: list
     assert all(np.isfinite(array).all() for _, array in leaves("", back(dh, cache)))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_a_query_of_0_reads_0_however_large_the_memory(form: str, dtype: Any) -> None:
-    rng = np.random.default_rng(0)
-    k, v, dh = rng.standard_normal((3, 1, 1, 5, 2)).astype(dtype)
-    i, f = np.zeros((1, 1, 5), dtype), np.full((1, 1, 5), 900, dtype)
-    run, back = pair(form)
-    h, state, cache = run(0 * k, k, v, i, f, eps=0.0, forget_gate="exp")
-    assert state.m == 3600
-    assert (h == 0).all()
-    with np.errstate(over="ignore"):  # δq is C δh·e^m, which exceeds the format
-        dq, dk, dv, di, df, _ = back(9 * dh, cache)
-    assert not np.isnan(dq).any()
-    assert all((grad == 0).all() for grad in (dk, dv, di, df))
-
-
 @dataclass(frozen=True)
 class Opening(Case):
     """An mLSTM whose memory is 0 before each of the first steps; the second row has no step."""
@@ -179,6 +163,17 @@ def test_the_form_that_is_asked_for_is_taken(form: str, steps: int | None) -> No
     _, _, cache = forms.forward(q, q, q, i, i, layer.init_state(1), **layer.options)
     w = getattr(cache.form, "w", None)
     assert (w if w is None else w.shape[-1]) == steps
+
+
+def test_parallel_and_chunkwise_form_read_each_others_caches() -> None:
+    """The caches of both forms record the chunks, and the gradients are the same."""
+    numbers, found = Case().numbers(), []
+    for form, options in (("parallel", {}), ("chunkwise", {"chunk_size": 2})):
+        cache = pair(form)[0](*numbers["inputs"], **options)[2]
+        found += [pair(reader)[1](numbers["dh"], cache)[:5] for reader in ("parallel", "chunkwise")]
+    for gradients in found[1:]:
+        for got, expected in zip(gradients, found[0], strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
