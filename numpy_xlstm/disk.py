@@ -87,7 +87,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(path))
     exists, partial = target.exists(), _partial(target)
     if exists and not target.is_file():
-        raise CheckpointError(f"path: expected a regular file or a new path; got {target}")
+        raise OptionError(f"path: expected a regular file or a new path; got {target}")
     if exists and not os.access(target, os.W_OK):
         raise PermissionError(f"path: expected a writable file; got {target}")
     try:
@@ -119,7 +119,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     if target.is_dir() and (os.path.ismount(target) or target.samefile(os.curdir)):
-        raise CheckpointError(
+        raise OptionError(
             f"path: expected a new path or an empty folder that can be replaced; {target} is the "
             "working folder or a mount point"
         )
@@ -132,7 +132,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
             target.rmdir()
         if target.exists():
-            raise CheckpointError(f"path: expected a new path or an empty folder; {target} exists")
+            raise OptionError(f"path: expected a new path or an empty folder; {target} exists")
         partial.replace(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.loading import OnProgress, Source, read_all
-from numpy_xlstm.checkpoints.safetensors import numpy_dtype
-from numpy_xlstm.checkpoints.tensors import CONFIGS, Stored, read_mapping, read_stored
+from numpy_xlstm.checkpoints.safetensors import itemsize, numpy_dtype
+from numpy_xlstm.checkpoints.tensors import (
+    CONFIGS,
+    Stored,
+    Tensors,
+    find_tensors,
+    open_tensors,
+    read_mapping,
+    read_stored,
+)
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, TokenizerDescription
 from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models import LanguageModel, SpecialTokens
 from numpy_xlstm.models.state_dict import renamed, unwrapped
 from numpy_xlstm.numerics import (
-    EXPONENTS,
     Array,
     check_callable,
     checked_bool,
@@ -111,7 +118,7 @@ class Pretrained:
         if weights == "stored" and np.dtype(to) == np.float32:
             kept = {id(array) for array in matrices(self.model)}
             for name, stored in self.stored.items():
-                if id(self.model.params[name]) in kept and stored.dtype in EXPONENTS:
+                if id(self.model.params[name]) in kept and itemsize(stored.dtype) == 2:
                     dtypes[name] = numpy_dtype(stored.dtype)
         return dtypes
 
@@ -173,14 +180,25 @@ def matrices(module: Any) -> Iterator[Array]:
 
 @dataclass
 class Content:
-    """Names, shapes and texts in a folder or file, from which its format is recognised."""
+    """A folder or file whose format is not known yet. Each part is read when it is first used."""
 
     path: Path
-    tensors: Mapping[str, Stored]
-    metadata: Mapping[str, str]
-    """Other texts in the header."""
     layout: str | None = None
     """Layout of the bias of an sLSTM, if the caller gives one."""
+
+    @cached_property
+    def _opened(self) -> Tensors:
+        return find_tensors(self.path) if self.path.is_dir() else open_tensors(self.path)
+
+    @property
+    def tensors(self) -> dict[str, Stored]:
+        """Arrays in its safetensors files, by their names there."""
+        return self._opened[0]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Other texts in the header of its safetensors file."""
+        return self._opened[1]
 
     @property
     def folder(self) -> Path:
@@ -206,29 +224,30 @@ class Content:
 
 
 class Saving(NamedTuple):
-    """Options of :func:`save_pretrained`, validated."""
+    """Options of :func:`save_pretrained`, which describes them."""
 
-    dtype: str | None
-    layout: str
-    tokenizer: Tokenizer | None
-    step: bool
-    """Whether the graph in an ONNX file takes exactly one step."""
-    training: Mapping[str, Any]
-    arrays: Mapping[str, Array]
-    """Values and arrays that a checkpoint of this package has in addition."""
+    dtype: str | None = None
+    layout: str = "vanilla"
+    tokenizer: Tokenizer | None = None
+    step: bool = False
+    training: Mapping[str, Any] | None = None
+    arrays: Mapping[str, Array] | None = None
 
 
 class Format(NamedTuple):
-    """A format of checkpoints: how it is recognised, read and written."""
+    """A format of checkpoints. ``CONTRIBUTING.md`` describes how to add one."""
 
     name: str
     models: tuple[type, ...]
-    """Models that the format supports."""
-    recognises: Callable[[Content], bool]
-    """Function that returns whether a checkpoint has this format."""
-    read: Callable[[Content], Pretrained]
-    """Function that opens a checkpoint of this format, without reading its arrays."""
+    """Classes of the models that it supports."""
+    read: Callable[[Content], Pretrained | None]
+    """Function that opens a checkpoint without reading its arrays; it returns None for a checkpoint
+    of another format."""
     write: Callable[[Any, Path, Saving], None]
-    """Function that writes a model to a path, a new or empty folder or a file."""
+    """Function that writes a model to a file, or to a new or empty folder."""
     suffix: str = ""
     """End of the name of a file; empty for a folder."""
+    options: Collection[str] = ("tokenizer",)
+    """Fields of :class:`Saving` that it takes. Every format takes ``dtype``."""
+    is_default: bool = True
+    """Whether its models are saved in it if no format is named."""

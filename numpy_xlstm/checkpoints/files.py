@@ -63,7 +63,7 @@ def write_arrays(
     """
     path = checked_path("path", path)
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"path: expected a name that ends in .safetensors; got {path.name}")
+        raise OptionError(f"path: expected a name that ends in .safetensors; got {path.name}")
     write_file(path, arrays, dtypes_of(arrays), {HEADER_KEY: as_json(metadata)})
 
 

@@ -168,7 +168,7 @@ class Progress(Config):
 
 
 def _write(model: Any, path: Path, options: Saving) -> None:
-    arrays, tokenizer = options.arrays, options.tokenizer
+    arrays, tokenizer = options.arrays or {}, options.tokenizer
     if tokenizer is not None:
         check_has("tokenizer", tokenizer, "to_dict")
     if mine := [name for name in map(str, arrays) if name.startswith(PREFIX)]:
@@ -179,7 +179,7 @@ def _write(model: Any, path: Path, options: Saving) -> None:
         "kind": kind,
         "config": kind_of(kind).describe(model),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
-        "training": dict(options.training),
+        "training": dict(options.training or {}),
     }
     tokens = getattr(model, "special_tokens", SpecialTokens())
     if tokens != SpecialTokens():
@@ -192,8 +192,9 @@ def _write(model: Any, path: Path, options: Saving) -> None:
     write_file(path, parameters | dict(arrays), dtypes, {HEADER_KEY: text})
 
 
-def open_checkpoint(content: Content) -> Pretrained:
-    """Open a checkpoint of this package."""
+def _read(content: Content) -> Pretrained | None:
+    if HEADER_KEY not in content.metadata:
+        return None
     path, metadata = content.path, own_metadata(content.path, content.metadata)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
@@ -220,9 +221,9 @@ def open_checkpoint(content: Content) -> Pretrained:
 SAFETENSORS: Format = Format(
     "safetensors",
     (object,),
-    lambda content: HEADER_KEY in content.metadata,
-    open_checkpoint,
+    _read,
     _write,
     ".safetensors",
+    options=("tokenizer", "training", "arrays"),
 )
 """Checkpoints of this package: the model, and everything else that is given."""

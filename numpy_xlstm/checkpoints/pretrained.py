@@ -12,7 +12,7 @@ from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.onnx import ONNX
 from numpy_xlstm.checkpoints.own import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import CONFIGS, find_tensors, open_tensors
+from numpy_xlstm.checkpoints.tensors import CONFIGS
 from numpy_xlstm.checkpoints.torch_layers import TORCH
 from numpy_xlstm.checkpoints.transformers import TRANSFORMERS
 from numpy_xlstm.checkpoints.xlstm_package import XLSTM, XLSTM_LARGE
@@ -25,8 +25,7 @@ from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics import Array, check_kind, checked_bool, checked_choice
 
 FORMATS = {form.name: form for form in (SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}
-"""The formats. A checkpoint has the first one that recognises it, and a model is saved to a folder
-in the first one that supports it."""
+"""The formats. A checkpoint has the first one whose ``read`` does not return None."""
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # Python has defaults from 3.13 on
@@ -138,11 +137,10 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
         checked_choice("layout", layout, LAYOUTS)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
-    tensors = find_tensors(path) if path.is_dir() else open_tensors(path)
-    content = Content(path, *tensors, layout)
+    content = Content(path, layout)
     for form in FORMATS.values():
-        if form.recognises(content):
-            return form.read(content)
+        if (opened := form.read(content)) is not None:
+            return opened
     if content.config is None:
         where = "in it" if path.is_dir() else "next to it"
         raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} {where}; got none")
@@ -177,7 +175,7 @@ def save_pretrained(
         "xlstm-large" for folders of these packages, where weights of xLSTM Large are stored
         separately; "torch" for the state dict of a layer; "onnx" for a graph that any ONNX runtime
         runs; and "safetensors" for files of this package. By default the suffix of a file
-        determines the format. For a folder it is the first format that supports the model.
+        determines the format, and for a folder the class of the model.
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
         Dtype to which the parameters are rounded; not rounded if omitted.
     layout : {"vanilla", "cuda"}
@@ -206,42 +204,39 @@ def save_pretrained(
     model.safetensors
     """
     path = checked_path("path", path)
-    form = checked_saving(model, path, format, tokenizer)
-    checked_choice("layout", layout, LAYOUTS)
-    if dtype is not None:
-        checked_choice("dtype", dtype, FLOATS)
-    if checked_bool("step", step) and form.name != "onnx":
-        raise OptionError(f"step: expected False for the format {form.name!r}; got True")
-    for name, given in {"training": training, "arrays": arrays}.items():
-        if given is not None and form.name != "safetensors":
-            raise OptionError(f"{name}: expected None for the format {form.name!r}; got a value")
-        if given is not None:
-            check_kind(name, given, Mapping)
-    form.write(model, path, Saving(dtype, layout, tokenizer, step, training or {}, arrays or {}))
+    options = Saving(dtype, layout, tokenizer, step, training, arrays)
+    checked_format(model, path, format, options).write(model, path, options)
 
 
-def checked_saving(
-    model: Any, path: Path, wanted: str | None, tokenizer: Tokenizer | None = None
-) -> Format:
+def checked_format(model: Any, path: Path, wanted: str | None, options: Saving) -> Format:
     """Return the format, or raise the errors of :func:`save_pretrained` that need no parameters.
 
     The model may be shape-only, such as :attr:`Pretrained.model`.
     """
     form = _format(model, path, wanted)
+    if options.dtype is not None:
+        checked_choice("dtype", options.dtype, FLOATS)
+    checked_choice("layout", options.layout, LAYOUTS)
+    checked_bool("step", options.step)
+    for name in ("training", "arrays"):
+        if (given := getattr(options, name)) is not None:
+            check_kind(name, given, Mapping)
+    for name, value in options._asdict().items():
+        default = Saving._field_defaults[name]
+        if value != default and name not in ("dtype", *form.options):
+            expected = f"{default!r} for the format {form.name!r}"
+            raise OptionError(f"{name}: expected {expected}; got {value!r:.80}")
     if not path.absolute().parent.is_dir():
-        raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
+        raise OptionError(f"path: expected one in an existing folder; got {path.parent}")
     like_file = re.fullmatch(r"\.[a-z]\w*", path.suffix, re.IGNORECASE)
     if not form.suffix and like_file and not path.is_dir():
         files = " or ".join(sorted({known.suffix for known in FORMATS.values() if known.suffix}))
-        raise CheckpointError(
+        raise OptionError(
             f"path: expected a file that ends in {files}, or a folder without such a suffix; "
             f"got {path.name}"
         )
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
-    if tokenizer is not None and form.name == "torch":
-        got = type(tokenizer).__name__
-        raise CheckpointError(f"tokenizer: expected None for the format 'torch'; got {got}")
+        raise OptionError(f"path: expected a new path or an empty folder; {path} exists")
     return form
 
 
@@ -256,8 +251,8 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
         form = FORMATS[checked_choice("format", wanted, FORMATS)]
     else:
         suffix = path.suffix if path.suffix in {form.suffix for form in FORMATS.values()} else ""
-        names = [name for name in fitting if FORMATS[name].suffix == suffix]
-        form = FORMATS[names[0] if names else "safetensors"]
+        defaults = [FORMATS[name] for name in fitting if FORMATS[name].is_default]
+        form = next((known for known in defaults if known.suffix == suffix), SAFETENSORS)
     if form.name not in fitting:
         kinds = " or ".join(sorted(kind.__name__ for kind in form.models))
         raise CheckpointError(
@@ -265,5 +260,5 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
             f"for which there are {', '.join(fitting)}"
         )
     if not path.name.endswith(form.suffix):
-        raise CheckpointError(f"path: expected a name that ends in {form.suffix}; got {path.name}")
+        raise OptionError(f"path: expected a name that ends in {form.suffix}; got {path.name}")
     return form

@@ -26,9 +26,12 @@ DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 """Options that shapes do not determine, and that are stored in the header of our files."""
 
 
-def _read(content: Content) -> Pretrained:
+def _read(content: Content) -> Pretrained | None:
     tensors, metadata = content.tensors, content.metadata
-    prefix = next(name for name in tensors if name.endswith(FIRST)).removesuffix(FIRST)
+    first = next((name for name in tensors if name.rpartition(".")[2] == FIRST), None)
+    if first is None:
+        return None
+    prefix = first.removesuffix(FIRST)
     if other := next((name for name in tensors if not name.startswith(prefix)), None):
         stored = tensors[other]
         raise CheckpointError(
@@ -87,9 +90,10 @@ def _write(layer: Any, path: Path, options: Saving) -> None:
 TORCH = Format(
     "torch",
     (LSTM, GRU, RNN),
-    lambda content: any(name.rpartition(".")[2] == FIRST for name in content.tensors),
     _read,
     _write,
     ".safetensors",
+    options=(),
+    is_default=False,
 )
 """State dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``, for ``safetensors.torch.load_file``."""

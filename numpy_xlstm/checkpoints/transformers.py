@@ -122,8 +122,10 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
     } | ({"force_bos_token_insert": True} if tokens.insert_bos else {})
 
 
-def _read(content: Content) -> Pretrained:
-    """Open a folder of transformers. A tied head may be absent."""
+def _read(content: Content) -> Pretrained | None:
+    if "model_type" not in content.values:
+        return None
+    # a tied head may be absent
     if content.values.get("tie_word_embeddings") and "embedding.weight" in content.arrays:
         content.arrays.setdefault("lm_head.weight", content.arrays["embedding.weight"])
 
@@ -137,7 +139,7 @@ def _read(content: Content) -> Pretrained:
         with building(file.name):
             return config, SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
 
-    return open_official(content, TRANSFORMERS, config_of, [OUTPUT_BIAS])
+    return open_official(content, TRANSFORMERS.name, config_of, [OUTPUT_BIAS])
 
 
 def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:
@@ -153,11 +155,5 @@ def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:
     write_folder(path, "config.json", config, arrays, options)
 
 
-TRANSFORMERS = Format(
-    "transformers",
-    (xLSTMLarge,),
-    lambda content: "model_type" in content.values,
-    _read,
-    _write,
-)
+TRANSFORMERS = Format("transformers", (xLSTMLarge,), _read, _write)
 """``config.json`` and ``.safetensors`` files, for ``xLSTMForCausalLM.from_pretrained(path)``."""

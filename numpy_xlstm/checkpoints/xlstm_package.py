@@ -16,6 +16,7 @@ from numpy_xlstm.checkpoints.files import write_folder
 from numpy_xlstm.checkpoints.loading import Source, building, matched, meta_initialisation
 from numpy_xlstm.checkpoints.own import OFFICIAL
 from numpy_xlstm.checkpoints.tensors import TOKENIZER
+from numpy_xlstm.config import Config
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import (
     SpecialTokens,
@@ -49,11 +50,11 @@ ON_A_CPU = {
 
 def open_official(
     content: Content,
-    form: Format,
+    form: str,
     config_of: Callable[[Mapping[str, Any]], tuple[Any, SpecialTokens]],
     zeros: Collection[str] = (),
 ) -> Pretrained:
-    """Open a model of an official package.
+    """Open a model of an official package in the format named ``form``.
 
     ``config_of`` makes the configuration and the special tokens from the values of the file.
     ``zeros`` are parameters that are 0, and in no file.
@@ -83,7 +84,7 @@ def open_official(
         _check_layout(file, config, sources)
     path = content.folder / TOKENIZER
     tokenizer = path if path.exists() else None
-    return Pretrained(content.path, form.name, model, sources, tokens, tokenizer)
+    return Pretrained(content.path, form, model, sources, tokens, tokenizer)
 
 
 def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
@@ -138,11 +139,21 @@ def _check_runs(config: xLSTMBlockStackConfig) -> None:
         )
 
 
-def _config_of(values: Mapping[str, Any]) -> tuple[Any, SpecialTokens]:
-    kind: Any = xLSTMLargeConfig
-    if not BLOCKS.isdisjoint(values):
-        kind = xLSTMLMModelConfig if "vocab_size" in values else xLSTMBlockStackConfig
-    return kind.from_dict(values), SpecialTokens()
+def _read_paper(content: Content) -> Pretrained | None:
+    if BLOCKS.isdisjoint(content.values):
+        return None
+    kind = xLSTMLMModelConfig if "vocab_size" in content.values else xLSTMBlockStackConfig
+    return _open(content, XLSTM.name, kind)
+
+
+def _read_large(content: Content) -> Pretrained | None:
+    if not {"embedding_dim", "num_heads"} <= content.values.keys():
+        return None
+    return _open(content, XLSTM_LARGE.name, xLSTMLargeConfig)
+
+
+def _open(content: Content, form: str, kind: type[Config]) -> Pretrained:
+    return open_official(content, form, lambda values: (kind.from_dict(values), SpecialTokens()))
 
 
 def _write_paper(model: Any, path: Path, options: Saving) -> None:
@@ -159,21 +170,15 @@ def _write_large(model: xLSTMLarge, path: Path, options: Saving) -> None:
     write_folder(path, "config.yaml", fields, single.params, options)
 
 
-XLSTM: Format = Format(
+XLSTM = Format(
     "xlstm",
     (xLSTMLMModel, xLSTMBlockStack),
-    lambda content: not BLOCKS.isdisjoint(content.values),
-    lambda content: open_official(content, XLSTM, _config_of),
+    _read_paper,
     _write_paper,
+    options=("tokenizer", "layout"),
 )
 """``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through dacite, and the
 state dict. ``layout`` is the backend in whose layout R and b of an sLSTM are stored."""
 
-XLSTM_LARGE: Format = Format(
-    "xlstm-large",
-    (xLSTMLarge,),
-    lambda content: {"embedding_dim", "num_heads"} <= content.values.keys(),
-    lambda content: open_official(content, XLSTM_LARGE, _config_of),
-    _write_large,
-)
+XLSTM_LARGE = Format("xlstm-large", (xLSTMLarge,), _read_large, _write_large, is_default=False)
 """``config.yaml`` and ``.safetensors`` for ``load_from_pretrained(path)``."""

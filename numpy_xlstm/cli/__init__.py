@@ -153,6 +153,8 @@ def _as_typed(message: str, args: argparse.Namespace) -> str:
         typed["checkpoint"] = typed["from_"]
     if "resume" in typed:
         typed["directory"] = "--resume" if "resume" in args else "--out"
+    if "path" in args:
+        typed["path"] = "OUT"
     if "config" not in args:  # otherwise other names are those of its fields
         typed |= {name: typed[option] for name, option in SET_BY.items() if option in typed}
     name, colon, rest = message.partition(":")

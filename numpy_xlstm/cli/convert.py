@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from numpy_xlstm.checkpoints import FORMATS, open_pretrained, save_pretrained
-from numpy_xlstm.checkpoints.pretrained import checked_saving, formats_of
+from numpy_xlstm.checkpoints.description import Saving
+from numpy_xlstm.checkpoints.pretrained import checked_format, formats_of
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
 from numpy_xlstm.cli.display import bar_of
-from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
@@ -28,7 +29,7 @@ read and checked."""
 OPTIONS: dict[str, Option] = {
     "to": (FORMATS, None, "the format to write (default: by the suffix of OUT)"),
     "dtype": (FLOATS, None, "(default: that of IN)"),
-    "layout": (LAYOUTS, None, "layout of sLSTM in the format xlstm (default: vanilla)"),
+    "layout": (LAYOUTS, "vanilla", "layout of sLSTM in the format xlstm"),
     "from_layout": FROM_LAYOUT,
     "step": (bool, False, "for onnx: a graph of one step, without loops"),
 }
@@ -37,36 +38,34 @@ OPTIONS: dict[str, Option] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("source", metavar="IN", type=Path, help="the checkpoint to read")
-    parser.add_argument("target", metavar="OUT", type=Path, help="the folder or file to write")
+    parser.add_argument("path", metavar="OUT", type=Path, help="the folder or file to write")
     add_options(parser, OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert a checkpoint and return 0."""
     keep_freed_memory()
-    if args.layout is not None and args.to != "xlstm":
-        got = f"--to {args.to}" if args.to else "no --to"
-        raise OptionError(f"--layout: expected --to xlstm with it; got {got}")
     pretrained = open_pretrained(args.source, layout=args.from_layout)
     fitting = formats_of(pretrained.model)
     if args.to is not None and args.to not in fitting:
         trained = {"xlstm": "xlstm"} | dict.fromkeys(("xlstm-large", "transformers"), "xlstm-large")
         model = f", or a model of train --model {trained[args.to]}" if args.to in trained else ""
         raise OptionError(f"--to: expected {' or '.join(fitting)} for IN{model}; got {args.to}")
-    form = checked_saving(pretrained.model, args.target, args.to)
-    if args.target.is_file():
-        raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
-    tokenizer = None if form.name == "torch" else pretrained.load_tokenizer()
+    saving = Saving(args.dtype, args.layout, step=args.step)
+    form = checked_format(pretrained.model, args.path, args.to, saving)
+    if args.path.is_file():
+        raise OptionError(f"OUT: expected a new path; {args.path} exists")
+    tokenizer = pretrained.load_tokenizer() if "tokenizer" in form.options else None
     with bar_of("bytes") as progress:
         weights = "stored" if pretrained.dtype == "float32" else "widened"
         model = pretrained.load(progress=progress, weights=weights)
     dtypes = {stored.dtype for stored in pretrained.stored.values()}
     save_pretrained(
         model,
-        args.target,
+        args.path,
         format=form.name,
         dtype=args.dtype or (dtypes.pop() if len(dtypes) == 1 else pretrained.dtype),
-        layout=args.layout or "vanilla",
+        layout=args.layout,
         tokenizer=tokenizer,
         step=args.step,
     )

@@ -13,7 +13,7 @@ import pytest
 from numpy_xlstm import from_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.checkpoints.tensors import open_tensors
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.numerics import Array
 from tests.checkpoints import build
 from tests.checkpoints.build import lstm, read_safetensors, write_safetensors
@@ -121,7 +121,7 @@ def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
 
 
 def test_bad_paths(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"ends in \.safetensors; got a\.pt"):
+    with pytest.raises(OptionError, match=r"ends in \.safetensors; got a\.pt"):
         write_arrays(tmp_path / "a.pt", {}, {})
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "a.safetensors")

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import (
+    LSTM,
     from_pretrained,
     open_pretrained,
     save_pretrained,
     with_weight_mode,
 )
+from numpy_xlstm.checkpoints import FORMATS, Format, Pretrained, pretrained
+from numpy_xlstm.checkpoints.description import Content
 from numpy_xlstm.errors import CheckpointError, DTypeError
 from tests.checkpoints.build import (
     large,
@@ -83,6 +86,34 @@ def test_round_trips_are_bit_identical(
     for file in [one] if one.is_file() else one.glob("*.safetensors"):
         again = two if two.is_file() else two / file.name
         assert again.read_bytes() == file.read_bytes()
+
+
+def test_the_formats_that_nobody_has_to_name(tmp_path: Path) -> None:
+    save_pretrained(large(), tmp_path / "a")
+    save_pretrained(paper(), tmp_path / "b")
+    save_pretrained(paper(), tmp_path / "c.safetensors")
+    found = [open_pretrained(path).format for path in sorted(tmp_path.iterdir())]
+    assert found == ["transformers", "xlstm", "safetensors"]
+    assert found[0] == open_pretrained(tmp_path / "a" / "model.safetensors").format
+    for model in (large(), paper(), stack(), lstm(), LSTM(2, 3)):
+        defaults = [f for f in FORMATS.values() if f.is_default and isinstance(model, f.models)]
+        assert len({form.suffix for form in defaults}) == len(defaults)
+
+
+def test_a_format_of_other_files_stands_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(content: Content) -> Pretrained | None:
+        if content.path.suffix != ".pickle":
+            return None
+        return Pretrained(content.path, "pickle", LSTM(2, 3), {})
+
+    form = Format("pickle", (LSTM,), read, lambda *args: None, ".pickle", options=())
+    monkeypatch.setattr(pretrained, "FORMATS", {"pickle": form, **FORMATS})
+    (tmp_path / "a.pickle").write_bytes(b"\x80\x04 is never read as a safetensors file")
+    assert open_pretrained(tmp_path / "a.pickle").format == "pickle"
+    save_pretrained(LSTM(2, 3), tmp_path / "a.safetensors")
+    assert open_pretrained(tmp_path / "a.safetensors").format == "safetensors"
 
 
 def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ def test_a_tokenizer_that_has_no_place(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"tokenizer: expected a Byte.*; got Simple"):
         save_pretrained(large(), tmp_path / "a", tokenizer=other)
     layer, path = LSTM(2, 3), tmp_path / "a.safetensors"
-    with pytest.raises(CheckpointError, match="expected None for the format 'torch'; got Byte"):
+    with pytest.raises(OptionError, match="expected None for the format 'torch'; got Byte"):
         save_pretrained(layer, path, format="torch", tokenizer=ByteTokenizer())
-    with pytest.raises(CheckpointError, match="path: expected one in an existing folder; got"):
+    with pytest.raises(OptionError, match="path: expected one in an existing folder; got"):
         save_pretrained(large(), tmp_path / "no" / "a")
     assert [*tmp_path.iterdir()] == []

@@ -14,7 +14,7 @@ import pytest
 from numpy_xlstm import LSTM, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from numpy_xlstm.disk import replacing
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import OptionError
 from tests.checkpoints.build import large
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other locks and permissions")
@@ -98,7 +98,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").mkdir()
     os.mkfifo(tmp_path / "b.safetensors")
     for name in names(tmp_path):
-        with pytest.raises(CheckpointError, match="path: expected a regular file or a new path"):
+        with pytest.raises(OptionError, match="path: expected a regular file or a new path"):
             write_arrays(tmp_path / name, {}, {})
     assert names(tmp_path) == ["a.safetensors", "b.safetensors"]
 
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_replaced_stays(
         path = Path()
     else:
         monkeypatch.setattr("os.path.ismount", lambda found: Path(found) == path)
-    with pytest.raises(CheckpointError, match=r"folder that can be replaced; .*model is the work"):
+    with pytest.raises(OptionError, match=r"folder that can be replaced; .*model is the work"):
         save_pretrained(large(), path)
     assert path.stat().st_ino == before
     assert names(tmp_path) == ["model"]

@@ -9,7 +9,6 @@ import numpy as np
 from numpy_xlstm._version import __version__
 from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.files import as_library_json
-from numpy_xlstm.checkpoints.own import SAFETENSORS
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tensors import TOKENIZER
 from numpy_xlstm.disk import replacing
@@ -94,7 +93,7 @@ Each run takes {steps}. The parameters have the licence of the model from which 
     return proto, arrays
 
 
-ONNX: Format = SAFETENSORS._replace(
-    name="onnx", recognises=lambda content: False, write=_write, suffix=".onnx"
+ONNX = Format(
+    "onnx", (object,), lambda content: None, _write, ".onnx", options=("tokenizer", "step")
 )
 """A graph for ONNX runtimes, which is only written."""
