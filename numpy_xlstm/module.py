@@ -40,7 +40,6 @@ class Parameters(dict[str, Array]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Support copying and pickling."""
         return Parameters, (dict(self),)
 
     __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
@@ -118,7 +117,10 @@ class Module:
                     f"write with_params(…) for a {type(self).__name__} with other arrays"
                 )
             if name == "params":
-                self._hold(_mapping(value))
+                check_mapping("params", value)
+                for own, array in value.items():
+                    check_form(own, array, (...,))
+                self._hold(value)
                 return
         object.__setattr__(self, name, value)
         if name == "submodules":
@@ -221,10 +223,7 @@ class Module:
         arrays : Mapping[str, array_like]
             Arrays with the names and shapes of ``params``, as in PyTorch's ``state_dict()``.
         """
-        if not isinstance(arrays, Mapping):
-            raise ShapeError(
-                f"state_dict: expected a mapping of arrays; got {type(arrays).__name__}"
-            )
+        check_mapping("state_dict", arrays)
         params, converted = self.params, {n: plain_array(n, array) for n, array in arrays.items()}
         check_same_parameters(params, converted, "state_dict")
         for name, array in converted.items():
@@ -250,13 +249,10 @@ class Module:
         return grads
 
 
-def _mapping(params: Any) -> Mapping[str, Array]:
-    """Return a mapping of arrays, or raise an error."""
-    if not isinstance(params, Mapping):
-        raise ShapeError(f"params: expected a mapping of arrays; got {type(params).__name__}")
-    for name, array in params.items():
-        check_form(name, array, (...,))
-    return params
+def check_mapping(title: str, arrays: Any) -> None:
+    """Raise :class:`ShapeError` unless the arrays are a mapping."""
+    if not isinstance(arrays, Mapping):
+        raise ShapeError(f"{title}: expected a mapping of arrays; got {type(arrays).__name__}")
 
 
 def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:
@@ -273,8 +269,7 @@ def check_same_parameters(
     expected: Mapping[str, Array], got: Mapping[str, Array], title: str = "params"
 ) -> None:
     """Raise :class:`ShapeError` unless both have the same names with the same shapes."""
-    if not isinstance(got, Mapping):
-        raise ShapeError(f"{title}: expected a mapping of arrays; got {type(got).__name__}")
+    check_mapping(title, got)
     if missing := expected.keys() - got.keys():
         raise ShapeError(f"{title}: expected {some(missing)} too; got only {some(got)}")
     if unknown := got.keys() - expected.keys():

@@ -43,12 +43,6 @@ MAPPED = os.name == "posix"
 WEIGHTS = "widened", "stored"
 """Whether matrices with 16 bits are converted to the dtype of the model, or kept."""
 
-NARROWER = " (with weights='stored', or --weights stored, matrices stay in 16 bits)"
-"""Hint in an error about memory."""
-
-COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
-"""Dtypes of a loaded model. Its ``astype`` makes copies with other dtypes."""
-
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -154,7 +148,8 @@ class Pretrained:
         checked_choice("weights", weights, WEIGHTS)
         if progress is not None:
             check_callable("progress", progress)
-        to = checked_dtype(self.dtype if dtype is None else dtype, COMPUTED)
+        supported = np.dtype(np.float32), np.dtype(np.float64)
+        to = checked_dtype(self.dtype if dtype is None else dtype, supported)
         if weights == "stored" and to != np.float32:
             raise OptionError(
                 f"weights: expected 'widened' for a model in {to}; got 'stored' "
@@ -162,7 +157,9 @@ class Pretrained:
             )
         dtypes = self.dtypes(to, weights)
         narrower = any(array.itemsize == 2 for array in self.dtypes(to, "stored").values())
-        hint = NARROWER if narrower and weights == "widened" else ""
+        hint = ""
+        if narrower and weights == "widened":
+            hint = " (with weights='stored', or --weights stored, matrices stay in 16 bits)"
         params = read_all(self.sources, dtypes, mapped=mapped, progress=progress, hint=hint)
         zeros = {n: np.zeros(a.shape, to) for n, a in self.model.params.items() if n not in params}
         return self.model.over(zeros | params)

@@ -27,9 +27,6 @@ from numpy_xlstm.numerics import Array, check_parameter, checked_choice, is_narr
 MAX_NAME = 1000
 """Largest number of characters in the name of an array."""
 
-AS_IT_IS = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
-"""Configuration with which transformers does not replace parts of a ``tokenizer.json``."""
-
 FOR_PYTORCH = {"format": "pt"}
 """Metadata of a file with the arrays of a model of PyTorch."""
 
@@ -167,7 +164,9 @@ def write_folder(
     with new_folder(path) as partial:
         if tokenizer is not None:
             write_text(partial / TOKENIZER, tokenizer)
-            write_text(partial / "tokenizer_config.json", AS_IT_IS)
+            # with it, transformers does not replace parts of the tokenizer.json
+            kind = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
+            write_text(partial / "tokenizer_config.json", kind)
         write_text(partial / config, text)
         write_file(partial / WHOLE, arrays, dtypes, FOR_PYTORCH)
 
@@ -193,7 +192,8 @@ def as_library_json(tokenizer: Tokenizer) -> str:
         joiner = {"type": "Sequence", "decoders": [replaced, joiner]}
     elif isinstance(tokenizer, ByteTokenizer):
         splitter = joiner = {"type": "ByteLevel"} | dict.fromkeys(BYTE_LEVEL, False)
-        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # others: from 256
+        # ByteLevel writes a printable byte as itself, and the others as the characters from 256 on
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         others = sorted({*range(256)} - {*printable})
         vocab = {chr(byte): byte for byte in printable}
         vocab |= {chr(256 + n): byte for n, byte in enumerate(others)}

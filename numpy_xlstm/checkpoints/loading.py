@@ -82,12 +82,14 @@ def matched(
         if name.endswith(KERNEL):
             bias = name.removesuffix(KERNEL) + BIAS
             try:
-                order = found_layouts(name, stored.shape, arrays[bias].shape, ours.shape, layout)
+                of_R, of_b = found_layouts(
+                    name, stored.shape, arrays[bias].shape, ours.shape, layout
+                )
             except ShapeError as error:
                 raise CheckpointError(f"{stored.path.name}: {error}") from None
-            sources[name] = Source(stored, order[0])
-            sources[bias] = Source(arrays[bias], order[1], len(ours))
-        elif name not in sources and not name.endswith(BIAS):
+            sources[name] = Source(stored, of_R)
+            sources[bias] = Source(arrays[bias], of_b, len(ours))
+        elif not name.endswith(BIAS):  # whose source is found with that of R
             if stored.shape != ours.shape:
                 raise CheckpointError(f"{stored}: expected shape {ours.shape}; got {stored.shape}")
             sources[name] = Source(stored)

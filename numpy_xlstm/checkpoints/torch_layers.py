@@ -22,9 +22,6 @@ FIRST = "weight_ih_l0"
 BY_GATES = {4: LSTM, 3: GRU, 1: RNN}
 """Layers by the number of rows of their matrices, as multiples of H."""
 
-DESCRIBED = ("nonlinearity", "batch_first", "dropout")
-"""Options that shapes do not determine, and that are stored in the header of our files."""
-
 
 def _read(content: Content) -> Pretrained | None:
     tensors, metadata = content.tensors, content.metadata
@@ -82,7 +79,8 @@ def _kind_and_options(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]
 
 def _write(layer: Any, path: Path, options: Saving) -> None:
     dtypes = stored_dtypes(layer.params, options.dtype)
-    values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
+    described = "nonlinearity", "batch_first", "dropout"  # shapes do not determine these options
+    values = {name: getattr(layer, name) for name in described if hasattr(layer, name)}
     metadata = {name: str(value).lower() for name, value in values.items()}
     write_file(path, layer.params, dtypes, FOR_PYTORCH | metadata)
 

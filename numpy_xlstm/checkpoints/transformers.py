@@ -18,9 +18,6 @@ from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLST
 from numpy_xlstm.models.state_dict import renamed
 from numpy_xlstm.numerics import did_you_mean
 
-GENERATION = "generation_config.json"
-"""Options of generation that override ``config.json``."""
-
 OUTPUT_BIAS = "backbone.out_norm.bias"
 """Parameter of an xLSTMLarge with ``use_bias`` that transformers does not have."""
 
@@ -132,7 +129,8 @@ def _read(content: Content) -> Pretrained | None:
     def config_of(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
         config, tokens = from_transformers(values)
         ids = {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
-        if (file := content.folder / GENERATION).exists():
+        file = content.folder / "generation_config.json"  # overrides config.json
+        if file.exists():
             others = read_mapping(file)
             given = {name: others.get(f"{name}_token_id") for name in ids}
             ids |= {name: value for name, value in given.items() if value is not None}

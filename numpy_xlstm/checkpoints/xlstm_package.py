@@ -33,9 +33,6 @@ from numpy_xlstm.models.state_dict import in_layout
 BLOCKS = {"mlstm_block", "slstm_block"}
 """Fields of the models of the paper."""
 
-CONTEXT_LENGTH = 2048
-"""Value written for a ``context_length`` of −1, which the official model does not support."""
-
 ON_A_CPU = {
     "chunkwise_kernel": "chunkwise--native_autograd",
     "sequence_kernel": "native_sequence__native",
@@ -110,7 +107,7 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     mlstm, slstm = config.block_configs()
     values = replace(config, mlstm_block=mlstm, slstm_block=slstm).to_dict()
     values["slstm_at"] = list(config.slstm_places)
-    length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
+    length = config.context_length if config.context_length > 0 else 2048  # xlstm has no −1
     values["context_length"] = length
     if mlstm is not None:
         values["mlstm_block"]["mlstm"]["context_length"] = length

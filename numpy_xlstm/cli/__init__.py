@@ -5,6 +5,7 @@ Packages of extras are imported only by commands that need them, so that ``--ver
 """
 
 import argparse
+import importlib
 import importlib.util
 import io
 import os
@@ -17,32 +18,22 @@ from typing import Any
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import (
-    convert,
-    experiment,
-    generate,
-    gradcheck,
-    info,
-    trace,
-    train,
-    vectors,
-    verify,
-)
 from numpy_xlstm.cli.arguments import Parser
 from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
-COMMANDS: dict[str, tuple[Any, str]] = {
-    "train": (train, "train a language model on a text"),
-    "experiment": (experiment, "train a small model on a task of the xLSTM paper"),
-    "generate": (generate, "continue a text, or ids, with a trained model"),
-    "convert": (convert, "write a checkpoint in the format of another package"),
-    "info": (info, "show what is in a checkpoint"),
-    "gradcheck": (gradcheck, "check every backward against the derivative of its forward"),
-    "vectors": (vectors, "write cases that check an implementation (port) in any language"),
-    "trace": (trace, "write cases for the parts of one's own checkpoint"),
-    "verify": (verify, "check a port against these cases"),
+COMMANDS = {
+    "train": "train a language model on a text",
+    "experiment": "train a small model on a task of the xLSTM paper",
+    "generate": "continue a text, or ids, with a trained model",
+    "convert": "write a checkpoint in the format of another package",
+    "info": "show what is in a checkpoint",
+    "gradcheck": "check every backward against the derivative of its forward",
+    "vectors": "write cases that check an implementation (port) in any language",
+    "trace": "write cases for the parts of one's own checkpoint",
+    "verify": "check a port against these cases",
 }
+"""Commands, each a module of this package, and the line about each in the help."""
 
 BAD_INPUT = (
     errors.CheckpointError,
@@ -63,11 +54,6 @@ MEANT = {"--learning-rate": "--lr", "--output": "--out", "--length": "--max-new-
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
 """Options for arguments of the library that have another name."""
 
-SECONDS_TO_SPEAK = 2.0
-"""Time that rank 0 may need to find and report an error that all ranks find."""
-
-MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -85,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
         if not all(map(importlib.util.find_spec, ("rich", "matplotlib"))):
-            print(MISSING_EXTRA, file=sys.stderr)
+            extra = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
+            print(extra, file=sys.stderr)
             return 2
         return _run(args)
     except SystemExit as leaving:  # --help and --version
@@ -168,7 +155,7 @@ def _end(message: str, code: int) -> int:
     """
     if rank := launched_rank():
         message = f"rank {rank}: {message}"
-        time.sleep(SECONDS_TO_SPEAK)
+        time.sleep(2)  # seconds
     if message and (not rank or "mpi4py.MPI" in sys.modules):
         _say(f"numpy-xlstm: {message}")
     end_all(code)
@@ -199,7 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"numpy-xlstm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (command, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
+        command: Any = importlib.import_module(f"{__name__}.{name}")
         epilog = getattr(command, "EPILOG", None)
         added = commands.add_parser(name, help=text, description=command.DESCRIPTION, epilog=epilog)
         command.add_arguments(added)

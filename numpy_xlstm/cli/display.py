@@ -215,8 +215,7 @@ def smoothed(values: Array, span: float) -> Array:
     """Average over about ``span`` values around each, over fewer at the ends, without a delay."""
     from scipy.ndimage import gaussian_filter1d
 
-    def around(numbers: Array) -> Array:
-        means: Array = gaussian_filter1d(numbers, max(span / 4, 0.05), mode="constant")
-        return means
-
-    return around(np.asarray(values, float)) / around(np.ones(len(values)))
+    both = np.stack((np.asarray(values, float), np.ones(len(values))))
+    sums, weights = gaussian_filter1d(both, max(span / 4, 0.05), mode="constant")
+    means: Array = sums / weights
+    return means

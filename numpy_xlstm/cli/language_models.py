@@ -54,32 +54,25 @@ def build(
 
 def _config(options: Namespace, vocab_size: int) -> Any:
     small = options.model == "xlstm"
+    kind: Any = models.xLSTMLMModelConfig if small else models.xLSTMLargeConfig
     if options.config is not None:
-        kind = models.xLSTMLMModelConfig if small else models.xLSTMLargeConfig
         values = read_values(options.config)
         if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
             values["vocab_size"] = vocab_size
-        config: Any = kind.from_dict(values)
+        config = kind.from_dict(values)
         if config.vocab_size < vocab_size:
             raise OptionError(
                 f"vocab_size: expected at least the {vocab_size} ids of the tokenizer; "
                 f"got {config.vocab_size} in {options.config}"
             )
         return config
-    sizes: Any = {
-        "embedding_dim": options.width,
-        "num_blocks": options.blocks,
-        "vocab_size": vocab_size,
-    }
-    if not small:
-        return models.xLSTMLargeConfig(
-            num_heads=options.heads, weight_mode=options.weight_mode, **sizes
-        )
-    return models.xLSTMLMModelConfig(
-        mlstm_block=models.mLSTMBlockConfig(models.mLSTMLayerConfig(num_heads=options.heads)),
-        slstm_block=models.sLSTMBlockConfig(models.sLSTMLayerConfig(num_heads=options.heads)),
-        context_length=options.window,
-        dropout=options.dropout,
-        slstm_at=options.slstm_at,
-        **sizes,
-    )
+    values = {"vocab_size": vocab_size, "embedding_dim": options.width}
+    values |= {"num_blocks": options.blocks}
+    heads = {"num_heads": options.heads}
+    if small:
+        values |= {"mlstm_block": {"mlstm": heads}, "slstm_block": {"slstm": heads}}
+        values |= {"context_length": options.window, "dropout": options.dropout}
+        values |= {"slstm_at": options.slstm_at}
+    else:
+        values |= heads | {"weight_mode": options.weight_mode}
+    return kind.from_dict(values)

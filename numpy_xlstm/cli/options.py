@@ -126,16 +126,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", default=argparse.SUPPRESS, help=known)
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
-        shown = {
-            name: (kind, default if default is not None else _of_models(name), text)
-            for name, (kind, default, text) in options.items()
-        }
-        add_options(group, shown, defaults=False)
-
-
-def _of_models(name: str) -> dict[str, Any]:
-    """Return the default of an option for each model that has it."""
-    return {model: own[name] for model, own in MODELS.items() if name in own}
+        for name, (kind, default, text) in options.items():
+            if default is None:
+                default = {model: own[name] for model, own in MODELS.items() if name in own}
+            add_options(group, {name: (kind, default, text)}, defaults=False)
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:

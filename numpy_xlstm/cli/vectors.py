@@ -19,9 +19,6 @@ all gradients, and for each of their numbers a bound on its error. A port reads
 inputs/ID.safetensors and writes its results, and 'numpy-xlstm verify' compares them with
 results/ID.safetensors. The folder's README.md describes the format for programs in any language."""
 
-DOCUMENTS = ("README.md", "manifest.schema.json")
-"""Files of the package that are copied into a folder of vectors."""
-
 OPTIONS: dict[str, Option] = {
     "small": (bool, False, "the small set of the package, less than 1 MB"),
     "subject": (["NAME"], None, "a subject, such as slstm or slstm.sequence (default: all)"),
@@ -67,5 +64,5 @@ def new_set(name: str, folder: Path) -> Iterator[Path]:
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as new:
         yield new
-        for document in DOCUMENTS:
+        for document in ("README.md", "manifest.schema.json"):
             shutil.copy(conformance.SMALL.parent / document, new)

@@ -27,9 +27,6 @@ ID.safetensors for each case; or, with --run, a program that is run once for eac
 writes them. The exit code is 0 only if all results are right, and 3 if only gradients are missing,
 in a case all of them; with --forward, gradients are not checked, and the exit code is then 0."""
 
-FORWARD_ALONE_IS_RIGHT = 3
-"""Exit code if nothing is wrong, but gradients are missing that were not waived."""
-
 NAMES = "a flag, an option such as forget_gate=exp, a subject, a family or an id"
 SOURCES: dict[str, Option] = {
     "vectors": (Path, None, "folder of the cases (default: the small set in the package)"),
@@ -84,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_report(arguments.junit, report.to_junit())
     if report.passed:
         return 0
-    return FORWARD_ALONE_IS_RIGHT if report.outcome == "forward only" else 1
+    return 3 if report.outcome == "forward only" else 1
 
 
 def _chosen(arguments: argparse.Namespace, folder: Path, cases: list[Case]) -> list[Case]:

@@ -82,7 +82,6 @@ class GenerationConfig(Config):
     pad_token_id: Annotated[int | None, checked_whole] = None
 
     def __post_init__(self) -> None:
-        """Check the values, and refuse an option that would have no effect."""
         super().__post_init__()
         for name in ("temperature", "top_k", "top_p"):
             if getattr(self, name) != getattr(type(self), name) and not self.do_sample:

@@ -20,9 +20,6 @@ logits (B, T, V) and the next state."""
 
 Ids = npt.NDArray[np.int64]
 
-UNKNOWN = 2**63 - 1
-"""Assumed vocabulary size of a model without ``vocab_size``, until there are logits."""
-
 
 def generate(
     model: TokenModel,
@@ -81,7 +78,7 @@ def generate(
 def start(model: Any, ids: IndexArray | None, config: GenerationConfig) -> Ids:
     """Return the ids (B, T) to continue: the given ones, or the BOS of the options."""
     check_callable("model", model)
-    size = getattr(model, "vocab_size", UNKNOWN)
+    size = getattr(model, "vocab_size", 2**63 - 1)  # otherwise the first logits show it
     config.check_size(size)
     if ids is None:
         if config.bos_token_id is None:

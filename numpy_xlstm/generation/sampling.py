@@ -68,7 +68,10 @@ def probabilities(logits: Array, seen: Mask, config: GenerationConfig) -> Probab
     """
     _check(logits, seen)
     check_kind("config", config, GenerationConfig)
-    y = _penalised(logits, seen, config.repetition_penalty)
+    y: Array = logits.astype(np.result_type(logits, np.float64))
+    if (penalty := config.repetition_penalty) != 1:
+        with np.errstate(over="ignore"):  # x θ = −inf gives probability 0
+            y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)  # [sample.1]
     if not config.do_sample or config.temperature == 0:
         likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
         return likeliest.astype(np.float64)
@@ -124,15 +127,6 @@ def _check(logits: Array, seen: Mask) -> None:
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
     check_form("seen", seen, logits.shape, "booleans")
-
-
-def _penalised(logits: Array, seen: Mask, penalty: float) -> Array:
-    """Return y, in float64 or wider."""
-    x = logits.astype(np.result_type(logits, np.float64))
-    if penalty == 1:
-        return x
-    with np.errstate(over="ignore"):  # x θ = −inf gives probability 0
-        return np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)  # [sample.1]
 
 
 def _kept(y: Array, weights: Probabilities, top_k: int | None, top_p: float | None) -> Mask:

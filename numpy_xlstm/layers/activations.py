@@ -159,7 +159,6 @@ class Activation(Layer):
         self.act_fn = checked_choice("act_fn", act_fn, ACTIVATIONS)
 
     def check_input(self, x: Any) -> None:
-        """Raise an error unless x is an array of numbers with at least one axis."""
         check_array("x", x, (..., "D"))
 
     def compute(self, x: Array) -> tuple[Array, Any]:

@@ -69,7 +69,6 @@ class Embedding(Layer):
         self.params = drawn_normally(shapes, deviation, dtype, rng)
 
     def check_input(self, tokens: IndexArray) -> None:
-        """Raise an error unless the tokens are integers from 0 to V − 1."""
         check_indices("tokens", tokens, self.num_embeddings)
 
     def compute(self, tokens: IndexArray) -> tuple[Array, IndexArray]:

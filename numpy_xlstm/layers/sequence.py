@@ -172,17 +172,13 @@ class TorchSequence(Recurrent):
         shapes = {term: cell.params[n].shape for n, terms in self.terms.items() for term in terms}
         self.params = drawn_uniformly(shapes, cell.hidden_size**-0.5, cell.dtype, rng)
         self.cell, self.in_features, self.out_features = cell, cell.input_size, output_size(cell)
-        self.cell = self.current_cell()
+        self.cell = cell.over(self.cell_params())
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Return the same layer with other arrays, which are not checked."""
         clone = super().over(params)
-        clone.cell = clone.current_cell()
+        clone.cell = self.cell.over(clone.cell_params())
         return clone
-
-    def current_cell(self) -> Any:
-        """Return the cell with the present parameters. Matrices are not copied."""
-        return self.cell.over(self.cell_params())
 
     def cell_params(self) -> dict[str, Array]:
         """Return the parameters of the cell. Matrices are not copied."""

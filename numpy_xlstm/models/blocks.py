@@ -81,20 +81,17 @@ class ResidualBlock(Recurrent[S]):
 
     def decode_step(self) -> Step:
         norm, layer = self.norm.decode_step(), self.layer.decode_step()
+        ffn_norm = None if self.ffn_norm is None else self.ffn_norm.decode_step()
+        ffn = None if self.ffn is None else self.ffn.decode_step()
 
         def step(x: Array, state: Any) -> tuple[Array, Any]:
             y, state = layer(norm(x), state)
-            return x + y, state
+            x = x + y
+            if ffn is not None and ffn_norm is not None:
+                x = x + ffn(ffn_norm(x))
+            return x, state
 
-        if self.ffn is None or self.ffn_norm is None:
-            return step
-        ffn_norm, ffn = self.ffn_norm.decode_step(), self.ffn.decode_step()
-
-        def step_and_feed(x: Array, state: Any) -> tuple[Array, Any]:
-            x, state = step(x, state)
-            return x + ffn(ffn_norm(x)), state
-
-        return step_and_feed
+        return step
 
     def compute_backward(
         self, dy: Array, cache: BlockCache, dstate: Any
@@ -241,7 +238,6 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         return join_states(ys), join_states(states), caches
 
     def _compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, StackCache]:
-        """Compute the forward of a batch or a half."""
         after, kept, norm = [], list[Any](), None
         for block, before in zip(self.blocks, state, strict=True):
             if self.recompute:
@@ -285,7 +281,6 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     def _compute_backward(
         self, dy: Array, cache: StackCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
-        """Compute the backward of a batch or a half."""
         before, grads = list(dstate), dict[str, Any](blocks=[{} for _ in self.blocks])
         if self.norm is not None:
             dy, grads["norm"] = self.norm.compute_backward(dy, cache.norm)

@@ -214,7 +214,6 @@ class LanguageModel(StateDict, Recurrent[S]):
         return (f"{self.names[2]}.weight", f"{self.names[0]}.weight") if self.tied else None
 
     def check_input(self, tokens: Any) -> None:
-        """Raise an error unless the tokens are a batch of sequences."""
         check_indices("tokens", tokens, self.vocab_size, shape=("B", "T"))
         check_batch("tokens", tokens)
 

@@ -107,7 +107,6 @@ class xLSTMLargeConfig(Config):
     weight_mode: Literal["single", "fused"] = "single"
 
     def __post_init__(self) -> None:
-        """Check the values and that they do not contradict each other."""
         super().__post_init__()
         for name in ("qk_dim", "v_dim"):
             if (width := getattr(self, name)) % self.num_heads or width == 0:

@@ -103,10 +103,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         check_kind("config", config, mLSTMLayerConfig)
-        D, width = (
-            checked_positive("embedding_dim", config.embedding_dim),
-            config.qkv_proj_blocksize,
-        )
+        D, width = config.embedding_dim, config.qkv_proj_blocksize
+        checked_positive("embedding_dim", D)
         self.config, self.in_features, self.out_features = config, D, D
         self.inner = inner = config.proj_up_dim(D)
         NH, bias, rng = config.num_heads, config.bias, generator_or_new(rng)

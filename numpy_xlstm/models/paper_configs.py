@@ -54,7 +54,6 @@ class xLSTMBlockStackConfig(Config):
     slstm_at: list[int] | Literal["all"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check the values and that they do not contradict each other."""
         super().__post_init__()
         places = [] if self.slstm_at == "all" else self.slstm_at
         if any(not 0 <= place < self.num_blocks for place in places):

@@ -119,10 +119,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         check_kind("config", config, sLSTMLayerConfig)
         D, NH = checked_positive("embedding_dim", config.embedding_dim), config.num_heads
         self.config, self.in_features, self.out_features = config, D, D
-        self.head_dim, rng = (
-            D // checked_divides("num_heads", NH, "width", D),
-            generator_or_new(rng),
-        )
+        self.head_dim = D // checked_divides("num_heads", NH, "width", D)
+        rng = generator_or_new(rng)
         if checked_whole("block", block) >= checked_positive("num_blocks", num_blocks):
             raise OptionError(f"block: expected an index from 0 to {num_blocks - 1}; got {block}")
         options: dict[str, Any] = {"dtype": dtype, "rng": rng}
@@ -130,10 +128,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         self.params = self._recurrent_start(block, num_blocks, rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
-        names: dict[str, Any] = {
-            "gates": [f"{name}.*" for name in GATES],
-            "group_norm": "group_norm",
-        }
+        names: dict[str, Any] = {"gates": [f"{name}.*" for name in GATES]}
+        names |= {"group_norm": "group_norm"}
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, **options)
             names |= {"conv1d": "conv1d"}

@@ -146,7 +146,6 @@ class AdamW:
     if not TYPE_CHECKING:  # a type checker would accept every attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Raise the error for an unknown attribute."""
             raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
 
     def step(

@@ -229,19 +229,6 @@ def validation_bits(
     return per_character / math.log(2)  # [entropy.3]
 
 
-def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | None) -> float:
-    """Record and return the bits per character of the held-out text."""
-    ids, characters = split.validation_ids, len(split.validation)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # reported as a DivergenceError
-            bits = validation_bits(state.model, ids, characters=characters, comm=comm)
-    except NonFiniteError as error:
-        reason = f"validation after step {state.step}: {error}"
-        raise diverged(state.optimizer, reason, None) from error
-    state.validations.append((state.step, bits))
-    return bits
-
-
 def learn(
     state: TrainingState,
     split: text.TextSplit,
@@ -300,7 +287,17 @@ def learn(
         is_due = twentieths > before and state.step - last >= least
         if validate_every is not None:
             is_due = progress.step % validate_every == 0
-        return _validate(state, split, comm) if is_due or progress.fraction >= 1 else None
+        if not is_due and progress.fraction < 1:
+            return None
+        ids, characters = split.validation_ids, len(split.validation)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # reported as a DivergenceError
+                bits = validation_bits(state.model, ids, characters=characters, comm=comm)
+        except NonFiniteError as error:
+            reason = f"validation after step {state.step}: {error}"
+            raise diverged(state.optimizer, reason, None) from error
+        state.validations.append((state.step, bits))
+        return bits
 
     known: Any = {"schedule": schedule, "carry": carry, "validate": validate, **options}
     reports = train(state, batches, budget, **known)

@@ -24,9 +24,6 @@ LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 
 MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]'"
 
-SECONDS_TO_READ = 0.5
-"""Time that a launcher may need to forward the last line of a rank before all ranks end."""
-
 Comm = Any
 """A communicator of ``mpi4py``, which is an optional dependency."""
 
@@ -71,7 +68,7 @@ def end_all(code: int) -> None:
     """Immediately end all ranks that were launched together."""
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.COMM_WORLD.size > 1:
-        time.sleep(SECONDS_TO_READ)
+        time.sleep(0.5)  # the launcher forwards the last line of a rank
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the reason is already printed
         mpi.COMM_WORLD.Abort(code)
 

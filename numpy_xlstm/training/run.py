@@ -57,9 +57,6 @@ LOCK = "lock"
 HOLDER = b"process "
 """Beginning of the text in the lock file."""
 
-AFTER = 2**30
-"""Byte that is locked on Windows: after the text, so that other processes can read the text."""
-
 
 @dataclass(frozen=True)
 class RunMetadata(Config):
@@ -98,7 +95,8 @@ class DirectoryLock:
             else:
                 import msvcrt  # Windows
 
-                os.lseek(file.fileno(), AFTER, os.SEEK_SET)
+                # a byte after the text, which other processes can then read
+                os.lseek(file.fileno(), 2**30, os.SEEK_SET)
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except (BlockingIOError, PermissionError) as error:
             raise OptionError(
@@ -145,7 +143,6 @@ class Run:
     lock: DirectoryLock | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the parts."""
         check_kind("state", self.state, TrainingState)
         if self.tokenizer is not None:
             check_has("tokenizer", self.tokenizer, "encode", "decode")
@@ -237,13 +234,7 @@ class Run:
     def save_best(self) -> None:
         """Save the model, without optimiser and generator, to ``best.safetensors``."""
         training = {name: getattr(self.state, name) for name in ("step", "tokens", "validations")}
-        save_pretrained(
-            self.state.model,
-            self.best,
-            format="safetensors",
-            tokenizer=self.tokenizer,
-            training=training,
-        )
+        save_pretrained(self.state.model, self.best, tokenizer=self.tokenizer, training=training)
 
     def save(self) -> None:
         """Save a checkpoint after the log has been flushed to the disk."""

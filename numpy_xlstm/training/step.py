@@ -141,7 +141,11 @@ def train_step(
     keep_freed_memory()
     check_step_options(model, max_norm, accumulate, comm)
     check_generator("rng", rng)
-    _check_optimizer(optimizer, model)
+    check_has("optimizer", optimizer, "step")
+    params = getattr(optimizer, "params", {})
+    if any(params.get(name) is not array for name, array in model.params.items()):
+        expected = "one made from the params of this model"
+        raise OptionError(f"optimizer: expected {expected}; got one of other arrays")
     rows = _rows(batch, state, accumulate, comm)
     options: dict[str, Any] = {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
@@ -177,15 +181,6 @@ def _gradient_over_ranks(
     if not math.isfinite(loss):
         raise reason
     return loss, grads if comm is None else ranks.total_gradient(grads, model.params, comm), after
-
-
-def _check_optimizer(optimizer: Any, model: Recurrent) -> None:
-    check_has("optimizer", optimizer, "step")
-    params = getattr(optimizer, "params", {})
-    if any(params.get(name) is not array for name, array in model.params.items()):
-        raise OptionError(
-            "optimizer: expected one made from the params of this model; got one of other arrays"
-        )
 
 
 def check_step_options(

@@ -6,9 +6,6 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-CONSTANT = "constant."
-"""Prefix of initialisers that are not parameters."""
-
 OPSET = 18
 """Version of the standard operators."""
 
@@ -122,7 +119,7 @@ class Graph:
         array = np.asarray(value)
         array = array.astype(self.dtype) if array.dtype.kind in "fV" else array
         key = array.dtype.str, array.shape, array.tobytes()
-        return Tensor(self, self.constants.setdefault(key, f"{CONSTANT}{len(self.constants)}"))
+        return Tensor(self, self.constants.setdefault(key, f"constant.{len(self.constants)}"))
 
     def initializers(self) -> list[TensorProto]:
         """Return the constants."""
@@ -142,9 +139,10 @@ class Graph:
 
         Return the states after the last step, and the stacked outputs.
         """
-        S, outer, self.nodes = len(states), self.nodes, []
-        slices = [self.new("slice") for _ in (*states, *sequences)]
+        S, outer, self.nodes = len(states), self.nodes, []  # nodes of the body
+        slices = [self.new("slice") for _ in (*states, *sequences)]  # of one step
         after, ys = body(slices[:S], slices[S:])
+        # each output needs a name of its own; y may be a state, such as h
         outputs = [x("Identity") for x in (*after, *ys)]
         inputs, results = ([self.info(x.name) for x in xs] for xs in (slices, outputs))
         graph = helper.make_graph(self.nodes, self.new("body").name, inputs, results)

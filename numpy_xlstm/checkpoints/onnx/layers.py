@@ -249,7 +249,7 @@ def _(stack: Stacked, x: Tensor, state: Any) -> Result:
 
 @_emit.register
 def _(layer: TorchSequence, x: Tensor, state: Any) -> Result:
-    cell, g = layer.current_cell(), x.graph
+    cell, g = layer.cell.over(layer.cell_params()), x.graph
     for name, terms in layer.terms.items():
         if len(terms) > 1:
             first, second = (layer.params[term] for term in terms)
