@@ -3,7 +3,7 @@
 Derived in ``docs/conformance.md``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.conformance.copies import Copy
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
+from numpy_xlstm.conformance.subjects import Options, Subject
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.layers.base import RunOptions
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, Arrays
 from numpy_xlstm.trees import tree_map
 
 CELLS = "numpy_xlstm.cells."
@@ -143,7 +143,7 @@ def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
     """
     patterns = {name: subject.pattern(name, array.ndim) for name, array in arrays.items()}
     by_row = {name for name, pattern in patterns.items() if pattern.startswith("row")}
-    rows: dict[str, Array] = {}
+    rows: dict[str, Array] = {}  # for each kind one number, or one for each row
     for name, array in arrays.items():
         axes = range(1, array.ndim) if name in by_row else range(array.ndim)
         largest = array.max(axis=tuple(axes), initial=0)
@@ -216,54 +216,37 @@ class RoundedLogGate:
 
 
 def stored(specification: Any, rounded: Callable[[Array], Array]) -> Any:
-    """Return the cell or module with a state, and its cotangents, that are rounded at each step."""
+    """Return a subclass of a cell or module that rounds the state and its cotangents at each step.
+
+    A class without a state is returned as it is.
+    """
     if not hasattr(specification, "init_state"):
         return specification
-    own = StoredSequence if hasattr(specification, "compute") else StoredStep
-    scope = {"rounded": staticmethod(rounded)}
-    return type(specification)(specification.__name__, (own, specification), scope)
 
+    class Step(specification):  # type: ignore[misc]
+        def forward(self, x: Array, state: Any = None) -> Any:
+            return super().forward(x, tree_map(rounded, state))
 
-class StoredStep:
-    """Base class before that of a cell, whose state and its cotangents are rounded."""
+        def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
+            return super().backward(dy, cache, tree_map(rounded, dstate))
 
-    rounded: Callable[[Array], Array]
+    class Sequence(specification):  # type: ignore[misc]
+        def compute(self, x: Array, state: Any, options: RunOptions) -> Any:
+            ys, caches = [], []
+            for t in range(max(1, x.shape[1])):
+                before = tree_map(rounded, state)
+                y, state, cache = super().compute(x[:, t : t + 1], before, options)
+                ys.append(y)
+                caches.append(cache)
+            return np.concatenate(ys, axis=1), state, caches
 
-    def forward(self, x: Array, state: Any = None) -> Any:
-        """Take one step from the rounded state."""
-        cell: Any = super()
-        return cell.forward(x, tree_map(self.rounded, state))
+        def compute_backward(self, dy: Array, caches: Any, dstate: Any) -> Any:
+            dxs, total = [], dict.fromkeys(self.params, 0)
+            for t in reversed(range(len(caches))):
+                after, dy_t = tree_map(rounded, dstate), dy[:, t : t + 1]
+                dx, dstate, grads = super().compute_backward(dy_t, caches[t], after)
+                dxs.append(dx)
+                total = {name: total[name] + gradient for name, gradient in grads.items()}
+            return None if dxs[0] is None else np.concatenate(dxs[::-1], axis=1), dstate, total
 
-    def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
-        """Compute the backward with rounded cotangents of the state."""
-        cell: Any = super()
-        return cell.backward(dy, cache, tree_map(self.rounded, dstate))
-
-
-class StoredSequence:
-    """Base class before that of a module, which takes one step at a time from a rounded state."""
-
-    params: Mapping[str, Array]
-    rounded: Callable[[Array], Array]
-
-    def compute(self, x: Array, state: Any, options: Any = None) -> Any:
-        """Run over the steps, each with a cache."""
-        module: Any = super()
-        ys, caches = [], []
-        for t in range(max(1, x.shape[1])):
-            before = tree_map(self.rounded, state)
-            y, state, cache = module.compute(x[:, t : t + 1], before, options or RunOptions())
-            ys.append(y)
-            caches.append(cache)
-        return np.concatenate(ys, axis=1), state, caches
-
-    def compute_backward(self, dy: Array, caches: Any, dstate: Any) -> Any:
-        """Run over the steps in reverse, and sum the gradients of the parameters."""
-        module: Any = super()
-        dxs, total = [], dict.fromkeys(self.params, 0)
-        for t in reversed(range(len(caches))):
-            after = tree_map(self.rounded, dstate)
-            dx, dstate, grads = module.compute_backward(dy[:, t : t + 1], caches[t], after)
-            dxs.append(dx)
-            total = {name: total[name] + gradient for name, gradient in grads.items()}
-        return None if dxs[0] is None else np.concatenate(dxs[::-1], axis=1), dstate, total
+    return Sequence if hasattr(specification, "compute") else Step

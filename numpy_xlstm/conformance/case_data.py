@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, is_gradient
-from numpy_xlstm.conformance.subjects import Arrays, Subject, part
+from numpy_xlstm.conformance.subjects import Subject, part
+from numpy_xlstm.numerics import Arrays
 
 
 class Content(NamedTuple):

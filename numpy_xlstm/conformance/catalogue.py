@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 from numpy_xlstm import cells, kernels, layers
 from numpy_xlstm.cells import mlstm, slstm
 from numpy_xlstm.cells.gates import GATE_KINDS
-from numpy_xlstm.conformance.given import Given
 from numpy_xlstm.conformance.module_subjects import BLOCKS_AND_MODELS, STATELESS
 from numpy_xlstm.conformance.subjects import (
     CASE_EPS,
     CHUNK,
     NH,
-    RNG,
+    Given,
     Options,
     Subject,
     drawn,
@@ -119,7 +118,7 @@ def subjects_of(name: str, family: Family) -> list[Subject]:
     outputs = axes["y"].removeprefix("row step ").strip("()")
     both = axes | {"y": f"row step (direction=2 {outputs})"}
     layer = family.layer or partial(_sequence_layer, cell)
-    public, stacked = (partial(_public, make) for make in (layer, partial(stack_layers, layer)))
+    public, stacked = (partial(drawn, make) for make in (layer, partial(stack_layers, layer)))
     return [
         Subject(f"{name}.step", cell, drawn, variants, one_step, steps=False),
         Subject(f"{name}.sequence", cell, sequence, variants, axes, public=public),
@@ -129,10 +128,6 @@ def subjects_of(name: str, family: Family) -> list[Subject]:
 
 def _sequence_layer(cell: Any, *sizes: int, **options: Any) -> layers.SequenceLayer:
     return layers.SequenceLayer(cell(*sizes, **options))
-
-
-def _public(layer: Any, options: Options) -> Any:
-    return layer(**options, rng=RNG)
 
 
 def _given(name: str, family: Family) -> list[Subject]:

@@ -70,19 +70,14 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
     for name, array in results.items():
         if hasattr(array, "__array__") and not isinstance(array, np.ndarray | np.generic):
             got = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
-            how = (
-                "result.detach().cpu().numpy()"
-                if hasattr(array, "detach")
-                else "np.asarray(result)"
-            )
-            note = f"expected NumPy arrays; got {got}: return {how}"
-            return [Row(case.id, name, np.inf, note)]
+            torch = hasattr(array, "detach")
+            how = "result.detach().cpu().numpy()" if torch else "np.asarray(result)"
+            return [Row(case.id, name, np.inf, f"expected NumPy arrays; got {got}: return {how}")]
     results = case.widened(results)
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
-    return rows + [
-        Row(case.id, name, np.inf, "expected no tensor of this name") for name in unknown
-    ]
+    note = "expected no tensor of this name"
+    return rows + [Row(case.id, name, np.inf, note) for name in unknown]
 
 
 def _row(case: CaseData, name: str, found: Any) -> Row:

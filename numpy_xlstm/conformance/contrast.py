@@ -103,40 +103,33 @@ def clues(
 
 
 def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
-    """Describe the cases in which something fails in contrast to those in which it passes."""
-    those = {case.id for case in failed}
+    """Describe a property of the cases in which something fails, and of no or few others."""
+    failing = {case.id for case in failed}
     steps = [case for case in passed if "no-step" not in case.flags]
     for among, right in (("", passed), ("among the cases with steps, ", steps)):
-        having: dict[str, set[str]] = {}
+        having: dict[str, set[str]] = {}  # the ids of the cases with each property
         for case in [*failed, *right]:
-            for trait in traits(case):
-                having.setdefault(trait, set()).add(case.id)
-        every = those | {case.id for case in right}
-        all_have = {value: cases for value, cases in having.items() if those <= cases < every}
-        exact = [value for value, cases in all_have.items() if cases == those]
-        exact += [
-            f"{a} and {b}"
-            for a, b in combinations(all_have, 2)
-            if all_have[a] & all_have[b] == those
-        ]
-        none = [value for value, cases in having.items() if not cases & those]
-        apart = [value for value in none if having[value] | those == every]
-        if exact or apart:
-            how = f"fails in every case with {exact[0]}" if exact else ""
-            how = how or f"passes in every case with {apart[0]}"
-            yield f"{among}{what} {how}, and in no other"
-            return
-    if all_have:
-        narrow = min(all_have, key=lambda value: len(all_have[value]))
-        yield f"{what} fails only in cases with {narrow}"
-    elif none:
-        yield f"{what} passes in every case with {max(none, key=lambda value: len(having[value]))}"
-
-
-def traits(case: CaseData) -> list[str]:
-    """Return the dtype, the options but for sizes, and the flags of a case as phrases."""
-    options = [f"{n} = {value}" for n, value in case.options.items() if n not in SIZES]
-    return [f"the dtype {case.dtype}", *options, *(f"the flag {flag}" for flag in case.flags)]
+            options = [f"{n} = {value}" for n, value in case.options.items() if n not in SIZES]
+            flags = [f"the flag {flag}" for flag in case.flags]
+            for text in (f"the dtype {case.dtype}", *options, *flags):
+                having.setdefault(text, set()).add(case.id)
+        every = failing | {case.id for case in right}
+        shared = {text: ids for text, ids in having.items() if failing <= ids < every}
+        pairs = {f"{a} and {b}": shared[a] & shared[b] for a, b in combinations(shared, 2)}
+        absent = {text: ids for text, ids in having.items() if not ids & failing}
+        for text, ids in (shared | pairs).items():
+            if ids == failing:
+                yield f"{among}{what} fails in every case with {text}, and in no other"
+                return
+        for text, ids in absent.items():
+            if ids | failing == every:
+                yield f"{among}{what} passes in every case with {text}, and in no other"
+                return
+    if shared:
+        yield f"{what} fails only in cases with {min(shared, key=lambda text: len(shared[text]))}"
+    elif absent:
+        most = max(absent, key=lambda text: len(absent[text]))
+        yield f"{what} passes in every case with {most}"
 
 
 def at(wrong: Difference) -> Iterator[str]:

@@ -14,8 +14,8 @@ from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.bugs.interface import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Difference
-from numpy_xlstm.conformance.subjects import Arrays, cotangent_of, gradient_of
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.conformance.subjects import cotangent_of, gradient_of
+from numpy_xlstm.numerics import Array, Arrays
 
 STEP = 1e-20
 """Step of a complex derivative."""
@@ -27,8 +27,8 @@ ROUNDINGS = 64
 
 Checked = tuple[CaseData, Mapping[str, Any]]
 """Case and results of a port."""
-Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
-"""Results and tolerances."""
+WithTolerances = tuple[Mapping[str, Array], Mapping[str, Array]]
+"""Results of the specification with mistakes, and their tolerances."""
 Made = tuple[Bug, ...]
 
 
@@ -36,7 +36,7 @@ Made = tuple[Bug, ...]
 class Runs:
     """Runs of the specification with mistakes, each done once, and their limits in a report."""
 
-    known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
+    known: dict[tuple[Any, ...], WithTolerances] = field(default_factory=dict)
     changed: dict[tuple[CaseData, Changes, int], dict[str, Any]] = field(default_factory=dict)
     left: int = RUNS
     """Number of runs of a changed line that are left in this report; callers of ``with_change``
@@ -44,7 +44,7 @@ class Runs:
     left_known: int = RUNS
     """Number of runs of known mistakes that are left; a search that has begun is finished."""
 
-    def numbers(self, made: Made, case: CaseData) -> Numbers:
+    def with_mistakes(self, made: Made, case: CaseData) -> WithTolerances:
         """Return the results of the specification with these mistakes, and their tolerances.
 
         Without mistakes the tolerances are the bounds of the case.
@@ -55,14 +55,14 @@ class Runs:
         if key not in self.known:
             *others, last = made
             if isinstance(last.around, ChangedResults):  # this needs no run
-                before, _ = self.numbers(tuple(others), case)
+                before, _ = self.with_mistakes(tuple(others), case)
                 with np.errstate(all="ignore"):
                     changed = last.around.change(dict(before), case.inputs) if before else {}
                 numbers = {**before, **changed}
             else:
                 self.left_known -= 1
                 numbers = results(case, *made)
-            self.known[key] = moved(case, comparable(case, numbers))
+            self.known[key] = with_tolerances(case, comparable(case, numbers))
         return self.known[key]
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Evidence:
     """The results of a port in the cases of one subject; for those that passed, the expected."""
 
     def __init__(self, runs: Runs, failed: list[Checked], passed: list[Checked]) -> None:
-        self.runs, self.numbers, self.passed = runs, runs.numbers, passed
+        self.runs, self.passed = runs, passed
         every: list[Checked] = [(case, comparable(case, got)) for case, got in failed]
         self.failed = [checked for checked in every if checked[1]]
         self.few_failed = one_of_each(self.failed)
@@ -90,7 +90,7 @@ class Evidence:
         """Return where a port differs in a case from the specification with these mistakes."""
         case, got = checked
         if (case, made) not in self._differences:
-            numbers = self.numbers(made, case)
+            numbers = self.runs.with_mistakes(made, case)
             masks = differing({name: got[name] for name in case.expected if name in got}, numbers)
             fitting = self._derivatives_of(made, checked, [*masks])
             left = {name: mask for name, mask in masks.items() if name not in fitting}
@@ -141,7 +141,7 @@ class Evidence:
         without = tuple(other for other in made if other is not bug)
         for case, got in self.failed + self.passed if cases is None else cases:
             for stage in ((case.forward, got), (case, got)):
-                if not self.numbers(made, stage[0])[0]:
+                if not self.runs.with_mistakes(made, stage[0])[0]:
                     return True
                 if changed := self.changed(made, without, stage[0]):
                     if not changed.isdisjoint(self.difference(made, stage).unexplained):
@@ -151,19 +151,22 @@ class Evidence:
 
     def changed(self, made: Made, without: Made, case: CaseData) -> set[str]:
         """Return the results that mistakes change."""
-        before, _ = self.numbers(without, case)
+        before, _ = self.runs.with_mistakes(without, case)
         lost = case.expected.keys() - before.keys()
-        return lost | differing(before, self.numbers(made, case)).keys()
+        return lost | differing(before, self.runs.with_mistakes(made, case)).keys()
 
 
-def differing(got: Mapping[str, Array], numbers: Numbers) -> dict[str, Array]:
-    """Return where results differ from others, by more than the tolerances of these."""
-    now, allowed = numbers
-    masks = {
-        name: far(array, now[name], allowed[name]) if name in now else np.ones_like(array, bool)
-        for name, array in got.items()
-    }
-    return {name: mask for name, mask in masks.items() if mask.any()}
+def differing(got: Mapping[str, Array], expected: WithTolerances) -> dict[str, Array]:
+    """Return where results differ by more than the tolerances, unless neither is finite."""
+    masks, (numbers, tolerances) = {}, expected
+    for name, array in got.items():
+        wrong = np.ones_like(array, bool)
+        if name in numbers:
+            neither = ~np.isfinite(array) & ~np.isfinite(numbers[name])
+            wrong = ~(distance(array, numbers[name]) <= tolerances[name]) & ~neither
+        if wrong.any():
+            masks[name] = wrong
+    return masks
 
 
 def comparable(case: CaseData, results: Mapping[str, Any]) -> Arrays:
@@ -184,8 +187,8 @@ def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
     return list(first.values())
 
 
-def moved(case: CaseData, results: Mapping[str, Array]) -> Numbers:
-    """Return results, and their tolerances for a port with the same computation.
+def with_tolerances(case: CaseData, results: Mapping[str, Array]) -> WithTolerances:
+    """Return results with mistakes, and their tolerances for a port with the same computation.
 
     A number that is moved by less than half its bound is taken for the expected one, so that a
     change without effect explains nothing. The tolerance of the others is at most half the way.
@@ -205,12 +208,6 @@ def blank(array: Array) -> bool:
     return not numbers.any() or (numbers.size > 1 and bool((numbers == numbers[0]).all()))
 
 
-def far(got: Array, expected: Array, tolerance: Array) -> Array:
-    """Return where numbers differ by more than the tolerance, unless neither is finite."""
-    neither: Array = ~np.isfinite(got) & ~np.isfinite(expected)
-    return ~(distance(got, expected) <= tolerance) & ~neither
-
-
 def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Array) -> bool:
     """Return whether a gradient is that of the forward with these mistakes.
 
@@ -225,8 +222,8 @@ def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Ar
     direction = np.random.default_rng(0).standard_normal(wide[varied].shape)
     direction *= np.isfinite(given[varied])
     inputs = wide | {varied: wide[varied] + 1j * STEP * direction}
-    moved = SimpleNamespace(subject=case.subject, options=case.options, inputs=inputs)
-    outputs = {n: a for n, a in results(moved, *made).items() if not is_gradient(n)}
+    complex_case = SimpleNamespace(subject=case.subject, options=case.options, inputs=inputs)
+    outputs = {n: a for n, a in results(complex_case, *made).items() if not is_gradient(n)}
     if not outputs:
         return False
     with np.errstate(all="ignore"):
@@ -255,8 +252,8 @@ def hidden(passed: Sequence[CaseData]) -> Iterator[str]:
         bugs = [bug for bug in BUGS if bug.concerns(cases[0].subject.name)] + interfaces(cases[0])
         unseen = 0
         for bug in bugs:
-            made = ((case, runs.numbers((bug,), case)[0]) for case in cases)
-            unseen += not any(differing(c.expected, (now, c.bounds)) for c, now in made)
+            wrong = ((case, runs.with_mistakes((bug,), case)[0]) for case in cases)
+            unseen += not any(differing(c.expected, (now, c.bounds)) for c, now in wrong)
         yield (
             f"{name}: {unseen} of {len(bugs)} known mistakes change no result of these cases by "
             "more than its bound, so a pass does not exclude them"

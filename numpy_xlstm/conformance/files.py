@@ -24,12 +24,11 @@ from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.case import cases as every_case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.flags import FLAGS
-from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.disk import checked_path, read_regular
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.gradcheck.axes import Axes
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, Arrays
 
 VERSION = "2026.11"
 """Version of the format and of the cases: the month of their last change."""

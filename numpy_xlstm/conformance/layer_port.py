@@ -4,16 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
-from numpy_xlstm.conformance.subjects import (
-    Arrays,
-    computed,
-    cotangent_of,
-    gradient_of,
-    part,
-    positional,
-)
+from numpy_xlstm.conformance.subjects import computed, cotangent_of, gradient_of, part, positional
 from numpy_xlstm.conformance.verify import Port
 from numpy_xlstm.gradcheck.target import checked_target, over
+from numpy_xlstm.numerics import Arrays
 from numpy_xlstm.trees import rebuild
 
 

@@ -11,17 +11,9 @@ import numpy as np
 
 from numpy_xlstm import layers, models
 from numpy_xlstm.cells.mlstm import EPS
-from numpy_xlstm.conformance.subjects import (
-    CASE_EPS,
-    CHUNK,
-    NH,
-    RNG,
-    Arrays,
-    Options,
-    Subject,
-    drawn,
-)
+from numpy_xlstm.conformance.subjects import CASE_EPS, CHUNK, NH, RNG, Options, Subject, drawn
 from numpy_xlstm.layers.activations import ACTIVATIONS, soft_cap, soft_cap_backward
+from numpy_xlstm.numerics import Arrays
 
 SIZES = ("width", "vocab_size")
 """Options that are not passed to functions."""

@@ -9,25 +9,18 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS, is_parameter
-from numpy_xlstm.conformance.subjects import CHUNK, Arrays, Subject
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.conformance.subjects import CHUNK, Subject
+from numpy_xlstm.numerics import Array, Arrays
 
 ROWS, STEPS = 3, 7
 """Number of rows, and of steps: two chunks and one step more."""
 NORMALISER = 0.2
 """Smallest n of an sLSTM."""
+SQUARE: dict[str, Any] = {"qk_dim": 12}
+"""Option with which C is square."""
 BEYOND = 2.0**14
 """Number x for which e^−x is 0 even in longdouble."""
-DIGITS = {
-    "empty-row-beside-live",
-    "closed-gates",
-    "open-gates",
-    "large",
-    "far-memory",
-    "tie",
-    "near-tie",
-    "kink",
-}
+DIGITS = "empty-row-beside-live closed-gates open-gates large far-memory tie near-tie kink"
 """Situations that depend on digits, or on a range, that a state in 16 bits does not have."""
 TOO_DEEP_FOR_16_BITS = ("mlstm.stack",)
 """Subjects in which a rounding to 16 bits changes results by as much as their size."""
@@ -99,7 +92,9 @@ class Situation:
 
     def suits(self, subject: Subject, variant: str, dtype: str) -> bool:
         """Return whether a variant of a subject has a case in this situation and dtype."""
-        if dtype in SIXTEEN_BITS and (self.name in DIGITS or subject.name in TOO_DEEP_FOR_16_BITS):
+        if dtype in SIXTEEN_BITS and (
+            self.name in DIGITS.split() or subject.name in TOO_DEEP_FOR_16_BITS
+        ):
             return False
         if subject.situations:
             return self.name in subject.situations
@@ -295,7 +290,7 @@ SITUATIONS = (
         "large", large, but="*.stack.* elman.* mlstmsig.*.exp", flags="large-pre-activations"
     ),
     Situation("far-memory", far_memory, STABILISED, flags="far-memory"),
-    Situation("square-memory", flags="square-memory", options={"qk_dim": 12}),
+    Situation("square-memory", flags="square-memory", options=SQUARE),
     Situation("one-row", flags="one-row", B=1),
     Situation("one-head", flags="one-head", options={"num_heads": 1}),
     Situation("one-step", but=NOT_OF_STEPS, flags="one-step", T=1),
@@ -310,7 +305,7 @@ SITUATIONS = (
         fits=CHUNKWISE,
         flags="chunks square-memory",
         T=2 * CHUNK,
-        options={"qk_dim": 12},
+        options=SQUARE,
     ),
     Situation(
         "reset", reset, "mlstm*.recurrent.* mlstm*.parallel.* mlstm*.chunkwise.*", flags="reset"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +19,9 @@ from numpy_xlstm.gradcheck.target import checked_target
 from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, Arrays
 from numpy_xlstm.trees import leaves, rebuild
 from numpy_xlstm.validation import output_size
-
-Arrays = dict[str, Array]
-"""Names and tensors."""
 
 Options = Mapping[str, Any]
 """Options of a cell, such as ``num_heads``."""
@@ -34,6 +32,9 @@ RNG = np.random.default_rng(0)
 """Generator for initial values of modules, all of which are replaced."""
 NOT_POSITIONAL = ("params", "state", "dy", "dstate", "lengths")
 """Inputs that are not positional arguments, by their names before the dot."""
+
+OPEN = 1000.0
+"""Bias with which an output gate is exactly 1."""
 
 DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
 PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}
@@ -54,7 +55,8 @@ class Subject:
         Function that makes a module with ``forward`` and ``backward`` from a specification and
         options; None if there is no module.
     variants : dict[str, Options]
-        Names of the variants, as in the ids of cases, and their options.
+        Names of the variants, as in the ids of cases, and their options. Values are hashable,
+        because a module is made once for its options.
     axes : Mapping[str, str]
         Names of tensors, without the part before the dot, and patterns of their entries as in
         :func:`numpy_xlstm.gradcheck`. Options in braces, such as ``{num_heads}``, are filled in.
@@ -173,6 +175,58 @@ class Part(Subject):
         return known if len(groups) == ndim else " ".join(f"axis{n}" for n in range(ndim))
 
 
+class Given(Subject):
+    """A recurrence over given pre-activations, or over given q, k and v, without input matrices.
+
+    The cell itself computes it. Its input is the concatenation of everything given, and its
+    matrices select each part: LSTM or sLSTM over ``Wx`` and ``R``, or mLSTM over ``q``, ``k``,
+    ``v``, ``i`` and ``f``.
+
+    ``Wx`` (B, T, 4·H) is W x + b, gate by gate. ``R`` (NH, 4·DH, DH) is an argument, as in the
+    public functions. q and k are (B, NH, T, DK), v is (B, NH, T, DV), and ĩ and f̃ are (B, NH, T).
+    There is no o.
+    """
+
+    def module(self, options: Options, specification: Any = None) -> Any:
+        """Return a layer of the cell, whose x is everything given."""
+        inner = {name: value for name, value in options.items() if name != "chunk_size"}
+        inner["input_size"] = sum(_widths(options).values())
+        return super().module(inner, specification)
+
+    def blank(self, options: Options, B: int, T: int) -> Arrays:
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
+        arrays = super().blank(options, B, T)
+        given = _split(arrays["x"], options)
+        if "params.R" in arrays:
+            given["R"] = _with_heads(arrays["params.R"])
+        arrays["dy"] = _apart("y", arrays["dy"], options)
+        return given | _kept(arrays, "state", "dy", "dstate")
+
+    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
+        """Compute all results in the dtype of the inputs."""
+        widths = _widths(options)
+        x = np.concatenate([_joined(inputs[name], options) for name in widths], axis=-1)
+        params = {n: np.zeros(a.shape, x.dtype) for n, a in self.module(options).params.items()}
+        rows = np.split(np.eye(x.shape[-1], dtype=x.dtype), np.cumsum([*widths.values()])[:-1])
+        if "R" in inputs:
+            params |= {"W": rows[0], "R": inputs["R"].reshape(params["R"].shape)}
+        else:
+            params |= {f"W_{name}": row for name, row in zip(widths, rows, strict=True)}
+            params["b_o"] += OPEN
+        inner = {"x": x, **{f"params.{name}": array for name, array in params.items()}}
+        inner |= {name: array for name, array in inputs.items() if name not in (*widths, "R")}
+        if "dy" in inputs:
+            inner["dy"] = _joined(inputs["dy"], options)
+        results = super().run(options, inner, specification)
+        outputs = {"y": _apart("y", results["y"], options), **_kept(results, "final")}
+        if "dy" not in inputs:
+            return outputs
+        gradients = {f"d{name}": d for name, d in _split(results["dx"], options).items()}
+        if "R" in inputs:
+            gradients["dR"] = _with_heads(results["grads.R"])
+        return {**outputs, **gradients, **_kept(results, "dstate0")}
+
+
 @lru_cache(maxsize=256)
 def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -> Any:
     return make(specification, dict(options))
@@ -267,3 +321,46 @@ def stack(specification: Any, options: Options) -> Any:
         return sequence(specification, sizes | more)
 
     return stack_layers(layer, **options)
+
+
+def _widths(options: Options) -> dict[str, int]:
+    """Return the names of everything given, and their widths."""
+    H = options["hidden_size"]
+    if "qk_dim" not in options:
+        return {"Wx": 4 * H}
+    NH, QK = options["num_heads"], options["qk_dim"]
+    return {"q": QK, "k": QK, "v": H, "i": NH, "f": NH}
+
+
+def _split(x: Array, options: Options) -> Arrays:
+    """Return everything given that is part of x, or its gradients."""
+    widths = _widths(options)
+    parts = np.split(x, np.cumsum([*widths.values()])[:-1], axis=-1)
+    return {name: _apart(name, part, options) for name, part in zip(widths, parts, strict=True)}
+
+
+def _with_heads(R: Array) -> Array:
+    """Return R as (NH, 4·DH, DH), also for a cell without heads."""
+    return R.reshape(-1, *R.shape[-2:])
+
+
+def _kept(arrays: Arrays, *kinds: str) -> Arrays:
+    """Return the arrays whose names before the dot are ``kinds``."""
+    return {name: array for name, array in arrays.items() if name.split(".")[0] in kinds}
+
+
+def _joined(array: Array, options: Options) -> Array:
+    """Reshape (B, NH, T, ·) or (B, NH, T) of an mLSTM to (B, T, NH·…)."""
+    if "qk_dim" not in options:
+        return array
+    B, NH, T, *width = array.shape
+    return np.moveaxis(array, 1, 2).reshape(B, T, NH * prod(width))
+
+
+def _apart(name: str, array: Array, options: Options) -> Array:
+    """Reshape (B, T, NH·…) of an mLSTM to (B, NH, T, ·), or (B, NH, T) for a gate."""
+    if "qk_dim" not in options:
+        return array
+    (B, T, width), NH = array.shape, options["num_heads"]
+    heads = np.moveaxis(array.reshape(B, T, NH, width // NH), 2, 1)
+    return np.ascontiguousarray(heads[..., 0] if name in ("i", "f") else heads)

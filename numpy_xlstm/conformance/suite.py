@@ -18,11 +18,10 @@ import numpy as np
 
 from numpy_xlstm import layers
 from numpy_xlstm.conformance.catalogue import SUBJECTS, Pair
-from numpy_xlstm.conformance.given import Given
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, drawn, positional
+from numpy_xlstm.conformance.subjects import Given, Options, Subject, drawn, positional
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.module import Module
-from numpy_xlstm.numerics import Array, did_you_mean
+from numpy_xlstm.numerics import Array, Arrays, did_you_mean
 from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]

@@ -18,13 +18,13 @@ from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
 from numpy_xlstm.conformance.module_subjects import BLOCK_AXES, MODEL_AXES
-from numpy_xlstm.conformance.subjects import Arrays, Options, Part
+from numpy_xlstm.conformance.subjects import Options, Part
 from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.rnn import RNNBase
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
-from numpy_xlstm.numerics import Array, check_kind, checked_bool, checked_choice
+from numpy_xlstm.numerics import Array, Arrays, check_kind, checked_bool, checked_choice
 from numpy_xlstm.trees import leaves
 
 NAMES = re.compile(r"embedding|block\.\d+|norm|body|head|model")
@@ -156,7 +156,7 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
 
 
 def _of_class(module: Any, specification: Any, options: Options) -> Any:
-    """Return a copy of a part as an instance of its class or of a subclass without attributes."""
+    """Return a copy of a part as an instance of its class, or of a subclass made by ``stored``."""
     part = copy(module)
     object.__setattr__(part, "__class__", specification)
     return part

@@ -17,9 +17,10 @@ from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.reference import NOT_ANALYTIC, Point
 from numpy_xlstm.gradcheck.report import Report, Row
-from numpy_xlstm.gradcheck.target import Arrays, is_floating, same
+from numpy_xlstm.gradcheck.target import is_floating, same
 from numpy_xlstm.numerics import (
     Array,
+    Arrays,
     checked_above_zero,
     checked_positive,
     checked_whole,
@@ -132,8 +133,10 @@ def gradcheck(
     seed = int(np.random.default_rng(rng).integers(2**63)) if drawn else checked_whole("rng", rng)
     generator, notes = np.random.default_rng(seed), list[str]()
 
-    def check(problem: Problem, directions: int = directions, *, each: bool = True) -> list[Row]:
-        return _rows(Point(problem, generator, max_entries, directions), rtol, notes, each=each)
+    def check(
+        problem: Problem, directions: int = directions, *, each_tensor: bool = True
+    ) -> list[Row]:
+        return _rows(Point(problem, generator, max_entries, directions), rtol, notes, each_tensor)
 
     problem = Problem(target, inputs)
     rows = check(problem)
@@ -160,7 +163,7 @@ def _at_other_params(
     except Exception as error:  # a forward under test may raise anything
         notes.append(f"not checked at other parameters: {type(error).__name__}: {error}")
         return []
-    rows = check(problem, FEW, each=False)
+    rows = check(problem, FEW, each_tensor=False)
     if _failing(rows):
         rows = check(problem)
         notes.append(ONLY_HERE)
@@ -172,7 +175,7 @@ def _failing(rows: Sequence[Row]) -> bool:
     return any(row.status == "FAIL" for row in rows)
 
 
-def _rows(point: Point, rtol: float | None, notes: list[str], *, each: bool) -> list[Row]:
+def _rows(point: Point, rtol: float | None, notes: list[str], each_tensor: bool) -> list[Row]:
     """Return all rows at one point, of each tensor or of all together, and add to the notes."""
     narrow = point.problem.dtype == np.float32
     tolerance = exact = rtol or (1e-4 if narrow else 1e-12)
@@ -181,7 +184,7 @@ def _rows(point: Point, rtol: float | None, notes: list[str], *, each: bool) -> 
     if point.why_no_complex:
         tolerance = 1e-4 if narrow else 1e-7
         notes.append(f"no complex step, finite differences instead: {point.why_no_complex}")
-    rows = tensor_rows(point, tolerance) if each else []
+    rows = tensor_rows(point, tolerance) if each_tensor else []
     rows += adjoint_rows(point, tolerance, exact) + specification_rows(point, exact)
     notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
     notes.append(_suspicion(point, rows))

@@ -10,8 +10,6 @@ import numpy as np
 
 from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.gradcheck.target import (
-    Arrays,
-    accepts,
     check_backward,
     check_outputs,
     checked_target,
@@ -24,6 +22,7 @@ from numpy_xlstm.gradcheck.target import (
     over,
     same,
 )
+from numpy_xlstm.numerics import Arrays
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 
@@ -80,7 +79,7 @@ class Problem:
         self.call = self._run(self.tensors)
         self.outputs = copies(self.call.outputs)
         self.changes: list[tuple[str, tuple[int, ...], str]] = []
-        self._note_changes("forward", self._point, self.call.arguments)
+        self.note_changes("forward", self._point, self.call.arguments)
         check_outputs(self.outputs, self.dtype)
         check_backward(self._target.backward, self.stateful)
 
@@ -98,11 +97,6 @@ class Problem:
     def stateful(self) -> bool:
         """Whether the forward returns a state."""
         return len(self.call.results) == 3
-
-    @property
-    def takes_no_dstate(self) -> bool:
-        """Whether a backward with a state can be called without dstate."""
-        return self.stateful and accepts(self._target.backward, "dy", "cache")
 
     @cached_property
     def state(self) -> str:
@@ -134,16 +128,15 @@ class Problem:
         if isinstance(dy, np.ndarray) and dy.ndim == 0:
             dy = dy[()]
         gradients = layer.backward(dy, cache, *(() if alone else dstate))
-        self._note_changes("backward", before, arguments)
-        self._note_changes("backward", returned, self.call.outputs)
-        self._note_changes("backward", cotangents, handed, prefix="d")
+        self.note_changes("backward", before, arguments)
+        self.note_changes("backward", returned, self.call.outputs)
+        self.note_changes("backward", cotangents, handed, prefix="d")
         return self._named_gradients(gradients)
 
     def forward_elsewhere(self) -> tuple[Any, ...]:
-        """Run the forward of the same layer on other, similar inputs, and return its results.
+        """Return the results of another forward of the same layer, with similar inputs.
 
-        If it does not accept them, return those of the first forward. Outputs of the first forward
-        that this call overwrites are noted as changes.
+        If it does not accept these inputs, return those of the first forward.
         """
         layer, arguments, results = self.call
         # flipped and scaled, inputs are different but stay valid
@@ -151,7 +144,6 @@ class Problem:
         moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in arguments.items()}
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
             results = layer.forward(*self._ordered(moved))
-        self._note_changes("next forward", self.outputs, self.call.outputs)
         return results
 
     def from_returned_state(self) -> "Problem":
@@ -218,7 +210,8 @@ class Problem:
             rebuild(tree, (arguments[n] for n, _ in leaves(name, tree))) for name, tree in pairs
         ]
 
-    def _note_changes(self, by: str, before: Arrays, after: Arrays, prefix: str = "") -> None:
+    def note_changes(self, by: str, before: Arrays, after: Arrays, prefix: str = "") -> None:
+        """Add the arrays that are no longer as before to ``changes``, each once."""
         for name, array in after.items():
             change = (prefix + name, array.shape, by)
             if change not in self.changes and not same(before[name], array):

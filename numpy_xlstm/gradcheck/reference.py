@@ -17,8 +17,8 @@ import numpy as np
 
 from numpy_xlstm.gradcheck.axes import Index
 from numpy_xlstm.gradcheck.problem import Problem
-from numpy_xlstm.gradcheck.target import Arrays, copies, is_floating
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.gradcheck.target import copies, is_floating
+from numpy_xlstm.numerics import Array, Arrays
 
 COMPLEX_STEP = 1e-100
 DIFFERENCE_STEP, SHRINK = 2.0**-11, 8.0
@@ -102,29 +102,18 @@ class Point:
             for name, a in self.problem.outputs.items()
         }
 
-    @property
-    def method(self) -> str:
-        """Name of the reference for each tensor."""
-        return "finite differences" if self.why_no_complex else "complex step"
-
     def slope(self, f: Scalar) -> float:
         """Return the slope of ``f`` at 0; NaN outside the domain of the forward."""
         if not self.why_no_complex:
             return complex_step(f)
         return next((seen.slope for seen in differences(f, self.rounding)), np.nan)
 
-    def settled(self, probe: "Probe", rtol: float) -> float | None:
-        """Return the slope that decides about a claim, or None at a kink."""
-        if self.why_no_complex:
-            return by_differences(probe, rtol, self.rounding)
-        return by_complex_step(probe, rtol)
-
     def along(self, directions: Arrays) -> Scalar:
         """Restrict the function to a line through the point; NaN if a real step is rounded away."""
-        # half a step along 1/16, the smallest part of a direction, must be exact; shorter steps are
-        # only tried if this one does not decide
+        smallest = DIFFERENCE_STEP / 2 / 16  # half a step along 1/16, the least part of a direction
+        # shorter steps are only tried if this one does not decide
         lost = any(
-            (np.spacing(np.abs(self.tensors[name][direction != 0])) > DIFFERENCE_STEP / 32).any()
+            (np.spacing(np.abs(self.tensors[name][direction != 0])) > smallest).any()
             for name, direction in directions.items()
         )
 
@@ -191,14 +180,10 @@ class Probe(NamedTuple):
     """Index of the entry; None for a direction."""
     claimed: float
     reference: float
+    """Not finite outside the domain of the forward."""
     scale: float
     f: Scalar
     """Function along the line, for a closer look."""
-
-    @property
-    def usable(self) -> bool:
-        """Whether the reference is finite, that is, within the domain of the forward."""
-        return bool(np.isfinite(self.reference))
 
     @property
     def distance(self) -> float:
@@ -217,8 +202,15 @@ def relative(size: float, scale: float) -> float:
     return size / scale if scale else np.inf * size if size else 0.0
 
 
+def settled(point: Point, probe: Probe, rtol: float) -> float | None:
+    """Return the slope that decides about a claim, or None at a kink."""
+    if point.why_no_complex:
+        return by_differences(probe, rtol, point.rounding)
+    return by_complex_step(probe, rtol)
+
+
 def by_complex_step(probe: Probe, rtol: float) -> float | None:
-    """Return the slope that decides about a claim, or None at a kink.
+    """Judge a claim by the complex step.
 
     NumPy orders complex numbers with equal real parts by their imaginary parts. At an exact tie of
     a comparison, a maximum or a clip, the sign of the step therefore decides the branch,
@@ -236,7 +228,7 @@ def by_complex_step(probe: Probe, rtol: float) -> float | None:
 
 
 def by_differences(probe: Probe, rtol: float, rounding: float) -> float | None:
-    """Return the slope that decides about a claim, or None at a kink.
+    """Judge a claim by finite differences.
 
     A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. Shorter steps
     are therefore tried until one agrees with the claim, or is further away from it than kinks could

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.numerics import SUPPORTED_DTYPES, Array, dtype_names
-
-Arrays = dict[str, Array]
+from numpy_xlstm.numerics import SUPPORTED_DTYPES, Array, Arrays, dtype_names
 
 REAL_DTYPES = tuple(d for d in SUPPORTED_DTYPES if d.kind == "f")
 

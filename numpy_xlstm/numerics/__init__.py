@@ -18,6 +18,7 @@ from numpy.lib.array_utils import byte_bounds
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError, SizeError
 from numpy_xlstm.numerics.activations import (
     Array,
+    Arrays,
     clip,
     dot,
     log_sigmoid,
@@ -245,13 +246,7 @@ def checked_choice(name: str, value: Any, choices: Collection[str]) -> str:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """Return a question with the known word closest to an unknown word; "" if none is close.
-
-    Examples
-    --------
-    >>> did_you_mean("--steps-per", ["--steps", "--seed"])
-    '; did you mean --steps?'
-    """
+    """Return "; did you mean WORD?" with the known word closest to a word; "" if none is close."""
     by_letters = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_letters, n=1)
     return f"; did you mean {by_letters[close[0]]}?" if close else ""

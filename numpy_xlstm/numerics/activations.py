@@ -17,6 +17,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 """A NumPy array of one of the supported dtypes, real or complex."""
 
+Arrays = dict[str, Array]
+"""Arrays by name."""
+
 own_error_state = np.errstate(under="ignore", invalid="ignore")
 """Decorator of public functions, which makes them independent of the caller's error state.
 

@@ -32,12 +32,6 @@ def check_fits(
     If ``dtype`` is not float64, the largest array is also counted in float64, because each array is
     first drawn in float64. Nothing is checked for a subclass of generator, which may draw arrays
     that take no memory.
-
-    Examples
-    --------
-    >>> check_fits([(4, 10**9), (4,)], np.float32, times=10**6)
-    Traceback (most recent call last):
-    numpy_xlstm.errors.SizeError: sizes: expected parameters that fit into ...
     """
     if rng is not None and type(rng) is not np.random.Generator:
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy_xlstm.conformance import SMALL, Case, read_vectors
 from numpy_xlstm.conformance.files import write_tensors
-from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.numerics import Arrays
 
 CASES = read_vectors(SMALL)
 CASE = next(case for case in CASES if case.id == "slstm.sequence.sigmoid.ordinary.float32")

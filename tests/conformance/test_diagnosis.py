@@ -14,8 +14,7 @@ from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Difference, error
 from numpy_xlstm.conformance.diagnosis import diagnose, searches
 from numpy_xlstm.conformance.evidence import Runs, is_derivative
-from numpy_xlstm.conformance.subjects import Arrays
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, Arrays
 from tests.conformance.shared import cases, diagnosed, mistake
 
 
@@ -177,7 +176,7 @@ def test_a_report_without_the_source_has_clues(monkeypatch: pytest.MonkeyPatch) 
     def without_source(*_: Any) -> None:
         raise ValueError("expected the source; got none")
 
-    monkeypatch.setattr("numpy_xlstm.conformance.changed_lines.instrumented", without_source)
+    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.instrumented", without_source)
     (line,) = diagnose([(c, halved_with_noise(c)) for c in cases("gru.step", "float64")])
     assert "no known mistake gives these numbers" in line
     assert "y, final.h are wrong" in line

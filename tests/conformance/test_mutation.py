@@ -17,7 +17,7 @@ from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces, planted, results
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.evidence import Runs, differing
 from numpy_xlstm.conformance.flags import FLAGS
-from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.numerics import Arrays
 from tests.conformance import ports
 from tests.conformance.shared import cases, diagnosed, mistake
 
@@ -145,7 +145,7 @@ def test_every_mistake_is_seen_and_named(subject: str, dtype: str, trials: int) 
                 failed.append((case, got))
         assert failed, f"{bug.name} is not seen in {subject}"
         # At a tie one number is wrong, which a search may take for a rounding.
-        told = [c for c, _ in failed if differing(c.expected, runs.numbers((bug,), c))]
+        told = [c for c, _ in failed if differing(c.expected, runs.with_mistakes((bug,), c))]
         if told or (bug.name, dtype) != ("tie-in-halves", "float32"):
             names[bug.name] = [each.name for each in diagnosed(failed, passed, runs)]
     assert names == {name: [name] for name in names}

@@ -16,8 +16,8 @@ from numpy_xlstm.cells.gates import pre_activations
 from numpy_xlstm.cells.unroll import unroll
 from numpy_xlstm.conformance import Case, cases, from_layer, verify
 from numpy_xlstm.conformance.bugs import Bug, planted, results
-from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import NonFiniteError
+from numpy_xlstm.numerics import Arrays
 from tests.conformance.shared import mistake
 
 CASES = cases("lstm.step", "float64")

@@ -9,7 +9,7 @@ from numpy_xlstm import OriginalGRUCell, gradcheck, mLSTM, mlstm_parallel, sLSTM
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.conformance import SUBJECTS
 from numpy_xlstm.conformance.catalogue import FAMILIES
-from numpy_xlstm.conformance.given import Given
+from numpy_xlstm.conformance.subjects import Given
 from numpy_xlstm.conformance.suite import cases
 from numpy_xlstm.layers.sequence import KERNELS
 from numpy_xlstm.numerics import Array

@@ -130,7 +130,7 @@ def test_a_training_that_cannot_go_on(changes: Any, message: str, tmp_path: Path
     state.save(path)
     arrays, metadata = read_arrays(path)
     for name, value in changes.items():
-        place = arrays if "." in name else metadata["training"]
+        place: dict[str, Any] = arrays if "." in name else metadata["training"]
         place[name] = None if value is ... else value
         if value is None:
             del place[name]

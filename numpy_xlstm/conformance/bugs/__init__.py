@@ -19,10 +19,8 @@ recognised by its derivative.
 
 import re
 from collections.abc import Iterator
-from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
 
 from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
 from numpy_xlstm.conformance.bugs.interface import interfaces
@@ -40,15 +38,10 @@ def read(name: str) -> Iterator[Bug]:
     for section in text.split("\n\n")[1:]:
         head, _, mistakes = section.partition("\n")
         subjects, _, code = head[1:].partition("] ")
-        where = tuple(subjects.split()), tuple(map(_named, code.split()))
+        owners = tuple(resolve_name(f"numpy_xlstm.{name}") for name in code.split())
         for name, description, seen, change in MISTAKE.findall(f"{mistakes}\n"):
-            yield Bug(name, *where, change, description, tuple(filter(None, seen.split("; "))))
-
-
-def _named(name: str) -> Any:
-    """Return the function or class ``module:name`` of the package."""
-    module, _, qualname = name.partition(":")
-    return attrgetter(qualname)(import_module(f"numpy_xlstm.{module}"))
+            seen_in = tuple(filter(None, seen.split("; ")))
+            yield Bug(name, tuple(subjects.split()), owners, change, description, seen_in)
 
 
 BUGS = [bug for name in FILES for bug in read(name)]

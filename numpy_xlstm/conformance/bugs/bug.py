@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.conformance.copies import Copy, source
-from numpy_xlstm.conformance.subjects import Arrays, Options
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.conformance.subjects import Options
+from numpy_xlstm.numerics import Array, Arrays
 
 Run = Callable[[Options, Arrays], Arrays]
 """Function that computes results from options and inputs."""

@@ -128,14 +128,14 @@ _changing = Lock()
 
 def more(value: Any) -> Any:
     """Return a value of the same kind whose arrays have other numbers."""
-    return rebuild(value, (_more(leaf) for _, leaf in places("", value)))
 
+    def other(leaf: Any) -> Any:
+        if not isinstance(leaf, np.ndarray):
+            return leaf
+        number = leaf.dtype.type
+        return ~leaf if number is np.bool_ else leaf * number(1.03125) + number(0.03125)
 
-def _more(leaf: Any) -> Any:
-    if not isinstance(leaf, np.ndarray):
-        return leaf
-    number = leaf.dtype.type
-    return ~leaf if number is np.bool_ else leaf * number(1.03125) + number(0.03125)
+    return rebuild(value, (other(leaf) for _, leaf in places("", value)))
 
 
 def _functions(tree: ast.Module, wanted: set[str]) -> Iterator[ast.FunctionDef]:

@@ -15,9 +15,9 @@ import numpy as np
 
 from numpy_xlstm.conformance.bugs.bug import Around, Bug, Run
 from numpy_xlstm.conformance.case_data import CaseData
-from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, gradient_of, positional
+from numpy_xlstm.conformance.subjects import Options, Subject, gradient_of, positional
 from numpy_xlstm.gradcheck.axes import Axes
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, Arrays
 
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
@@ -84,7 +84,11 @@ def _options(case: CaseData) -> Mistakes:
     for option in [option for option in OPTIONS if option in case.options]:
         for value in OPTIONS[option]:
             what = f"a port with {option} = {value}, whatever the option says"
-            yield f"{option}-always-{value}", what, with_options(**{option: value})
+            yield f"{option}-always-{value}", what, partial(_with_option, option, value)
+
+
+def _with_option(name: str, value: Any, run: Run, options: Options, inputs: Arrays) -> Arrays:
+    return run({**options, name: value}, inputs)
 
 
 def _gates(case: CaseData) -> Mistakes:
@@ -131,12 +135,12 @@ def _parameters(case: CaseData) -> Mistakes:
     """Yield parameters that are ignored, or added twice."""
     for name in [name for name in case.inputs if name.startswith("params.")]:
         short, array = name.removeprefix("params."), case.inputs[name]
-        yield f"{short}-ignored", f"a port that ignores {short}", scaled([name], 0)
+        yield f"{short}-ignored", f"a port that ignores {short}", with_inputs([name], np.zeros_like)
         if array.ndim == 1:
             what = f"a port that adds {short} twice"
             yield f"{short}-twice", what, scaled_with_gradients(partial(_twice, name))
             what += ", as when it is used for both biases of PyTorch, and counts its gradient once"
-            yield f"{short}-for-both", what, scaled([name], 2)
+            yield f"{short}-for-both", what, with_inputs([name], lambda a: 2 * a)
         if short.endswith("norm.weight") and case.options.get("residual_weight"):
             what = f"a port that takes {short} for the factor itself, not for its distance from 1"
             yield f"{short}-as-factor", what, with_inputs([name], lambda a: a - a.dtype.type(1))
@@ -165,7 +169,7 @@ def _states(case: CaseData) -> Mistakes:
         short = "state" if names[1:] else names[0].removeprefix("state.")
         if len(names) < len(initial):
             what = f"a port that takes 0 for the initial {short}"
-            yield f"initial-{short}-ignored", what, scaled(names, 0)
+            yield f"initial-{short}-ignored", what, with_inputs(names, np.zeros_like)
         what = f"a port that takes the initial {short} of row 0 for all rows"
         first = rearranged(case, names, lambda a, _: np.repeat(a[:1], len(a), 0))
         yield f"initial-{short}-of-row-0", what, first
@@ -174,8 +178,8 @@ def _states(case: CaseData) -> Mistakes:
             dropped = multiplied([gradient_of(names[0])], lambda _: 0)
             yield f"gradient-of-initial-{short}-dropped", what, dropped
         what = f"a backward that ignores the cotangent of the final {short}"
-        finals = [f"d{name}" for name in names]
-        yield f"cotangent-of-final-{short}-dropped", what, scaled(finals, 0)
+        dropped = with_inputs([f"d{name}" for name in names], np.zeros_like)
+        yield f"cotangent-of-final-{short}-dropped", what, dropped
     if not initial:
         return
     what = "a port that begins in the empty state, whatever it is given"
@@ -282,11 +286,6 @@ def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
     return run(options, inputs) | own
 
 
-def with_options(**changed: Any) -> Around:
-    """Run with other options."""
-    return lambda run, options, inputs: run({**options, **changed}, inputs)
-
-
 def with_inputs(names: Sequence[str], change: Callable[[Array], Array | None]) -> Around:
     """Run with inputs changed, or removed if they become None; gradients are not taken back."""
 
@@ -307,11 +306,6 @@ class ChangedResults:
         """Return the results of a port with the mistake."""
         results = run(options, inputs)
         return results | self.change(results, inputs)
-
-
-def scaled(names: Sequence[str], factor: float) -> Around:
-    """Multiply inputs by a number, but not their gradients; 0 times −∞ is 0."""
-    return with_inputs(names, lambda a: a * factor if factor else np.zeros_like(a))
 
 
 def scaled_with_gradients(factors: Callable[[Options], Mapping[str, float]]) -> Around:

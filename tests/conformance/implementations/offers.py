@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.bounds import bounds, in_dtype, truth
 from numpy_xlstm.conformance.case_data import Content
-from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.numerics import Arrays
 
 Port = Callable[[Case], Mapping[str, Any]]
 
