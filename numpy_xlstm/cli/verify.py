@@ -16,7 +16,7 @@ from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.conformance.files import check_written
-from numpy_xlstm.conformance.programs import from_command, from_folder, scratch, unmatched
+from numpy_xlstm.conformance.ports import from_command, from_folder, scratch, unmatched
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import did_you_mean
 

@@ -5,7 +5,7 @@ from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import Row, compare
 from numpy_xlstm.conformance.files import SMALL, read_vectors, write_vectors
 from numpy_xlstm.conformance.flags import FLAGS
-from numpy_xlstm.conformance.layer_port import from_forward, from_layer
+from numpy_xlstm.conformance.ports import from_forward, from_layer
 from numpy_xlstm.conformance.subjects import Subject
 from numpy_xlstm.conformance.trace import read_trace, trace
 from numpy_xlstm.conformance.verify import PortError, Report, UnsupportedError, verify

@@ -79,11 +79,6 @@ class Difference:
         """The case, without a backward if the forward is wrong: no line of a backward is sought."""
         return self.case.forward if self.forward else self.case
 
-    @property
-    def sources(self) -> list[str]:
-        """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
-        return [name for name in self.unexplained if self.forward != is_gradient(name)]
-
 
 def clues(
     wrong: Sequence[Difference], passed: Sequence[CaseData], *, right_forward: bool, rest: bool

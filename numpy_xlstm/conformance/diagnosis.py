@@ -270,10 +270,12 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
     second mistake elsewhere does not hide the first.
     """
     wrong = min(port.open(made), key=lambda difference: difference.simplicity)
+    # the wrong outputs or, if the forward is right, the wrong gradients
+    names = [name for name in wrong.unexplained if wrong.forward != is_gradient(name)]
     targets = []
     for changes in _changes(wrong.case, made):
         reach = {lines: _reach(port, wrong, changes, lines) for lines in changes.lines}
-        for name in wrong.sources:
+        for name in names:
             own = [lines for lines, names in reach.items() if name in names]
             targets.append((name, changes, sorted(own, key=lambda lines: len(reach[lines]))))
     for name, changes, lines in sorted(targets, key=lambda target: len(target[2])):

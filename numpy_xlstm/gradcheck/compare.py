@@ -28,7 +28,10 @@ def tensor_rows(point: Point, rtol: float) -> list[Row]:
         name: [_probe(point, {name: line}, index) for index, line in point.lines(name)]
         for name in point.tensors
     }
-    sizes = {n: _largest([p.reference for p in lines]) for n, lines in probes.items()}
+    sizes = {
+        name: max((abs(p.reference) for p in lines if np.isfinite(p.reference)), default=0.0)
+        for name, lines in probes.items()
+    }
     rounding = ROUNDINGS * float(np.finfo(point.problem.dtype).eps)
     floor = max(NEGLIGIBLE, rounding / rtol) * max(sizes.values()) + _least(point, rtol)
     method = "finite differences" if point.why_no_complex else "complex step"
@@ -73,11 +76,6 @@ def _probe(point: Point, line: Arrays, index: Index | None = None) -> Probe:
     f = point.along(line)
     terms = np.concatenate([(point.gradients[name] * part).ravel() for name, part in line.items()])
     return Probe(index, float(terms.sum()), point.slope(f), float(np.abs(terms).sum()), f)
-
-
-def _largest(numbers: list[float]) -> float:
-    """Return the largest modulus of the finite numbers."""
-    return max((abs(number) for number in numbers if np.isfinite(number)), default=0.0)
 
 
 def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: float) -> Row:

@@ -70,7 +70,7 @@ class Problem:
         params, prefix = named_params(self._target), ""
         while any(prefix + name in self.inputs for name in params):
             prefix += "params."
-        self._labels = {name: prefix + name for name in params}
+        self._labels = {name: prefix + name for name in params}  # names of params among all tensors
         self._point = copies({self._labels[n]: a for n, a in params.items()}) | self.inputs
         self.tensors = checked_tensors(self._point)
         named = getattr(self._target, "tensor_axes", {})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from numpy_xlstm.conformance import SMALL, verify
-from numpy_xlstm.conformance.programs import from_command
+from numpy_xlstm.conformance.ports import from_command
 from tests.conformance.small_set import CASE, CASES, PROGRAM
 
 

@@ -25,7 +25,7 @@ from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import SEVEN_DIGITS
 from numpy_xlstm.conformance.files import header, write_tensors
-from numpy_xlstm.conformance.programs import from_folder
+from numpy_xlstm.conformance.ports import from_folder
 from numpy_xlstm.conformance.verify import NO_GRADIENTS
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.numerics import Arrays

@@ -11,7 +11,7 @@ import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Report
-from numpy_xlstm.conformance.programs import from_command
+from numpy_xlstm.conformance.ports import from_command
 
 SOURCES = Path(__file__).parents[2] / "examples/c"
 WARNINGS = "-Wall -Wextra -Wpedantic -Werror"

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cli import main
-from numpy_xlstm.conformance import SMALL, programs, read_vectors, verify
+from numpy_xlstm.conformance import SMALL, ports, read_vectors, verify
 from numpy_xlstm.conformance.files import digest
-from numpy_xlstm.conformance.programs import from_command
+from numpy_xlstm.conformance.ports import from_command
 from numpy_xlstm.errors import CheckpointError
 from tests.reliability.hostile import ODD, tree_changed
 
@@ -79,7 +79,7 @@ def note(command: str, folder: Path, seconds: float = 600.0) -> str:
 def test_a_program_that_writes_much(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "MOST_WRITTEN", 1_000_000)
+    monkeypatch.setattr(ports, "MOST_WRITTEN", 1_000_000)
     text = f"time.sleep(0.5); file = {file}\nwhile True: file.write(bytes(100_000))"
     assert note(program(tmp_path, text), tmp_path).startswith("the program has ended with ")
 

@@ -17,8 +17,6 @@ Run = Callable[[Options, Arrays], Arrays]
 """Function that computes results from options and inputs."""
 Around = Callable[[Run, Options, Arrays], Arrays]
 """Function that computes the results of a port from those of the specification."""
-Edit = tuple[list[str], list[str]]
-"""Consecutive lines, and the lines that replace them."""
 
 KERNELS = "numpy_xlstm.kernels."
 MATRIX = f"{KERNELS}mlstm."
@@ -80,10 +78,10 @@ class Bug(NamedTuple):
         return any(fnmatchcase(subject, pattern) for pattern in self.subjects)
 
     @property
-    def changes(self) -> list[Edit]:
-        """Parts of the change, each with old and new lines."""
+    def changes(self) -> list[tuple[list[str], list[str]]]:
+        """Consecutive old lines and the new ones in their place, for each part of the change."""
         text = "".join(f"{line.strip()}\n" for line in self.change.strip().splitlines())
-        edits: list[Edit] = []
+        edits = list[tuple[list[str], list[str]]]()
         for olds, news, line in PARTS.findall(text):
             old = [each[2:] for each in olds.splitlines()]
             new = [each[2:] for each in olds.splitlines() if each[0] == "="]
