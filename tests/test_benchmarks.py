@@ -103,11 +103,6 @@ def test_files_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert text.count("| gone | – | – | – | missing: torch |") == len(ROWS)
 
 
-def test_a_page_without_markers_is_refused() -> None:
-    with pytest.raises(ValueError, match="no markers"):
-        report.replaced("a page", "a table")
-
-
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra cli")
     report.draw(dict.fromkeys(list(ROWS)[:3], some_results()), tmp_path / "speed.svg")

@@ -31,12 +31,6 @@ def test_a_tree_keeps_its_types() -> None:
     assert [a.tolist() for _, a in leaves("", doubled)] == [[2, 4], [6]]
 
 
-def test_states_that_are_lists_are_joined_part_by_part() -> None:
-    h, c = join_states([[np.zeros((1, 3)), np.ones((1, 2))], [np.ones((2, 3)), np.zeros((2, 2))]])
-    assert h.shape == (3, 3)
-    np.testing.assert_array_equal(c, [[1, 1], [0, 0], [0, 0]])
-
-
 def test_states_are_joined_along_the_batch() -> None:
     states = [(Pair(np.full((n, 2), n), None), (), np.full((n, 1, 3), n)) for n in (1, 2)]
     joined = join_states(states)

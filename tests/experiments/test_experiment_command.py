@@ -164,16 +164,12 @@ WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
     [
         (None, "expected a run of this command; got another"),
         ({"command": ["juggling"]}, r"notes\.command: NAME: expected one of"),
-        ({"command": []}, r"notes\.command: NAME: .*; got none"),
         ({"command": [*WORDS, "--model=gpt"]}, r"notes\.command: --model: expected one of"),
         ({"command": [*WORDS, "--seed=-1"]}, "argument --seed: expected a whole number"),
         ({"command": [*WORDS, "--steps=many"]}, "argument --steps: expected a whole number"),
-        ({"command": "parity"}, "command: expected list"),
         ({"command": [3]}, r"command\[0\]: expected str"),
-        ({"curriculum": 3}, "curriculum: expected a mapping of names; got 3"),
         ({"curriculum": {"longest": 10**6}}, "expected the names of its fields; got 'longest'"),
         ({"curriculum": {"losses": ["1"]}}, r"losses\[0\]: expected float"),
-        ({"curriculum": {"losses": 2**62}}, "losses: expected list"),
         ({"curriculum": {"grown": [1.5]}}, r"grown\[0\]: expected int"),
     ],
 )
