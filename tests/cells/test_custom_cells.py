@@ -1,4 +1,4 @@
-"""Both GRUs, Elman, peephole and projected LSTM: 50 digits, complex numbers, special cases.
+"""Both GRUs, Elman, peephole and projected LSTM: 50 digits, special cases.
 
 ``test_gradients.py`` and ``test_properties.py`` have their gradients and sequences.
 """
@@ -10,9 +10,8 @@ import pytest
 from mpmath import mpf
 
 from numpy_xlstm.cells.gru_original import OriginalGRUCell
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.trees import tree_map
-from tests.cells.custom_cells import CUSTOM_CELLS, build, exactly, normal, plain_step
+from numpy_xlstm.cells.unroll import unroll
+from tests.cells.custom_cells import CUSTOM_CELLS, build, exactly, plain_step
 from tests.variants import assert_close
 
 custom_cells = pytest.mark.parametrize("custom", CUSTOM_CELLS)
@@ -38,27 +37,6 @@ def test_values_are_those_of_the_equations_in_50_digits(custom: str, dtype: Any)
             assert _error(ys[row, t], expected[0]) < 30 * np.finfo(dtype).eps
         for part, value in zip(last, expected, strict=True):
             assert _error(part[row], value) < 30 * np.finfo(dtype).eps
-
-
-@custom_cells
-def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(custom: str) -> None:
-    cell, xs, state, rng = build(custom, 2, 4, 3, 2, seed=3)
-    ys, last, cache = unroll(cell, xs, state)
-    dys, dlast = normal(ys, rng), normal(last, rng)
-    dxs, dstate0, grads = unroll_backward(dys, cache, dlast)
-    xs, state, dys, dlast = _complex((xs, state, dys, dlast))
-    complex_cell = cell.astype(np.complex128)
-    ys_c, last_c, cache_c = unroll(complex_cell, xs, state)
-    dxs_c, dstate0_c, grads_c = unroll_backward(dys, cache_c, dlast)
-    found = [ys_c, *last_c, dxs_c, *dstate0_c, *grads_c.values()]
-    assert {a.dtype for a in found} == {np.dtype(np.complex128)}
-    assert not any(a.imag.any() for a in found)
-    expected = [ys, *last, dxs, *dstate0, *grads.values()]
-    assert_close([a.real for a in found], expected, 1e-13)
-
-
-def _complex(tree: Any) -> Any:
-    return tree_map(lambda a: a.astype(complex), tree)
 
 
 def test_a_gru_with_a_diagonal_map_is_the_original_one() -> None:

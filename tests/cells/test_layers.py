@@ -11,6 +11,7 @@ from numpy_xlstm import (
     SequenceLayer,
     gate_rows,
     gradcheck,
+    mLSTM,
     mlstm_recurrent,
     mlstm_recurrent_backward,
     sLSTM,
@@ -170,6 +171,32 @@ def test_a_forget_gate_that_rounds_to_1_still_forgets(dtype: Any, f_pre: float) 
     log_f = -np.log1p(np.exp(-f_pre))
     assert 1 / (1 + np.exp(dtype(-f_pre))) == 1
     np.testing.assert_allclose(state.m, 1000 * log_f, rtol=1000 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("make", [sLSTM, mLSTM])
+def test_without_a_stabiliser_there_is_no_memory(make: Any) -> None:
+    """Where m is −inf, the entry is empty for any c and n."""
+    rng = np.random.default_rng(0)
+    layer = make(3, 4, rng=rng)
+    x, state = rng.standard_normal((2, 3, 3)), layer.init_state(2)
+    memory = {
+        name: rng.standard_normal(getattr(state, name).shape)
+        for name in {"c", "C", "n"} & {*state._fields}
+    }
+    y, after = layer(x, state._replace(**memory))
+    expected, empty = layer(x, state)
+    np.testing.assert_array_equal(y, expected)
+    for got, want in zip(after, empty, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_options_of_a_layer_are_those_of_its_cell() -> None:
+    layer = mLSTM(3, 4, eps=0.5, forget_gate="exp")
+    assert (layer.eps, layer.cell.eps, layer.options["eps"]) == (0.5, 0.5, 0.5)
+    with pytest.raises(AttributeError):
+        layer.eps = 1.0
+    with pytest.raises(AttributeError):
+        sLSTM(3, 4).forget_gate = "exp"
 
 
 @pytest.mark.long

@@ -57,8 +57,3 @@ def test_mlstm() -> None:
         assert 0.08 < params["b_i"].std() < 0.12
         expected = np.linspace(3, 6, 200) * (forget_gate == "sigmoid")
         assert params["b_f"].tolist() == expected.tolist()
-
-
-def test_a_seed_is_a_start() -> None:
-    same = [LSTMCell(3, 4, rng=np.random.default_rng(7)).params["W"] for _ in range(2)]
-    assert np.array_equal(same[0], same[1])
