@@ -155,11 +155,11 @@ class CheckpointMetadata(Config):
     def __post_init__(self) -> None:
         """Check the fields, and the fields that every training has."""
         super().__post_init__()
-        Progress.read("training", self.training, others=True)
+        TrainingFacts.read("training", self.training, others=True)
 
 
 @dataclass(frozen=True)
-class Progress(Config):
+class TrainingFacts(Config):
     """Fields of any training. A validation is a step and its result in bits."""
 
     step: Count = 0

@@ -250,9 +250,10 @@ def _format(model: Any, path: Path, wanted: str | None) -> Format:
     if wanted is not None:
         form = FORMATS[checked_choice("format", wanted, FORMATS)]
     else:
-        suffix = path.suffix if path.suffix in {form.suffix for form in FORMATS.values()} else ""
         defaults = [FORMATS[name] for name in fitting if FORMATS[name].is_default]
-        form = next((known for known in defaults if known.suffix == suffix), SAFETENSORS)
+        named = [known for known in defaults if path.name.endswith(known.suffix)]
+        # a suffix says more than none, with which every name ends
+        form = max(named, key=lambda known: len(known.suffix), default=SAFETENSORS)
     if form.name not in fitting:
         kinds = " or ".join(sorted(kind.__name__ for kind in form.models))
         raise CheckpointError(

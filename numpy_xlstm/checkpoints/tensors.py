@@ -179,7 +179,7 @@ def read_stored(name: str, stored: Mapping[str, Stored]) -> dict[str, Array]:
     return {name: array.read() for name, array in stored.items()}
 
 
-def _damaged(path: Path, detail: str, begin: bytes = b"{" * 9) -> CheckpointError:
+def _damaged(path: Path, detail: str, begin: bytes = b"") -> CheckpointError:
     """Return the error for a file, which names its format if its beginning is a known one."""
     for name, starts in OTHERS.items():
         if begin[8:9] != b"{" and begin.lower().lstrip(b" \n").startswith(starts):

@@ -66,13 +66,10 @@ def _config(options: Namespace, vocab_size: int) -> Any:
                 f"got {config.vocab_size} in {options.config}"
             )
         return config
-    values = {"vocab_size": vocab_size, "embedding_dim": options.width}
-    values |= {"num_blocks": options.blocks}
+    sizes = {"vocab_size": vocab_size, "embedding_dim": options.width, "num_blocks": options.blocks}
     heads = {"num_heads": options.heads}
-    if small:
-        values |= {"mlstm_block": {"mlstm": heads}, "slstm_block": {"slstm": heads}}
-        values |= {"context_length": options.window, "dropout": options.dropout}
-        values |= {"slstm_at": options.slstm_at}
-    else:
-        values |= heads | {"weight_mode": options.weight_mode}
-    return kind.from_dict(values)
+    if not small:
+        return kind.from_dict(sizes | heads | {"weight_mode": options.weight_mode})
+    blocks = {"mlstm_block": {"mlstm": heads}, "slstm_block": {"slstm": heads}}
+    more = {"dropout": options.dropout, "slstm_at": options.slstm_at}
+    return kind.from_dict(sizes | blocks | more | {"context_length": options.window})

@@ -265,10 +265,11 @@ def _pieces(
     check_width(width, tokenizer.size)
     config.check_size(width)
     decoders = [StreamDecoder(tokenizer, stop) for _ in prompts]
-    return _decoded(new_tokens(model, ids, config, rng, tokenizer.size), decoders, config.ends)
+    steps = new_tokens(model, ids, config, rng, tokenizer.size)
+    return _texts(steps, decoders, config.ends)
 
 
-def _decoded(
+def _texts(
     steps: Iterator[Ids], decoders: Sequence[StreamDecoder], ends: tuple[int, ...]
 ) -> Iterator[list[str]]:
     """Yield the final new text of every row after each step, and at the end the rest of it."""

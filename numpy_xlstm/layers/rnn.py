@@ -10,11 +10,13 @@ from numpy_xlstm.cells.gru import GRUCell, GRUState
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import Recurrent, S
+from numpy_xlstm.layers.base import Recurrent, RunOptions, S
 from numpy_xlstm.layers.sequence import TorchSequence
 from numpy_xlstm.layers.stacked import Stacked, levels
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
+    checked_batch_size,
     checked_bool,
     checked_positive,
     checked_whole,
@@ -59,6 +61,7 @@ class RNNBase(Stacked[S]):
 
         layers = levels(make, input_size, num_layers, bidirectional, draws)
         super().__init__(layers, dropout=dropout, batch_first=batch_first)
+        self._widths = {"h": self.layers[0].out_features, "c": hidden_size}
 
     def make_cell(self, width: int, **options: Any) -> Any:
         """Make the cell of one direction of a layer, for inputs of this width."""
@@ -66,7 +69,11 @@ class RNNBase(Stacked[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
-        return self.outer_state(layer.init_state(batch_size) for layer in self.layers)
+        leading = len(self.layers), checked_batch_size(batch_size)
+        widths = [self._widths[name] for name in self.state_type._fields]
+        arrays = self.state_type(*(np.zeros((*leading, width), self.dtype) for width in widths))
+        state: S = arrays if len(arrays) > 1 else arrays[0]
+        return state
 
     def inner_state(self, state: Any) -> Any:
         """Split a state into one state of the cell for each layer and direction."""
@@ -78,6 +85,19 @@ class RNNBase(Stacked[S]):
         arrays = self.state_type(*map(np.array, zip(*states, strict=True)))
         state: S = arrays if len(arrays) > 1 else arrays[0]
         return state
+
+    def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        """Compute the forward without checks; a stack of one layer is that layer."""
+        if len(self.layers) > 1:
+            return super().compute(x, state, options)
+        y, after, kept = self.layers[0].compute(x, state[0], options)
+        return y, (after,), kept
+
+    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
+        if len(self.layers) > 1:
+            return super().compute_backward(dy, cache, dstate)
+        dx, dstate0, grads = self.layers[0].compute_backward(dy, cache, dstate[0])
+        return dx, (dstate0,), self.named_grads(layers=[grads])
 
 
 class LSTM(RNNBase[LSTMState]):
