@@ -34,20 +34,3 @@ def test_a_stream_decodes_a_few_ids_a_step(kind: str, monkeypatch: pytest.Monkey
     assert sum(map(bool, parts)) > len(ids) / 4  # at once, not at the end
     assert sum(decoded) <= 40 * len(ids)
     assert max(decoded, default=0) <= 40
-
-
-@pytest.mark.parametrize("kind", tokenizers.HONEST)
-def test_a_stream_of_any_ids(kind: str) -> None:
-    tokenizer, rng = (
-        HuggingFaceTokenizer(json.dumps(tokenizers.HONEST[kind]())),
-        np.random.default_rng(0),
-    )
-    for _ in range(200):
-        ids = rng.integers(0, tokenizer.size, rng.integers(1, 60)).tolist()
-        decoder = StreamDecoder(tokenizer)
-        text = "".join(decoder.push(k) for k in ids) + decoder.flush()
-        if kind == "byte fallback":  # an invalid byte changes the text of the bytes before it
-            text, expected = (t.replace("\ufffd", "") for t in (text, whole(tokenizer, ids)))
-            assert set(expected) <= set(text)
-        else:
-            assert text == whole(tokenizer, ids)
