@@ -93,7 +93,7 @@ class ElmanCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, dtype, rng = checked_sizes(input_size, hidden_size, dtype, rng)
         self.input_size, self.hidden_size = D, H
         self.nonlinearity = checked_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         shapes = {"W": (H, D), "R": (H, H), "b": (H,)}

@@ -17,7 +17,6 @@ from numpy_xlstm.numerics import (
     check_plain,
     checked_batch_size,
     checked_choice,
-    checked_divides,
     checked_dtype,
     checked_positive,
     generator_or_new,
@@ -77,18 +76,18 @@ def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> li
 
 
 def pre_activations_backward(
-    dgates: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
+    dpres: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
 ) -> tuple[Array, Array, Grads]:
     """Return the gradients of x, h₋ and the parameters from those of the pre-activations."""
     (B, H), DH = h_prev.shape, R.shape[-1]
     R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
-    dg = np.concatenate(dgates, axis=1)
-    dRh = dg.reshape(B, 4, H // DH, DH)
+    dpre = np.concatenate(dpres, axis=1)
+    dRh = dpre.reshape(B, 4, H // DH, DH)
     dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)  # [rec.3]
-    dx = dg @ W  # [rec.4]
-    dW = dg.T @ x  # [rec.5]
+    dx = dpre @ W  # [rec.4]
+    dW = dpre.T @ x  # [rec.5]
     dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)  # [rec.6]
-    db = dg.sum(axis=0)  # [rec.7]
+    db = dpre.sum(axis=0)  # [rec.7]
     return dx, dh_prev, {"W": dW, "R": dR, "b": db}
 
 
@@ -119,9 +118,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     axis = max(0, np.ndim(array) - 2)
     if np.ndim(array) not in (1, 2, 3) or array.shape[axis] % 4:
         raise ShapeError(f"array: expected W, R or b of four gates; got shape {np.shape(array)}")
-    size = array.shape[axis] // 4
-    start = ROW_ORDER.index(gate) * size
-    return array[(slice(None),) * axis + (slice(start, start + size),)]
+    return np.split(array, 4, axis)[ROW_ORDER.index(gate)]
 
 
 def log_gate(pre: Array, gate: str) -> Array:
@@ -151,15 +148,14 @@ def empty_state(kind: Callable[..., State], batch_size: int, width: int, dtype: 
     shape, fields = (checked_batch_size(batch_size), width), kind._fields  # type: ignore[attr-defined]
     state = {name: np.zeros(shape, dtype) for name in fields}
     if "m" in state:
-        state["m"] -= np.inf
+        state["m"][...] = -np.inf
     return kind(**state)
 
 
 def checked_sizes(
-    input_size: Any, hidden_size: Any, num_heads: Any, dtype: npt.DTypeLike, rng: Any
-) -> tuple[int, int, int, np.dtype[Any], np.random.Generator]:
-    """Return validated D, H, NH, dtype and generator."""
+    input_size: Any, hidden_size: Any, dtype: npt.DTypeLike, rng: Any
+) -> tuple[int, int, np.dtype[Any], np.random.Generator]:
+    """Return validated D, H, dtype and generator."""
     D = checked_positive("input_size", input_size)
     H = checked_positive("hidden_size", hidden_size)
-    NH = checked_divides("num_heads", num_heads, "hidden_size", H)
-    return D, H, NH, checked_dtype(dtype), generator_or_new(rng)
+    return D, H, checked_dtype(dtype), generator_or_new(rng)

@@ -98,7 +98,7 @@ class GRUCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, dtype, rng = checked_sizes(input_size, hidden_size, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,), "b_h": (3 * H,)}
         self.params = drawn_uniformly(shapes, H**-0.5, dtype, rng)

@@ -114,7 +114,7 @@ class LSTMPCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, _, dtype, rng = checked_sizes(input_size, hidden_size, 1, dtype, rng)
+        D, H, dtype, rng = checked_sizes(input_size, hidden_size, dtype, rng)
         P = checked_positive("proj_size", proj_size)
         self.input_size, self.hidden_size, self.proj_size = D, H, P
         shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}

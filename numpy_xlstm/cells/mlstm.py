@@ -193,7 +193,8 @@ class mLSTMCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, NH, dtype, rng = checked_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        D, H, dtype, rng = checked_sizes(input_size, hidden_size, dtype, rng)
+        NH = checked_divides("num_heads", num_heads, "hidden_size", H)
         self.input_size, self.hidden_size, self.num_heads = D, H, NH
         self.qk_dim = QK = H if qk_dim is None else checked_positive("qk_dim", qk_dim)
         checked_divides("num_heads", NH, "qk_dim", QK)

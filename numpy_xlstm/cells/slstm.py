@@ -25,7 +25,7 @@ from numpy_xlstm.cells.gates import (
 )
 from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, checked_choice
+from numpy_xlstm.numerics import Array, checked_choice, checked_divides
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.memory import check_fits
 from numpy_xlstm.validation import checked_step, checked_step_backward
@@ -123,7 +123,7 @@ class sLSTMCell(Module):
         dz_pre = dc * i * tanh_slope(z_pre)  # [slstm.9]
         di = dc * z + dn  # [slstm.10]
         df = dc * c_prev + dn * n_prev  # [slstm.11]
-        past = A.real >= i_pre.real  # m is A, and f is 1; elsewhere m is ĩ, and i is 1
+        past = A.real >= i_pre.real  # m is A = log f + m₋, and f is 1; else m is ĩ, and i is 1
         di_pre = np.where(past, i * di, dm_next - f * df)  # [stab.8]
         dA = np.where(past, dm_next - i * di, f * df)  # [stab.9]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [slstm.12]
@@ -144,7 +144,8 @@ class sLSTMCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        D, H, NH, dtype, rng = checked_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        D, H, dtype, rng = checked_sizes(input_size, hidden_size, dtype, rng)
+        NH = checked_divides("num_heads", num_heads, "hidden_size", H)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
         self.forget_gate = checked_choice("forget_gate", forget_gate, GATE_KINDS)
         check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)

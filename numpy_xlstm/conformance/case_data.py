@@ -74,7 +74,7 @@ class CaseData:
         return replace(self, content=lambda: Content(*tensors))
 
     @property
-    def given(self) -> Arrays:
+    def with_state(self) -> Arrays:
         """The inputs, with the empty state if there is a state but none is given."""
         if part(self.inputs, "state"):
             return self.inputs

@@ -84,20 +84,20 @@ def clues(
     wrong: Sequence[Difference], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
 ) -> list[str]:
     """Return clues to the cause of wrong results; ``rest`` if others are explained already."""
-    names = dict.fromkeys(name for case in wrong for name in case.unexplained)
+    names = dict.fromkeys(name for each in wrong for name in each.unexplained)
     shown = [name for name in names if not is_gradient(name)] or [*names]
     verb = f"{'are' if shown[1:] else 'is'}{' still' if rest else ''}"
     sentence = f"{listed(shown)} {verb} wrong"
     if right_forward:
         sentence = f"the forward is right; in the backward, {sentence}"
-    failed, simplest = [case.case for case in wrong], min(wrong, key=lambda w: w.simplicity)
+    failed, simplest = [each.case for each in wrong], min(wrong, key=lambda w: w.simplicity)
     flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
-    each = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
+    shared = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
-    return [sentence, *pattern(failed, passed, what), *each, *at(simplest), *gauge(wrong)]
+    return [sentence, *in_common(failed, passed, what), *shared, *at(simplest), *gauge(wrong)]
 
 
-def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
+def in_common(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
     """Describe a property of the cases in which something fails, and of no or few others."""
     failing = {case.id for case in failed}
     steps = [case for case in passed if "no-step" not in case.flags]
@@ -190,11 +190,11 @@ def gauge(wrong: Sequence[Difference]) -> Iterator[str]:
 
 
 def fewer_digits(wrong: Sequence[Difference], passed: Sequence[CaseData]) -> str:
-    """Return SEVEN_DIGITS or THREE_DIGITS if one dtype fails, and mostly, with such small errors.
+    """Return SEVEN_DIGITS or THREE_DIGITS if one dtype fails, in most cases, by such small errors.
 
     Near ties are ignored: in float32 they become ties.
     """
-    kinds, right = {each.case.dtype for each in wrong}, [case.dtype for case in passed]
+    kinds, of_passed = {each.case.dtype for each in wrong}, [case.dtype for case in passed]
     clear = [each for each in wrong if "near-tie" not in each.case.flags]
     with np.errstate(over="ignore"):
         errors = [
@@ -203,9 +203,9 @@ def fewer_digits(wrong: Sequence[Difference], passed: Sequence[CaseData]) -> str
             for n in each.unexplained
         ]
     for dtype, (least, most, said) in FEWER_DIGITS.items():
-        mostly = kinds == {dtype} and len(wrong) > right.count(dtype)
+        mostly = kinds == {dtype} and len(wrong) > of_passed.count(dtype)
         if mostly and least < max(errors, default=0) <= most:
-            return said if dtype == "float64" or "float64" in right else ""
+            return said if "float64" in (dtype, *of_passed) else ""  # which float64 passes
     return ""
 
 

@@ -136,7 +136,7 @@ class SmallModel(LanguageModel):
         options = {"head_bias": not official, "deviation": start} | known
         super().__init__(vocabulary or 1, width, body, **options)
         self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
-        if vocabulary is None:  # made again, with another embedding; the draws keep their order
+        if vocabulary is None:  # set once by a Module: forget them, to replace the embedding
             names = self.submodules
             del self.params, self.submodules
             self.embedding: Any = Linear(POINT, width, dtype=np.dtype(body.dtype), **known)

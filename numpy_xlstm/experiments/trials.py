@@ -33,7 +33,7 @@ WINDOW = 20
 VALIDATE_EVERY = 100
 """Steps between two validations."""
 
-VALIDATION, TEST = 1_000_000_001, 1_000_000_002
+VALIDATION_SEED, TEST_SEED = 1_000_000_001, 1_000_000_002
 """Seeds of the sequences of validation and test, which no training can have."""
 
 ROWS = 64
@@ -114,7 +114,7 @@ def trial(
         if progress.step % VALIDATE_EVERY and progress.fraction < 1:
             yield progress
             continue
-        error = measure(experiment, state, experiment.test, VALIDATION, 256)
+        error = measure(experiment, state, experiment.test, VALIDATION_SEED, 256)
         state.validations.append((progress.step, error))
         yield progress._replace(validation=error)
         if error <= experiment.solved:
@@ -156,7 +156,7 @@ def result(
     lengths = {"train": experiment.train, "test": experiment.test}
     lengths |= {str(count): (count, count) for count in experiment.counts}
     errors = {
-        name: measure(experiment, state, length, TEST, 1024)
+        name: measure(experiment, state, length, TEST_SEED, 1024)
         for name, length in lengths.items()
         if name != "train" or length != experiment.test
     }

@@ -176,13 +176,16 @@ def _failing(rows: Sequence[Row]) -> bool:
 
 
 def _rows(point: Point, rtol: float | None, notes: list[str], each_tensor: bool) -> list[Row]:
-    """Return all rows at one point, of each tensor or of all together, and add to the notes."""
+    """Return the rows at one point, of each tensor or of all together, and add to the notes.
+
+    If the target breaks a rule, they are those of broken rules alone.
+    """
     narrow = point.problem.dtype == np.float32
     tolerance = exact = rtol or (1e-4 if narrow else 1e-12)
     if rows := contract_rows(point, exact):
         return rows
     if point.why_no_complex:
-        tolerance = 1e-4 if narrow else 1e-7
+        tolerance = 1e-4 if narrow else 1e-7  # rtol is for the complex step alone
         notes.append(f"no complex step, finite differences instead: {point.why_no_complex}")
     rows = tensor_rows(point, tolerance) if each_tensor else []
     rows += adjoint_rows(point, tolerance, exact) + specification_rows(point, exact)

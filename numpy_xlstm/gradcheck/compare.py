@@ -86,7 +86,7 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
     judged = [probe._replace(reference=slope) for probe, slope in pairs if slope is not None]
     along_directions = bool(probes) and probes[0].entry is None
     failing = [p for p in judged if not p.error <= rtol]
-    if along_directions and None in slopes:  # kinks, which may also cancel on another line
+    if along_directions and None in slopes:  # a kink on one line: another may agree, not disagree
         judged, failing = [p for p in judged if p.error <= rtol], []
     status: Status = "FAIL" if failing else "ok"
     notes: list[str] = []
@@ -144,7 +144,7 @@ def _linearity(point: Point, rtol: float) -> Row:
             )
     got = backward({name: 2 * c - 3 * other[name] for name, c in point.cotangents.items()})
     expected = {name: 2 * gradient - 3 * of_other[name] for name, gradient in gradients.items()}
-    errors = _errors(got, expected, 1.0)  # of the largest tensor, because terms may cancel
+    errors = _errors(got, expected, least=1.0)  # of the largest tensor: terms may cancel
     every += errors.values()
     if (wrong := _wrong(errors, rtol)) and not notes:
         notes.append(f"2ȳ − 3ȳ′ does not give this sum of the gradients of {wrong}")

@@ -182,7 +182,7 @@ class Recurrent(BaseLayer, Generic[S]):
         """Return ``compute`` for T = 1 as a function that keeps no residuals, equal up to rounding.
 
         A layer may define its own, in which all that depends on the parameters alone is computed
-        beforehand. Parameters are copied; a large matrix is not, and must not change.
+        beforehand. It may use a large matrix without a copy, which then must not change.
         """
         layer = self.copied()
 
@@ -308,7 +308,7 @@ class Recurrent(BaseLayer, Generic[S]):
             if lengths is not None:
                 lengths = checked_lengths(lengths, len(x), x.shape[1])
         except ShapeError as error:
-            if "expected shape" not in str(error):
+            if "expected shape" not in str(error):  # only check_array says this
                 raise
             hint = f"; x is read as ({', '.join(self.axes)}, …)"
             if str(error).startswith("x") and x.ndim == 2:

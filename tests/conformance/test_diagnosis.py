@@ -96,7 +96,7 @@ def test_what_a_mistake_does_not_explain_is_said() -> None:
         rows = len(case.inputs["x"])
         return found | {"grads.R": found["grads.R"] * (1.5 if rows == 1 else 1)}
 
-    averaged = Bug("", (), (pre_activations_backward,), "db = dg.mean(axis=0)", "")
+    averaged = Bug("", (), (pre_activations_backward,), "db = dpre.mean(axis=0)", "")
     chosen = cases("lstm.step", "float64")
     text = "\n".join(verify(chosen, port).diagnosis)
     assert f"this explains {len(chosen) - 1} of {len(chosen)} failed cases; grads.R is not" in text

@@ -40,7 +40,7 @@ def error_after(
     for progress in trials.trial(experiment, state, curriculum, experiment.steps):
         if progress.step == steps:
             break
-    return trials.measure(experiment, state, experiment.test, trials.TEST, 1024)
+    return trials.measure(experiment, state, experiment.test, trials.TEST_SEED, 1024)
 
 
 def test_an_slstm_learns_parity_and_answers_for_longer_sequences() -> None:

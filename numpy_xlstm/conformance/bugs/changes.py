@@ -149,11 +149,10 @@ def _functions(tree: ast.Module, wanted: set[str]) -> Iterator[ast.FunctionDef]:
 
 def _known(function: ast.FunctionDef) -> dict[str, int]:
     """Return the names of the arguments and variables of a function, and their first lines."""
-    found = {arg.arg: function.lineno for arg in function.args.args}
     names = [n for n in ast.walk(function) if isinstance(n, ast.Name)]
-    for node in sorted(names, key=lambda n: -n.lineno):
-        if isinstance(node.ctx, ast.Store):
-            found[node.id] = node.lineno
+    stores = [(n.id, n.lineno) for n in names if isinstance(n.ctx, ast.Store)]
+    found = dict(sorted(stores, key=lambda store: -store[1]))  # the earliest of a name remains
+    found |= {arg.arg: function.lineno for arg in function.args.args}
     return {name: line for name, line in found.items() if name not in NOT_ARRAYS}
 
 

@@ -260,10 +260,10 @@ def _gradients(case: CaseData) -> Mistakes:
         if name in params:
             what = f"a port by which {name[6:]} is not read: its gradient is exactly 0"
             yield f"{name}-zero", what, multiplied([name], lambda _: 0)
-        rows, columns = (1, 0, *array.shape)[-2:]
-        if "from" in axes_of(array, case.pattern(name)) or rows == columns:
+        square = array.ndim > 1 and array.shape[-1] == array.shape[-2]
+        if square or "from" in axes_of(array, case.pattern(name)):
             what = f"a backward that returns the transpose of {name}"
-            yield f"{name}-transposed", what, turned(case, name)
+            yield f"{name}-transposed", what, transposed(case, name)
     if not params or "x" not in case.inputs or "dy" not in case.inputs:
         return
     for own, word in [(params, "gradients"), *(([name], name) for name in params)]:
@@ -375,7 +375,7 @@ def read_as(array: Array, pattern: str, first: str = "", second: str = "") -> Ar
     return apart.transpose([order.index(axis) for axis in axes]).reshape(array.shape)
 
 
-def turned(case: CaseData, name: str) -> Around:
+def transposed(case: CaseData, name: str) -> Around:
     """Transpose a gradient: a square matrix, or each square block of gates in it."""
 
     def change(results: Arrays, _: Arrays) -> Arrays:
@@ -383,6 +383,7 @@ def turned(case: CaseData, name: str) -> Around:
             return {}
         if array.shape[-1] == array.shape[-2]:
             return {name: array.swapaxes(-1, -2)}
+        # Axes of the same length, read in the other order: each block is transposed.
         return {name: read_as(array, case.pattern(name), "unit", "from")}
 
     return ChangedResults(change)
