@@ -184,6 +184,10 @@ def _damaged(path: Path, detail: str, begin: bytes = b"") -> CheckpointError:
     for name, starts in OTHERS.items():
         if begin[8:9] != b"{" and begin.lower().lstrip(b" \n").startswith(starts):
             return CheckpointError(f"{path.name}: expected a .safetensors file; got {name}")
+    characters = begin.decode("utf-8", "ignore").encode()  # a character may be cut at the end
+    if len(begin) > 8 and b"\0" not in begin and len(characters) > len(begin) - 4:
+        advice = "a text, not a model; numpy-xlstm train learns from a text"
+        return CheckpointError(f"{path.name}: expected a .safetensors file; got {advice}")
     return CheckpointError(
         f"{path.name}: expected an intact .safetensors file; got one that is damaged or of "
         f"another format ({detail})"
