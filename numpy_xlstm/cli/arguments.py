@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from numpy_xlstm.checkpoints.description import WEIGHTS
 from numpy_xlstm.disk import write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics import did_you_mean
 
+TEXTS = "UTF-8 text files, or folders with such files"
 TEMPERATURE = "1: the model's probabilities; below 1: prefer likelier tokens; 0: take the likeliest"
 
 Number = TypeVar("Number", int, float)
@@ -189,6 +191,13 @@ def write_report(file: Path, text: str) -> None:
 
 FROM_LAYOUT = LAYOUTS, None, "layout of sLSTM's bias, if it is ambiguous"
 """The option of commands that read a checkpoint."""
+
+READING: dict[str, Option] = {
+    "tokenizer": ("FILE", None, "a tokenizer.json (default: that of the checkpoint)"),
+    "from_layout": FROM_LAYOUT,
+    "weights": (WEIGHTS, "widened", "whether matrices in 16 bits are widened or stay as they are"),
+}
+"""Options of commands that run the model of a checkpoint on a text."""
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

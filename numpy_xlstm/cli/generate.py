@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.checkpoints.description import WEIGHTS
 from numpy_xlstm.cli.arguments import (
-    FROM_LAYOUT,
+    READING,
     TEMPERATURE,
     Option,
     add_checkpoint,
     add_options,
     ids,
+    natural,
     positive,
     real,
     whole,
@@ -53,13 +53,15 @@ SAMPLING: dict[str, Option] = {
 }
 """Options by the names of :class:`GenerationConfig`."""
 
-OPTIONS: dict[str, Option] = SAMPLING | {
-    "seed": (whole(0), 0, "seed of all random numbers"),
-    "stop": (["TEXT"], None, "end before TEXT"),
-    "tokenizer": ("FILE", None, "a tokenizer.json (default: that of the checkpoint)"),
-    "from_layout": FROM_LAYOUT,
-    "weights": (WEIGHTS, "widened", "whether matrices in 16 bits are widened or stay as they are"),
-}
+OPTIONS: dict[str, Option] = (
+    SAMPLING
+    | {
+        "seed": (whole(0), 0, "seed of all random numbers"),
+        "num_samples": (natural, 1, "continue N times, with the seeds from --seed on"),
+        "stop": (["TEXT"], None, "end before TEXT"),
+    }
+    | READING
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     pretrained = open_language_model(args.checkpoint, args.from_layout)
     tokenizer = None if args.ids is not None else _tokenizer(args, pretrained)
     try:
-        _continued(pretrained.model, tokenizer, args)  # check all options before reading files
+        _continued(pretrained.model, tokenizer, args, 0)  # check all options before reading files
     except OptionError as error:
         if args.prompt is args.ids is None and str(error).startswith(("prompt:", "ids:")):
             raise OptionError(
@@ -86,13 +88,16 @@ def run(args: argparse.Namespace) -> int:
         raise
     with bar_of("bytes") as progress:
         model = pretrained.load(progress=progress, weights=args.weights)
-    begun, pieces = _continued(model, tokenizer, args)
-    try:
-        print(shown(begun), end="", flush=True)
-        for piece in pieces:
-            print(shown(piece), end="", flush=True)
-    finally:
-        print(flush=True)
+    for seed in range(args.seed, args.seed + args.num_samples):
+        if args.num_samples > 1:
+            print(f"--- seed {seed} ---")
+        begun, pieces = _continued(model, tokenizer, args, seed)
+        try:
+            print(shown(begun), end="", flush=True)
+            for piece in pieces:
+                print(shown(piece), end="", flush=True)
+        finally:
+            print(flush=True)
     return 0
 
 
@@ -109,13 +114,13 @@ def _tokenizer(args: argparse.Namespace, pretrained: Pretrained) -> Tokenizer | 
 
 
 def _continued(
-    model: Any, tokenizer: Tokenizer | None, args: argparse.Namespace
+    model: Any, tokenizer: Tokenizer | None, args: argparse.Namespace, seed: int
 ) -> tuple[str, Iterator[str]]:
     """Return the prompt and the pieces of its continuation, as ids if there is no tokenizer."""
     given = {name: getattr(args, name) for name in SAMPLING}
     options = {name: value for name, value in given.items() if value is not None}
     options["do_sample"] = True
-    rng = np.random.default_rng(args.seed)
+    rng = np.random.default_rng(seed)
     if tokenizer is not None:
         begun = args.prompt or ""
         return begun, stream(model, tokenizer, begun, stop=args.stop or (), rng=rng, **options)

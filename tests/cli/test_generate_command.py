@@ -78,6 +78,17 @@ def test_the_prompt_and_what_the_model_makes_of_it(
     assert capsys.readouterr() == (f"ab{expected(**options)}\n", "")
 
 
+def test_samples_with_consecutive_seeds(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--prompt", "ab", "--max-new-tokens", "9", "--seed", "5", "--num-samples", "3"]
+    assert run(checkpoint, *words) == 0
+    texts = [expected(seed, max_new_tokens=9) for seed in (5, 6, 7)]
+    shown = "".join(f"--- seed {5 + n} ---\nab{text}\n" for n, text in enumerate(texts))
+    assert capsys.readouterr() == (shown, "")
+    assert len({*texts}) == 3
+
+
 def test_text_is_written_as_it_comes(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     seen = []
 
