@@ -164,9 +164,10 @@ def write_folder(
     with new_folder(path) as partial:
         if tokenizer is not None:
             write_text(partial / TOKENIZER, tokenizer)
-            # with it, transformers does not replace parts of the tokenizer.json
-            kind = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
-            write_text(partial / "tokenizer_config.json", kind)
+            # transformers replaces no part of the tokenizer.json, and removes no spaces
+            kind = {"tokenizer_class": "PreTrainedTokenizerFast"}
+            settings = json.dumps(kind | {"clean_up_tokenization_spaces": False})
+            write_text(partial / "tokenizer_config.json", settings)
         write_text(partial / config, text)
         write_file(partial / WHOLE, arrays, dtypes, FOR_PYTORCH)
 

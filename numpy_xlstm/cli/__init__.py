@@ -25,6 +25,7 @@ from numpy_xlstm.training.ranks import end_all, launched_rank
 COMMANDS = {
     "train": "train a language model on a text",
     "experiment": "train a small model on a task of the xLSTM paper",
+    "eval": "measure how well a model predicts a text",
     "generate": "continue a text, or ids, with a trained model",
     "convert": "write a checkpoint in the format of another package",
     "info": "show what is in a checkpoint",
@@ -111,7 +112,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")
         hint = did_you_mean(MEANT.get(word, word), args.options.values())
-        if "prompt" in args and not word.startswith("-"):  # the command is generate
+        if "texts" in args and not word.startswith("-"):  # the command is train or eval
+            hint = "; write all texts next to each other"
+        elif "prompt" in args and not word.startswith("-"):  # the command is generate
             hint = "; write --prompt before a text to continue"
         raise errors.OptionError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return args

@@ -19,7 +19,7 @@ import numpy as np
 from numpy_xlstm.checkpoints.pretrained import formats_of
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import printable, printable_lines
-from numpy_xlstm.generation import CharacterTokenizer
+from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Budget, Progress, TextSplit, TrainingState
 
@@ -47,22 +47,28 @@ def say(text: str) -> None:
     console.print(printable(text), **options)
 
 
-def show_setup(description: str, model: Any, split: TextSplit) -> None:
-    """Print the model and the text before a training."""
+def show_setup(description: str, model: Any, split: TextSplit, sizes: Mapping[str, int]) -> None:
+    """Print the model, and the texts with their sizes, before a training."""
     say(f"{description}, {model.num_parameters:,} parameters, {model.dtype.name}")
     say(f"can be converted to {', '.join(formats_of(model))}")
+    for name, size in sizes.items():
+        say(f"read {name}: {size:,} characters")
     say(
         f"text: {len(split.train):,} characters for training, {len(split.validation):,} held "
         f"out, {len(set(split.train))} distinct"
     )
-    if isinstance(split.tokenizer, CharacterTokenizer):
-        return
-    size, per_token = split.tokenizer.size, len(split.train) / len(split.train_ids)
-    text = f"tokens: {size:,} distinct, {per_token:.2f} characters each"
-    if split.tokenizer.decode(split.validation_ids) != split.validation:
-        text += "; decoding does not restore the text: "
-        text += "bits per character refer to the normalised text"
-    say(text)
+    if not isinstance(split.tokenizer, CharacterTokenizer):
+        size, per_token = split.tokenizer.size, len(split.train) / len(split.train_ids)
+        say(f"tokens: {size:,} distinct, {per_token:.2f} characters each")
+    show_losses(split.tokenizer, split.validation)
+
+
+def show_losses(tokenizer: Tokenizer, text: str) -> None:
+    """Print a note if the ids of a text do not restore it, with some characters that are lost."""
+    if (decoded := tokenizer.decode(tokenizer.encode(text))) != text:
+        lost = " ".join(map(repr, sorted({*text} - {*decoded})[:9]))
+        loss = f"decoding does not restore the text{lost and f', such as {lost}'}"
+        say(f"{loss}; bits per character refer to the decoded text")
 
 
 def show_plan(budget: Budget, directory: Path | None) -> None:

@@ -53,15 +53,11 @@ SAMPLING: dict[str, Option] = {
 }
 """Options by the names of :class:`GenerationConfig`."""
 
-OPTIONS: dict[str, Option] = (
-    SAMPLING
-    | {
-        "seed": (whole(0), 0, "seed of all random numbers"),
-        "num_samples": (natural, 1, "continue N times, with the seeds from --seed on"),
-        "stop": (["TEXT"], None, "end before TEXT"),
-    }
-    | READING
-)
+OPTIONS: dict[str, Option] = SAMPLING | {
+    "seed": (whole(0), 0, "seed of all random numbers"),
+    "num_samples": (natural, 1, "continue N times, with the seeds from --seed on"),
+    "stop": (["TEXT"], None, "end before TEXT"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompt = parser.add_mutually_exclusive_group()
     add_options(prompt, {"prompt": ("TEXT", None, "text to continue")})
     add_options(prompt, {"ids": (ids, None, "token ids to continue")})
-    add_options(parser, OPTIONS)
+    add_options(parser, OPTIONS | READING)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Models of the commands: built from options or loaded for ``train``, loaded for ``generate``."""
+"""Models of the commands: built from options or loaded for ``train``, loaded for others."""
 
 from argparse import Namespace
 from pathlib import Path

@@ -9,6 +9,7 @@ from typing import Any
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cli.arguments import (
     TEMPERATURE,
+    TEXTS,
     Option,
     add_options,
     as_words,
@@ -46,11 +47,8 @@ MODELS: dict[str, dict[str, Any]] = {
 
 OPTIONS: dict[str, dict[str, Option]] = {
     "text": {
-        "tokenizer": (
-            "NAME",
-            None,
-            "characters, bytes, or a tokenizer.json; if omitted with --from, the checkpoint's",
-        ),
+        "validation": ("FILE", None, "text to validate on (default: the last tenth)"),
+        "tokenizer": ("NAME", None, "characters, bytes, bpe:N (learnt here) or a tokenizer.json"),
     },
     "model": {
         "from_": ("CHECKPOINT", None, "fine-tune this model: a run, or a file or folder"),
@@ -96,6 +94,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
             None,
             "steps between validations (default: 20 validations, or fewer of a long text)",
         ),
+        "patience": (natural, None, "stop after N validations in a row without a new best"),
     },
     "run": {
         "out": ("DIR", None, "write checkpoints, log.jsonl and loss.svg to DIR"),
@@ -110,20 +109,20 @@ OPTIONS: dict[str, dict[str, Option]] = {
 }
 """The options by group, with the default that all models have."""
 
-DEFAULTS: dict[str, Any] = {"file": None}
+DEFAULTS: dict[str, Any] = {"texts": []}
 DEFAULTS |= {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
 NAMES = DEFAULTS.keys()
 COMMON = NAMES - {name for own in MODELS.values() for name in own}
 DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """Options that describe the model."""
-NOT_STORED = {"out", "resume", "file"}
-AT_RESUME = {"steps", "minutes", "lr", "sample_length", "temperature", "prompt"}
+NOT_STORED = {"out", "resume", "texts"}
+AT_RESUME = {"validation", "lr", "steps", "minutes", "patience", *OPTIONS["sample"]}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add all arguments. The result of parsing contains only those that are given."""
-    known = "a UTF-8 text file (default: the text of Python's help())"
-    parser.add_argument("file", nargs="?", metavar="FILE", default=argparse.SUPPRESS, help=known)
+    known = f"{TEXTS} (default: the text of Python's help())"
+    parser.add_argument("texts", nargs="*", metavar="TEXT", default=argparse.SUPPRESS, help=known)
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
         for name, (kind, default, text) in options.items():
@@ -173,5 +172,6 @@ def resumed(command: Sequence[str], given: dict[str, Any]) -> argparse.Namespace
 def stored(options: argparse.Namespace) -> list[str]:
     """Return the command that is stored in a run, with all options of its model."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
-    file = [] if options.file is None else [str(Path(options.file).absolute())]
-    return [*as_words(kept), *file]
+    if options.validation is not None:
+        kept["validation"] = Path(options.validation).absolute()
+    return [*as_words(kept), *(str(Path(path).absolute()) for path in options.texts)]

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
@@ -30,16 +31,16 @@ from numpy_xlstm.training.run import PICTURE
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the
 architecture of the xLSTM paper, or that of xLSTM 7B. With --from, a trained model of this package,
-of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text, at most
-100,000 characters, is held out. At the end, the bits per character of this part are shown together
-with its unigram and bigram entropy, and a sample is drawn. Ctrl-C ends the training early, with
-results and sample.
+of transformers or of xlstm is fine-tuned, with its tokenizer. Several texts are joined in order.
+Without --validation, the last tenth of the text, at most 100,000 characters, is held out. At the
+end, the bits per character of the held-out text are shown together with its unigram and bigram
+entropy, and a sample is drawn. Ctrl-C ends the training early, with results and sample.
 
 With --out, the complete state of the training is saved every minute and at the end. After any
 interruption, --resume continues from there with the same options; without a time limit, the result
 is bit for bit that of an uninterrupted training. When resuming, the budget can be increased with
---steps or --minutes, the learning rate changed with --lr, and a new location of the text given as
-FILE. The model of the best validation is in best.safetensors."""
+--steps or --minutes, --lr and --patience changed, and a new location of the texts given as TEXT and
+--validation. The model of the best validation is in best.safetensors."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch between two
@@ -63,9 +64,21 @@ Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
 """A training that is about to begin or to be resumed, and its directory if it has one."""
 
 
-def fingerprint(text: str) -> str:
-    """Return facts about a text, by which it is recognised."""
-    return f"{len(text):,} characters, SHA-256 {sha256(text.encode()).hexdigest()}"
+def _texts(options: argparse.Namespace) -> tuple[str, str | None, dict[str, int]]:
+    """Read the texts: return them joined, the one for validation, and the sizes of all."""
+    texts: dict[Any, str] = training.read_texts(options.texts)
+    texts = texts or {"the text of Python's help()": training.default_text()}
+    sizes, validation = {str(path): len(text) for path, text in texts.items()}, None
+    if options.validation is not None:
+        validation = training.read_text(options.validation)
+        sizes[f"{options.validation}, for validation"] = len(validation)
+    return "".join(texts.values()), validation, sizes
+
+
+def fingerprint(text: str, validation: str | None = None) -> str:
+    """Return facts about the texts of a training, by which they are recognised."""
+    facts = f"{len(text):,} characters, SHA-256 {sha256(text.encode()).hexdigest()}"
+    return facts if validation is None else f"{facts}; for validation {fingerprint(validation)}"
 
 
 add_arguments = command.add_arguments
@@ -81,12 +94,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     ranks.check_same(comm, options=given)
-    session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
+    session, prompt, sizes = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, run = session
     description = (
         options.cell or options.model or f"{type(state.model).__name__} of {options.from_}"
     )
-    display.show_setup(description, state.model, split)
+    display.show_setup(description, state.model, split, sizes)
     interrupted = _train(session, comm)
     _report(session, comm)
     if options.sample_length and ranks.writes(comm):
@@ -101,15 +114,16 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     return 130 if interrupted else 0
 
 
-def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
+def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str, dict[str, int]]:
     options = command.begin(given)
     if options.save_every is not None and options.out is None:
         raise OptionError("--save-every: expected --out DIR too; got none")
     if options.out is not None and Path(options.out).is_file():
         raise OptionError(f"--out: expected a folder; {options.out} is a file")
     pretrained = None if options.from_ is None else open_language_model(Path(options.from_))
-    text = training.read_text(options.file)
-    split = training.split_text(text, options.window, _tokenizer(options.tokenizer, pretrained))
+    text, validation, sizes = _texts(options)
+    tokenizer = _tokenizer(options.tokenizer, pretrained)
+    split = training.split_text(text, options.window, tokenizer, validation=validation)
     own = pretrained.load_tokenizer() if pretrained and options.tokenizer else None
     if own not in (None, split.tokenizer):
         expected = "the tokenizer that the model of --from was trained with; omit --tokenizer"
@@ -123,33 +137,33 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
-        notes = Notes(command.stored(options), fingerprint(text)).to_dict()
+        notes = Notes(command.stored(options), fingerprint(text, validation)).to_dict()
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
-    return (options, split, state, run), prompt
+    return (options, split, state, run), prompt, sizes
 
 
-def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
-    if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
+def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str, dict[str, int]]:
+    if foreign := given.keys() - command.AT_RESUME - {"texts", "resume"}:
         raise OptionError(
-            f"--resume: expected no other options than FILE, {flags(command.AT_RESUME)}, because "
+            f"--resume: expected no other options than TEXT, {flags(command.AT_RESUME)}, because "
             f"the run has the others; got {flags(foreign)}"
         )
     run = Run.resume(given["resume"], comm=comm)
     notes = read_notes(Notes, run)
     options = command.resumed(notes.command, given)
-    text = training.read_text(options.file)
-    if (got := fingerprint(text)) != notes.text:
+    text, validation, sizes = _texts(options)
+    if (got := fingerprint(text, validation)) != notes.text:
         raise TextError(f"text: expected the text of the run, {notes.text}; got another, {got}")
-    split = training.split_text(text, options.window, run.tokenizer)
+    split = training.split_text(text, options.window, run.tokenizer, validation=validation)
     prompt = _checked_prompt(options, split, comm)
     run.save_every = options.save_every
     if "lr" in given:
         run.state.optimizer.lr = options.lr
-    if given.keys() & {"steps", "minutes", "lr", "file"}:
+    if given.keys() & {"steps", "minutes", "patience", "lr", "texts", "validation"}:
         run.notes["command"] = command.stored(options)
         run.save()
-    return (options, split, run.state, run), prompt
+    return (options, split, run.state, run), prompt, sizes
 
 
 def read_notes(kind: type[Stored], run: Run) -> Stored:
@@ -162,22 +176,21 @@ def read_notes(kind: type[Stored], run: Run) -> Stored:
         ) from error
 
 
-def _tokenizer(name: str | None, pretrained: Pretrained | None) -> generation.Tokenizer | None:
-    """Return the tokenizer with this name, or of the checkpoint; None means characters."""
+def _tokenizer(name: str | None, pretrained: Pretrained | None) -> Any:
+    """Return the tokenizer of the checkpoint or with this name, for :func:`split_text`."""
+    expected = "expected characters, bytes, bpe:N with N from 257 to 100,000, or a tokenizer.json"
     if name is None:
         tokenizer = None if pretrained is None else pretrained.load_tokenizer()
         if tokenizer is None:
-            raise OptionError(
-                "tokenizer: expected characters, bytes or a tokenizer.json, because the model "
-                "of --from has none"
-            )
+            raise OptionError(f"tokenizer: {expected}, because the model of --from has none")
         return tokenizer
     if name in ("characters", "bytes"):
         return None if name == "characters" else generation.ByteTokenizer()
+    kind, _, size = name.partition(":")
+    if kind == "bpe" and size in map(str, range(257, 100_001)):
+        return partial(generation.HuggingFaceTokenizer.learn, size=int(size))
     if not Path(name).is_file():
-        raise OptionError(
-            f"tokenizer: expected characters, bytes or a tokenizer.json; {name} is not a file"
-        )
+        raise OptionError(f"tokenizer: {expected}; {name} is none of these")
     return generation.HuggingFaceTokenizer.from_file(name)
 
 
@@ -209,8 +222,9 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     budget = training.Budget(options.steps, seconds)
-    if budget.fraction(state.step, state.elapsed) >= 1:
-        display.say(f"the run had ended after step {state.step}; --steps or --minutes continue it")
+    if budget.fraction(state.step, state.elapsed) >= 1 or state.is_stale(options.patience):
+        longer = "--steps, --minutes or --patience can continue it"
+        display.say(f"the run had ended after step {state.step}; {longer}")
         return False
     display.show_plan(budget, None if run is None else run.directory)
     model: Any = state.model
@@ -228,6 +242,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
         schedule=training.warmup_cosine(options.warmup, final),
         accumulate=options.accumulate,
         validate_every=options.validate_every,
+        patience=options.patience,
         comm=comm,
     )
     logged = state.step
@@ -276,6 +291,9 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
     if best < bits:
         results[f"{model}, step {step:,}"] = best
     display.show_results(levels | results, state)
+    if state.is_stale(options.patience):
+        since = f"no better validation since step {step:,}, {options.patience} in a row"
+        display.say(f"stopped after step {state.step:,}: {since}")
     if kept is not None:
         if not kept.best.exists():  # interrupted before the first validation
             kept.save_best()
@@ -283,6 +301,8 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
         display.save_picture(picture, training.read_log(kept.log), "bits", "bits/char", levels)
         files = [kept.best, kept.checkpoint, kept.log, picture]
         names = ", ".join(file.name for file in files if file.exists())
+        if state.validations:
+            display.say(f"best model: step {step:,}, {best:.3f} bits/char, in {kept.best}")
         display.say(f"written to {kept.directory}: {names}")
         folder = shlex.quote(str(kept.directory))
         display.say(f"try: numpy-xlstm generate {folder} --prompt TEXT")

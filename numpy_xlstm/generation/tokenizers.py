@@ -15,7 +15,7 @@ from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, TextError
 from numpy_xlstm.generation.components import checked_tokenizer
 from numpy_xlstm.layers.embedding import IndexArray, check_indices
-from numpy_xlstm.numerics import plain_array
+from numpy_xlstm.numerics import checked_whole, plain_array
 
 REPLACEMENT = "\ufffd"
 """Replacement for unknown characters and for bytes that are not UTF-8."""
@@ -171,15 +171,10 @@ class HuggingFaceTokenizer:
     _library: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        try:
-            from tokenizers import Tokenizer as Library
-        except ImportError:
-            raise MissingExtraError(
-                "HuggingFaceTokenizer needs the cli extra: pip install 'numpy-xlstm[cli]'"
-            ) from None
+        package = _package()
         text = json.dumps(checked_tokenizer(self.json), ensure_ascii=False)
         with _refused(OptionError, "tokenizer: expected the content of a tokenizer.json"):
-            library = Library.from_str(text)
+            library = package.Tokenizer.from_str(text)
         ids = library.get_vocab(with_added_tokens=True).values()
         vars(self).update(_library=library, size=max(ids, default=-1) + 1)
 
@@ -191,6 +186,25 @@ class HuggingFaceTokenizer:
             return cls(text.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
+
+    @classmethod
+    def learn(cls, text: str, size: int) -> "HuggingFaceTokenizer":
+        """Learn byte-level BPE with at most ``size`` ids from a text. It restores every text.
+
+        The first 256 ids are bytes; each other one is a pair of ids that is frequent within words.
+        """
+        _utf8(text)
+        checked_whole("size", size, 257)
+        library = _package()
+        learnt = library.Tokenizer(library.models.BPE())
+        learnt.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        learnt.decoder = library.decoders.ByteLevel()
+        known = {"initial_alphabet": library.pre_tokenizers.ByteLevel.alphabet()}
+        known |= {"vocab_size": size, "min_frequency": 2, "show_progress": False}
+        starts = range(0, len(text), 2**16)  # parts need less memory than the whole
+        parts = (text[start : start + 2**16] for start in starts)
+        learnt.train_from_iterator(parts, library.trainers.BpeTrainer(**known))
+        return cls(learnt.to_str())
 
     def encode(self, text: str) -> IndexArray:
         """Return the ids of a text, shape (N,); raise TextError if it cannot be encoded."""
@@ -207,6 +221,17 @@ class HuggingFaceTokenizer:
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file for a checkpoint."""
         return {"kind": "huggingface", "text": self.json}
+
+
+def _package() -> Any:
+    """Return the package ``tokenizers``, or raise :class:`MissingExtraError`."""
+    try:
+        import tokenizers
+    except ImportError:
+        raise MissingExtraError(
+            "HuggingFaceTokenizer needs the cli extra: pip install 'numpy-xlstm[cli]'"
+        ) from None
+    return tokenizers
 
 
 @contextmanager

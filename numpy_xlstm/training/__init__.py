@@ -8,7 +8,9 @@ from numpy_xlstm.training.adamw import AdamW as AdamW
 from numpy_xlstm.training.clipping import clip_grad_norm as clip_grad_norm
 from numpy_xlstm.training.clipping import global_norm as global_norm
 from numpy_xlstm.training.loop import Budget as Budget
+from numpy_xlstm.training.loop import Evaluation as Evaluation
 from numpy_xlstm.training.loop import Progress as Progress
+from numpy_xlstm.training.loop import evaluate as evaluate
 from numpy_xlstm.training.loop import learn as learn
 from numpy_xlstm.training.loop import train as train
 from numpy_xlstm.training.loop import validation_bits as validation_bits
@@ -34,5 +36,6 @@ from numpy_xlstm.training.text import consecutive_windows as consecutive_windows
 from numpy_xlstm.training.text import default_text as default_text
 from numpy_xlstm.training.text import random_windows as random_windows
 from numpy_xlstm.training.text import read_text as read_text
+from numpy_xlstm.training.text import read_texts as read_texts
 from numpy_xlstm.training.text import split_text as split_text
 from numpy_xlstm.training.text import unigram_entropy as unigram_entropy

@@ -1,13 +1,16 @@
 """The training loop, its budget, validation, and training on a text."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
-from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
+from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError, TextError
+from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.generation.generate import check_width
 from numpy_xlstm.layers import Recurrent, softmax_cross_entropy
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.numerics import (
@@ -185,9 +188,11 @@ def validation_bits(
     characters: int | None = None,
     rows: int = 32,
     window: int = 128,
+    carry: bool = True,
+    progress: Callable[[int, int], None] | None = None,
     comm: ranks.Comm | None = None,
 ) -> float:
-    r"""Return the bits per character of a sequence, with the state carried between windows.
+    r"""Return the bits per character of a sequence.
 
     .. math:: \frac{1}{\ln 2} \cdot \frac{N}{\mathrm{characters}} \cdot
         \operatorname{mean}_t \big( -\ln P(k_t \mid k_{<t}) \big)
@@ -205,13 +210,21 @@ def validation_bits(
         Largest number B of rows into which the sequence is split, each without context at its
         start.
     window : int
-        Number of steps per call, which does not change the result.
+        Largest number of steps per call, which does not change the result if the state is carried.
+    carry : bool
+        Whether the state is carried between the windows of a row. Otherwise each window starts from
+        the empty state.
+    progress : callable, optional
+        Function that is called after each window with the numbers of ids predicted and of all.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the rows.
     """
     check_callable("model", model)
     check_form("ids", ids, ("N",), "integers")
     checked_positive("rows", rows)
+    checked_bool("carry", carry)
+    if progress is not None:
+        check_callable("progress", progress)
     if characters is not None:
         checked_positive("characters", characters)
     nats, predicted, state = 0.0, 0, None
@@ -222,11 +235,74 @@ def validation_bits(
         predicted += batch.num_targets
         part = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
         if part.num_targets > 0:
-            logits, state = model(part.inputs, state)
+            logits, state = model(part.inputs, state if carry else None)
             loss, _ = softmax_cross_entropy(logits, part.targets)
             nats += float(loss) * part.num_targets
+        if progress is not None:
+            progress(predicted, len(ids))
     per_character = ranks.total(nats, comm) / predicted * len(ids) / (characters or len(ids))
     return per_character / math.log(2)  # [entropy.3]
+
+
+class Evaluation(NamedTuple):
+    """Result of :func:`evaluate`."""
+
+    characters: int
+    tokens: int
+    rows: int
+    """Number of rows into which the text was split."""
+    bits_per_character: float
+    bits_per_token: float
+    perplexity: float
+    """2 to the power of the bits per token."""
+
+
+def evaluate(
+    model: Recurrent, tokenizer: Tokenizer, text: str, *, rows: int = 32, **options: Any
+) -> Evaluation:
+    """Measure how well a language model predicts a text.
+
+    For the held-out text of a training, the bits per character are those of its validations.
+
+    Parameters
+    ----------
+    model, tokenizer
+        As in :func:`generate_text`.
+    text : str
+        Text.
+    rows : int
+        Largest number of rows into which the text is split, each without context at its start.
+    **options
+        ``window``, ``carry`` and ``progress`` of ``training.validation_bits``.
+
+    Returns
+    -------
+    Evaluation
+        Bits per character and per token, perplexity, and the numbers that they refer to.
+
+    Raises
+    ------
+    TextError
+        If the text has fewer than two tokens.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import LSTM, ByteTokenizer, LanguageModel
+    >>> model = LanguageModel(256, 4, LSTM(4, 8, rng=0), rng=0)
+    >>> result = evaluate(model, ByteTokenizer(), "né " * 50)
+    >>> result.characters, result.tokens, result.rows, 7.9 < result.bits_per_token < 8.1
+    (150, 200, 32, True)
+    """
+    check_has("tokenizer", tokenizer, "encode", "decode")
+    check_width(getattr(model, "vocab_size", tokenizer.size), tokenizer.size)
+    ids = tokenizer.encode(text)
+    if len(ids) < 2:
+        raise TextError(f"text: expected at least 2 tokens; got {len(ids)}")
+    rows = min(checked_positive("rows", rows), len(ids) // 2)
+    bits = validation_bits(model, ids, characters=len(text), rows=rows, **options)
+    per_token = bits * len(text) / len(ids)
+    perplexity = 2**per_token if per_token < sys.float_info.max_exp else math.inf
+    return Evaluation(len(text), len(ids), rows, bits, per_token, perplexity)
 
 
 def learn(
@@ -239,6 +315,7 @@ def learn(
     carry: bool = False,
     schedule: Schedule = constant,
     validate_every: int | None = None,
+    patience: int | None = None,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
     """Train a model on windows of a text with :func:`train`, and validate it.
@@ -262,15 +339,19 @@ def learn(
         but not before the training has read two and a half times as many tokens as a validation
         reads, so that validations take less than a fifth of the time. There is always a validation
         after a step that uses up the budget.
+    patience : int, optional
+        Number of validations in a row without a new best, also before a resume, that end the
+        training before the budget.
     """
     check_kind("state", state, TrainingState)
     check_kind("split", split, text.TextSplit)
-    if validate_every is not None:
-        checked_positive("validate_every", validate_every)
+    for name, count in {"validate_every": validate_every, "patience": patience}.items():
+        if count is not None:
+            checked_positive(name, count)
     checked_bool("carry", carry)
     comm = options.get("comm")
     texts = {"train": split.train_ids, "validation": split.validation_ids}
-    ranks.check_same(comm, options=(batch_size, window, validate_every), text=texts)
+    ranks.check_same(comm, options=(batch_size, window, validate_every, patience), text=texts)
     if carry:
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:
@@ -301,4 +382,9 @@ def learn(
 
     known: Any = {"schedule": schedule, "carry": carry, "validate": validate, **options}
     reports = train(state, batches, budget, **known)
-    return (report._replace(tokens_per_character=tokens_per_character) for report in reports)
+
+    def until_patience_ends() -> Iterator[Progress]:
+        while not state.is_stale(patience) and (report := next(reports, None)) is not None:
+            yield report._replace(tokens_per_character=tokens_per_character)
+
+    return until_patience_ends()

@@ -116,6 +116,13 @@ class TrainingState:
         self.elapsed = elapsed
         self.carried = tree_map(lambda array: np.array(array, order="C"), carried)
 
+    def is_stale(self, patience: int | None) -> bool:
+        """Return whether there are ``patience`` validations after the best one; never for None."""
+        bits = [bits for _, bits in self.validations]
+        if patience is None or len(bits) <= patience:
+            return False
+        return min(bits[:-patience]) <= min(bits[-patience:])
+
     def save(
         self,
         path: str | Path,

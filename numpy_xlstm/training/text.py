@@ -1,15 +1,16 @@
 """Training texts: reading, split, windows and entropies."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from numpy_xlstm.disk import read_regular
+from numpy_xlstm.disk import checked_path, read_regular
 from numpy_xlstm.errors import ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
@@ -27,7 +28,7 @@ MAX_TEXT = 2**31
 """Largest size of a text in bytes. Its ids take eight times as much memory."""
 
 HELD_OUT = 100_000
-"""Largest number of characters that are held out. More would only make validations slower."""
+"""Largest number of characters that are split off. More would only make validations slower."""
 
 
 def default_text() -> str:
@@ -55,8 +56,25 @@ def read_text(path: str | Path | None = None) -> str:
             f"(byte 0x{data[error.start]:02x} at {error.start})"
         ) from None
     if not text:
-        raise TextError(f"text: expected characters to learn from; {path} is empty")
+        raise TextError(f"text: expected at least one character; {path} is empty")
     return text
+
+
+def read_texts(paths: Iterable[str | Path]) -> dict[Path, str]:
+    """Read UTF-8 text files with :func:`read_text`; return their texts by path, in this order.
+
+    A folder is read with its subfolders, in the order of the names, without empty files and without
+    files and folders whose names begin with a dot.
+    """
+    files: list[Path] = []
+    for path in (checked_path("text", path) for path in paths):
+        inside = sorted(path.rglob("*")) if path.is_dir() else []
+        shown = [p for p in inside if not any(n[0] == "." for n in p.relative_to(path).parts)]
+        texts = [file for file in shown if file.is_file() and file.stat().st_size]
+        if path.is_dir() and not texts:
+            raise TextError(f"text: expected a folder with text files; {path} has none")
+        files += texts or [path]
+    return {file: read_text(file) for file in files}
 
 
 @dataclass(frozen=True)
@@ -78,11 +96,18 @@ class TextSplit:
         return self.tokenizer.encode(self.validation)
 
 
-def split_text(text: str, window: int, tokenizer: Tokenizer | None = None) -> TextSplit:
+def split_text(
+    text: str,
+    window: int,
+    tokenizer: Tokenizer | Callable[[str], Tokenizer] | None = None,
+    *,
+    validation: str | None = None,
+) -> TextSplit:
     """Split off the last tenth of a text, but at most 100,000 characters, for validation.
 
-    Each part must contain more tokens than ``window``, the number of steps of a batch. Without a
-    tokenizer, the tokens are the characters of the training part.
+    With a text for ``validation``, nothing is split off. Each part must contain more tokens than
+    ``window``, the number of steps of a batch. A tokenizer may also be a function that makes one
+    from the training part; if omitted, its tokens are the characters of this part.
 
     Examples
     --------
@@ -92,12 +117,16 @@ def split_text(text: str, window: int, tokenizer: Tokenizer | None = None) -> Te
     """
     check_text(text)
     checked_positive("window", window)
-    if tokenizer is not None:
-        check_has("tokenizer", tokenizer, "encode", "decode")
-    cut = len(text) - min(int(len(text) * 0.1), HELD_OUT)
-    if tokenizer is None:
-        tokenizer = CharacterTokenizer.of(text[:cut])
-    split = TextSplit(text[:cut], text[cut:], tokenizer)
+    train = text
+    if validation is None:
+        cut = len(text) - min(int(len(text) * 0.1), HELD_OUT)
+        train, validation = text[:cut], text[cut:]
+    check_text(validation)
+    tokenizer = CharacterTokenizer.of if tokenizer is None else tokenizer
+    if callable(tokenizer) and not hasattr(tokenizer, "encode"):
+        tokenizer = tokenizer(train)
+    check_has("tokenizer", tokenizer, "encode", "decode")
+    split = TextSplit(train, validation, cast(Tokenizer, tokenizer))
     unit = "character" if isinstance(split.tokenizer, CharacterTokenizer) else "token"
     sizes = {"training": len(split.train_ids), "validation": len(split.validation_ids)}
     for name, size in sizes.items():

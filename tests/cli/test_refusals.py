@@ -45,6 +45,9 @@ FILES: dict[str, bytes] = {
     "vocabulary.json": json.dumps(LARGE | {"vocab_size": 9}).encode(),
     "blocks.json": json.dumps(LARGE | {"blocks": 9}).encode(),
     "list.json": b"[1]",
+    "hidden/.text": b"a" * 500,
+    "mixed/a.txt": b"a" * 500,
+    "mixed/b.png": b"\x89PNG\0",
     "cut.json": b"{",
 }
 

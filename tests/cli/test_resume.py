@@ -86,7 +86,10 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     assert resume(parts) == 0  # all steps are done
     out, err = capsys.readouterr()
     assert untimed(out) == untimed(expected)
-    assert "\nthe run had ended after step 9; --steps or --minutes continue it\n" in err
+    assert (
+        "\nthe run had ended after step 9; --steps, --minutes or --patience can continue it\n"
+        in err
+    )
     assert "training for" not in err
     assert resume(parts, "--sample-length", "3", "--prompt", "12") == 0
     assert re.search(r"\nsample:\n12...\n$", capsys.readouterr().out)
@@ -112,6 +115,35 @@ def test_the_budget_can_be_raised(text_file: str) -> None:
     command = stored(OUT / "checkpoint.safetensors")[1]["notes"]["command"]
     assert "--minutes=0.002" in command
     assert not any(word.startswith("--steps") for word in command)
+
+
+def test_patience_counts_on_when_a_run_is_resumed(
+    text_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bits = iter([3.0, 2.0, 2.5, 2.25, 2.75])
+    monkeypatch.setattr(loop, "validation_bits", lambda *args, **options: next(bits))
+    Path("held out").write_text(TEXT[:100], "utf-8")
+    options = ["--validate-every=2", "--patience=2", "--validation", "held out"]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", interrupting(7))
+        assert train(text_file, OUT, "--steps=40", *options) == 130
+    assert resume(OUT) == 0
+    assert [line["step"] for line in lines(OUT)] == [*range(1, 9)]
+    err = capsys.readouterr().err
+    assert f"\nread {text_file}: {len(TEXT):,} characters\n" in err
+    assert "\nread held out, for validation: 100 characters\n" in err
+    assert "\nstopped after step 8: no better validation since step 4, 2 in a row\n" in err
+    assert "\nbest model: step 4, 2.000 bits/char, in out/best.safetensors\n" in err
+    assert resume(OUT) == 0
+    ended = "\nthe run had ended after step 8; --steps, --minutes or --patience can continue it\n"
+    assert ended in capsys.readouterr().err
+    Path("held out").rename("moved")
+    assert resume(OUT, "--patience=3", "--validation=moved") == 0
+    command = stored(OUT / "checkpoint.safetensors")[1]["notes"]["command"]
+    assert f"--validation={Path('moved').absolute()}" in command
+    assert len(lines(OUT)) == 10
+    assert resume(OUT) == 0
+    assert len(lines(OUT)) == 10
 
 
 def test_the_files_of_a_run(text_file: str, capsys: pytest.CaptureFixture[str]) -> None:

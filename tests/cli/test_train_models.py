@@ -10,7 +10,7 @@ import pytest
 
 from numpy_xlstm.checkpoints import from_pretrained, open_pretrained
 from numpy_xlstm.cli import main
-from numpy_xlstm.generation import ByteTokenizer
+from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
 from numpy_xlstm.models import (
     mLSTMBlockConfig,
     sLSTMBlockConfig,
@@ -130,22 +130,16 @@ def test_a_configuration_in_yaml(text_file: str) -> None:
 
 
 def tokenizer_file() -> str:
-    library = pytest.importorskip("tokenizers")
-    tokenizer = library.Tokenizer(library.models.BPE())
-    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = library.decoders.ByteLevel()
-    alphabet = library.pre_tokenizers.ByteLevel.alphabet()
-    options = {"vocab_size": 300, "show_progress": False, "initial_alphabet": alphabet}
-    tokenizer.train_from_iterator([TEXT], library.trainers.BpeTrainer(**options))
-    tokenizer.save("tokenizer.json")
+    pytest.importorskip("tokenizers")
+    Path("tokenizer.json").write_text(HuggingFaceTokenizer.learn(TEXT, 300).json, "utf-8")
     return "tokenizer.json"
 
 
-@pytest.mark.parametrize("kind", ["bytes", "file"])
+@pytest.mark.parametrize("kind", ["bytes", "bpe:300", "file"])
 def test_bits_are_per_character_whatever_the_tokenizer(
     kind: str, text_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = "bytes" if kind == "bytes" else tokenizer_file()
+    name = tokenizer_file() if kind == "file" else kind
     options = [*MODELS["xlstm"], "--tokenizer", name, "--out", "out", "--prompt", "’tis"]
     assert train(text_file, *options) == 0
     shown, err = capsys.readouterr()

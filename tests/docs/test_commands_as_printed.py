@@ -87,7 +87,8 @@ def test_commands_run_as_printed(page: str, home: Path) -> None:
     (folder / "my_package" / "my_module.py").write_text(LAYER, "utf-8")
     (folder / "my_port").write_text(PORT, "utf-8")
     (folder / "my_port").chmod(0o755)
-    for name in ("book.txt", "mine.txt"):
+    (folder / "notes").mkdir()
+    for name in ("book.txt", "mine.txt", "notes/a.md"):
         (folder / name).write_text("The cat sat on the mat, and the dog by it. " * 60, "utf-8")
     rng = np.random.default_rng(0)
     save_pretrained(

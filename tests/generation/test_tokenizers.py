@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,38 @@ def test_a_hugging_face_tokenizer_keeps_the_whole_text(huggingface: HuggingFaceT
     assert 9 < len(ids) < len(TRAINED_ON.encode())
     assert ids.max() < huggingface.size == 270
     assert huggingface.encode("").shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def learnt() -> HuggingFaceTokenizer:
+    pytest.importorskip("tokenizers")
+    return HuggingFaceTokenizer.learn(TRAINED_ON * 9, 280)
+
+
+@given(TEXT)
+def test_a_learnt_tokenizer_restores_every_text(learnt: HuggingFaceTokenizer, text: str) -> None:
+    ids = learnt.encode(text)
+    assert learnt.decode(ids) == text
+    assert len(ids) <= len(text.encode())
+
+
+def test_a_learnt_tokenizer_has_the_frequent_pairs(learnt: HuggingFaceTokenizer) -> None:
+    assert learnt.size == 280
+    assert [learnt.decode(ids) for ids in learnt.encode("the hat")[:, None]] == ["the", " hat"]
+    assert HuggingFaceTokenizer.learn("abcdefgh", 300).size == 256  # no pair that occurs once
+    assert HuggingFaceTokenizer.learn("", 257).size == 256
+
+
+def test_learning_again_in_another_process_gives_the_same_tokenizer() -> None:
+    pytest.importorskip("tokenizers")
+    source = "from numpy_xlstm import HuggingFaceTokenizer as T; from numpy_xlstm import training;"
+    source += "print(T.learn(training.default_text()[:100_000], 500).json)"
+    processes = [
+        subprocess.run([sys.executable, "-c", source], capture_output=True, env=environment)
+        for environment in ({**os.environ, "RAYON_NUM_THREADS": n} for n in ("1", "2"))
+    ]
+    assert processes[0].stdout.strip()
+    assert processes[0].stdout == processes[1].stdout
 
 
 def test_special_tokens_are_encoded_where_they_stand_and_decoded_to_nothing(

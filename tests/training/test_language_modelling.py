@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,9 @@ from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import (
     Budget,
     default_text,
+    evaluate,
     learn,
+    loop,
     ranks,
     split_text,
     unigram_entropy,
@@ -44,6 +47,59 @@ def test_validation_carries_the_state_and_scores_every_character(cell: str, wind
     read = ids[:22].tolist()  # three rows of seven targets; the last id is left over
     expected = nats_one_by_one(model, read, starts={0, 7, 14}) / np.log(2)
     assert validation_bits(model, ids, rows=3, window=window) == pytest.approx(expected, rel=1e-12)
+
+
+def test_windows_that_are_independent() -> None:
+    model, ids, calls = build("slstm"), np.random.default_rng(1).integers(0, 6, 23), []
+    expected = nats_one_by_one(model, ids[:22].tolist(), {0, 2, 4, 7, 9, 11, 14, 16, 18}) / np.log(
+        2
+    )
+    options: Any = {"rows": 3, "window": 3, "progress": lambda *counts: calls.append(counts)}
+    assert validation_bits(model, ids, carry=False, **options) == pytest.approx(expected, rel=1e-12)
+    assert calls == [(6, 23), (12, 23), (21, 23)]
+
+
+def test_an_evaluation_in_one_row_has_all_units() -> None:
+    model, text = build("lstm", 256), "né" * 9
+    ids = ByteTokenizer().encode(text)
+    found = evaluate(model, ByteTokenizer(), text, rows=1)
+    nats = nats_one_by_one(model, ids.tolist(), {0})
+    assert (found.characters, found.tokens, found.rows) == (18, 27, 1)
+    assert found.bits_per_token == pytest.approx(nats / np.log(2), rel=1e-12)
+    assert found.bits_per_character == pytest.approx(nats / np.log(2) * 1.5, rel=1e-12)
+    assert found.perplexity == pytest.approx(np.exp(nats), rel=1e-12)
+
+
+def test_a_model_that_is_hardly_possible_has_an_infinite_perplexity() -> None:
+    def wrong(tokens: Any, state: Any) -> Any:
+        return 2000.0 * np.eye(256)[tokens], None
+
+    found = evaluate(wrong, ByteTokenizer(), "ab" * 9)  # type: ignore[arg-type]
+    assert found.bits_per_token == pytest.approx(2000 / np.log(2))
+    assert found.perplexity == np.inf
+
+
+@pytest.mark.parametrize(
+    ("results", "stopped"),
+    [
+        ([5, 4, 3, 4, 3, 2, 1], 5),  # an equal one is not better
+        ([5, 4, 5, 3, 4, 4, 1], 6),
+        ([5, 6, 4, 5, 3, 4, 2], 7),  # the budget ends it
+    ],
+)
+def test_patience_ends_a_training_and_survives_a_resume(
+    results: list[float], stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, options = split_text("the cat sat on the mat. " * 20, window=4), {"batch_size": 2}
+    known: Any = options | {"window": 4, "validate_every": 1, "patience": 2}
+    for pause in (0, stopped - 1, stopped):  # resumed after this step
+        values = iter(results)
+        monkeypatch.setattr(loop, "validation_bits", lambda *args, values=values, **_: next(values))
+        state = started(build("lstm", split.tokenizer.size))
+        list(islice(learn(state, split, Budget(steps=7), **known), pause))
+        after = replace(state, validations=[*state.validations])
+        assert len(list(learn(after, split, Budget(steps=7), **known))) == stopped - pause
+        assert after.step == len(after.validations) == stopped
 
 
 def test_records_are_in_bits_per_character_where_a_character_is_several_tokens() -> None:

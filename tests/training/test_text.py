@@ -20,6 +20,7 @@ from numpy_xlstm.training import (
     default_text,
     random_windows,
     read_text,
+    read_texts,
     split_text,
     unigram_entropy,
 )
@@ -45,7 +46,7 @@ def test_a_file_is_read_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"text: expected characters to learn from; .* is empty"),
+        (b"", r"text: expected at least one character; .* is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b"abc\0def", r"text: expected a text file; .* is binary \(a NUL byte at 3\)"),
         (b"caf\xe9 latin-1", r"text: expected UTF-8; .* \(byte 0xe9 at 3\)"),
@@ -69,6 +70,45 @@ def test_paths_without_a_text(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=message):
             read_text(path)
+
+
+def test_several_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = {"z.txt": "1", "d/b.md": "2", "d/a": "3", "d/c/.x": "4", "d/.git/x": "5", "d/c/é": "é"}
+    for name, text in (texts | {"d/empty": ""}).items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text, "utf-8")
+    expected = [(Path("z.txt"), "1")]
+    expected += [(Path("d", name), texts[f"d/{name}"]) for name in ("a", "b.md", "c/é")]
+    assert [*read_texts(["z.txt", Path("d"), "d/a"]).items()] == expected
+    assert [*read_texts([tmp_path / "d/.git"]).values()] == ["5"]  # named by the caller
+    assert read_texts([]) == {}
+    Path("d/c/é").write_bytes(b"ab\0")
+    with pytest.raises(TextError, match=r"text: expected a text file; d/c/é is binary \(a NUL"):
+        read_texts(["z.txt", "d"])
+    Path("none").mkdir()
+    with pytest.raises(TextError, match=r"text: expected a folder with text files; none has none"):
+        read_texts(["none"])
+
+
+def test_a_text_for_validation() -> None:
+    split = split_text("ab" * 500, 5, validation="abcabc" * 20_000)
+    assert (len(split.train), len(split.validation)) == (1000, 120_000)
+    assert split.tokenizer == CharacterTokenizer("ab")
+    with pytest.raises(TextError, match=r"a validation part of at least 6 characters .* got 3 of"):
+        split_text("ab" * 500, 5, validation="abc")
+
+
+def test_a_tokenizer_is_made_from_the_training_part_alone() -> None:
+    seen = []
+
+    def make(text: str) -> ByteTokenizer:
+        seen.append(text)
+        return ByteTokenizer()
+
+    split = split_text("a" * 90 + "b" * 10, 5, make)
+    assert seen == ["a" * 90]
+    assert split.tokenizer == ByteTokenizer()
 
 
 def test_the_split_is_contiguous_and_its_characters_are_of_the_training_part() -> None:
