@@ -226,7 +226,7 @@ def of_slstm_cell(case: Case, dtype: Any) -> Tensors:
     """Return gradients by the unrolled sLSTMCell, whose W is the identity."""
     (Wx, R), state, (dy, *dstate) = case.arrays(dtype)
     cell = sLSTMCell(
-        Wx.shape[-1], Wx.shape[-1] // 4, len(R), forget_gate=case.forget_gate, dtype=dtype
+        Wx.shape[-1], Wx.shape[-1] // 4, num_heads=len(R), forget_gate=case.forget_gate, dtype=dtype
     ).with_params({"W": np.eye(Wx.shape[-1], dtype=dtype), "R": R, "b": np.zeros_like(Wx[0, 0])})
     _, _, kept = unroll(cell, Wx, sLSTMState(*state))
     dWx, dstate0, grads = unroll_backward(dy, kept, sLSTMState(*dstate))
@@ -243,7 +243,7 @@ def of_mlstm_cell(case: Case, dtype: Any) -> Tensors:
     rows = [np.moveaxis(a, 2, 1).reshape(B, T, -1) for a in inputs]
     x, places = np.concatenate(rows, axis=-1), np.cumsum([0, *(a.shape[-1] for a in rows)])
     cell = mlstm_cell.mLSTMCell(
-        x.shape[-1], NH * WIDTH, NH, forget_gate=case.forget_gate, eps=EPS, dtype=dtype
+        x.shape[-1], NH * WIDTH, num_heads=NH, forget_gate=case.forget_gate, eps=EPS, dtype=dtype
     )
     params = {name: np.zeros_like(array) for name, array in cell.params.items()}
     for g, start, stop in zip("qkvif", places[:-1], places[1:], strict=True):

@@ -22,7 +22,8 @@ def draw(*shape: int) -> Array:
 
 
 def make_layer(kind: str, H: int, *heads: int) -> Any:
-    return getattr(nx, kind)(H, H, *heads, dtype=F32, rng=np.random.default_rng(0))
+    options = {"num_heads": heads[0]} if heads else {}
+    return getattr(nx, kind)(H, H, **options, dtype=F32, rng=np.random.default_rng(0))
 
 
 def forward_backward(forward: Callable[[], Any], backward: Callable[..., Any], dy: Array) -> Work:

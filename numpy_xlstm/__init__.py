@@ -4,6 +4,7 @@ Every recurrence is a pair of pure functions: a forward that returns outputs and
 hand-derived backward that is its exact vector-Jacobian product.
 """
 
+from sys import _getframe
 from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -100,6 +101,9 @@ if not _TYPE_CHECKING:  # a type checker would accept every name
     def __getattr__(name: str) -> object:
         """Raise the error for an unknown name."""
         message = _explained(f"module {__name__!r} has no attribute {name!r}", name)
-        if not (name.startswith("_") or name in _SENTENCES):
+        if name in _SENTENCES:
+            if _getframe(1).f_code.co_name == "_handle_fromlist":
+                raise ImportError(message)  # from numpy_xlstm import …, whose own error says less
+        elif not name.startswith("_"):
             message += _did_you_mean(name, __all__)
         raise AttributeError(message)

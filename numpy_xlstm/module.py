@@ -19,7 +19,7 @@ from numpy_xlstm.numerics import (
     is_narrow,
     plain_array,
 )
-from numpy_xlstm.torch_habits import explained
+from numpy_xlstm.torch_habits import advising, explained
 
 Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
@@ -101,12 +101,24 @@ class Module:
           └─ s  (1,) float64  1
     """
 
+    forward: Any
     params: dict[str, Array] = Parameters()
     submodules: Mapping[str, str | list[str]] = MappingProxyType({})
     dtype: np.dtype[Any] | None = None
     is_narrow: bool = False
     _names: Mapping[str, list[dict[str, str]]]
     """For each submodule, or each in a list, the names in ``params`` of its parameters."""
+
+    def __init_subclass__(cls) -> None:
+        """Make errors about wrong arguments say which are right."""
+        super().__init_subclass__()
+        for name in {"__init__", "__call__", "forward", "backward"} & vars(cls).keys():
+            setattr(cls, name, advising(vars(cls)[name]))
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Return the results of ``forward`` without the last, its cache."""
+        *results, _ = self.forward(*args, **options)
+        return results[0] if len(results) == 1 else tuple(results)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; join the parameters of submodules; refuse to set them again."""
@@ -215,6 +227,7 @@ class Module:
         """Return copies of all parameters under their names."""
         return {name: array.copy() for name, array in self.params.items()}
 
+    @advising
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
         """Copy arrays, converted to its dtype, into each parameter; after an error change none.
 

@@ -1,8 +1,17 @@
 """Names that users of other libraries try, and that this package takes in another form or lacks."""
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Signature, signature
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 ADVICE = {
     # of a module, a model or an optimiser
-    "leave it out: entries are dropped only if forward gets rng=…": "train eval",
+    "leave it out: entries are dropped only if forward gets rng=…": (
+        "train eval training deterministic"
+    ),
     "leave it out: all arrays are NumPy arrays in the memory of the CPU": (
         "cpu cuda device device_map detach numpy from_numpy"
     ),
@@ -11,7 +20,8 @@ ADVICE = {
     "write astype(np.float64)": "double",
     "write astype(np.float32), the smallest supported dtype": "half bfloat16",
     "write print(model), which shows all parts, or params, which has all their arrays": (
-        "modules named_modules children named_children layers summary weights get_weights blocks"
+        "modules named_modules children named_children layers summary weights get_weights blocks "
+        "trainable_variables trainable_weights count_params"
     ),
     "write model.num_parameters, without brackets": "num_parameters",
     "write model.params, a dict of arrays by name": "parameters named_parameters",
@@ -24,7 +34,9 @@ ADVICE = {
     "write layer(x), which returns the outputs and the state": (
         "predict apply last_hidden_state return_sequences return_state return_dict"
     ),
-    "write layer(x, state) with the state of the call before": "hx past_key_values use_cache",
+    "write layer(x, state) with the state of the call before": (
+        "hx past_key_values use_cache initial_state initial_carry"
+    ),
     "write logits, state = model(ids)": "logits input_ids",
     "write loss, cache = softmax_cross_entropy(logits, targets)": (
         "loss labels cross_entropy CrossEntropyLoss"
@@ -33,17 +45,21 @@ ADVICE = {
     "write optimizer.lr = … for all; AdamW(params, decays=…) selects what decays": "param_groups",
     "write numpy_xlstm.training.learn or train_step": "fit compile Trainer TrainingArguments",
     # options
-    "write rng=0, a seed, or rng=np.random.default_rng(0)": "seed generator",
+    "write rng=0, a seed, or rng=np.random.default_rng(0)": "seed generator key rngs random_state",
     "write stack_layers(sLSTM, 10, 20, num_layers=2), which also has dropout and bidirectional": (
         "num_layers dropout bidirectional"
     ),
     "write sLSTM(input_size, hidden_size); in a LanguageModel it is embedding_size": (
-        "embedding_dim units features"
+        "embedding_dim units features input_dim hidden_dim"
     ),
-    "write num_heads": "heads n_heads",
+    "write num_heads": "heads n_heads nhead",
     "write embedding_dim and num_blocks, as xlstm": "num_hidden_layers",
     "write tied": "tie_weights",
     "write lr": "learning_rate",
+    "leave it out: names and shapes must be those of params": "strict",
+    "write load_state_dict(arrays), or params[name][...] = array": "set_weights load_weights",
+    "write copy.deepcopy(layer)": "copy clone",
+    "write nonlinearity": "activation",
     "write max_new_tokens": "max_length",
     "write dtype": "torch_dtype",
     # of the package
@@ -68,7 +84,7 @@ ADVICE = {
     "write numpy_xlstm.generate(model, ids)": "generate",
     "write xLSTMLMModel, or xLSTMLarge for the model of xLSTM 7B": "xLSTM xLSTMModel",
     "write layer.forward(x, lengths=…)": (
-        "pack_padded_sequence pad_packed_sequence pad_sequence attention_mask"
+        "pack_padded_sequence pad_packed_sequence pad_sequence attention_mask mask seq_lengths"
     ),
     "call one layer after the other, or write stack_layers for recurrent layers": "Sequential",
     "write Linear": "Dense",
@@ -84,3 +100,44 @@ SENTENCES = {name: advice for advice, names in ADVICE.items() for name in names.
 def explained(message: object, name: str) -> str:
     """Return the message of an error about a name, with the sentence for that name, if any."""
     return f"{message}; {SENTENCES[name]}" if name in SENTENCES else str(message)
+
+
+def advising(function: Function) -> Function:
+    """Decorate a function: its error about wrong arguments says which are right.
+
+    Examples
+    --------
+    >>> @advising
+    ... def scaled(x, *, dtype=None): ...
+    >>> scaled([1.0], torch_dtype="float32")
+    Traceback (most recent call last):
+    TypeError: scaled() got an unexpected keyword argument 'torch_dtype'; write dtype
+    >>> scaled([1.0], 2.0)
+    Traceback (most recent call last):
+    TypeError: scaled() takes 1 positional argument but 2 were given; it takes x, dtype=…
+    """
+    expected = signature(function)
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except TypeError as error:
+            if _fits(expected, args, options):
+                raise  # the error comes from within
+            known = expected.parameters
+            takes = [name + "=…" * (p.kind is p.KEYWORD_ONLY) for name, p in known.items()]
+            advice = "it takes " + ", ".join(takes).removeprefix("self, ")
+            unknown = next((name for name in options if name not in known), "")
+            advice = SENTENCES.get(unknown, advice)
+            raise TypeError(f"{error}; {advice}") from None
+
+    return cast(Function, call)
+
+
+def _fits(expected: Signature, args: Any, options: Any) -> bool:
+    try:
+        expected.bind(*args, **options)
+    except TypeError:
+        return False
+    return True

@@ -23,6 +23,7 @@ from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics import Array, check_kind, checked_bool, checked_choice
+from numpy_xlstm.torch_habits import advising
 
 FORMATS = {form.name: form for form in (SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}
 """The formats. A checkpoint has the first one whose ``read`` does not return None."""
@@ -36,6 +37,7 @@ else:
 """Class of the model in a checkpoint."""
 
 
+@advising
 def from_pretrained(
     path: str | Path,
     kind: type[M] | None = None,
@@ -136,7 +138,12 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     if layout is not None:
         checked_choice("layout", layout, LAYOUTS)
     if not path.exists():
-        raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
+        name, local = path.as_posix(), path.name
+        hint = f"; hf download {name} --local-dir {local} downloads it from Hugging Face"
+        hint *= name.count("/") == 1 and not path.parent.exists()
+        raise FileNotFoundError(
+            f"checkpoint: expected a file or folder; {path} does not exist{hint}"
+        )
     content = Content(path, layout)
     for form in FORMATS.values():
         if (opened := form.read(content)) is not None:

@@ -163,8 +163,8 @@ def slstm_recurrent(
         g̃_t = (Wx)_t + R h_{t−1},   and then as in sLSTMCell
 
     This function is the recurrence without the input projection, like the kernels of the official
-    package and of FlashRNN; the gates are in the order of the official package. ``sLSTM(D, H, NH)``
-    computes it for ``x @ W.T + b``.
+    package and of FlashRNN; the gates are in the order of the official package. ``sLSTM`` computes
+    it for ``x @ W.T + b``.
 
     Parameters
     ----------

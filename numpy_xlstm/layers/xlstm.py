@@ -60,15 +60,20 @@ class sLSTM(SequenceLayer[sLSTMState]):
         self,
         input_size: int,
         hidden_size: int,
-        num_heads: int = 1,
         *,
+        num_heads: int = 1,
         forget_gate: str = "sigmoid",
         batch_first: bool = True,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
         cell = sLSTMCell(
-            input_size, hidden_size, num_heads, forget_gate=forget_gate, dtype=dtype, rng=rng
+            input_size,
+            hidden_size,
+            num_heads=num_heads,
+            forget_gate=forget_gate,
+            dtype=dtype,
+            rng=rng,
         )
         super().__init__(cell, batch_first=batch_first)
 
@@ -118,8 +123,8 @@ class mLSTM(SequenceLayer[mLSTMState]):
         self,
         input_size: int,
         hidden_size: int,
-        num_heads: int = 1,
         *,
+        num_heads: int = 1,
         qk_dim: int | None = None,
         forget_gate: str = "sigmoid",
         input_gate: str = "exp",
@@ -134,7 +139,13 @@ class mLSTM(SequenceLayer[mLSTMState]):
         self.chunk_size = checked_positive("chunk_size", chunk_size)
         gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
         cell = mLSTMCell(
-            input_size, hidden_size, num_heads, qk_dim=qk_dim, dtype=dtype, rng=rng, **gates
+            input_size,
+            hidden_size,
+            num_heads=num_heads,
+            qk_dim=qk_dim,
+            dtype=dtype,
+            rng=rng,
+            **gates,
         )
         super().__init__(cell, batch_first=batch_first)
 

@@ -20,7 +20,7 @@ from numpy_xlstm.numerics import (
     checked_range,
 )
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
-from numpy_xlstm.torch_habits import explained
+from numpy_xlstm.torch_habits import advising, explained
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.optimizer import DecayRule, diverged, is_matrix
 
@@ -109,6 +109,7 @@ class AdamW:
     array([[ 0.9, -1.9]])
     """
 
+    @advising
     def __init__(
         self,
         params: Mapping[str, Array],

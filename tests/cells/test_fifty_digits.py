@@ -55,10 +55,12 @@ def build(seed: int) -> Case:
     if which == 0:
         layer = SequenceLayer(LSTMCell(D, NH * DH, rng=rng))
     elif which <= 2:
-        layer = sLSTM(D, NH * DH, NH, forget_gate=forget, rng=rng)
+        layer = sLSTM(D, NH * DH, num_heads=NH, forget_gate=forget, rng=rng)
     else:
         gate = "exp" if which <= 4 else "sigmoid"
-        layer = mLSTM(D, NH * DH, NH, forget_gate=forget, input_gate=gate, eps=0.0, rng=rng)
+        layer = mLSTM(
+            D, NH * DH, num_heads=NH, forget_gate=forget, input_gate=gate, eps=0.0, rng=rng
+        )
     for array in layer.params.values():
         array[...] = rng.standard_normal(array.shape)
     for name, rows in gate_rows(layer):

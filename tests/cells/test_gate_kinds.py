@@ -21,12 +21,12 @@ def test_a_kind_is_added_by_one_entry(wrong: bool, monkeypatch: pytest.MonkeyPat
     kind = DECAY._replace(slope=np.ones_like) if wrong else DECAY
     monkeypatch.setitem(GATE_KINDS, "decay", kind)
     rng = np.random.default_rng(0)
-    slstm = sLSTMCell(3, 4, 2, forget_gate="decay", rng=rng)
+    slstm = sLSTMCell(3, 4, num_heads=2, forget_gate="decay", rng=rng)
     mlstm = mLSTMCell(3, 4, num_heads=2, forget_gate="decay", rng=rng)
     np.testing.assert_array_equal(mlstm.params["b_f"], [-6, -3])
     x = rng.standard_normal((2, 3))
     for cell in (slstm, mlstm):
         _, state, _ = cell.forward(x)
         assert gradcheck(cell, x, state, rng=0).passed is not wrong
-    layer = mLSTM(3, 4, 2, forget_gate="decay", rng=rng)
+    layer = mLSTM(3, 4, num_heads=2, forget_gate="decay", rng=rng)
     assert gradcheck(layer, rng.standard_normal((2, 3, 3)), rng=0).passed is not wrong

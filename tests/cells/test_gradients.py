@@ -51,7 +51,7 @@ def test_finite_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool
 def test_a_normaliser_takes_the_mean_from_what_is_read(eps: float, b_i: float) -> None:
     """δq and δk of a last step have one term each, as in the derivation of mLSTM."""
     rng = np.random.default_rng(0)
-    cell, x, dh = mLSTMCell(3, 32, 16, eps=eps), *rng.standard_normal((2, 1, 32))
+    cell, x, dh = mLSTMCell(3, 32, num_heads=16, eps=eps), *rng.standard_normal((2, 1, 32))
     cell = cell.with_params({n: rng.standard_normal(a.shape) for n, a in cell.params.items()})
     cell.params["b_i"][...] += b_i
     x, state = x[:, :3], cell.forward(x[:, 3:6])[1]

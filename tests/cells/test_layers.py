@@ -45,6 +45,13 @@ def test_gates_are_live_views_in_the_order_i_f_z_o(variant: Variant) -> None:
         assert np.shares_memory(gate_rows(R, gate), R)
 
 
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_a_call_of_a_cell_returns_the_output_and_the_state(variant: Variant) -> None:
+    case = make(variant, Sizes(2, 1, 3, 2, 2, 2, True, 0.0, 0), step=True)
+    h, state, _ = case.layer.forward(case.x, case.state)
+    assert str(case.layer(case.x, case.state)) == str((h, state))
+
+
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v.stabilised], ids=str)
 def test_the_first_step_of_an_empty_row_does_not_depend_on_the_row_beside_it(
     variant: Variant,

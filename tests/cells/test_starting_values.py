@@ -36,7 +36,7 @@ def test_lstm_gru_and_rnn() -> None:
 
 def test_slstm() -> None:
     for forget_gate in ("sigmoid", "exp"):
-        cell = sLSTMCell(D, H, NH, forget_gate=forget_gate, rng=np.random.default_rng(0))
+        cell = sLSTMCell(D, H, num_heads=NH, forget_gate=forget_gate, rng=np.random.default_rng(0))
         assert is_normal(np.sqrt(2 / (5 * D)), cell.params["W"])
         assert uniform(cell.params["R"], (H // NH) ** -0.5)
         one_head = np.linspace(3, 6, H // NH) * (forget_gate == "sigmoid")
@@ -48,7 +48,7 @@ def test_slstm() -> None:
 def test_mlstm() -> None:
     for forget_gate in ("sigmoid", "exp"):
         rng = np.random.default_rng(0)
-        params = mLSTMCell(D, 400, 200, forget_gate=forget_gate, rng=rng).params
+        params = mLSTMCell(D, 400, num_heads=200, forget_gate=forget_gate, rng=rng).params
         for gate in "qkvo":
             assert is_normal(np.sqrt(2 / (5 * D)), params[f"W_{gate}"]), gate
             assert not params[f"b_{gate}"].any(), gate

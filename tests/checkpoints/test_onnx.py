@@ -90,7 +90,7 @@ def test_zeros_are_the_empty_state(name: str) -> None:
 
 def test_zeros_are_the_empty_state_of_slstm() -> None:
     """Its input gates are closed, so that m = 0 of another state would win."""
-    layer = fill(sLSTM(2, 4, 2), np.random.default_rng(0))
+    layer = fill(sLSTM(2, 4, num_heads=2), np.random.default_rng(0))
     layer.params["b"][:4] = -20
     zeros, x = tree_map(np.zeros_like, layer.init_state(1)), np.ones((1, 3, 2))
     assert far(Session(layer)(x, zeros), layer(x)) < 1e-12

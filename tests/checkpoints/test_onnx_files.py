@@ -32,8 +32,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     "tied": lambda: paper(tie_weights=True),
     "stack": lambda: stack(np.float64),
     "lstm": lstm,
-    "slstm": lambda: sLSTM(3, 4, 2),
-    "mlstm": lambda: mLSTM(3, 4, 2, input_gate="sigmoid"),
+    "slstm": lambda: sLSTM(3, 4, num_heads=2),
+    "mlstm": lambda: mLSTM(3, 4, num_heads=2, input_gate="sigmoid"),
 }
 
 

@@ -94,8 +94,8 @@ def _sequences() -> Iterator[Case]:
     """Yield cases with rows of different lengths, one of them 0, and with an empty state."""
     layers: dict[str, Callable[[], Any]] = {
         "LSTM": lambda: lstm(D, H),
-        "sLSTM": lambda: sLSTM(D, H, NH),
-        "mLSTM": lambda: mLSTM(D, H, NH, qk_dim=QK, form="chunkwise", chunk_size=3),
+        "sLSTM": lambda: sLSTM(D, H, num_heads=NH),
+        "mLSTM": lambda: mLSTM(D, H, num_heads=NH, qk_dim=QK, form="chunkwise", chunk_size=3),
     }
     for name, build in layers.items():
         yield Case(f"{name} lengths", build, (3, T, D), lengths=(5, 0, 7))

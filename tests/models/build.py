@@ -272,8 +272,8 @@ CELLS: dict[str, Callable[..., Any]] = {
     "LSTM": lambda **o: LSTM(4, 6, **o),
     "LSTM-projected": lambda **o: LSTM(4, 6, 2, proj_size=3, bias=False, **o),
     "GRU": lambda **o: GRU(4, 6, 2, **o),
-    "sLSTM": lambda **o: sLSTM(4, 6, 2, **o),
-    "mLSTM": lambda **o: mLSTM(4, 6, 2, qk_dim=8, **o),
+    "sLSTM": lambda **o: sLSTM(4, 6, num_heads=2, **o),
+    "mLSTM": lambda **o: mLSTM(4, 6, num_heads=2, qk_dim=8, **o),
 }
 """Bodies of language models that are not made of blocks."""
 

@@ -99,7 +99,7 @@ def bare_cell(case: Case, dtype: Any) -> mLSTMCell:
     NH, DK, DV = case.NH, case.DK, case.DV
     widths = {"q": NH * DK, "k": NH * DK, "v": NH * DV, "i": NH, "f": NH}
     D = sum(widths.values())
-    cell = mLSTMCell(D, NH * DV, NH, qk_dim=NH * DK, dtype=dtype, **case.options)
+    cell = mLSTMCell(D, NH * DV, num_heads=NH, qk_dim=NH * DK, dtype=dtype, **case.options)
     rows = np.split(np.eye(D, dtype=dtype), np.cumsum([*widths.values()])[:-1])
     for array in cell.params.values():
         array[...] = 0

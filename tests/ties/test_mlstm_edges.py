@@ -159,7 +159,11 @@ def test_arguments_are_not_written_to_and_a_state_shares_nothing(
     ("form", "steps"), [("parallel", 7), ("chunkwise", 3), ("auto", 3), ("recurrent", None)]
 )
 def test_the_form_that_is_asked_for_is_taken(form: str, steps: int | None) -> None:
-    layer, q, i = mLSTM(4, 4, 2, form=form, chunk_size=3), np.ones((1, 7, 4)), np.ones((1, 7, 2))
+    layer, q, i = (
+        mLSTM(4, 4, num_heads=2, form=form, chunk_size=3),
+        np.ones((1, 7, 4)),
+        np.ones((1, 7, 2)),
+    )
     _, _, cache = forms.forward(q, q, q, i, i, layer.init_state(1), **layer.options)
     w = getattr(cache.form, "w", None)
     assert (w if w is None else w.shape[-1]) == steps
@@ -422,7 +426,7 @@ def test_the_recurrent_form_over_several_chunks_is_the_unrolled_cell(
     """Its backward computes chunks of 64 steps; 130 is no multiple, and rows end in each chunk."""
     rng = np.random.default_rng(0)
     gates: Any = {"input_gate": input_gate, "forget_gate": forget_gate}
-    layer = mLSTM(3, 4, 2, qk_dim=6, form="recurrent", rng=rng, **gates)
+    layer = mLSTM(3, 4, num_heads=2, qk_dim=6, form="recurrent", rng=rng, **gates)
     for name, array in layer.params.items():
         array[...] = rng.uniform(-0.5, 0.5, array.shape) - (name == "b_f")
     unrolled, lengths = SequenceLayer(layer.cell), np.array([130, 65, 64, 0])

@@ -315,7 +315,7 @@ def test_groups_of_rows_on_threads(kind: str, B: int) -> None:
 
 def test_groups_of_rows_and_heads_on_threads(request: pytest.FixtureRequest) -> None:
     rng = np.random.default_rng(0)
-    layer = sLSTM(3, 8, 2, rng=rng)
+    layer = sLSTM(3, 8, num_heads=2, rng=rng)
     x, lengths = rng.standard_normal((4, 6, 3)), np.array([6, 0, 3, 5])
     _, start, _ = layer.forward(rng.standard_normal((4, 2, 3)))
     dy, dlast = rng.standard_normal((4, 6, 8)), rng.standard_normal((4, 4, 8))
