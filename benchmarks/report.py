@@ -111,8 +111,9 @@ def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> 
             f"Measured on {described(said)}; {turns} of {said['runs']} runs.\n",
             *([f"![Time of the fastest peer divided by ours]({picture})\n"] if picture else []),
             *table(head, summary),
-            "\nAll contenders:\n",
+            "\n<details>\n<summary>All contenders</summary>\n",
             *table(["work", "contender", "median", "ratio", "shortest … longest", "note"], details),
+            "\n</details>",
         ]
     )
 
