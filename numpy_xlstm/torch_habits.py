@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import Signature, signature
+from inspect import signature
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -123,21 +123,14 @@ def advising(function: Function) -> Function:
         try:
             return function(*args, **options)
         except TypeError as error:
-            if _fits(expected, args, options):
-                raise  # the error comes from within
-            known = expected.parameters
-            takes = [name + "=…" * (p.kind is p.KEYWORD_ONLY) for name, p in known.items()]
-            advice = "it takes " + ", ".join(takes).removeprefix("self, ")
-            unknown = next((name for name in options if name not in known), "")
-            advice = SENTENCES.get(unknown, advice)
-            raise TypeError(f"{error}; {advice}") from None
+            try:
+                expected.bind(*args, **options)
+            except TypeError:
+                known = expected.parameters
+                takes = [name + "=…" * (p.kind is p.KEYWORD_ONLY) for name, p in known.items()]
+                advice = "it takes " + ", ".join(takes).removeprefix("self, ")
+                unknown = next((name for name in options if name not in known), "")
+                raise TypeError(f"{error}; {SENTENCES.get(unknown, advice)}") from None
+            raise  # the error comes from within
 
     return cast(Function, call)
-
-
-def _fits(expected: Signature, args: Any, options: Any) -> bool:
-    try:
-        expected.bind(*args, **options)
-    except TypeError:
-        return False
-    return True

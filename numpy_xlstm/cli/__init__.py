@@ -50,6 +50,7 @@ BAD_INPUT = (
 """Errors that a user can correct. They are reported in one line instead of a traceback."""
 
 MEANT = {"--learning-rate": "--lr", "--output": "--out", "--length": "--max-new-tokens"}
+MEANT |= {"--layers": "--blocks", "--num-layers": "--blocks", "--val-file": "--validation"}
 """Names of options in other programs, and the options here."""
 
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
@@ -112,6 +113,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")
         hint = did_you_mean(MEANT.get(word, word), args.options.values())
+        if word == "--device":
+            hint = "; leave it out: everything runs on the CPU"
         if "texts" in args and not word.startswith("-"):  # the command is train or eval
             hint = "; write all texts next to each other"
         elif "prompt" in args and not word.startswith("-"):  # the command is generate

@@ -67,14 +67,8 @@ class sLSTM(SequenceLayer[sLSTMState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        cell = sLSTMCell(
-            input_size,
-            hidden_size,
-            num_heads=num_heads,
-            forget_gate=forget_gate,
-            dtype=dtype,
-            rng=rng,
-        )
+        options: dict[str, Any] = {"num_heads": num_heads, "forget_gate": forget_gate}
+        cell = sLSTMCell(input_size, hidden_size, **options, dtype=dtype, rng=rng)
         super().__init__(cell, batch_first=batch_first)
 
 
@@ -138,15 +132,8 @@ class mLSTM(SequenceLayer[mLSTMState]):
         self.form = checked_choice("form", form, forms.FORMS)
         self.chunk_size = checked_positive("chunk_size", chunk_size)
         gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
-        cell = mLSTMCell(
-            input_size,
-            hidden_size,
-            num_heads=num_heads,
-            qk_dim=qk_dim,
-            dtype=dtype,
-            rng=rng,
-            **gates,
-        )
+        heads: dict[str, Any] = {"num_heads": num_heads, "qk_dim": qk_dim}
+        cell = mLSTMCell(input_size, hidden_size, **heads, **gates, dtype=dtype, rng=rng)
         super().__init__(cell, batch_first=batch_first)
 
     @property
