@@ -41,7 +41,7 @@ class Config:
     """
 
     def __post_init__(self) -> None:
-        """Raise :class:`OptionError` if a value does not have the type of its field."""
+        """Make values plain; raise :class:`OptionError` if one does not have its field's type."""
         kind: Any = type(self)
         for name, hint in _hints(kind).items():
             value = _plain(getattr(self, name))
@@ -166,7 +166,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
         raise OptionError(f"{name}: expected {expected}; got {value!r:.80}")
     if isinstance(value, list):
         hints = fitting.entries * len(value) if fitting.kind is list else fitting.entries
-        for n, (entry, inner) in enumerate(zip(value, hints, strict=bool(fitting.entries))):
+        typed = bool(fitting.entries)  # a bare list has no type of entries
+        for n, (entry, inner) in enumerate(zip(value, hints, strict=typed)):
             _check(f"{name}[{n}]", entry, inner)
     for check in fitting.checks if value is not None else ():
         check(name, value)

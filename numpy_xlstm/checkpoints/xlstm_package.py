@@ -85,11 +85,12 @@ def open_official(
 
 
 def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
-    """Refuse an R in another layout than the configuration's: that of b is then unknown."""
+    """Refuse a b whose layout, taken from its R, is not the configuration's."""
     if not isinstance(config, xLSTMBlockStackConfig) or config.slstm_block is None:
         return
     layer = config.slstm_block.slstm
     for source in sources.values():
+        # Only a b has heads here; with one, all layouts are the same.
         if source.num_heads > 1 and source.order not in (layer.backend, "canonical"):
             raise CheckpointError(
                 f"{source.stored}: expected the layout of the backend {layer.backend!r}, as in "

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -83,11 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{checks}, {arguments.dtype}, with the largest relative error of any tensor")
         print(line.format("checked", "error", "status"), flush=True)
         check = partial(_report, seed, arguments.dtype, own, options)
-        reported: AbstractContextManager[Iterator[Report]] = on_all_cores(check, chosen)
-        if arguments.names:
-            reported = nullcontext(map(check, chosen))
-        with reported as checked:
-            for name, report in zip(chosen, checked, strict=True):
+        few: Any = nullcontext(map(check, chosen))  # the start of processes would take longer
+        with few if arguments.names else on_all_cores(check, chosen) as results:
+            for name, report in zip(chosen, results, strict=True):
                 reports[name] = report
                 troubled = report.failures or report.undecided
                 status = troubled[0].status if troubled else "ok"

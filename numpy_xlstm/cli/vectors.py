@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not (cases := [case for case in stored if case.id in chosen]):
             raise OptionError("--small: expected a subject of the small set; it has no such case")
     with new_set("DIR", folder) as new:
-        written = conformance.write_vectors(new, cases, seed=seed)
-        for name, group in groupby(written, key=lambda case: case.subject.name):
+        writing = conformance.write_vectors(new, cases, seed=seed)
+        for name, group in groupby(writing, key=lambda case: case.subject.name):
             print(f"{name}: {len(list(group))} cases", flush=True)
     print(f"{len(cases)} cases in {folder}, seed {seed}")
     return 0

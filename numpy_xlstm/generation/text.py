@@ -197,8 +197,8 @@ class StreamDecoder:
 
     def flush(self) -> str:
         """Return the rest of the text after the last id."""
-        rest = self._utf8.decode(b"", final=True)
-        rest = rest or self._new(self._text(self._context + self._pending))
+        text = self._text(self._context + self._pending)
+        rest = self._utf8.decode(b"", final=True) or self._new(text)  # one of them is not in use
         text = "" if self.stopped else self._before_stop(rest) + self._held
         self._held = ""
         return text
@@ -260,7 +260,7 @@ def _pieces(
     ids = [checked_prompt(prompt, tokenizer, name, bos)[None] for name, prompt in prompts.items()]
     if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
         config = replace(config, suppress_tokens=[tokenizer.unknown])
-    config.check_size(tokenizer.size, ("suppress_tokens",))
+    config.check_size(tokenizer.size, ("suppress_tokens",))  # no other ids are drawn
     width = getattr(model, "vocab_size", tokenizer.size)
     check_width(width, tokenizer.size)
     config.check_size(width)

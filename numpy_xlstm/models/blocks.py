@@ -60,7 +60,7 @@ class ResidualBlock(Recurrent[S]):
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
         self.in_features = self.out_features = D
         self.ffn_dropout = checked_dropout(ffn_dropout)
-        self.dropout = max(layer.dropout, ffn_dropout)
+        self.dropout = max(layer.dropout, ffn_dropout)  # above 0 if anything is dropped
         self.submodules = {n: names[n] for n in names if getattr(self, n) is not None}
 
     def init_state(self, batch_size: int) -> S:

@@ -153,14 +153,13 @@ class LanguageModel(StateDict, Recurrent[S]):
         self.dropout = max(embedding_dropout, body.dropout)
         bias = checked_bool("head_bias", head_bias) and not tied
         options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
-        embedding, cell, head = self.names
-        names = {"embedding": embedding, "body": cell}
+        names = dict(zip(("embedding", "body", "head"), self.names, strict=True))
         if tied:
+            del names["head"]
             shapes_only = Linear(D, V, False, rng=ShapesOnly())
             self.head = shapes_only.over(self.embedding.params)
         else:
             self.head = Linear(body.out_features, V, bias, **options)
-            names |= {"head": head}
         self.submodules = names
 
     def over(self, params: Mapping[str, Array]) -> Self:

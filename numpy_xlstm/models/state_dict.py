@@ -87,12 +87,14 @@ def found_layouts(
         raise ShapeError(f"{bias}: expected shape {known['cuda'][1]}; got {b}")
     if layout is not None:
         return of_R, checked_choice("layout", layout, LAYOUTS)
-    if of_R == "canonical" and NH > 1:
+    if of_R != "canonical":
+        return of_R, of_R
+    if NH > 1:
         raise ShapeError(
             f"{bias}: expected shape {known['canonical'][1]} for R {R}; got {b}, whose layout is "
             "ambiguous: pass layout='vanilla' or layout='cuda'"
         )
-    return of_R, "vanilla" if of_R == "canonical" else of_R
+    return of_R, "vanilla"  # with one head, all layouts are the same
 
 
 def kernel_to_vanilla(R: Array, layout: str) -> Array:

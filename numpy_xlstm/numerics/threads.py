@@ -131,7 +131,7 @@ class one_blas_thread:
     def __enter__(self) -> None:
         global _unlimited
         with _limits:
-            _callers.add(ref(self, leave))
+            _callers.add(ref(self, leave))  # leave runs even if __exit__ does not
             _unlimited = _unlimited or counts()
             limit_blas(1)
 
@@ -178,11 +178,11 @@ def libraries() -> list[tuple[Any, Any]]:
     ``threadpoolctl`` 3.7 ignores calls from all threads but one.
     """
     blas = blas_library()
-    return [] if blas is None else [functions(library) for library in blas.lib_controllers]
+    return [] if blas is None else [get_and_set(library) for library in blas.lib_controllers]
 
 
-def functions(library: Any) -> tuple[Any, Any]:
-    """Return the functions of a library, given its controller of ``threadpoolctl``."""
+def get_and_set(library: Any) -> tuple[Any, Any]:
+    """Return what gets and sets a library's number of threads, given its controller."""
     for before, after in product(("", "scipy_"), ("", "64_", "_64")):
         name = f"{before}openblas_%s_num_threads{after}"
         with suppress(AttributeError):

@@ -1,5 +1,6 @@
 """ONNX files: what is in them, what comes back, and refusals."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,23 @@ def test_parameters_in_a_file(name: str, dtype: str | None, split: bool, tmp_pat
         np.testing.assert_array_equal(stored[parameter], array.astype(dtype or array.dtype))
     with pytest.raises(CheckpointError, match="got an ONNX graph, which is only written"):
         from_pretrained(path)
+
+
+@pytest.mark.parametrize("failing", ["model.onnx", "model.onnx.data"])
+def test_a_graph_is_there_only_with_its_parameters(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).name == failing:
+            raise OSError("the disk is full")
+        place(source, target)
+
+    place = os.replace
+    monkeypatch.setattr(export, "LARGEST", 10)
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="the disk is full"):
+        save_pretrained(lstm(), tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def test_the_content_of_a_file(tmp_path: Path) -> None:

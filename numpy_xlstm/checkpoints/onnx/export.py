@@ -37,7 +37,7 @@ def to_onnx(model: Any, *, dtype: str | None = None, step: bool = False) -> Any:
     ['x', 'state.h', 'state.c', 'state.n', 'state.m']
     """
     proto, arrays = _graph_and_arrays(model, dtype, step)
-    for tensor, array in zip(proto.graph.initializer, arrays, strict=False):
+    for tensor, array in zip(proto.graph.initializer, arrays, strict=False):  # constants follow
         tensor.raw_data = array.tobytes()
     return proto
 
@@ -49,7 +49,8 @@ def _write(model: Any, path: Path, options: Saving) -> None:
         proto.metadata_props.add(key=TOKENIZER, value=as_library_json(options.tokenizer))
     data_file = path.with_name(f"{path.name}.data")
     external = sum(array.nbytes for array in arrays) > LARGEST
-    with ExitStack() as files:
+    with ExitStack() as files:  # the last is put in its place first: the graph, when all is there
+        graph = files.enter_context(replacing(path))
         data = files.enter_context(replacing(data_file)) if external else None
         for tensor, array in zip(proto.graph.initializer, arrays, strict=False):
             if data is None:
@@ -60,7 +61,7 @@ def _write(model: Any, path: Path, options: Saving) -> None:
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
             data.write(array.tobytes())
-        files.enter_context(replacing(path)).write(proto.SerializeToString())
+        graph.write(proto.SerializeToString())
 
 
 def _graph_and_arrays(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Array]]:

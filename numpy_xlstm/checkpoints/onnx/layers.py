@@ -57,7 +57,7 @@ def graph_of(
     is_language_model = isinstance(model, LanguageModel)
     first, y_name = ("tokens", "logits") if is_language_model else ("x", "y")
     x, (empty, two) = Tensor(g, first), (model.init_state(rows) for rows in (1, 2))
-    shapes: dict[str, list[Any]] = {  # of the arrays of a state, without empty ones
+    shapes: dict[str, list[Any]] = {  # of arrays that are not empty; rows are what differs
         name: [n if n == m else "batch" for n, m in zip(a.shape, b.shape, strict=True)]
         for (name, a), (_, b) in zip(leaves("state", empty), leaves("state", two), strict=True)
         if a.size
@@ -219,7 +219,7 @@ def _(layer: Any, x: Tensor, state: Any) -> Result:
     g, p = x.graph, {name: x.graph.tensor(array) for name, array in layer.params.items()}
     NH, H, QK = layer.num_heads, layer.hidden_size, layer.qk_dim
     W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
-    p["b_k"] = p["b_k"] * (QK // NH) ** 0.5  # it is added after the division by √DK
+    p["b_k"] = p["b_k"] * (QK // NH) ** 0.5  # the cell adds b_k after the division by √DK
     maps = mapped(x, W, g("Concat", *(p[f"b_{a}"] for a in "qkvifo"), axis=0))
     *qkv, i_f, o = maps.split([QK, QK, H, 2 * NH, H])
     gates = layer.input_gate, layer.forget_gate
