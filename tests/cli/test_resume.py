@@ -94,6 +94,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     assert resume(parts, "--sample-length", "3", "--prompt", "12") == 0
     assert re.search(r"\nsample:\n12...\n$", capsys.readouterr().out)
     assert_same(parts, whole)
+    assert "--sample-length=9" in stored(parts / "checkpoint.safetensors")[1]["notes"]["command"]
 
 
 def untimed(out: str) -> tuple[list[str], str]:

@@ -176,9 +176,10 @@ def test_a_slope_outside_of_both_sides_of_a_tie_fails() -> None:
     assert rows["finite differences"].note.startswith("2 of 6 entries, all in axis 0 = 0 or 5; ")
 
 
-def test_a_slope_between_both_sides_of_a_tie_is_at_a_kink() -> None:
-    forward = TIED["where >"][0]
-    pair = forward, lambda dy, x: dy * np.heaviside(x, 0.5)
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+def test_a_slope_between_both_sides_of_a_tie_is_at_a_kink(scale: float) -> None:
+    forward = on_ties(lambda x: np.where(x > 0, scale * x, 0), None)[0]
+    pair = forward, lambda dy, x: scale * dy * np.heaviside(x, 0.5)
     for target in (pair, real(pair)):
         row, *_ = gradcheck(target, ON_TIES, rng=0).rows
         assert (row.status, row.note) == ("ok", "2 of 6 at a kink")
