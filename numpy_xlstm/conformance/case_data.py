@@ -74,8 +74,8 @@ class CaseData:
         return replace(self, content=lambda: Content(*tensors))
 
     @property
-    def with_state(self) -> Arrays:
-        """The inputs, with the empty state if there is a state but none is given."""
+    def given(self) -> Arrays:
+        """The inputs, with the empty state if a port has to start from it."""
         if part(self.inputs, "state"):
             return self.inputs
         empty = {

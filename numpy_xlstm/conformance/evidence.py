@@ -214,7 +214,7 @@ def is_derivative(case: CaseData, made: tuple[Bug, ...], name: str, gradient: Ar
     The derivative of the forward in a random direction of an input, by a complex step, is the
     product of the gradient with this direction.
     """
-    given = case.with_state if name.startswith("dstate0") else case.inputs
+    given = case.given if name.startswith("dstate0") else case.inputs
     varied = next((each for each in given if gradient_of(each) == name), None)
     if varied is None:
         return False

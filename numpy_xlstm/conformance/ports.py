@@ -111,7 +111,7 @@ def from_forward(wrap: Callable[..., Any], forward: Callable[..., Mapping[str, A
     """
 
     def port(case: Case) -> Arrays:
-        given = {n: a for n, a in case.with_state.items() if not n.startswith(("dy", "dstate"))}
+        given = {n: a for n, a in case.given.items() if not n.startswith(("dy", "dstate"))}
         layer = wrap(lambda inputs: dict(forward(case, inputs)))
         y, cache = layer.forward(given)
         if case.expected.keys() <= y.keys():

@@ -215,11 +215,11 @@ def test_a_check_names_the_part(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match=r"departs first in block\.0 \(.*\): final\.n"):
             case.check(case.expected | {"final.n": 2 * case.expected["final.n"]})
         case.check(case.expected)
-        assert case.with_state.keys() == {"x", "state.C", "state.n", "state.m"}
+        assert case.given.keys() == {"x", "state.C", "state.n", "state.m"}
         np.testing.assert_array_equal(
-            case.with_state["state.m"], np.full((1, 2), -np.inf, np.float32)
+            case.given["state.m"], np.full((1, 2), -np.inf, np.float32)
         )
-        assert not case.with_state["state.C"].any()
+        assert not case.given["state.C"].any()
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
