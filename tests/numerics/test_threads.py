@@ -20,7 +20,6 @@ pytest.importorskip("threadpoolctl", reason="threadpoolctl (the extra 'fast') is
 
 
 def blas_threads() -> set[int]:
-    """Return the numbers of threads of the BLAS libraries, as threadpoolctl says."""
     return {library["num_threads"] for library in threads.blas_library().info()}
 
 
