@@ -29,12 +29,10 @@ def places(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
 
 
 def entry(tree: Any, path: tuple[int, ...]) -> Any:
-    """Return the array at a path."""
     return tree if not path else entry(tree[path[0]], path[1:])
 
 
 def replaced(tree: Any, path: tuple[int, ...], array: Any) -> Any:
-    """Return the tree with another array at a path."""
     if not path:
         return array
     parts = list(tree)

@@ -13,7 +13,7 @@ from numpy_xlstm.cells import mLSTMCell, mLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import tree_map
+from numpy_xlstm.trees import leaves, tree_map
 from tests.samples import mostly, times
 
 FORMS = ("recurrent", "parallel", "chunkwise")
@@ -23,8 +23,6 @@ NAMES = ("dq", "dk", "dv", "di", "df")
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes, options and seed of a case."""
-
     B: int = 2
     NH: int = 2
     T: int = 7
@@ -138,6 +136,7 @@ def by_form(form: str, case: Case, dtype: Any = np.float64) -> dict[str, Any]:
     options = case.options | ({"chunk_size": case.chunk_size} if form == "chunkwise" else {})
     run, back = pair(form)
     h, last, cache = run(*x["inputs"], x["state"], lengths=x["lengths"], **options)
+    assert all(a.base is None or a.base.size == a.size for _, a in leaves("", last))  # copies
     return _named(h, last, back(x["dh"], cache, x["dstate"]))
 
 

@@ -59,8 +59,6 @@ RECURRENCES: dict[str, Any] = {
 
 
 class Results(NamedTuple):
-    """Results of a forward and a backward."""
-
     y: Array
     state: Any
     dx: Array
