@@ -129,25 +129,6 @@ def test_of_two_tied_matrices_the_heads_is_read(tmp_path: Path) -> None:
     assert_exact(ours, theirs, draw_input(ours, T))
 
 
-def test_a_bias_is_never_scrambled(tmp_path: Path) -> None:
-    """R is reordered by hand, as after a transfer from a GPU, and b is not."""
-    theirs = scramble(official(PAPER["mixed"]()))
-    folder = write_paper(theirs, tmp_path / "lm", "cuda")
-    expected = dict(from_pretrained(folder).params)
-    arrays = safetensors.load_file(folder / "model.safetensors")
-    name = "xlstm_block_stack.blocks.1.xlstm.slstm_cell._recurrent_kernel_"
-    arrays[name] = torch.tensor(expected[name]).contiguous()
-    safetensors.save_file(arrays, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"_bias_: expected the layout of the backend 'cuda'"):
-        from_pretrained(folder)
-    assert_same(dict(from_pretrained(folder, layout="cuda").params), expected)
-    wrong, bias = (
-        from_pretrained(folder, layout="vanilla"),
-        name.replace("recurrent_kernel", "bias"),
-    )
-    assert np.abs(wrong.params[bias] - expected[bias]).max() > 0.1
-
-
 def test_newer_versions_store_another_shape(tmp_path: Path) -> None:
     theirs = scramble(official(PAPER["mixed"]()))
     folder = write_paper(theirs, tmp_path / "lm")

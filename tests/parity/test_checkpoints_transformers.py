@@ -21,7 +21,6 @@ from tests.parity.official import (
     torch,
     transformers_model,
 )
-from tests.parity.states import from_official
 
 
 def test_fused_weights(transformers: Any, tmp_path: Path) -> None:
@@ -155,16 +154,3 @@ def test_transformers_computes_in_the_dtype_of_our_folder(
         with torch.no_grad():
             logits = theirs(torch.tensor(tokens)).logits.float().numpy()
         assert np.abs(logits - y).max() < bound * np.abs(y).max()
-
-
-def test_the_cache_of_transformers(transformers: Any, tmp_path: Path) -> None:
-    theirs = transformers_model(transformers, hidden_size=128, mode="inference").eval()
-    theirs.save_pretrained(tmp_path)
-    ours = from_pretrained(tmp_path)
-    tokens = draw_tokens(12, vocab=31)
-    with torch.no_grad():
-        first = theirs(torch.tensor(tokens[:, :6]), use_cache=True)
-        ours_now = from_official(ours, first.cache.rnn_state)
-        second = theirs(torch.tensor(tokens[:, 6:]), cache=first.cache, use_cache=True)
-    y, _ = ours(tokens[:, 6:], ours_now)
-    assert_close({"y": y}, {"y": second.logits.numpy()}, 1e-5)

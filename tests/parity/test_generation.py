@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import from_pretrained, generate, save_pretrained
-from numpy_xlstm.cli import main
 from numpy_xlstm.generation import GenerationConfig, probabilities
 
 REASON = "{} (the extra 'peers') is not installed"
@@ -115,29 +114,6 @@ def test_without_a_prompt_there_is_the_bos(pair: tuple[Any, Any]) -> None:
     expected = model.generate(max_new_tokens=9).tolist()
     assert generate(ours, max_new_tokens=9).tolist() == expected
     assert expected[0][0] == 3
-
-
-def test_the_command_line_gives_their_ids(
-    pair: tuple[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model, _ = pair
-    model.save_pretrained(tmp_path / "theirs")
-    expected = ",".join(map(str, continued(model, PROMPT[:1], max_new_tokens=30)[0])) + "\n"
-    options = ["--ids", "5,9,33,2", "--max-new-tokens", "30", "--temperature", "0"]
-    assert main(["generate", str(tmp_path / "theirs"), *options]) == 0
-    assert capsys.readouterr() == (expected, "")
-    for kind, name in (
-        ("safetensors", "a.safetensors"),
-        ("xlstm-large", "large"),
-        ("transformers", "again"),
-    ):
-        out = str(tmp_path / name)
-        assert main(["convert", str(tmp_path / "theirs"), out, "--to", kind]) == 0
-        assert main(["generate", out, *options]) == 0
-        assert capsys.readouterr() == (expected, "")
-    again = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "again")
-    for name, array in again.state_dict().items():
-        assert torch.equal(array, model.state_dict()[name])
 
 
 @pytest.mark.parametrize(
