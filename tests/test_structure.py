@@ -44,7 +44,6 @@ def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
 
 
 def _reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
-    """Return the files that a file imports, directly or through others."""
     reached, new = set[str](), {start}
     while new:
         new = set().union(*(graph[name] for name in new)) - reached

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import AdamW, LanguageModel, LSTMCell
+from numpy_xlstm import AdamW, LanguageModel
 from numpy_xlstm.conformance import suite
-from numpy_xlstm.errors import NonFiniteError, ShapeError
+from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.generation import join_states
 from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.training import Batch, TrainingState, train_step
@@ -128,13 +128,3 @@ def test_plain_and_named_tuples_are_joined() -> None:
     one, two = (tree_map(lambda array, rows=rows: array[rows], state) for rows in ([0], [1]))
     same(join_states([one, plain(two)]), state)
     same(plain(join_states([plain(one), two])), plain(state))
-    with pytest.raises(ShapeError, match="expected the same structure in all"):
-        join_states([state, made("lstm.step")[2]])
-
-
-def test_parameters_are_changed_in_place() -> None:
-    cell = LSTMCell(4, 4, rng=0)
-    cell.params["W"][...] = 2
-    cell.params["W"] *= 2
-    assert (cell.params["W"] == 4).all()
-    assert cell.astype(np.float32).dtype == np.float32

@@ -24,8 +24,6 @@ from tests.samples import draw_like, mostly, random_state
 
 @dataclass(frozen=True)
 class Variant:
-    """A cell, its layer, and options."""
-
     step: type[Any]
     sequence: Callable[..., Any]
     options: dict[str, Any]

@@ -42,8 +42,6 @@ FILES = {
 
 
 class Row(NamedTuple):
-    """A row of the table."""
-
     view: str
     scopes: tuple[str, ...]
     name: str
@@ -60,7 +58,6 @@ class Row(NamedTuple):
 
 
 def rows() -> Iterator[Row]:
-    """Yield the rows of the table."""
     text = Path(__file__).with_suffix(".txt").read_text("utf-8")
     for title, rest in re.findall(r"^(\S.*)\n((?:    .*\n)*)", text, re.MULTILINE)[1:]:
         if title.startswith("["):

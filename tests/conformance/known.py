@@ -19,7 +19,6 @@ BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"
 
 
 def tables() -> str:
-    """All tables, with their titles."""
     parts = []
     for name in FILES:
         lines = [f"## {TITLES[name]}", "", "| mistake | the numbers are those of … | seen in |"]
@@ -29,7 +28,6 @@ def tables() -> str:
 
 
 def rows(bugs: list[Bug]) -> list[str]:
-    """Return a row for each mistake."""
     table = []
     for name in dict.fromkeys(bug.name for bug in bugs):
         same = [bug for bug in bugs if bug.name == name]
@@ -40,7 +38,6 @@ def rows(bugs: list[Bug]) -> list[str]:
 
 
 def page(text: str) -> str:
-    """The page, with the tables as they are now."""
     return text[: text.index(BEGIN)] + BEGIN + tables()
 
 

@@ -18,7 +18,6 @@ def small_cases(*more: str) -> list[Case]:
 
 
 def main() -> None:
-    """Write all of it."""
     chosen = small_cases(*sys.argv[1:])
     shutil.rmtree(SMALL)
     for case in write_vectors(SMALL, chosen):

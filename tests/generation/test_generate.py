@@ -125,8 +125,6 @@ def test_top_k_and_suppressed_ids() -> None:
 
 
 class Digits:
-    """The ten digits."""
-
     size = 10
 
     def encode(self, text: str) -> IndexArray:

@@ -17,7 +17,6 @@ from numpy_xlstm.numerics import Array
 
 LETTERS = CharacterTokenizer("abcd")
 BYTES = ByteTokenizer()
-SAMPLED: dict[str, Any] = {"do_sample": True}
 
 
 class Script:

@@ -34,8 +34,6 @@ Trees = dict[str, Named]
 
 @dataclass(frozen=True)
 class Case:
-    """A layer or a model, and its inputs."""
-
     name: str
     build: Callable[[], Any]
     shape: tuple[int, ...]

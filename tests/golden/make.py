@@ -23,7 +23,6 @@ def parameters(rng: np.random.Generator, params: Any) -> Named:
 
 
 def record(case: Case, rng: np.random.Generator) -> Trees:
-    """Compute a case: inputs and results."""
     layer = case.build()
     given: Trees = {"params": parameters(rng, layer.params)}
     x = rng.integers(0, V, case.shape) if case.tokens else rng.standard_normal(case.shape)
@@ -57,7 +56,6 @@ def optimizer(rng: np.random.Generator) -> dict[str, Trees]:
 
 
 def main() -> None:
-    """Write all files."""
     rng = np.random.default_rng(SEED)
     for file, cases in {"cells": CELLS, "sequences": SEQUENCES, "models": MODELS}.items():
         save(f"{file}.npz", {name: record(case, rng) for name, case in cases.items()})

@@ -31,7 +31,6 @@ def like(tree: Any, arrays: Named) -> Any:
 
 
 def save(file: str, tables: Tables) -> None:
-    """Write all cases of one file."""
     packed: dict[str, Any] = {}
     for case, trees in tables.items():
         for key, arrays in trees.items():
@@ -42,7 +41,6 @@ def save(file: str, tables: Tables) -> None:
 
 
 def load(file: str) -> Tables:
-    """Read what :func:`save` wrote."""
     tables: Tables = {}
     with np.load(FILES / file, allow_pickle=False) as packed:
         for entry in packed.files:

@@ -114,8 +114,6 @@ def test_only_an_error_about_a_shape_says_how_x_is_read(lengths: Any) -> None:
 
 
 class OwnLayer(Layer):
-    """A custom layer."""
-
     def __init__(self, dtype: Any) -> None:
         self.in_features = self.out_features = 6
         self.params = {"a": np.ones(6, dtype)}

@@ -81,7 +81,6 @@ class Case:
         return y, state, *self.layer.backward(self.dy, cache, self.dstate)
 
     def cell(self, suffix: str, width: int) -> Any:
-        """Return the cell of one layer and direction."""
         s, p = self.s, self.layer.params
         zero = np.zeros({"GRU": 3 * s.H, "RNN": s.H}.get(s.kind, 4 * s.H))
         b_ih, b_hh = (p.get(f"bias_{which}{suffix}", zero) for which in ("ih", "hh"))

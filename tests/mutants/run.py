@@ -31,7 +31,6 @@ class Mutant(NamedTuple):
         return copy
 
     def noticed(self) -> bool:
-        """Return whether the battery fails."""
         try:
             self.planted().module("tests.mutants.battery").run()
         except Exception:
@@ -56,7 +55,6 @@ def lines(name: str) -> Iterator[list[Mutant]]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Try mutants, and print those that survive."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)

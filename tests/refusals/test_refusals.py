@@ -17,8 +17,6 @@ import pytest
 
 
 class Step(NamedTuple):
-    """A statement, and the error that it must raise, if any."""
-
     code: str
     error: str = ""
     message: str = ""

@@ -72,7 +72,6 @@ def fields(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def replaced(tree: Any, way: str, where: int, value: Any) -> Any:
-    """Change one field of a JSON tree."""
     tree = copy.deepcopy(tree)
     places = list(fields(tree)) if isinstance(tree, dict | list) else []
     if way == "whole" or not places:

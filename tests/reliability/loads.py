@@ -50,12 +50,10 @@ def save(kind: str, folder: Path, number: int) -> None:
 
 @cache
 def digest_of(kind: str, number: int) -> str:
-    """Return the digest of :func:`model_of`."""
     return digest(model_of(kind, number))
 
 
 def digest(model: Any) -> str:
-    """Return a digest of all parameters."""
     found = hashlib.sha256()
     for name, array in sorted(model.params.items()):
         found.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
