@@ -133,21 +133,3 @@ def test_large_from_the_empty_state_differs_by_eps_only() -> None:
         with torch.no_grad():
             expected = theirs(torch.tensor(tokens))[0].numpy()
         assert_close({"logits": ours(tokens)[0]}, {"logits": expected}, tolerance)
-
-
-def test_large_as_it_is_used_in_float32() -> None:
-    """Compare with their defaults, float32 norms and states: both with the result in float64."""
-    dtypes = dict.fromkeys(("autocast_kernel_dtype", "inference_state_dtype"), "float32")
-    options: Any = {"mode": "inference", "norm_reduction_force_float32": True, **dtypes}
-    ours, theirs = pair("large-single", **options)
-    tokens = draw_tokens(39)
-    with torch.no_grad():
-        expected, state = theirs.float()(torch.tensor(tokens))
-        step = theirs(torch.tensor(tokens[:, :1]), state)[0].numpy()
-    narrow, after = ours.astype(np.float32), ours(tokens)[1]
-    logits, now = narrow(tokens)
-    assert logits.dtype == np.float32
-    for got in (logits, expected.numpy()):
-        assert_close({"logits": got}, {"logits": ours(tokens)[0]}, 2**-15)  # 256 ε
-    for got in (narrow(tokens[:, :1], now)[0], step):
-        assert_close({"step": got}, {"step": ours(tokens[:, :1], after)[0]}, 1e-5)
