@@ -216,9 +216,7 @@ def test_a_check_names_the_part(tmp_path: Path) -> None:
             case.check(case.expected | {"final.n": 2 * case.expected["final.n"]})
         case.check(case.expected)
         assert case.given.keys() == {"x", "state.C", "state.n", "state.m"}
-        np.testing.assert_array_equal(
-            case.given["state.m"], np.full((1, 2), -np.inf, np.float32)
-        )
+        np.testing.assert_array_equal(case.given["state.m"], np.full((1, 2), -np.inf, np.float32))
         assert not case.given["state.C"].any()
 
 
