@@ -86,7 +86,6 @@ from numpy_xlstm.models import xLSTMLargeConfig as xLSTMLargeConfig
 from numpy_xlstm.models import xLSTMLMModel as xLSTMLMModel
 from numpy_xlstm.models import xLSTMLMModelConfig as xLSTMLMModelConfig
 from numpy_xlstm.module import Module as Module
-from numpy_xlstm.numerics import did_you_mean as _did_you_mean
 from numpy_xlstm.torch_habits import SENTENCES as _SENTENCES
 from numpy_xlstm.torch_habits import explained as _explained
 from numpy_xlstm.training import AdamW as AdamW
@@ -100,10 +99,7 @@ if not _TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         """Raise the error for an unknown name."""
-        message = _explained(f"module {__name__!r} has no attribute {name!r}", name)
-        if name in _SENTENCES:
-            if _getframe(1).f_code.co_name == "_handle_fromlist":
-                raise ImportError(message)  # from numpy_xlstm import …, whose own error says less
-        elif not name.startswith("_"):
-            message += _did_you_mean(name, __all__)
+        message = _explained(f"module {__name__!r} has no attribute {name!r}", name, __all__)
+        if name in _SENTENCES and _getframe(1).f_code.co_name == "_handle_fromlist":
+            raise ImportError(message)  # from numpy_xlstm import …, whose own error says less
         raise AttributeError(message)

@@ -173,7 +173,7 @@ class Module:
             try:
                 return object.__getattribute__(self, name)
             except AttributeError as error:
-                message = explained(error, name)
+                message = explained(error, name, [n for n in dir(type(self)) if n[0] != "_"])
             if not name.startswith("_") and not hasattr(type(self), name) and name in self.params:
                 expected = f"{type(self).__name__}: expected params[{name!r}]"
                 message = f"{expected}; got an attribute {name}"

@@ -1,9 +1,12 @@
 """Names that users of other libraries try, and that this package takes in another form or lacks."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar, cast
+
+from numpy_xlstm.numerics import did_you_mean
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,7 +27,9 @@ ADVICE = {
         "trainable_variables trainable_weights count_params"
     ),
     "write model.num_parameters, without brackets": "num_parameters",
-    "write model.params, a dict of arrays by name": "parameters named_parameters",
+    "write model.params, a dict of arrays by name": (
+        "parameters named_parameters weight_ih weight_hh bias_ih bias_hh weight bias kernel"
+    ),
     "leave it out: each backward returns new gradients, and none are added up": "zero_grad",
     "write dx, dstate0, grads = layer.backward(dy, cache)": "grad value_and_grad",
     "leave it out: backward returns the gradients of all parameters": "requires_grad_",
@@ -46,10 +51,10 @@ ADVICE = {
     "write numpy_xlstm.training.learn or train_step": "fit compile Trainer TrainingArguments",
     # options
     "write rng=0, a seed, or rng=np.random.default_rng(0)": "seed generator key rngs random_state",
-    "write stack_layers(sLSTM, 10, 20, num_layers=2), which also has dropout and bidirectional": (
+    "for sLSTM and mLSTM write stack_layers(sLSTM, 10, 20, num_layers=2, dropout=0.1)": (
         "num_layers dropout bidirectional"
     ),
-    "write sLSTM(input_size, hidden_size); in a LanguageModel it is embedding_size": (
+    "write input_size and hidden_size; in a LanguageModel it is embedding_size": (
         "embedding_dim units features input_dim hidden_dim"
     ),
     "write num_heads": "heads n_heads nhead",
@@ -67,7 +72,8 @@ ADVICE = {
     "leave it out: layer(x) keeps no residuals, and layer.forward(x) returns them": (
         "no_grad inference_mode"
     ),
-    "write numpy_xlstm.LSTM: the layers are in the package itself": "nn functional",
+    "write numpy_xlstm.LSTM: the layers are in the package itself": "nn",
+    "write numpy_xlstm.softmax_cross_entropy: functions are in the package itself": "functional",
     "write numpy_xlstm.AdamW": "optim optimizers",
     "leave it out: x has a batch axis, and the extra fast compiles the kernels": "jit vmap",
     "write AdamW(model.params, weight_decay=0)": "Adam",
@@ -97,9 +103,10 @@ SENTENCES = {name: advice for advice, names in ADVICE.items() for name in names.
 """The advice for each name."""
 
 
-def explained(message: object, name: str) -> str:
-    """Return the message of an error about a name, with the sentence for that name, if any."""
-    return f"{message}; {SENTENCES[name]}" if name in SENTENCES else str(message)
+def explained(message: object, name: str, known: Collection[str] = ()) -> str:
+    """Return the message of an error about a name, with its sentence or the known name like it."""
+    hint = f"; {SENTENCES[name]}" if name in SENTENCES else did_you_mean(name, known)
+    return f"{message}{hint}"
 
 
 def advising(function: Function) -> Function:
@@ -112,9 +119,6 @@ def advising(function: Function) -> Function:
     >>> scaled([1.0], torch_dtype="float32")
     Traceback (most recent call last):
     TypeError: scaled() got an unexpected keyword argument 'torch_dtype'; write dtype
-    >>> scaled([1.0], 2.0)
-    Traceback (most recent call last):
-    TypeError: scaled() takes 1 positional argument but 2 were given; it takes x, dtype=…
     """
     expected = signature(function)
 
@@ -130,7 +134,11 @@ def advising(function: Function) -> Function:
                 takes = [name + "=…" * (p.kind is p.KEYWORD_ONLY) for name, p in known.items()]
                 advice = "it takes " + ", ".join(takes).removeprefix("self, ")
                 unknown = next((name for name in options if name not in known), "")
-                raise TypeError(f"{error}; {SENTENCES.get(unknown, advice)}") from None
+                sentence = SENTENCES.get(unknown, advice)
+                renamed = re.match(r"write (\w+)( and|;|$)", sentence)
+                if renamed and renamed[1] not in known:  # the sentence is for other functions
+                    sentence = advice
+                raise TypeError(f"{error}; {sentence}") from None
             raise  # the error comes from within
 
     return cast(Function, call)

@@ -138,9 +138,8 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     if layout is not None:
         checked_choice("layout", layout, LAYOUTS)
     if not path.exists():
-        name, local = path.as_posix(), path.name
-        hint = f"; hf download {name} --local-dir {local} downloads it from Hugging Face"
-        hint *= name.count("/") == 1 and not path.parent.exists()
+        hint = f"; hf download {path} --local-dir {path.name} downloads it from Hugging Face"
+        hint *= len(path.parts) == 2 and not path.parent.exists()
         raise FileNotFoundError(
             f"checkpoint: expected a file or folder; {path} does not exist{hint}"
         )

@@ -216,12 +216,10 @@ def find_tensors(folder: Path) -> Tensors:
         return _merged(folder, files), {}
     if files:
         return open_tensors(folder / files[0])
+    expected = f"{folder.resolve().name}: expected {WHOLE} or other .safetensors files"
     if any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
-        raise CheckpointError(
-            f"{folder.name}: expected a safetensors file; got files of PyTorch's own format. "
-            f"{PICKLED}"
-        )
-    raise CheckpointError(f"{folder.name}: expected {WHOLE} or other .safetensors files; got none")
+        raise CheckpointError(f"{expected}; got files of PyTorch's own format. {PICKLED}")
+    raise CheckpointError(f"{expected}; got none")
 
 
 def _indexed(index: Mapping[str, Any]) -> list[str]:

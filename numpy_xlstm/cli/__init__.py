@@ -49,8 +49,11 @@ BAD_INPUT = (
 )
 """Errors that a user can correct. They are reported in one line instead of a traceback."""
 
-MEANT = {"--learning-rate": "--lr", "--output": "--out", "--length": "--max-new-tokens"}
-MEANT |= {"--layers": "--blocks", "--num-layers": "--blocks", "--val-file": "--validation"}
+MEANT = {"--learning-rate": "--lr", "--output": "--out", "--vocab-size": "--tokenizer"}
+MEANT |= {"--length": "--max-new-tokens", "--val-file": "--validation", "--format": "--to"}
+MEANT |= dict.fromkeys(("--layers", "--num-layers", "--n-layer", "--n-layers"), "--blocks")
+MEANT |= dict.fromkeys(("--seq-len", "--context-length", "--block-size"), "--window")
+MEANT |= dict.fromkeys(("--epochs", "--num-epochs"), "--steps")
 """Names of options in other programs, and the options here."""
 
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
@@ -112,8 +115,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     args, unknown = parser.parse_known_args(argv or ["--help"])
     if unknown:
         word = unknown[0].partition("=")[0].replace("_", "-")
-        hint = did_you_mean(MEANT.get(word, word), args.options.values())
-        if word == "--device":
+        hint = did_you_mean(MEANT.get(word, word), {*args.options.values()} - {"--help"})
+        if word in ("--device", "--cuda", "--gpu", "--gpus", "--cpu"):
             hint = "; leave it out: everything runs on the CPU"
         if "texts" in args and not word.startswith("-"):  # the command is train or eval
             hint = "; write all texts next to each other"

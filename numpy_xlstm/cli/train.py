@@ -70,7 +70,7 @@ def _texts(options: argparse.Namespace) -> tuple[str, str | None, dict[str, int]
     texts = texts or {"the text of Python's help()": training.default_text()}
     sizes, validation = {str(path): len(text) for path, text in texts.items()}, None
     if options.validation is not None:
-        validation = training.read_text(options.validation)
+        validation = "".join(training.read_texts([options.validation]).values())
         sizes[f"{options.validation}, for validation"] = len(validation)
     return "".join(texts.values()), validation, sizes
 
@@ -154,7 +154,8 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     options = command.resumed(notes.command, given)
     text, validation, sizes = _texts(options)
     if (got := fingerprint(text, validation)) != notes.text:
-        raise TextError(f"text: expected the text of the run, {notes.text}; got another, {got}")
+        another = f"got another, {got}; --from trains its model on that"
+        raise TextError(f"text: expected the text of the run, {notes.text}; {another}")
     split = training.split_text(text, options.window, run.tokenizer, validation=validation)
     prompt = _checked_prompt(options, split, comm)
     run.save_every = options.save_every

@@ -164,6 +164,8 @@ def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | str | None) -> No
         to = "" if dtype is None else f", dtype=np.{dtype_names([dtype])}"
         like = isinstance(value, list | tuple) or hasattr(value, "__array__")
         hint = f"; write np.asarray({name}{to})" if like else ""
+        if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
+            hint = "; of the results of a layer or a model, take the first: y, state = layer(x)"
         raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}{hint}")
     if value.dtype not in SUPPORTED_DTYPES:
         if not value.dtype.isnative:

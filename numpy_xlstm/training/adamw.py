@@ -149,6 +149,7 @@ class AdamW:
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
 
+    @advising
     def step(
         self, grads: Mapping[str, Array], *, lr: float | None = None, scale: float = 1.0
     ) -> None:
