@@ -86,10 +86,10 @@ class ResidualBlock(Recurrent[S]):
 
         def step(x: Array, state: Any) -> tuple[Array, Any]:
             y, state = layer(norm(x), state)
-            x = x + y
+            out = x + y
             if ffn is not None and ffn_norm is not None:
-                x = x + ffn(ffn_norm(x))
-            return x, state
+                out = out + ffn(ffn_norm(out))
+            return out, state
 
         return step
 
