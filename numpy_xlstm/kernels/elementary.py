@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numba.core import types
 
+from numpy_xlstm.kernels import tiles
 from numpy_xlstm.kernels.compiler import inline
 
 
@@ -189,24 +190,24 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
 def reader(count: int) -> Any:
     """Return a function that returns a tuple of ``count`` numbers.
 
-    For two, after inlining: ``matrix[rows[0], column], matrix[rows[1], column]``. A loop over the
-    rows would not do, because numba must know the type of each entry of a tuple.
+    For two, after inlining: ``array[rows[0], n, j], array[rows[1], n, j]``. A loop over the rows
+    would not do, because numba must know the type of each entry of a tuple.
     """
     if count == 0:
-        return lambda matrix, rows, column: ()
+        return lambda array, rows, n, j: ()
     rest = inline(reader(count - 1))
-    return lambda matrix, rows, column: (matrix[rows[0], column], *rest(matrix, rows[1:], column))
+    return lambda array, rows, n, j: (array[rows[0], n, j], *rest(array, rows[1:], n, j))
 
 
 def writer(count: int) -> Any:
     """Return a function that writes a tuple of ``count`` numbers, as :func:`reader` reads them."""
     if count == 0:
-        return lambda matrix, rows, column, numbers: None
+        return lambda array, rows, n, j, numbers: None
     rest = inline(writer(count - 1))
 
-    def write(matrix: Any, rows: Any, column: Any, numbers: Any) -> None:
-        matrix[rows[0], column] = numbers[0]
-        rest(matrix, rows[1:], column, numbers[1:])
+    def write(array: Any, rows: Any, n: Any, j: Any, numbers: Any) -> None:
+        array[rows[0], n, j] = numbers[0]
+        rest(array, rows[1:], n, j, numbers[1:])
 
     return write
 
@@ -219,8 +220,9 @@ IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "minimum": _minimum,
     "modulus": _modulus,
     "where": _where,
-    "entries": lambda matrix, rows, column: reader(len(rows)),
-    "set_entries": lambda matrix, rows, column, numbers: writer(len(rows)),
+    "entries": lambda array, rows, n, j: reader(len(rows)),
+    "set_entries": lambda array, rows, n, j, numbers: writer(len(rows)),
+    **tiles.IMPLEMENTATIONS,
 }
 """By the name in :mod:`~numpy_xlstm.kernels.functions`: a function of the types of the arguments,
 which returns the function to compile for them."""

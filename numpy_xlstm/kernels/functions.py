@@ -122,15 +122,31 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return np.where(condition, a, b)
 
 
-def entries(matrix: Any, rows: Any, column: Any) -> Any:
-    """Return the numbers of a column in some rows, as a tuple."""
-    return tuple(matrix[row, column] for row in rows)
+def entries(array: Any, rows: Any, n: Any, j: Any) -> Any:
+    """Return array[row, n, j] for some rows, as a tuple."""
+    return tuple(array[row, n, j] for row in rows)
 
 
-def set_entries(matrix: Any, rows: Any, column: Any, numbers: Any) -> None:
-    """Write numbers into some rows of a column."""
+def set_entries(array: Any, rows: Any, n: Any, j: Any, numbers: Any) -> None:
+    """Write numbers as array[row, n, j] for some rows."""
     for row, number in zip(rows, numbers, strict=True):
-        matrix[row, column] = number
+        array[row, n, j] = number
+
+
+def packed(M: Any, transposed: Any) -> Any:
+    """Return matrices (heads, C, K, N), or (heads, C, N, K), as ``multiply`` reads them.
+
+    Like :func:`multiply`, it exists in compiled kernels only: see ``tiles.py``.
+    """
+    raise NotImplementedError
+
+
+def multiply(x: Any, panels: Any, N: Any, out: Any) -> None:
+    """Write x_n M_nc for each head n and c into out, for x (r, heads·K) and packed matrices M.
+
+    out is (r, C·heads·N + 64): what is written to its last columns has no meaning.
+    """
+    raise NotImplementedError
 
 
 @pointwise

@@ -1,7 +1,7 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
-The pre-activations are a_n, r̃, z̃ and s_n, in this order, because the last three contain R h. A
-step uses h in two ways: through R, and directly. It is therefore passed to
+The pre-activations are s_n, r̃, z̃ and a_n, in this order: the first three contain R h, and the
+last three W x + b. A step uses h in two ways: through R, and directly. It is therefore passed to
 :mod:`~numpy_xlstm.kernels.scan` twice, as h and as the memory.
 """
 
@@ -26,7 +26,7 @@ class TwoStates(NamedTuple):
 @pointwise
 def step(pre: Any, memory: Any, constants: Any) -> Any:
     """Return h after a step twice, as output and as memory."""
-    (a_n, r_pre, z_pre, s_n), (h,) = pre, memory
+    (s_n, r_pre, z_pre, a_n), (h,) = pre, memory
     n = tanh(a_n + sigmoid(r_pre) * s_n)  # [gru.5] [gru.6]
     h = sigmoid(-z_pre) * n + sigmoid(z_pre) * h  # [gru.4] [gru.7]
     return h, h
@@ -35,7 +35,7 @@ def step(pre: Any, memory: Any, constants: Any) -> Any:
 @pointwise
 def derivatives(pre: Any, before: Any, after: Any, constants: Any) -> Any:
     """Return the derivatives of h with respect to ñ and z̃, of ñ with respect to r̃, and r and z."""
-    (a_n, r_pre, z_pre, s_n), (h_prev,) = pre, before
+    (s_n, r_pre, z_pre, a_n), (h_prev,) = pre, before
     r, r_slope = sigmoid_and_slope(r_pre)
     z, z_slope = sigmoid_and_slope(z_pre)
     n_pre = a_n + r * s_n
@@ -50,21 +50,27 @@ def step_backward(d: Any, factors: Any) -> Any:
     dh = dh + dmemory
     dn, dz = dh * by_n, dh * by_z  # [gru.8] [gru.9]
     dr = dn * n_by_r  # [gru.10]
-    return dn, dr, dz, r * dn, z * dh  # [gru.12] [gru.14]
+    return r * dn, dr, dz, dn, z * dh  # [gru.12] [gru.14]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, num_pre=4, num_recurrent=3)
+CELL = scan.Recurrence(
+    step, derivatives, step_backward, TwoStates, num_pre=4, num_recurrent=3, num_inputs=3
+)
 
 
 def forward(
     Wx: Array, params: Mapping[str, Array], state: GRUState, lengths: Array | None
 ) -> tuple[Array, GRUState, scan.ScanCache]:
-    """Run :meth:`scan.Recurrence.forward` with Wx (B, T, 3·H)."""
-    H = Wx.shape[-1] // 3
-    (r_z, a_n), (b_r_z, s_n) = (np.split(a, [2 * H], axis=-1) for a in (Wx, params["b_h"]))
-    r_z += b_r_z  # [gru.3]
-    pre = np.concatenate([a_n, r_z, np.broadcast_to(s_n, a_n.shape)], axis=-1)
-    y, after, cache = CELL.forward(pre, params, TwoStates(state.h, state.h), lengths)
+    """Run :meth:`scan.Recurrence.forward`, with W x + b in the last 3·H columns of Wx (B, T, 4·H).
+
+    R has the rows of r, z and n, which become those of n, r and z.
+    """
+    H = Wx.shape[-1] // 4
+    b_r_z, s_n = np.split(params["b_h"], [2 * H])
+    Wx[..., H : 3 * H] += b_r_z  # [gru.3]
+    Wx[..., :H] = s_n
+    R = np.roll(params["R"], H, axis=0)
+    y, after, cache = CELL.forward(Wx, {"R": R}, TwoStates(state.h, state.h), lengths)
     return y, GRUState(after.h), cache
 
 
@@ -75,6 +81,7 @@ def backward(
     dlast = TwoStates(dstate.h, np.zeros_like(dstate.h))
     dpre, dstate0, grads = CELL.backward(dy, cache, dlast)
     H = dpre.shape[-1] // 4
-    da = np.concatenate([dpre[..., H : 3 * H], dpre[..., :H]], axis=-1)  # [gru.11]
-    db_h = dpre[..., H:].sum(axis=(0, 1))  # [gru.17]
-    return da, GRUState(dstate0.h + dstate0.memory), grads | {"b_h": db_h}  # [gru.14]
+    dR = np.roll(grads["R"], -H, axis=1)
+    db_h = np.roll(dpre[..., : 3 * H].sum(axis=(0, 1)), -H)  # [gru.17]
+    dstate0 = GRUState(dstate0.h + dstate0.memory)  # [gru.14]
+    return dpre[..., H:], dstate0, {"R": dR, "b_h": db_h}  # [gru.11]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from numpy_xlstm.kernels.common import for_loops
 from numpy_xlstm.kernels.functions import compiled, exp, kernel, maximum, pointwise, summation
-from numpy_xlstm.kernels.parts import for_loops
 from numpy_xlstm.numerics import Array, dot, lowest
 
 

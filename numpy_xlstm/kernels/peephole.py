@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.cells.lstm import LSTMState
-from numpy_xlstm.kernels import parts, scan
+from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import pointwise, sigmoid, sigmoid_and_slope, tanh, tanh_slope
 from numpy_xlstm.numerics import Array
 
@@ -58,7 +58,7 @@ def backward(
     """Run :meth:`scan.Recurrence.backward`, and add the gradient of P."""
     dWx, dstate0, grads = CELL.backward(dy, cache, dstate)
     di, df, _, do = np.split(dWx, 4, axis=-1)
-    c = parts.by_row(cache.states[:, :, 1], cache.R, len(dy))
+    c = scan.by_row(cache.states[:, :, 1])
     c_prev, c = c[:, :-1], c[:, 1:]
     pairs = (di, c_prev), (df, c_prev), (do, c)
     dP = np.concatenate([(dg * seen).sum(axis=(0, 1)) for dg, seen in pairs])  # [peephole.17]

@@ -7,19 +7,19 @@
 
 A cell defines its step and the backward of it as functions of numbers. :class:`Recurrence` applies
 them to the arrays of each step. With numba, they are instead compiled into the loops of
-:mod:`~numpy_xlstm.kernels.parts`, which compute one number at a time.
+:mod:`~numpy_xlstm.kernels.loops`, which compute one number at a time.
 
-Rows and heads are split into N parts with U numbers each, as that module describes. With G
-pre-activations, the last K of which contain R h, and states of S arrays, the shapes are (D is the
-width of a head, DH in the cells):
+With NH heads of DH units, H together, G pre-activations and states of S arrays, the shapes are:
 
-=========  =================  ================================================================
-pre        (T, N, G, U)       pre-activations; the forward adds R h to W x + b
-R          (NH, K·D, D)       the loops get R or its transpose, from :func:`oriented`
-constants  (N, E, U)          constants of each unit, such as peephole weights
-states     (T + 1, N, S, U)   before, between and after the steps; h first, then the memory
-d          (N, S, U)          cotangent of a state
-=========  =================  ================================================================
+=========  ==================  ==============================================================
+pre        (B, T, G, H)        pre-activations; the forward adds R h to the first K
+R          (NH, K·DH, DH)      recurrent matrices
+constants  (E, H)              constants of each unit, such as peephole weights
+states     (B, T + 1, S, H)    before, between and after the steps; h first, then the memory
+=========  ==================  ==============================================================
+
+Steps of NumPy on arrays are fastest if the numbers of all rows for one unit are next to each other.
+For them, arrays (B, T, X, H) have the memory of :func:`by_unit`: (T, X, H, B).
 
 In the padding, W x + b and the cotangents dy are 0.
 """
@@ -31,23 +31,28 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import empty_state
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.functions import compiled
-from numpy_xlstm.kernels.parts import (
-    BLOCK,
-    backward_loop,
-    by_part,
-    by_row,
+from numpy_xlstm.kernels.common import (
+    WORTH_THREADS,
     check_residual,
     for_each,
     for_loops,
-    forward_loop,
-    groups,
-    oriented,
     padding,
 )
+from numpy_xlstm.kernels.functions import compiled
+from numpy_xlstm.kernels.loops import backward_loop, forward_loop
 from numpy_xlstm.numerics import Array, check_array, check_batch, checked_lengths
-from numpy_xlstm.numerics.threads import matmul, spread
+from numpy_xlstm.numerics.threads import matmul, num_threads, spread
 from numpy_xlstm.validation import check_cache, checked_like
+
+ROWS = 8
+"""Least number of rows of a batch for a thread."""
+
+UNITS = 64
+"""Least number of units in a group of heads."""
+
+BLOCK = 2**16
+"""Number of entries (units times steps) that NumPy copies at once, or whose derivatives it computes
+at once. They fit into the cache."""
 
 
 class ScanCache(NamedTuple):
@@ -78,9 +83,9 @@ class Recurrence:
         Functions of tuples of numbers or arrays.
     state : type
         Type of the state, which consists of h and the memory.
-    num_pre, num_recurrent, num_constants : int
-        Count of pre-activations, of the last ones, which contain R h (all if omitted), and of
-        constants.
+    num_pre, num_recurrent, num_inputs, num_constants : int
+        Count of pre-activations, of the first ones, which contain R h, of the last ones, which
+        contain W x + b (all if omitted), and of constants.
     """
 
     def __init__(
@@ -92,15 +97,25 @@ class Recurrence:
         *,
         num_pre: int,
         num_recurrent: int | None = None,
+        num_inputs: int | None = None,
         num_constants: int = 0,
     ) -> None:
         self.num_pre, self.num_constants = num_pre, num_constants
-        self.num_recurrent = num_recurrent or num_pre
+        self.num_recurrent, self.num_inputs = num_recurrent or num_pre, num_inputs or num_pre
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
         self.state_type = state
         counts = num_pre, len(state._fields), num_constants
         self.loop = forward_loop(step, *counts)
         self.loop_backward = backward_loop(derivatives, step_backward, *counts)
+
+    def projected(self, x: Array, W: Array, b: Array) -> Array:
+        """Return an array (B, T, G·H) that has W x + b in its last columns."""
+        (B, T, D), rows = x.shape, len(b)
+        pre = np.empty((B, T, rows // self.num_inputs * self.num_pre), x.dtype)
+        Wx = pre.reshape(B * T, pre.shape[2])[:, -rows:]
+        matmul(x.reshape(B * T, D), W.T, out=Wx)
+        Wx += b
+        return pre
 
     def forward(
         self,
@@ -117,63 +132,79 @@ class Recurrence:
         """
         R = for_loops(params["R"])
         R = R.reshape(-1, *R.shape[-2:])
-        (B, T, width), (NH, rows, D), S = Wx.shape, R.shape, len(state)
-        if (NH * D * self.num_pre, self.num_recurrent * D) != (width, rows):
+        (B, T, width), (NH, rows, DH), S = Wx.shape, R.shape, len(state)
+        H, fast = NH * DH, compiled(Wx.dtype)
+        if (H * self.num_pre, self.num_recurrent * DH) != (width, rows):
             raise ShapeError(
-                f"W, b: expected {self.num_pre}·H rows; R: expected shape "
-                f"(NH, {self.num_recurrent}·D, D) with NH·D = H; got {width} rows and {R.shape}"
+                f"W, b: expected {self.num_inputs}·H rows; R: expected shape "
+                f"(NH, {self.num_recurrent}·DH, DH) with NH·DH = H; got {width} rows and {R.shape}"
             )
-        ends = np.full(B, T) if lengths is None else lengths
+        ends, units = np.full(B, T), np.empty((len(constants), H), Wx.dtype)
+        states = np.empty((B, T + 1, S, H) if fast else (T + 1, S, H, B), Wx.dtype)
+        states = states if fast else states.transpose(3, 0, 1, 2)
         if lengths is not None:
-            Wx[padding(lengths, T)] = 0
-        P, start = groups(B, Wx), np.empty((B, S + len(constants), NH * D), Wx.dtype)
-        for k, numbers in enumerate((*state, *constants)):
-            start[:, k] = numbers
-        pre, start = by_part(Wx, R, P), by_part(start.reshape(B, 1, -1), R, P)[0]
-        N, _, U = start.shape
-        states = np.empty((T + 1, N, S, U), Wx.dtype)
-        states[0] = start[:, :S]
-        cache = ScanCache(pre, R, start[:, S:].copy(), states, ends)
-        if compiled(pre.dtype):
-            kept = tuple(cache._replace(R=oriented(R, B // P, backward=False)))
-            for_each(self.loop, range(N), pre.size, kept)
+            ends, behind = lengths, padding(lengths, T)
+            Wx[behind], states[:, 1:][behind] = 0, 1  # c / n is defined
+            states[:, 1:, 0][behind] = 0
+        for k, array in enumerate(state):
+            states[:, 0, k] = array
+        for k, numbers in enumerate(constants):
+            units[k] = numbers
+        pre = (for_loops if fast else by_unit)(Wx.reshape(B, T, self.num_pre, H))
+        cache = ScanCache(pre, R, units, states, ends)
+        if fast:
+            self.for_parts(self.loop, cache)
         else:
             self.array_loop(cache)
-        if lengths is None:
-            last = by_row(states[T:], R, B).reshape(B, S, NH * D)
-        else:
-            last = last_states(cache)
-        return by_row(states[1:, :, 0], R, B), self.state_type(*last.swapaxes(0, 1).copy()), cache
+        last = cache.states[np.arange(B), ends].swapaxes(0, 1).copy()
+        return by_row(cache.states[:, 1:, 0]), self.state_type(*last), cache
+
+    def for_parts(self, loop: Any, cache: Any, *arrays: Array) -> None:
+        """Run a compiled loop on groups of heads, on several threads if there is much to compute.
+
+        The groups depend on the widths alone, because LLVM may round the last units of a group in
+        another way than those in whole vectors.
+        """
+        pre, R, constants, states, ends = cache
+        (B, _, _, H), NH = pre.shape, len(R)
+        threads = num_threads() if pre.size >= WORTH_THREADS else 1
+        P = max(n for n in range(1, NH + 1) if NH % n == 0 and (n == 1 or H // n >= UNITS))
+        rows = spread(B, min(-(-threads // P), B // ROWS))
+        split = [
+            a if a is ends else a.reshape(*a.shape[:-1], P, H // P)
+            for a in (pre, constants, states, ends, *arrays)
+        ]
+        parts = [(some.start, some.stop, n) for some in rows for n in range(P)]
+        for_each(loop, parts, pre.size, R.reshape(P, -1, *R.shape[1:]), *split)
 
     def array_loop(self, cache: Any) -> None:
-        """Run all parts over all steps, as the loop of :func:`forward_loop` does."""
+        """Run over all steps, as the loop of :func:`forward_loop` does."""
         pre, R, constants, states, ends = cache
-        (T, _, G, _), (NH, rows, D), B, S = pre.shape, R.shape, len(ends), states.shape[2]
+        (B, T, _, _), (NH, _, DH), K = pre.shape, R.shape, self.num_recurrent
         shortest = ends.min(initial=T)
-        recurrent = pre.reshape(T, NH, G * D, B)[:, :, -rows:]
-        h = states.reshape(T + 1, NH, S, D, B)[:, :, 0]
-        pre, states, constants = pre.swapaxes(1, 2), states.swapaxes(1, 2), constants.swapaxes(0, 1)
+        pre, states = pre.transpose(1, 2, 3, 0), states.transpose(1, 2, 3, 0)
+        recurrent, constants = pre[:, :K].reshape(T, K, NH, DH, B), over_rows(constants, B)
         for t in range(T):
-            recurrent[t] += R @ h[t]  # [rec.1]
+            Rh = R @ states[t, 0].reshape(NH, DH, B)
+            recurrent[t] += Rh.reshape(NH, K, DH, B).swapaxes(0, 1)  # [rec.1]
             after = self.step(pre[t], states[t, 1:], constants)
             for array, new in zip(states[t + 1], after, strict=True):
                 array[...] = new
             if t >= shortest:
-                h[t + 1][..., t >= ends] = 0  # it could overflow in padding
+                states[t + 1, 0][:, t >= ends] = 0  # it could overflow in padding
 
     def backward(
         self, dy: Array, cache: Any, dstate: Sequence[Array]
     ) -> tuple[Array, Any, dict[str, Array]]:
         """Return the gradients of Wx, of the first state and of R, without validation."""
         dWx, dstate0 = self.without_R(dy, cache, dstate)
-        (B, T, _), (NH, rows, D) = dWx.shape, cache.R.shape
-        K, dpre = rows // D, dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
-        dRh = dpre[:, -K:].transpose(1, 2, 3, 0)  # (K, NH, D, B·T)
-        h = by_row(cache.states[:-1, :, 0], cache.R, B)  # (B, T, NH·D)
-        h = h.reshape(B * T, NH, D).swapaxes(0, 1)
+        (B, T, _), (NH, rows, DH), K = dWx.shape, cache.R.shape, self.num_recurrent
+        dpre = dWx.reshape(B * T, self.num_pre, NH, DH)
+        dRh = dpre[:, :K].transpose(1, 2, 3, 0)  # (K, NH, DH, B·T)
+        h = by_row(cache.states[:, :-1, 0]).reshape(B * T, NH, DH).swapaxes(0, 1)
         if NH == 1:  # one large product
             dRh, h = dRh.reshape(rows, B * T), h[0]
-        dR = matmul(dRh, h).reshape(K, NH, D, D).swapaxes(0, 1)
+        dR = matmul(dRh, h).reshape(K, NH, DH, DH).swapaxes(0, 1)
         return dWx, dstate0, {"R": dR.reshape(cache.R.shape)}  # [rec.6]
 
     def without_R(self, dy: Array, cache: Any, dstate: Sequence[Array]) -> tuple[Array, Any]:
@@ -181,46 +212,43 @@ class Recurrence:
 
         The final state of row n is the state after ``ends[n]`` steps; later steps are padding.
         """
-        pre, R, _, _, ends = cache
-        B, P = len(dy), pre.shape[1] // len(R)
-        last = np.array(dstate).swapaxes(0, 1)
-        dlast = by_part(last.reshape(B, 1, -1), R, P)[0]
-        dy = by_part(dy, R, P)[:, :, 0]
-        d, dpre = np.zeros(dlast.shape, dy.dtype), np.empty(pre.shape, dy.dtype)
-        if compiled(pre.dtype):
-            kept = tuple(cache._replace(R=oriented(R, B // P, backward=True)))
-            arrays = kept, dy, dlast, d, dpre
-            for_each(self.loop_backward, range(pre.shape[1]), pre.size, *arrays)
-        else:
-            self.array_loop_backward(cache, dy, dlast, d, dpre)
-        dstate0 = by_row(d[None], R, B).reshape(last.shape)
-        if not ends.all():
-            dstate0[ends == 0] = last[ends == 0]
-        return by_row(dpre, R, B), self.state_type(*dstate0.swapaxes(0, 1).copy())  # [rec.8]
-
-    def array_loop_backward(
-        self, cache: Any, dy: Array, dlast: Array, d: Array, dpre: Array
-    ) -> None:
-        """Run all parts backward, as the loop of :func:`backward_loop` does."""
         pre, R, constants, states, ends = cache
-        (T, N, G, U), (NH, rows, D), B, S = pre.shape, R.shape, len(ends), states.shape[2]
+        (B, T, G, H), d = pre.shape, np.array(dstate).swapaxes(0, 1).copy()  # (B, S, H)
+        if compiled(pre.dtype):
+            dpre = (np.zeros if ends.min(initial=T) < T else np.empty)(pre.shape, dy.dtype)
+            cache = ScanCache(*map(for_loops, cache))
+            self.for_parts(self.loop_backward, cache, for_loops(dy), d, dpre)
+        else:
+            cache = ScanCache(by_unit(pre), R, constants, by_unit(states), ends)
+            dpre = by_row(self.array_loop_backward(cache, dy, d))
+        dWx = dpre.reshape(B, T, G * H)
+        return dWx, self.state_type(*d.swapaxes(0, 1).copy())  # [rec.8]
+
+    def array_loop_backward(self, cache: Any, dy: Array, d: Array) -> Array:
+        """Run backward over all steps, as the loop of :func:`backward_loop` does."""
+        pre, R, constants, states, ends = cache
+        (B, T, G, H), (NH, rows, DH), K = pre.shape, R.shape, self.num_recurrent
         RT, ending = np.ascontiguousarray(R.swapaxes(1, 2)), set(ends.tolist())
-        recurrent = dpre.reshape(T, NH, G * D, B)[:, :, -rows:]
-        columns, last = (array.reshape(NH, S, D, B) for array in (d, dlast))
-        pre, states = (array.transpose(2, 0, 1, 3) for array in (pre, states))
-        before, after, constants = states[1:, :-1], states[1:, 1:], constants.swapaxes(0, 1)
-        d, dpre = d.swapaxes(0, 1), dpre.swapaxes(1, 2)
-        for steps in reversed(spread(T, T * N * U // BLOCK)):
-            memories = before[:, steps], after[:, steps]
-            factors = self.derivatives(pre[:, steps], *memories, constants)
+        pre, states = pre.transpose(1, 2, 3, 0), states.transpose(1, 2, 3, 0)
+        dy, last = by_unit(dy[:, :, None]).transpose(1, 2, 3, 0)[:, 0], d.transpose(1, 2, 0).copy()
+        constants, dpre = over_rows(constants, B)[:, None], np.empty((T, G, H, B), dy.dtype)
+        dstate = np.zeros(last.shape, dy.dtype)
+        for steps in reversed(spread(T, dy.size // BLOCK)):
+            after = states[steps.start + 1 : steps.stop + 1]
+            now, memory, after = (a.swapaxes(0, 1) for a in (pre[steps], states[steps], after))
+            factors = self.derivatives(now, memory[1:], after[1:], constants)
             for t in reversed(range(steps.start, steps.stop)):
                 if t + 1 in ending:
-                    columns[..., t + 1 == ends] = last[..., t + 1 == ends]
-                d[0] += dy[t]  # [rec.2]
-                gradients = self.step_backward(d, [array[t - steps.start] for array in factors])
-                for array, new in zip([*dpre[t], *d[1:]], gradients, strict=True):
+                    dstate[..., t + 1 == ends] = last[..., t + 1 == ends]
+                dstate[0] += dy[t]  # [rec.2]
+                coefficients = [array[t - steps.start] for array in factors]
+                gradients = self.step_backward(dstate, coefficients)
+                for array, new in zip([*dpre[t], *dstate[1:]], gradients, strict=True):
                     array[...] = new
-                np.matmul(RT, recurrent[t], out=columns[:, 0])  # [rec.3]
+                dRh = dpre[t, :K].reshape(K, NH, DH, B).swapaxes(0, 1).reshape(NH, rows, B)
+                np.matmul(RT, dRh, out=dstate[0].reshape(NH, DH, B))  # [rec.3]
+        d[ends > 0] = dstate.transpose(2, 0, 1)[ends > 0]
+        return dpre.transpose(3, 0, 1, 2)
 
     def checked_forward(
         self, Wx: Array, R: Array, state: Any, lengths: Any
@@ -242,41 +270,46 @@ class Recurrence:
         """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
         check_cache(cache, ScanCache)
         ndims = [getattr(array, "ndim", None) for array in cache]
-        if ndims != [4, 3, 3, 4, 1] or 0 in cache.R.shape + cache.ends.shape:
+        if ndims != [4, 3, 2, 4, 1] or 0 in cache.R.shape + cache.ends.shape:
             raise CacheError("cache: expected the arrays that this forward returned; got others")
-        B, T, (NH, _, D) = len(cache.ends), len(cache.pre), cache.R.shape
-        check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
+        B, T, (NH, _, DH) = len(cache.ends), cache.pre.shape[1], cache.R.shape
+        check_array("dy", dy, (B, T, NH * DH), cache.R.dtype)
         dy = np.where(padding(cache.ends, T)[..., None], 0, dy)
-        zero = self.state_type(*np.zeros((len(self.state_type._fields), B, NH * D), dy.dtype))
+        zero = self.state_type(*np.zeros((len(self.state_type._fields), B, NH * DH), dy.dtype))
         dstate = zero if dstate is None else checked_like("dstate", dstate, zero)
         dWx, dstate0, grads = self.backward(dy, self.fitting(cache, dy), dstate)
         return dWx, grads["R"], dstate0
 
     def fitting(self, cache: Any, dy: Array) -> Any:
-        """Return the cache with arrays that loops accept, if it fits the cotangent of y.
+        """Return the cache if it fits the cotangent of y.
 
         A compiled loop does not check its indices and would read outside of other arrays.
         """
-        cache = cache._make(map(for_loops, cache))
         pre, R, constants, states, ends = cache
-        (B, T, H), (NH, _, D), N = dy.shape, R.shape, pre.shape[1]
-        U, P, S = B * H // max(1, N), N // NH, len(self.state_type._fields)
-        check_residual("pre", pre, (T, N, self.num_pre, U), dy.dtype)
-        check_residual("R", R, (NH, self.num_recurrent * D, D), dy.dtype)
-        check_residual("constants", constants, (N, self.num_constants, U), dy.dtype)
-        check_residual("states", states, (T + 1, N, S, U), dy.dtype)
+        (B, T, H), (NH, _, DH), S = dy.shape, R.shape, len(self.state_type._fields)
+        check_residual("pre", pre, (B, T, self.num_pre, H), dy.dtype)
+        check_residual("R", R, (NH, self.num_recurrent * DH, DH), dy.dtype)
+        check_residual("constants", constants, (self.num_constants, H), dy.dtype)
+        check_residual("states", states, (B, T + 1, S, H), dy.dtype)
         check_residual("ends", ends, (B,), np.dtype(int))
-        if P == 0 or B % P or NH * P != N:
-            expected = f"parts of {B} rows of {H} numbers"
-            raise CacheError(f"cache: expected {expected}; got {N} parts and {NH} heads")
         return cache
 
 
-def last_states(cache: ScanCache) -> Array:
-    """Return the state of each row after its last step, (B, S, H)."""
-    (B,), (NH, _, D), (steps, N, S, _) = cache.ends.shape, cache.R.shape, cache.states.shape
-    P = N // NH
-    group, row = np.divmod(np.arange(B), B // P)  # where each row of the batch is
-    states = cache.states.reshape(steps, NH, P, S, D, B // P)
-    last = states[cache.ends, :, group, :, :, row]  # (B, NH, S, D): indexed axes come first
-    return last.swapaxes(1, 2).reshape(B, S, NH * D)
+def over_rows(constants: Array, B: int) -> Array:
+    """Return constants (E, H) as (E, H, B)."""
+    return np.repeat(constants[..., None], B, axis=-1)
+
+
+def by_unit(array: Array) -> Array:
+    """Return (B, T, X, H) with the memory of an array (T, X, H, B)."""
+    return np.ascontiguousarray(array.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+
+
+def by_row(array: Array) -> Array:
+    """Return a copy (B, T, …) in C-order."""
+    if array.size <= BLOCK:
+        return np.array(array, order="C")
+    rows = np.empty(array.shape, array.dtype)
+    for steps in spread(array.shape[1], array.size // BLOCK):  # what fits into the cache is faster
+        rows[:, steps] = array[:, steps]
+    return rows

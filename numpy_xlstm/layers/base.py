@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, ShapeError
-from numpy_xlstm.kernels.parts import padding
+from numpy_xlstm.kernels.common import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.kernels.parts import split_heads
+from numpy_xlstm.kernels.common import split_heads
 from numpy_xlstm.kernels.products import times
 from numpy_xlstm.layers.base import Layer, Map
 from numpy_xlstm.module import Grads

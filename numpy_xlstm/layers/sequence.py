@@ -29,9 +29,9 @@ KERNELS: dict[type, tuple[Any, tuple[str, ...]]] = {
     GRUCell: (gru, ()),
     ElmanCell: (elman, ("nonlinearity",)),
 }
-"""Cells that have a kernel: a module whose ``forward`` and ``backward`` map W x + b to outputs over
-whole sequences, and the names of the cell's options that ``forward`` takes. Every other cell is
-unrolled; the layer mLSTM has kernels of its own."""
+"""Cells that have a kernel: a module whose ``forward`` and ``backward`` map W x + b, from its
+``CELL``, to outputs over whole sequences, and the names of the cell's options that ``forward``
+takes. Every other cell is unrolled; the layer mLSTM has kernels of its own."""
 
 KernelCache = namedtuple("KernelCache", "x params kept")
 """The input, the parameters and the residuals of a kernel."""
@@ -134,11 +134,10 @@ def run(
     cell: Any, params: Mapping[str, Array], x: Array, state: Any, lengths: Array | None
 ) -> tuple[Array, Any, KernelCache]:
     """Run the kernel of a cell over x, with parameters under the names of the cell's."""
-    (B, T, D), b, (module, names) = x.shape, params["b"], KERNELS[type(cell)]
-    Wx = matmul(x.reshape(B * T, D), params["W"].T)
-    Wx += b
+    module, names = KERNELS[type(cell)]
+    Wx = module.CELL.projected(x, params["W"], params["b"])
     more = {name: getattr(cell, name) for name in names}
-    y, state, kept = module.forward(Wx.reshape(B, T, len(b)), params, state, lengths, **more)
+    y, state, kept = module.forward(Wx, params, state, lengths, **more)
     return y, state, KernelCache(x, params, kept)
 
 

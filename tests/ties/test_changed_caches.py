@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
-from numpy_xlstm.kernels import parts, scan
+from numpy_xlstm.kernels import common, scan
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, put_together
 from tests.ties.test_padding import LENGTHS, subjects
@@ -77,7 +77,7 @@ def test_changed_residuals_are_refused_or_give_the_same_as_over_arrays(
         for array in changes(entry(cache, path))
     ]
     compiled = [outcome(subject.backward, dy, case) for case in cases]
-    for module in (scan, parts):
+    for module in (scan, common):
         monkeypatch.setattr(module, "compiled", lambda dtype: False)
     for fast, case in zip(compiled, cases, strict=True):
         slow = outcome(subject.backward, dy, case)
@@ -103,6 +103,6 @@ def test_a_kernel_refuses_matrices_for_another_number_of_gates(width: int, rows:
     from numpy_xlstm.kernels.lstm import forward
 
     state = (np.zeros((2, 4)),) * 2
-    expected = r"W, b: expected 4·H rows; R: expected shape \(NH, 4·D, D\)"
+    expected = r"W, b: expected 4·H rows; R: expected shape \(NH, 4·DH, DH\)"
     with pytest.raises(ShapeError, match=rf"{expected}.* {width} rows and \(1, {rows}, 4\)"):
         forward(np.zeros((2, 5, width)), {"R": np.zeros((1, rows, 4))}, state, None)

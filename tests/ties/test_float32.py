@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells import mLSTMState
-from numpy_xlstm.kernels import mlstm, parts
+from numpy_xlstm.kernels import common, mlstm
 from numpy_xlstm.numerics import Array
 from tests.ties.test_mlstm import FORMS, Case
 
@@ -92,7 +92,7 @@ def test_the_logs_of_many_gates_are_added_in_float64(
 ) -> None:
     """After 2,000 steps that write nothing, C is the product of the forget gates."""
     if not fast:
-        monkeypatch.setattr(parts, "compiled", lambda dtype: False)
+        monkeypatch.setattr(common, "compiled", lambda dtype: False)
     zero = np.zeros((1, 1, 2000, 1), np.float32)
     f = np.random.default_rng(0).uniform(3.9, 4.1, (1, 1, 2000)).astype(np.float32)
     state = mLSTMState(zero[:, :, :1] + 1, None, None)

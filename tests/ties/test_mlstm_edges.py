@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells import mLSTMState
-from numpy_xlstm.kernels import compiled, mlstm, parts
+from numpy_xlstm.kernels import common, compiled, mlstm
 from numpy_xlstm.kernels.mlstm import forms, step
 from numpy_xlstm.layers import SequenceLayer, mLSTM
 from numpy_xlstm.numerics import Array, threads
@@ -150,10 +150,10 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
         numbers.append(len(these))
         return parallel_map(work, these)
 
-    monkeypatch.setattr(parts, "WORTH_THREADS", 0)
-    for module in (parts, threads):
+    monkeypatch.setattr(common, "WORTH_THREADS", 0)
+    for module in (common, threads):
         monkeypatch.setattr(module, "num_threads", lambda: 2)
-    monkeypatch.setattr(parts, "parallel_map", count)
+    monkeypatch.setattr(common, "parallel_map", count)
     assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
     assert numbers == [case.B * case.NH if compiled() else 2] * 4
 
@@ -188,7 +188,7 @@ def test_products_that_overflow_where_they_have_no_weight(
 ) -> None:
     """A key of 1e200 does not affect a query of 1e200 before it, or after it was forgotten."""
     if not fast:
-        monkeypatch.setattr(parts, "compiled", lambda dtype: False)
+        monkeypatch.setattr(common, "compiled", lambda dtype: False)
     q, k, v, dh = np.random.default_rng(0).standard_normal((4, 1, 1, 4, 2))
     q[0, 0, query] *= 1e200
     k[0, 0, key] *= 1e200

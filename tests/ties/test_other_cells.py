@@ -19,13 +19,12 @@ from numpy_xlstm import (
     gate_rows,
     lstm_recurrent,
     lstm_recurrent_backward,
-    sLSTM,
     slstm_recurrent,
     slstm_recurrent_backward,
     sLSTMCell,
 )
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.kernels import compiled, parts, scan
+from numpy_xlstm.kernels import common, compiled, scan
 from numpy_xlstm.layers.sequence import KERNELS
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.trees import leaves, tree_map
@@ -234,37 +233,21 @@ def test_few_steps_at_a_time(
     kind: str, fast: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copies and derivatives of long sequences are made for some steps at a time."""
-    for module in (parts, scan):
-        monkeypatch.setattr(module, "BLOCK", 30)
+    monkeypatch.setattr(scan, "BLOCK", 30)
     if not fast:
         monkeypatch.setattr(scan, "compiled", lambda dtype: False)
     for seed in range(5):
         tied(kind, dtype, (3, 7, 3, 4), [7, 0, 4], seed)
 
 
-AT_SMALL = {"lstm": 128, "slstm": 256, "slstm exp": 256, "peephole": 128, "projected": 128}
-AT_SMALL |= {"tanh": 256, "relu": 256}
-"""Widths at which a product with R has ``parts.SMALL`` multiplications for 8 rows."""
-
-THRESHOLDS = [
-    *((kind, B, H, None) for kind, H in AT_SMALL.items() for B in (7, 8, 9)),
-    *(("gru", B, 128, None) for B in (10, 11)),
-    # three groups of 16 rows below, all rows above, also with heads; a prime number of rows
-    *((kind, 48, H, 3) for kind, H in (("lstm", 64), ("gru", 64), ("slstm", 128), ("tanh", 128))),
-    *((kind, 37, 8, 1) for kind in CELLS),
-]
+SIZES = [(B, H) for B in (1, 2, 3, 7, 8, 9, 17) for H in (8, 14, 16, 18, 30, 32, 34, 66)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("kind", "B", "H", "P"), THRESHOLDS)
-def test_on_both_sides_of_every_threshold(
-    kind: str, B: int, H: int, P: int | None, dtype: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A small product with R is computed from its transpose, and a large batch in P groups."""
-    if P is not None:
-        monkeypatch.setattr(parts, "WORTH_THREADS", 0)
-        if compiled(dtype):
-            assert parts.groups(B, np.empty(0, dtype)) == P
+@pytest.mark.parametrize(("B", "H"), SIZES)
+@pytest.mark.parametrize("kind", ["lstm", "gru", "slstm"])
+def test_on_both_sides_of_every_width(kind: str, B: int, H: int, dtype: Any) -> None:
+    """Rows are multiplied 8, 6, 2 or 1 at a time, by 1, 2 or 4 panels of 8 or 16 columns."""
     tied(kind, dtype, (B, 3, 2, H), [3, 0, 2], 0)
 
 
@@ -276,54 +259,44 @@ def test_strides_of_a_vector_register(kind: str, T: int, dtype: Any) -> None:
     tied(kind, dtype, (1, T, 2, 1), None, T)
 
 
-def test_the_widths_of_that_test_are_at_the_threshold() -> None:
-    for kind, H in AT_SMALL.items():
-        R = SequenceLayer(CELLS[kind](1, H)).params["R"]
-        matrix = R[0] if R.ndim == 3 else R
-        rows = H if kind == "projected" else matrix.shape[1]
-        assert 8 * len(matrix) * rows == parts.SMALL, kind
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["lstm", "slstm exp"])
+def test_bits_depend_neither_on_threads_nor_on_other_rows(
+    kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three groups of heads, whose 35 units are no multiple of a vector."""
+    if not compiled(dtype):
+        pytest.skip("NumPy's products depend on the number of rows")
+    monkeypatch.setattr(scan, "UNITS", 35)
+    B, T, NH, DH = 19, 5, 6, 18
+    rng, (forward, backward, options) = np.random.default_rng(0), RECURRENCES[kind]
+    Wx, dy = (rng.standard_normal((B, T, n * NH * DH)).astype(dtype) for n in (4, 1))
+    R, lengths = rng.standard_normal((NH, 4 * DH, DH)).astype(dtype), rng.integers(0, T + 1, B)
+    dlast = rng.standard_normal((4, B, NH * DH)).astype(dtype)
+
+    def results(rows: slice = slice(None)) -> list[Array]:
+        y, state, cache = forward(Wx[rows], R, lengths=lengths[rows], **options)
+        dWx, _, dstate0 = backward(dy[rows], cache, type(state)(*dlast[: len(state), rows]))
+        return [array for _, array in leaves("", (y, state, dWx, dstate0))]
+
+    alone = [results(slice(b, b + 1)) for b in range(B)]
+    expected = [np.concatenate(rows) for rows in zip(*alone, strict=True)]
+    for module in (common, scan):
+        monkeypatch.setattr(module, "WORTH_THREADS", 0)
+    for count in (1, 2, 3, 4, 7, 16):
+        for module in (threads, scan):
+            monkeypatch.setattr(module, "num_threads", lambda count=count: count)
+        for array, wanted in zip(results(), expected, strict=True):
+            np.testing.assert_array_equal(array, wanted)
 
 
-@pytest.mark.parametrize("B", range(1, 100))
-def test_groups_of_rows(B: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest groups of 8 to 16 rows that divide the batch, or one."""
-    gates = np.zeros(B)
-    assert parts.groups(B, gates) == 1
-    monkeypatch.setattr(parts, "WORTH_THREADS", B)
-    divisors = [r for r in range(8, 17) if B % r == 0]
-    expected = B // max(divisors) if divisors and compiled() else 1
-    assert parts.groups(B, gates) == expected
-    assert parts.groups(B, gates.astype(np.longdouble)) == 1
-
-
-@pytest.fixture
-def groups_of_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "WORTH_THREADS", 0)
-    monkeypatch.setattr(parts, "ROWS", 2)
-    monkeypatch.setattr(threads, "num_threads", lambda: 2)
-
-
-@pytest.mark.usefixtures("groups_of_two_rows")
 @pytest.mark.parametrize("B", [4, 5])
-@pytest.mark.parametrize("kind", OTHER_CELLS)
-def test_groups_of_rows_on_threads(kind: str, B: int) -> None:
-    """A batch of 5 is split into groups of one row."""
+@pytest.mark.parametrize("kind", CELLS)
+def test_rows_and_heads_on_threads(kind: str, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (common, scan):
+        monkeypatch.setattr(module, "WORTH_THREADS", 0)
+    for module in (threads, scan):
+        monkeypatch.setattr(module, "num_threads", lambda: 4)
+    monkeypatch.setattr(scan, "ROWS", 2)
+    monkeypatch.setattr(scan, "UNITS", 2)
     tied(kind, np.float64, (B, 6, 3, 4), [6, 0, 3], 1)
-
-
-def test_groups_of_rows_and_heads_on_threads(request: pytest.FixtureRequest) -> None:
-    rng = np.random.default_rng(0)
-    layer = sLSTM(3, 8, num_heads=2, rng=rng)
-    x, lengths = rng.standard_normal((4, 6, 3)), np.array([6, 0, 3, 5])
-    _, start, _ = layer.forward(rng.standard_normal((4, 2, 3)))
-    dy, dlast = rng.standard_normal((4, 6, 8)), rng.standard_normal((4, 4, 8))
-
-    def results() -> Any:
-        y, state, cache = layer.forward(x, start, lengths=lengths)
-        dx, dstate0, grads = layer.backward(dy, cache, type(start)(*dlast))
-        return (y, state, dx, dstate0, *grads.values()), len(cache.kept.kept.pre[0])
-
-    (whole, heads), _ = results(), request.getfixturevalue("groups_of_two_rows")
-    in_groups, both = results()
-    assert (heads, both) == (2, 4 if compiled() else 2)
-    assert_same(in_groups, whole, 1e-14, 1e-14)

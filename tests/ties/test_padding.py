@@ -20,7 +20,7 @@ from numpy_xlstm import (
     slstm_recurrent,
     slstm_recurrent_backward,
 )
-from numpy_xlstm.kernels import mlstm, parts, scan
+from numpy_xlstm.kernels import common, mlstm, scan
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.samples import draw_like, random_state
@@ -107,7 +107,7 @@ def test_padding_may_hold_any_number(
     name: str, dtype: Any, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        for module in (scan, parts):
+        for module in (scan, common):
             monkeypatch.setattr(module, "compiled", lambda dtype: False)
     subject, most = subjects(dtype)[name], float(np.finfo(dtype).max)
     for seed in range(6):

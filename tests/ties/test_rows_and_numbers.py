@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numpy_xlstm.kernels import functions, maps
-from numpy_xlstm.kernels.parts import for_loops
+from numpy_xlstm.kernels.common import for_loops
 from numpy_xlstm.numerics import Array
 
 DTYPES = st.sampled_from([np.float32, np.float64])

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.kernels.common import for_loops, over_heads
 from numpy_xlstm.kernels.functions import kernel
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
@@ -21,7 +22,6 @@ from numpy_xlstm.kernels.mlstm.matrices import (
     transposed,
     weights,
 )
-from numpy_xlstm.kernels.parts import for_loops, over_heads
 from numpy_xlstm.numerics import Array
 
 CHUNK_SIZE = 64

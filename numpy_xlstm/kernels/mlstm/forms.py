@@ -29,16 +29,16 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import log_gate, log_gate_slope, root, underflows
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.kernels.functions import kernel, maximum, where
-from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
-from numpy_xlstm.kernels.mlstm.step import steps
-from numpy_xlstm.kernels.parts import (
+from numpy_xlstm.kernels.common import (
     for_loops,
     join_heads,
     over_heads,
     padding,
     split_heads,
 )
+from numpy_xlstm.kernels.functions import kernel, maximum, where
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
+from numpy_xlstm.kernels.mlstm.step import steps
 from numpy_xlstm.numerics import Array, clip, dot, modulus
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")

@@ -7,10 +7,10 @@ import numpy as np
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.errors import CacheError, ShapeError
+from numpy_xlstm.kernels.common import check_residual
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, ChunkwiseCache
 from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, Normaliser, Options, run, run_backward
 from numpy_xlstm.kernels.mlstm.step import RecurrentCache
-from numpy_xlstm.kernels.parts import check_residual
 from numpy_xlstm.numerics import (
     Array,
     check_array,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.kernels.common import for_loops, over_heads
 from numpy_xlstm.kernels.functions import (
     compiled,
     exp,
@@ -21,7 +22,6 @@ from numpy_xlstm.kernels.functions import (
     pointwise,
 )
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
-from numpy_xlstm.kernels.parts import for_loops, over_heads
 from numpy_xlstm.numerics import Array, dot, lowest
 
 
