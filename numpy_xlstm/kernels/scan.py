@@ -48,7 +48,7 @@ ROWS = 8
 """Least number of rows of a batch for a thread."""
 
 UNITS = 64
-"""Least number of units in a group of heads."""
+"""A group of heads has a multiple of this number of units."""
 
 BLOCK = 2**16
 """Number of entries (units times steps) that NumPy copies at once, or whose derivatives it computes
@@ -160,16 +160,17 @@ class Recurrence:
         return by_row(cache.states[:, 1:, 0]), self.state_type(*last), cache
 
     def for_parts(self, loop: Any, cache: Any, *arrays: Array) -> None:
-        """Run a compiled loop on groups of heads, on several threads if there is much to compute.
+        """Run a compiled loop, on several threads if there is much to compute.
 
-        The groups depend on the widths alone, because LLVM may round the last units of a group in
-        another way than those in whole vectors.
+        Rows are divided between threads, or heads, if the rows are few. A group of heads has whole
+        vectors of units, because LLVM may round those that are left over in another way.
         """
         pre, R, constants, states, ends = cache
         (B, _, _, H), NH = pre.shape, len(R)
         threads = num_threads() if pre.size >= WORTH_THREADS else 1
-        P = max(n for n in range(1, NH + 1) if NH % n == 0 and (n == 1 or H // n >= UNITS))
-        rows = spread(B, min(-(-threads // P), B // ROWS))
+        rows = spread(B, min(threads, B // ROWS))
+        most = -(-threads // len(rows))  # groups of heads
+        P = max(n for n in range(1, most + 1) if n == 1 or NH % n == H // n % UNITS == 0)
         split = [
             a if a is ends else a.reshape(*a.shape[:-1], P, H // P)
             for a in (pre, constants, states, ends, *arrays)
