@@ -134,17 +134,14 @@ def set_entries(array: Any, rows: Any, n: Any, j: Any, numbers: Any) -> None:
 
 
 def packed(M: Any, transposed: Any) -> Any:
-    """Return matrices (heads, C, K, N), or (heads, C, N, K), as ``multiply`` reads them.
-
-    Like :func:`multiply`, it exists in compiled kernels only: see ``tiles.py``.
-    """
-    raise NotImplementedError
+    """Return matrices (heads, C, K, N), or (heads, C, N, K), as :func:`multiply` reads them."""
+    raise NotImplementedError  # compiled kernels call functions of tiles.py
 
 
 def multiply(x: Any, panels: Any, N: Any, out: Any) -> None:
-    """Write x_n M_nc for each head n and c into out, for x (r, heads·K) and packed matrices M.
+    """Write x_n M_nc for each c and head n into out, for x (r, heads·K) and packed matrices M.
 
-    out is (r, C·heads·N + 64): what is written to its last columns has no meaning.
+    out is (r, C·heads·N + W) with panels of W columns: its last columns get any numbers.
     """
     raise NotImplementedError
 

@@ -52,8 +52,9 @@ def forward_loop(step: Any, num_pre: int, num_states: int, num_constants: int) -
         for j in range(U):
             h[j] = after[0, n, j]
 
-    def loop(part: Any, R: Any, pre: Any, constants: Any, states: Any, ends: Any) -> None:
+    def loop(part: Any, cache: Any) -> None:
         """Run the rows from ``first`` to ``last`` of group n over all their steps."""
+        pre, R, constants, states, ends = cache
         (first, last, n), (_, m, rows, DH), T = part, R.shape, pre.shape[1]
         K = rows // DH
         panels = packed(R[n].reshape(m, K, DH, DH), True)
@@ -106,18 +107,9 @@ def backward_loop(
             set_entries(dpre, of_pre, n, j, gradients[:num_pre])
             set_entries(d, of_memory, n, j, gradients[num_pre:])
 
-    def loop_backward(
-        part: Any,
-        R: Any,
-        pre: Any,
-        constants: Any,
-        states: Any,
-        ends: Any,
-        dy: Any,
-        d: Any,
-        dpre: Any,
-    ) -> None:
+    def loop_backward(part: Any, cache: Any, dy: Any, d: Any, dpre: Any) -> None:
         """Run the rows from ``first`` to ``last`` of group n backward over all their steps."""
+        pre, R, constants, states, ends = cache
         (first, last, n), (_, m, rows, DH), T = part, R.shape, pre.shape[1]
         panels = packed(R[n].reshape(m, 1, rows, DH), False)
         dRh = np.zeros((last - first, m, rows // DH, DH), d.dtype)
@@ -131,7 +123,8 @@ def backward_loop(
             multiply(dRh.reshape(last - first, m * rows), panels, DH, dh)  # [rec.3]
             for b in range(first, last):
                 if t < ends[b]:
-                    copied(n, dh[b - first, : m * DH], d[b])
+                    for j in range(m * DH):
+                        d[b, 0, n, j] = dh[b - first, j]
 
     return kernel_with(loop_backward, step_backward)
 
@@ -144,13 +137,6 @@ def by_head(n: Any, dpre: Any, dRh: Any) -> None:
         for k in range(K):
             for j in range(DH):
                 dRh[head, k, j] = dpre[k, n, head * DH + j]
-
-
-@pointwise
-def copied(n: Any, dh: Any, d: Any) -> None:
-    """Copy the cotangent of h of a row in group n into those of its state, (S, P, U)."""
-    for j in range(len(dh)):
-        d[0, n, j] = dh[j]
 
 
 def kernel_with(loop: Any, step: Any) -> Any:

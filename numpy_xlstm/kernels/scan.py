@@ -31,13 +31,7 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import empty_state
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.common import (
-    WORTH_THREADS,
-    check_residual,
-    for_each,
-    for_loops,
-    padding,
-)
+from numpy_xlstm.kernels.common import WORTH_THREADS, check_residual, for_each, for_loops, padding
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.kernels.loops import backward_loop, forward_loop
 from numpy_xlstm.numerics import Array, check_array, check_batch, checked_lengths
@@ -171,12 +165,12 @@ class Recurrence:
         rows = spread(B, min(threads, B // ROWS))
         most = -(-threads // len(rows))  # groups of heads
         P = max(n for n in range(1, most + 1) if n == 1 or NH % n == H // n % UNITS == 0)
-        split = [
-            a if a is ends else a.reshape(*a.shape[:-1], P, H // P)
-            for a in (pre, constants, states, ends, *arrays)
-        ]
         parts = [(some.start, some.stop, n) for some in rows for n in range(P)]
-        for_each(loop, parts, pre.size, R.reshape(P, -1, *R.shape[1:]), *split)
+        pre, constants, states, *others = (
+            a.reshape(*a.shape[:-1], P, H // P) for a in (pre, constants, states, *arrays)
+        )
+        kept = pre, R.reshape(P, -1, *R.shape[1:]), constants, states, ends
+        for_each(loop, parts, pre.size, kept, *others)
 
     def array_loop(self, cache: Any) -> None:
         """Run over all steps, as the loop of :func:`forward_loop` does."""
@@ -184,7 +178,8 @@ class Recurrence:
         (B, T, _, _), (NH, _, DH), K = pre.shape, R.shape, self.num_recurrent
         shortest = ends.min(initial=T)
         pre, states = pre.transpose(1, 2, 3, 0), states.transpose(1, 2, 3, 0)
-        recurrent, constants = pre[:, :K].reshape(T, K, NH, DH, B), over_rows(constants, B)
+        recurrent = pre[:, :K].reshape(T, K, NH, DH, B)
+        constants = np.repeat(constants[..., None], B, axis=-1)
         for t in range(T):
             Rh = R @ states[t, 0].reshape(NH, DH, B)
             recurrent[t] += Rh.reshape(NH, K, DH, B).swapaxes(0, 1)  # [rec.1]
@@ -222,8 +217,7 @@ class Recurrence:
         else:
             cache = ScanCache(by_unit(pre), R, constants, by_unit(states), ends)
             dpre = by_row(self.array_loop_backward(cache, dy, d))
-        dWx = dpre.reshape(B, T, G * H)
-        return dWx, self.state_type(*d.swapaxes(0, 1).copy())  # [rec.8]
+        return dpre.reshape(B, T, G * H), self.state_type(*d.swapaxes(0, 1).copy())  # [rec.8]
 
     def array_loop_backward(self, cache: Any, dy: Array, d: Array) -> Array:
         """Run backward over all steps, as the loop of :func:`backward_loop` does."""
@@ -232,8 +226,8 @@ class Recurrence:
         RT, ending = np.ascontiguousarray(R.swapaxes(1, 2)), set(ends.tolist())
         pre, states = pre.transpose(1, 2, 3, 0), states.transpose(1, 2, 3, 0)
         dy, last = by_unit(dy[:, :, None]).transpose(1, 2, 3, 0)[:, 0], d.transpose(1, 2, 0).copy()
-        constants, dpre = over_rows(constants, B)[:, None], np.empty((T, G, H, B), dy.dtype)
-        dstate = np.zeros(last.shape, dy.dtype)
+        constants = np.repeat(constants[:, None, :, None], B, axis=-1)
+        dpre, dstate = np.empty((T, G, H, B), dy.dtype), np.zeros(last.shape, dy.dtype)
         for steps in reversed(spread(T, dy.size // BLOCK)):
             after = states[steps.start + 1 : steps.stop + 1]
             now, memory, after = (a.swapaxes(0, 1) for a in (pre[steps], states[steps], after))
@@ -294,11 +288,6 @@ class Recurrence:
         check_residual("states", states, (B, T + 1, S, H), dy.dtype)
         check_residual("ends", ends, (B,), np.dtype(int))
         return cache
-
-
-def over_rows(constants: Array, B: int) -> Array:
-    """Return constants (E, H) as (E, H, B)."""
-    return np.repeat(constants[..., None], B, axis=-1)
 
 
 def by_unit(array: Array) -> Array:

@@ -1,43 +1,39 @@
-"""The product x M of rows x with a matrix M, for compiled loops that use M at every step.
+"""The product x M of a few rows x with a matrix M, for loops that use M at every step.
 
-A step of a scan has few rows, and its time is that of reading M and of the multiplications::
+::
 
     out[r, j] = x[r, 0] M[0, j] + x[r, 1] M[1, j] + … + x[r, K − 1] M[K − 1, j]
 
-**Vectors.** A processor multiplies a vector of numbers at once. Take W neighbouring columns j: the
-vector M[k, j : j + W] is multiplied by the number x[r, k], and added to a vector of W sums. W
-numbers have 64 bytes, the size of a cache line. LLVM divides vectors of this size if those of the
-processor are shorter.
+**Panels.** A processor adds x[r, k] times a vector of numbers M[k, j], M[k, j + 1], … to a vector
+of sums in one instruction. A vector has W numbers, 64 bytes: the size of a cache line. LLVM divides
+it where registers are shorter. The sums of W columns need their vectors of M in the order of k.
+:func:`packed` therefore stores M as panels: one panel, (K, W), has W columns, and is read from its
+first byte to its last. Zeros fill up the last panel.
 
-**Panels.** The vectors of W columns are used in the order of k. :func:`packed` stores them in this
-order, one after the other. They are a panel, (K, W). The processor reads it from the first to the
-last byte, and knows what is next. The last panel is filled up with zeros.
+**Tiles.** Such an instruction waits for two things: a vector of M, and the sum before, which is
+ready after 4 further instructions or so, of which many processors begin two at a time. A tile is
+the product of R rows and P panels. For each k it reads P vectors and R numbers for R·P
+instructions, whose R·P vectors of sums do not wait for each other and stay in registers:
 
-**Tiles.** For one vector of sums, each vector of M is read for one multiplication. A tile computes
-the sums of several rows r and panels p at once, and keeps all of them in registers. For R rows and
-P panels, a step in k reads P vectors and R numbers for R·P multiplications. A tile also hides the
-time from the begin of an addition to its end: about 4 times 2 additions can be on their way, each
-to another vector of sums.
+=========  ==================  =================  =============================================
+processor  registers           largest tile       its registers
+=========  ==================  =================  =============================================
+AVX-512    32 of 64 bytes      8 rows, 2 panels   16 for sums, 2 for M
+AVX2       16 of 32 bytes      6 rows, 1 panel    12 for sums, 2 for M, 1 for x
+NEON       32 of 16 bytes      6 rows, 1 panel    24 for sums, 4 for M, 1 for x
+=========  ==================  =================  =============================================
 
-==========  ==================  =============================================================
-processor   registers           largest tile
-==========  ==================  =============================================================
-AVX-512     32 of 64 bytes      8 rows × 2 panels: 16 for sums, 2 for M, others for x
-AVX2        16 of 32 bytes      6 rows × 1 panel: 12 for sums, 2 for M, 1 for x
-NEON        32 of 16 bytes      6 rows × 1 panel: 24 for sums, 4 for M, 1 for x
-==========  ==================  =============================================================
+With more sums than registers, each instruction would also read and write memory: 3 rows and 2
+panels take twice as long with AVX2, because M and x need five more. The rows that are left over are
+taken with more panels, 2 rows with 2 and one row with 4. The time of one row is then that of
+reading M.
 
-With more sums, LLVM stores some of them in memory: 3 rows × 2 panels take twice the time with AVX2,
-because both vectors of M need two registers each. Fewer rows are taken with more panels, since a
-row alone has one vector of sums per panel.
-
-**Order.** Each sum is one chain of additions in the order of k, in a tile of any shape. So its bits
+**Order.** A sum is one chain of additions in the order of k, in a tile of any shape. So its bits
 depend neither on the rows next to it nor on the number of threads.
 
-**Prefetching.** A panel of a large matrix comes from memory that is far from the processor. While
-it uses one vector, a tile of more than 2 rows asks for the vector 4 KB further on. The processor
-does this itself within a page of 4 KB. It may ask for what lies behind the last panel, which is no
-access. A tile of fewer rows reads faster than vectors can be asked for.
+**Prefetching.** A tile of more than 2 rows asks for the vector 4 KB after the one that it uses,
+because processors look ahead within a page of 4 KB only. This matters for an M of 16 MB. It is no
+access: the vector may be behind the last panel. A smaller tile has no time to spare for it.
 
 This module needs numba. Without it, and for other dtypes, ``scan.py`` uses NumPy's products.
 """
@@ -49,7 +45,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.core.cgutils import alloca_once_value, for_range
+from numba.core.cgutils import alloca_once_value, for_range, unpack_tuple
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
@@ -72,41 +68,42 @@ SHAPES = ((8, 2), (2, 2), (1, 4)) if WIDE else ((6, 1), (2, 2), (1, 4))
 
 @cache
 def tile(real: Any, rows: int, panels: int) -> Any:
-    """Return a function that multiplies some rows of x by some panels, given their addresses.
+    """Return a function of the addresses of some rows of x, of panels and of out, and of steps.
 
-    ``x_step``, ``panel_step`` and ``out_step`` are the distances in bytes between rows of x,
-    panels, and rows of out.
+    The steps are K, and the distances in bytes of the rows of x, of panels, and of the rows of out.
     """
     size, number = real.bitwidth // 8, ir.FloatType() if real.bitwidth == 32 else ir.DoubleType()
     vector, byte, int32 = ir.VectorType(number, BYTES // size), ir.IntType(8), ir.IntType(32)
     undefined, entry = ir.Constant(vector, ir.Undefined), ir.VectorType(int32, vector.count)
     arguments = [byte.as_pointer(), int32, int32, int32]
-    into_cache = int32(0), int32(3), int32(1)  # for reading, as near as possible, data
+    to_read_soon = int32(0), int32(3), int32(1)  # options of llvm.prefetch
 
     def generate(context: Any, build: Any, signature: Any, args: Any) -> Any:
-        K, x, x_step, panel, panel_step, out, out_step = args
+        places, (K, x_step, panel_step, out_step) = (unpack_tuple(build, a) for a in args)
+        x, panel, out = places
 
-        def at(kind: Any, address: Any, *steps: tuple[int, Any]) -> Any:
+        def at(kind: Any, place: Any, *steps: tuple[int, Any]) -> Any:
             """Return the address after some steps, given as their number and size."""
             for count, step in steps:
-                address = build.add(address, build.mul(step, step.type(count)))
-            return build.inttoptr(address, kind.as_pointer())
+                place = build.add(place, build.mul(step, step.type(count)))
+            return build.inttoptr(place, kind.as_pointer())
 
         prefetch = build.module.declare_intrinsic(
             "llvm.prefetch", arguments[:1], ir.FunctionType(ir.VoidType(), arguments)
         )
         sums = {
-            place: alloca_once_value(build, ir.Constant(vector, None))  # becomes a register
-            for place in product(range(rows), range(panels))
+            sum_of: alloca_once_value(build, ir.Constant(vector, None))  # becomes a register
+            for sum_of in product(range(rows), range(panels))
         }
         with for_range(build, K) as loop:
-            line, M = build.add(panel, build.mul(loop.index, K.type(BYTES))), []
+            body, M = build.block, []
+            line = build.add(panel, build.mul(loop.index, K.type(BYTES)))
+            column = build.add(x, build.mul(loop.index, K.type(size)))
             for p in range(panels):
                 M.append(build.load(at(vector, line, (p, panel_step)), align=size))
                 if rows > 2:
                     ahead = at(byte, line, (p, panel_step), (1, K.type(AHEAD)))
-                    build.call(prefetch, [ahead, *into_cache])
-            column = build.add(x, build.mul(loop.index, K.type(size)))
+                    build.call(prefetch, [ahead, *to_read_soon])
             for r in range(rows):
                 a = build.load(at(number, column, (r, x_step)), align=size)
                 a = build.insert_element(undefined, a, int32(0))
@@ -115,24 +112,16 @@ def tile(real: Any, rows: int, panels: int) -> Any:
                     term = build.fmul(a, M[p], flags=("contract",))
                     total = build.fadd(term, build.load(sums[r, p]), flags=("contract",))
                     build.store(total, sums[r, p])
+        no_unrolling = build.module.add_metadata(["llvm.loop.unroll.disable"])
+        options = build.module.add_metadata([no_unrolling])
+        options.operands = options, no_unrolling  # LLVM expects that they begin with themselves
+        body.terminator.set_metadata("llvm.loop", options)
         for (r, p), total in sums.items():
             place = at(vector, out, (r, out_step), (p, K.type(BYTES)))
             build.store(build.load(total), place, align=size)
         return context.get_dummy_value()
 
-    def multiply_tile(
-        context: Any,
-        K: Any,
-        x: Any,
-        x_step: Any,
-        panel: Any,
-        panel_step: Any,
-        out: Any,
-        out_step: Any,
-    ) -> Any:
-        return types.void(*[types.intp] * 7), generate
-
-    return intrinsic(multiply_tile)
+    return intrinsic(lambda context, places, steps: (types.void(places, steps), generate))
 
 
 @cache
@@ -144,20 +133,26 @@ def rows_by_panels(real: Any, shapes: tuple[tuple[int, int], ...]) -> Any:
     several, one = tile(real, rows, most), tile(real, rows, 1)
 
     def multiply_rows(count: Any, x: Any, panels: Any, panel: Any, out: Any, steps: Any) -> None:
-        K, x_step, panel_step, out_step = steps
+        _, x_step, panel_step, out_step = steps
         p, whole = 0, count - count % rows
         while p < panels:
             width = most if p + most <= panels else 1
             for r in range(0, whole, rows):
-                x_r, out_r = x + r * x_step, out + r * out_step + p * BYTES
+                to = out + r * out_step + p * BYTES
                 if width == most:
-                    several(K, x_r, x_step, panel + p * panel_step, panel_step, out_r, out_step)
+                    several((x + r * x_step, panel + p * panel_step, to), steps)
                 else:
-                    one(K, x_r, x_step, panel + p * panel_step, panel_step, out_r, out_step)
+                    one((x + r * x_step, panel + p * panel_step, to), steps)
             p += width
         others(count - whole, x + whole * x_step, panels, panel, out + whole * out_step, steps)
 
     return inline(multiply_rows)
+
+
+@inline
+def address(array: Any) -> Any:
+    """Return the address of an array as a signed number: numba adds others to it as floats."""
+    return np.intp(array.ctypes.data)
 
 
 def _packed(M: Any, transposed: Any) -> Any:
@@ -166,7 +161,10 @@ def _packed(M: Any, transposed: Any) -> Any:
     def packed(M: Any, transposed: Any) -> Any:
         heads, C, rows, columns = M.shape
         K, N = (columns, rows) if transposed else (rows, columns)
-        panels = np.zeros((C, heads, (N + W - 1) // W, K, W), M.dtype)
+        P = (N + W - 1) // W
+        space = np.zeros((C * heads * P * K + 1) * W, M.dtype)
+        line = -address(space) % BYTES // space.itemsize  # where a cache line begins
+        panels = space[line : line + space.size - W].reshape(C, heads, P, K, W)
         for c in range(C):
             for head in range(heads):
                 for j in range(N):
@@ -184,12 +182,11 @@ def _multiply(x: Any, panels: Any, N: Any, out: Any) -> Any:
     def multiply(x: Any, panels: Any, N: Any, out: Any) -> None:
         (C, heads, P, K, _), size = panels.shape, x.itemsize
         steps = K, x.strides[0], K * BYTES, out.strides[0]
-        panel, to = panels.ctypes.data, out.ctypes.data
+        panel, to = address(panels), address(out)
         for _ in range(C):
             for head in range(heads):
-                row = x.ctypes.data + head * K * size
                 for p in range(0, P, GROUP):
-                    count = min(GROUP, P - p)
+                    count, row = min(GROUP, P - p), address(x) + head * K * size
                     multiply_rows(len(x), row, count, panel, to + p * BYTES, steps)
                     panel += count * K * BYTES
                 to += N * size

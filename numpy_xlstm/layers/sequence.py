@@ -134,7 +134,7 @@ def run(
     cell: Any, params: Mapping[str, Array], x: Array, state: Any, lengths: Array | None
 ) -> tuple[Array, Any, KernelCache]:
     """Run the kernel of a cell over x, with parameters under the names of the cell's."""
-    module, names = KERNELS[type(cell)]
+    x, (module, names) = np.ascontiguousarray(x), KERNELS[type(cell)]  # its backward reads x too
     Wx = module.CELL.projected(x, params["W"], params["b"])
     more = {name: getattr(cell, name) for name in names}
     y, state, kept = module.forward(Wx, params, state, lengths, **more)
