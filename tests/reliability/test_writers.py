@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from numpy_xlstm import save_pretrained
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import OptionError
 from tests.cli.test_resume import assert_same
 from tests.reliability.children import CONTEXT, LIMIT, ask, silent, start
 from tests.reliability.loads import FILES, KINDS, WRITERS, digest_of, model_of, place, stored
@@ -23,7 +23,7 @@ def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, qu
         barrier.wait(LIMIT)
         try:
             save_pretrained(model, place(kind, folder), **KINDS[kind][2])
-        except (CheckpointError, OSError) as error:
+        except (OptionError, OSError) as error:
             errors.append(f"{type(error).__name__}: {error}")
         barrier.wait(LIMIT)
     queue.put(errors)
