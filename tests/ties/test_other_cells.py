@@ -1,6 +1,7 @@
 """Layers and public recurrences equal the unrolled cells: small ones, and at every threshold."""
 
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -260,15 +261,14 @@ def test_strides_of_a_vector_register(kind: str, T: int, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["lstm", "slstm exp"])
+@pytest.mark.parametrize(("kind", "DH"), [("lstm", 64), ("lstm", 35), ("slstm exp", 32)])
 def test_bits_depend_neither_on_threads_nor_on_other_rows(
-    kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, DH: int, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three groups of heads, whose 35 units are no multiple of a vector."""
+    """Heads are divided between threads, but not those of 35 units, no multiple of a vector."""
     if not compiled(dtype):
         pytest.skip("NumPy's products depend on the number of rows")
-    monkeypatch.setattr(scan, "UNITS", 35)
-    B, T, NH, DH = 19, 5, 6, 18
+    B, T, NH = 9, 5, 4
     rng, (forward, backward, options) = np.random.default_rng(0), RECURRENCES[kind]
     Wx, dy = (rng.standard_normal((B, T, n * NH * DH)).astype(dtype) for n in (4, 1))
     R, lengths = rng.standard_normal((NH, 4 * DH, DH)).astype(dtype), rng.integers(0, T + 1, B)
@@ -283,7 +283,8 @@ def test_bits_depend_neither_on_threads_nor_on_other_rows(
     expected = [np.concatenate(rows) for rows in zip(*alone, strict=True)]
     for module in (common, scan):
         monkeypatch.setattr(module, "WORTH_THREADS", 0)
-    for count in (1, 2, 3, 4, 7, 16):
+    for count, rows in product((1, 2, 3, 4, 7), (2, 8)):
+        monkeypatch.setattr(scan, "ROWS", rows)
         for module in (threads, scan):
             monkeypatch.setattr(module, "num_threads", lambda count=count: count)
         for array, wanted in zip(results(), expected, strict=True):
