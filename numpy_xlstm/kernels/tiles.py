@@ -134,16 +134,15 @@ def rows_by_panels(real: Any, shapes: tuple[tuple[int, int], ...]) -> Any:
 
     def multiply_rows(count: Any, x: Any, panels: Any, panel: Any, out: Any, steps: Any) -> None:
         _, x_step, panel_step, out_step = steps
-        p, whole = 0, count - count % rows
-        while p < panels:
-            width = most if p + most <= panels else 1
+        whole, wide = count - count % rows, panels - panels % most
+        for p in range(0, wide, most):
             for r in range(0, whole, rows):
                 to = out + r * out_step + p * BYTES
-                if width == most:
-                    several((x + r * x_step, panel + p * panel_step, to), steps)
-                else:
-                    one((x + r * x_step, panel + p * panel_step, to), steps)
-            p += width
+                several((x + r * x_step, panel + p * panel_step, to), steps)
+        for p in range(wide, panels):
+            for r in range(0, whole, rows):
+                to = out + r * out_step + p * BYTES
+                one((x + r * x_step, panel + p * panel_step, to), steps)
         others(count - whole, x + whole * x_step, panels, panel, out + whole * out_step, steps)
 
     return inline(multiply_rows)
