@@ -190,12 +190,15 @@ LOOPS = {
     ("changed", "stale"),
     [
         *((f"{name}.py", {name}) for name in ("lstm", "gru", "elman", "peephole", "slstm")),
-        ("scan.py", {"lstm", "slstm", "gru", "elman", "peephole"}),
-        ("parts.py", {*LOOPS} - {"adamw"}),
+        *((f"{n}.py", {"lstm", "slstm", "gru", "elman", "peephole"}) for n in ("scan", "loops")),
+        ("common.py", {*LOOPS} - {"adamw"}),
         ("matrices.py", {"mlstm.chunkwise", "mlstm.step"}),
         ("step.py", {"mlstm.step"}),
         ("maps.py", {"maps"}),
-        *((f"{n}.py", None) for n in ("functions", "elementary", "compiler", "activations")),
+        *(
+            (f"{n}.py", None)
+            for n in ("functions", "elementary", "tiles", "compiler", "activations")
+        ),
     ],
 )
 def test_code_depends_on_the_sources_of_its_functions_alone(
