@@ -13,7 +13,7 @@ from tests.gradcheck.layers import of_tensors, real
 def _tied(cell: type[Any], seed: int, b_f: float) -> tuple[Any, Array]:
     """log f + m₋ and ĩ = 0 differ by e^−b_f, in every step and head."""
     rng = np.random.default_rng(seed)
-    layer = cell(2, 2, 2, rng=rng)
+    layer = cell(2, 2, num_heads=2, rng=rng)
     for name, array in layer.params.items():
         if name in ("W_i", "b_i", "W_f"):
             array[...] = 0

@@ -51,7 +51,7 @@ def test_each_kernel_is_compared_with_its_cell(monkeypatch: pytest.MonkeyPatch) 
 
     class Doubled:
         def __init__(self, kernel: Any) -> None:
-            self.kernel = kernel
+            self.kernel, self.CELL = kernel, kernel.CELL
 
         def forward(self, Wx: Array, *given: Any, **options: Any) -> Any:
             return self.kernel.forward(2 * Wx, *given, **options)
