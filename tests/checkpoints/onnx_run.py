@@ -143,9 +143,13 @@ def layers() -> st.SearchStrategy[Any]:
     of_torch = {"num_layers": two, "bidirectional": flag, "bias": flag, "batch_first": flag}
     D, H = st.integers(1, 3), st.integers(2, 4)
     heads = st.builds(lambda each, NH: (each * NH, NH), st.integers(1, 3), st.integers(1, 3))
-    slstm = st.builds(lambda d, h, f: sLSTM(d, *h, forget_gate=f), D, heads, gates)
+    slstm = st.builds(
+        lambda d, h, f: sLSTM(d, h[0], num_heads=h[1], forget_gate=f), D, heads, gates
+    )
     mlstm = st.builds(
-        lambda d, h, k, i, f: mLSTM(d, *h, qk_dim=k * h[1], input_gate=i, forget_gate=f),
+        lambda d, h, k, i, f: mLSTM(
+            d, h[0], num_heads=h[1], qk_dim=k * h[1], input_gate=i, forget_gate=f
+        ),
         *(D, heads, st.integers(1, 3), gates, gates),
     )
     relu = st.sampled_from(["tanh", "relu"])

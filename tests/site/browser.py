@@ -15,7 +15,7 @@ from urllib.parse import urldefrag, urljoin
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-WIDTHS = (1280, 390)
+WIDTHS = (1400, 390)
 MODES = ("light", "dark")
 LOOK, OVERFLOW, CUT, PIXEL = (
     Path(__file__).with_name(f"{name}.js").read_text("utf-8")

@@ -95,7 +95,7 @@ FAULTS = {
     "<math><mtext>" + "m" * 60 + "</mtext></math></div>",
     "cut at 390 px: a cell": "<div class='pst-scrollable-table-container' style='overflow: auto'>"
     "<table><td>name</td><td><div style='width: 400px'>meaning</div></td></table></div>",
-    "cut at 1280 px: code": f"<pre style='overflow: auto; font-size: 2em'>{'m' * 100}</pre>",
+    "cut at 1400 px: code": f"<pre style='overflow: auto; font-size: 2em'>{'m' * 100}</pre>",
     "cut at 390 px: a name": "<dt style='width: 4em; overflow-wrap: anywhere'>"
     "<strong>hidden_size</strong></dt>",
     "cut at 390 px: a mark": "<p style='width: 2em'><math><mtext>mmmm</mtext></math>, and</p>",
