@@ -41,12 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
+        "--rest",
+        action="store_true",
+        help="run only what has not passed since the last run without it",
+    )
+    parser.addoption(
         "--trials", type=int, default=1, help="check N times as many cases where tests sample"
     )
     parser.addoption(
         "--seeds", type=int, default=1, help="over how many seeds ports must pass the kit"
     )
 
+
+PASSED = "numpy_xlstm/passed"
+"""Key of the tests that passed, in pytest's cache."""
 
 COMPILE = """
 import os
@@ -78,8 +86,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip long tests without ``--long``."""
+    """Leave out what passed before with ``--rest``, and skip long tests without ``--long``."""
+    if config.getoption("--rest"):
+        if not hasattr(config, "cache"):
+            raise pytest.UsageError("--rest needs pytest's cache")
+        passed = config.cache.get(PASSED, [])
+        rest = {_test(nodeid) for nodeid in {item.nodeid for item in items}.difference(passed)}
+        items[:] = [item for item in items if _test(item.nodeid) in rest]
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes long: needs --long"))
+
+
+def _test(nodeid: str) -> str:
+    """Return the file of an example, which needs those before it; a test is itself."""
+    return nodeid.partition("::line:")[0]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Store what passed; with ``--rest``, in addition to what passed before."""
+    if hasattr(config, "cache") and not config.option.collectonly:
+        passed = {report.nodeid for report in terminalreporter.stats.get("passed", [])}
+        before = config.cache.get(PASSED, []) if config.getoption("--rest") else []
+        config.cache.set(PASSED, sorted(passed.union(before)))
