@@ -173,11 +173,11 @@ class Module:
             try:
                 return object.__getattribute__(self, name)
             except AttributeError as error:
-                message = explained(error, name, [n for n in dir(type(self)) if n[0] != "_"])
+                message = explained(error, name)
             if not name.startswith("_") and not hasattr(type(self), name) and name in self.params:
                 expected = f"{type(self).__name__}: expected params[{name!r}]"
                 message = f"{expected}; got an attribute {name}"
-            raise AttributeError(message)
+            raise AttributeError(message, name=name, obj=self)  # Python suggests a similar name
 
     @property
     def num_parameters(self) -> int:

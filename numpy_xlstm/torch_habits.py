@@ -10,7 +10,20 @@ from numpy_xlstm.numerics import did_you_mean
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-ADVICE = {
+ATTRIBUTES = {
+    "write print(model), which shows all parts, or params, which has all their arrays": (
+        "modules named_modules children named_children layers summary weights get_weights blocks "
+        "trainable_variables trainable_weights count_params"
+    ),
+    "write model.num_parameters, without brackets": "num_parameters",
+    "write model.params, a dict of arrays by name": (
+        "parameters named_parameters weight_ih weight_hh bias_ih bias_hh weight bias kernel"
+    ),
+    "write copy.deepcopy(layer)": "copy clone",
+}
+"""Advice for attributes alone; an argument of the same name would mean something else."""
+
+ADVICE = ATTRIBUTES | {
     # of a module, a model or an optimiser
     "leave it out: entries are dropped only if forward gets rng=…": (
         "train eval training deterministic"
@@ -22,14 +35,6 @@ ADVICE = {
     "write astype(np.float32)": "float",
     "write astype(np.float64)": "double",
     "write astype(np.float32), the smallest supported dtype": "half bfloat16",
-    "write print(model), which shows all parts, or params, which has all their arrays": (
-        "modules named_modules children named_children layers summary weights get_weights blocks "
-        "trainable_variables trainable_weights count_params"
-    ),
-    "write model.num_parameters, without brackets": "num_parameters",
-    "write model.params, a dict of arrays by name": (
-        "parameters named_parameters weight_ih weight_hh bias_ih bias_hh weight bias kernel"
-    ),
     "leave it out: each backward returns new gradients, and none are added up": "zero_grad",
     "write dx, dstate0, grads = layer.backward(dy, cache)": "grad value_and_grad",
     "leave it out: backward returns the gradients of all parameters": "requires_grad_",
@@ -63,7 +68,6 @@ ADVICE = {
     "write lr": "learning_rate",
     "leave it out: names and shapes must be those of params": "strict",
     "write load_state_dict(arrays), or params[name][...] = array": "set_weights load_weights",
-    "write copy.deepcopy(layer)": "copy clone",
     "write nonlinearity": "activation",
     "write max_new_tokens": "max_length",
     "write dtype": "torch_dtype",
@@ -104,9 +108,10 @@ SENTENCES = {name: advice for advice, names in ADVICE.items() for name in names.
 
 
 def explained(message: object, name: str, known: Collection[str] = ()) -> str:
-    """Return the message of an error about a name, with its sentence or the known name like it."""
-    hint = f"; {SENTENCES[name]}" if name in SENTENCES else did_you_mean(name, known)
-    return f"{message}{hint}"
+    """Return the message of an error about a name, with its sentence or a similar known name."""
+    if name in SENTENCES:
+        return f"{message}; {SENTENCES[name]}"
+    return f"{message}{did_you_mean(name, known) if known else ''}"
 
 
 def advising(function: Function) -> Function:
@@ -136,8 +141,8 @@ def advising(function: Function) -> Function:
                 unknown = next((name for name in options if name not in known), "")
                 sentence = SENTENCES.get(unknown, advice)
                 renamed = re.match(r"write (\w+)( and|;|$)", sentence)
-                if renamed and renamed[1] not in known:  # the sentence is for other functions
-                    sentence = advice
+                if sentence in ATTRIBUTES or (renamed and renamed[1] not in known):
+                    sentence = advice  # the sentence is for attributes or for other functions
                 raise TypeError(f"{error}; {sentence}") from None
             raise  # the error comes from within
 

@@ -154,7 +154,7 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     options = command.resumed(notes.command, given)
     text, validation, sizes = _texts(options)
     if (got := fingerprint(text, validation)) != notes.text:
-        another = f"got another, {got}; --from trains its model on that"
+        another = f"got another, {got}; to train the model on another text, use --from"
         raise TextError(f"text: expected the text of the run, {notes.text}; {another}")
     split = training.split_text(text, options.window, run.tokenizer, validation=validation)
     prompt = _checked_prompt(options, split, comm)
