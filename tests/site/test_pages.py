@@ -198,6 +198,23 @@ def test_the_first_page_has_versions_and_links(site: Path) -> None:
         assert f'href="{link}"' in page
 
 
+CODE = """limit => [...document.querySelectorAll("pre")].filter(e =>
+  e.scrollWidth > e.clientWidth
+  && Math.max(...e.textContent.split("\\n").map(line => line.length)) <= limit
+).length"""
+
+
+def test_code_fits_a_small_window_and_breaks_on_paper(site: Path, shown: Site) -> None:
+    window = shown.window("index.html", viewport={"width": 1280, "height": 900})
+    for path in sorted(site.rglob("*.html")):
+        page = path.relative_to(site).as_posix()
+        window.emulate_media(media="screen")
+        window.goto(shown.address + page)
+        assert window.evaluate(CODE, 100) == 0, page
+        window.emulate_media(media="print")
+        assert window.evaluate(CODE, 10**6) == 0, page
+
+
 def test_three_figures_in_a_row_are_large_enough(shown: Site) -> None:
     for page, least in (("index.html", 380), ("cells-as-code.html", 260)):
         window = shown.window(page, viewport={"width": 1400, "height": 900})
