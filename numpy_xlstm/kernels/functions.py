@@ -134,14 +134,14 @@ def set_entries(array: Any, rows: Any, n: Any, j: Any, numbers: Any) -> None:
 
 
 def packed(M: Any, transposed: Any) -> Any:
-    """Return matrices (heads, C, K, N), or (heads, C, N, K), as :func:`multiply` reads them."""
+    """Return matrices (heads, K, N), or (heads, N, K), as :func:`multiply` reads them."""
     raise NotImplementedError  # compiled kernels call functions of tiles.py
 
 
 def multiply(x: Any, panels: Any, N: Any, out: Any) -> None:
-    """Write x_n M_nc for each c and head n into out, for x (r, heads·K) and packed matrices M.
+    """Write x_n M_n for each head n into out, for x (r, heads·K) and packed matrices M.
 
-    out is (r, C·heads·N + W) with panels of W columns: its last columns get any numbers.
+    out is (r, heads·N + W) with panels of W columns: its last columns get any numbers.
     """
     raise NotImplementedError
 

@@ -42,29 +42,25 @@ def forward_loop(step: Any, num_pre: int, num_states: int, num_constants: int) -
     @pointwise
     def advance(n: Any, Rh: Any, pre: Any, constants: Any, before: Any, after: Any, h: Any) -> None:
         """Take a step for each unit of a row in group n."""
-        U = len(h)
-        for k in range(len(Rh) // U):
-            for j in range(U):
-                pre[k, n, j] += Rh[k * U + j]  # [rec.1]
-        for j in range(U):
+        add_by_head(n, Rh, pre)
+        for j in range(len(h)):
             memory, unit = entries(before, of_memory, n, j), entries(constants, of_constants, n, j)
             set_entries(after, of_state, n, j, step(entries(pre, of_pre, n, j), memory, unit))
-        for j in range(U):
+        for j in range(len(h)):
             h[j] = after[0, n, j]
 
     def loop(part: Any, cache: Any) -> None:
         """Run the rows from ``first`` to ``last`` of group n over all their steps."""
         pre, R, constants, states, ends = cache
         (first, last, n), (_, m, rows, DH), T = part, R.shape, pre.shape[1]
-        K = rows // DH
-        panels = packed(R[n].reshape(m, K, DH, DH), True)
+        panels = packed(R[n], True)
         h = states[first:last, 0, 0, n].copy()
-        Rh = np.empty((last - first, K * m * DH + panels.shape[-1]), h.dtype)
+        Rh = np.empty((last - first, m * rows + panels.shape[-1]), h.dtype)
         for t in range(T):
-            multiply(h, panels, DH, Rh)
+            multiply(h, panels, rows, Rh)
             for b in range(first, last):
                 if t < ends[b]:
-                    now, row = Rh[b - first, : K * m * DH], h[b - first]
+                    now, row = Rh[b - first, : m * rows].reshape(m, rows // DH, DH), h[b - first]
                     advance(n, now, pre[b, t], constants, states[b, t], states[b, t + 1], row)
 
     return kernel_with(loop, step)
@@ -111,7 +107,7 @@ def backward_loop(
         """Run the rows from ``first`` to ``last`` of group n backward over all their steps."""
         pre, R, constants, states, ends = cache
         (first, last, n), (_, m, rows, DH), T = part, R.shape, pre.shape[1]
-        panels = packed(R[n].reshape(m, 1, rows, DH), False)
+        panels = packed(R[n], False)
         dRh = np.zeros((last - first, m, rows // DH, DH), d.dtype)
         dh = np.empty((last - first, m * DH + panels.shape[-1]), d.dtype)
         for t in range(T - 1, -1, -1):
@@ -127,6 +123,16 @@ def backward_loop(
                         d[b, 0, n, j] = dh[b - first, j]
 
     return kernel_with(loop_backward, step_backward)
+
+
+@pointwise
+def add_by_head(n: Any, Rh: Any, pre: Any) -> None:
+    """Add R h, (m, K, DH), to the first K pre-activations of a row in group n, (K, P, U)."""
+    m, K, DH = Rh.shape
+    for head in range(m):
+        for k in range(K):
+            for j in range(DH):
+                pre[k, n, head * DH + j] += Rh[head, k, j]  # [rec.1]
 
 
 @pointwise

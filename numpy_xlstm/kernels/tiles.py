@@ -158,18 +158,17 @@ def _packed(M: Any, transposed: Any) -> Any:
     W = BYTES * 8 // M.dtype.bitwidth
 
     def packed(M: Any, transposed: Any) -> Any:
-        heads, C, rows, columns = M.shape
+        heads, rows, columns = M.shape
         K, N = (columns, rows) if transposed else (rows, columns)
         P = (N + W - 1) // W
-        space = np.zeros((C * heads * P * K + 1) * W, M.dtype)
+        space = np.zeros((heads * P * K + 1) * W, M.dtype)
         line = -address(space) % BYTES // space.itemsize  # where a cache line begins
-        panels = space[line : line + space.size - W].reshape(C, heads, P, K, W)
-        for c in range(C):
-            for head in range(heads):
-                for j in range(N):
-                    for k in range(K):
-                        number = M[head, c, j, k] if transposed else M[head, c, k, j]
-                        panels[c, head, j // W, k, j % W] = number
+        panels = space[line : line + space.size - W].reshape(heads, P, K, W)
+        for head in range(heads):
+            for j in range(N):
+                for k in range(K):
+                    number = M[head, j, k] if transposed else M[head, k, j]
+                    panels[head, j // W, k, j % W] = number
         return panels
 
     return packed
@@ -179,16 +178,15 @@ def _multiply(x: Any, panels: Any, N: Any, out: Any) -> Any:
     multiply_rows = rows_by_panels(panels.dtype, SHAPES)
 
     def multiply(x: Any, panels: Any, N: Any, out: Any) -> None:
-        (C, heads, P, K, _), size = panels.shape, x.itemsize
+        (heads, P, K, _), size = panels.shape, x.itemsize
         steps = K, x.strides[0], K * BYTES, out.strides[0]
         panel, to = address(panels), address(out)
-        for _ in range(C):
-            for head in range(heads):
-                for p in range(0, P, GROUP):
-                    count, row = min(GROUP, P - p), address(x) + head * K * size
-                    multiply_rows(len(x), row, count, panel, to + p * BYTES, steps)
-                    panel += count * K * BYTES
-                to += N * size
+        for head in range(heads):
+            for p in range(0, P, GROUP):
+                count, row = min(GROUP, P - p), address(x) + head * K * size
+                multiply_rows(len(x), row, count, panel, to + p * BYTES, steps)
+                panel += count * K * BYTES
+            to += N * size
 
     return multiply
 
