@@ -1,17 +1,23 @@
 """Correct ports pass every case, and a wrong entry anywhere fails."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import conformance
+from numpy_xlstm import conformance, xLSTMLMModel
+from numpy_xlstm.cells import mlstm as mlstm_cell
+from numpy_xlstm.cells import slstm as slstm_cell
 from numpy_xlstm.conformance import Case, Subject
-from numpy_xlstm.conformance.bounds import RoundedLogGate
+from numpy_xlstm.conformance.bounds import SAMPLES, RoundedLogGate
 from numpy_xlstm.conformance.copies import Copy
 from numpy_xlstm.gradcheck.axes import Axes
+from numpy_xlstm.kernels import slstm
+from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.numerics import Array
 from tests.conformance import ports, shared
+from tests.models.build import lm_config
 
 PORTED = [case for name in ports.KERNELS for case in conformance.cases(name)]
 """Each in float64 and float32, one after the other."""
@@ -53,6 +59,44 @@ def test_an_entry_that_is_off_is_found(case: Case) -> None:
             results[name] = off.astype(case.dtype)
         wrong = [row.tensor for row in conformance.compare(case, results) if not row.passed]
         assert wrong == (moved if times > 1 else [])
+
+
+GATED = [s for s in conformance.SUBJECTS if s.startswith(("slstm", "mlstm", "block", "model"))]
+
+
+@pytest.mark.parametrize("name", [*GATED, "trace"])
+def test_every_exponent_takes_part_in_the_bound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is rounded in each run from which the bound is measured, as it is in a port."""
+    exact, rounded = list[Any](), list[Any]()
+
+    def count(owner: Any, name: str, is_rounded: Callable[..., bool]) -> None:
+        function = getattr(owner, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            (rounded if is_rounded(*arguments) else exact).append(owner)
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for cell in (mlstm_cell, slstm_cell):
+        count(cell, "log_gate", lambda *_: False)
+    count(RoundedLogGate, "__call__", lambda *_: True)
+    count(forms, "stabilise", lambda log_i, *_: log_i.dtype == np.float32)
+    count(slstm, "forward", lambda Wx, *_: Wx.dtype == np.float32)
+    if name == "trace":
+        model = xLSTMLMModel(lm_config(bias=True), dtype="float32", rng=0)
+        cases = list(conformance.trace(model, np.array([[2, 1, 0]])))
+    else:
+        cases = conformance.cases(name, "float32")[:1]
+    for case in cases:
+        assert case.bounds
+    in_bounds = len(rounded)
+    rounded.clear()
+    exact.clear()
+    for case in cases:
+        case.results()
+    assert in_bounds == SAMPLES * len(exact + rounded)
+    assert in_bounds or name == "model.lstm"
 
 
 def replaced(case: Case, functions: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy_xlstm import (
     GRU,
     LanguageModel,
     from_pretrained,
+    mLSTMState,
     save_pretrained,
     sLSTM,
     xLSTMLarge,
@@ -33,7 +35,9 @@ from numpy_xlstm.conformance import (
 from numpy_xlstm.conformance.bounds import in_dtype, stored
 from numpy_xlstm.conformance.files import write_tensors
 from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
+from numpy_xlstm.models import large
 from numpy_xlstm.module import Module
+from numpy_xlstm.numerics import Array
 from tests.conformance.shared import narrowed
 from tests.models.build import lm_config
 
@@ -124,6 +128,64 @@ def test_parts_that_are_joined_in_another_way() -> None:
     (*_, whole) = traced(MIXED)
     (line,) = verify([whole], lambda case: {n: a + 1 for n, a in case.expected.items()}).diagnosis
     assert "final.1.slstm.c … and 7 more; none" in line
+
+
+def by_the_formula(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float) -> Any:
+    """Return h, C, n and m by the formula of porting.md, each exponent in float32."""
+    log_f = np.minimum(f, 0) - np.log1p(np.exp(-np.abs(f)))
+    C, n, m = np.zeros((*k.shape[:2], k.shape[3], v.shape[3]), "f4"), 0 * k[:, :, 0], -np.inf
+    h, k = np.empty_like(v), k / np.sqrt(np.float32(k.shape[3]))
+    for t in range(k.shape[2]):
+        A = (log_f[..., t] + m).astype("f4")
+        m = np.maximum(A, i[..., t])
+        w, by = np.exp(i[..., t] - m)[..., None] * k[:, :, t], np.exp(A - m)[..., None]
+        C, n = by[..., None] * C + w[..., None] * v[:, :, t, None], by * n + w
+        floor = np.maximum(np.abs((q[:, :, t] * n).sum(-1)), np.exp(-m)) + np.float32(eps)
+        h[:, :, t] = np.einsum("bhkv,bhk->bhv", C, q[:, :, t]) / floor[..., None]
+    return h, C, n, m
+
+
+def by_the_official_kernel(*inputs: Any) -> Any:
+    """Return the same by the recurrent kernel of ``mlstm_kernels``."""
+    *tensors, eps = map(pytest.importorskip("torch").tensor, inputs)
+    native = pytest.importorskip("mlstm_kernels.torch.recurrent.native_sequence")
+    B, NH, _, DK = tensors[0].shape
+    empty = (tensors[0].new_zeros(B, NH, *last) for last in ((DK, tensors[2].shape[3]), (DK,)))
+    start = dict(zip(("c_initial", "n_initial"), empty, strict=True))
+    start["m_initial"] = tensors[0].new_full((B, NH, 1), -np.inf)
+    run = native.mlstm_recurrent_sequence__native_fw
+    h, (C, n, m) = run(*tensors, **start, return_last_states=True, eps=float(eps))
+    return h.numpy(), C.numpy() / DK**0.5, n.numpy() / DK**0.5, m.numpy()[..., 0]
+
+
+MISTAKES: dict[str, Callable[..., Any]] = {
+    "keys are not divided": lambda q, k, v, i, f: (q, 4 * k, v, i, f),
+    "queries are keys": lambda q, k, v, i, f: (k, q, v, i, f),
+    "gates are exchanged": lambda q, k, v, i, f: (q, k, v, f, i),
+    "a bias is off": lambda q, k, v, i, f: (q, k, v, i, f + np.float32(0.05)),
+}
+
+
+@pytest.mark.parametrize("memory", [by_the_formula, by_the_official_kernel])
+@pytest.mark.parametrize("T", [11, 60, 400, pytest.param(2000, marks=pytest.mark.long)])
+def test_exponents_in_float32_are_right_over_many_steps(
+    T: int, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gates of a new model are constant, so that log f + m is rounded alike at each step."""
+    cases = list(trace(LARGE, np.random.default_rng(0).integers(11, size=(1, T))))
+
+    def forward(change: Any, *inputs: Array, eps: float, **options: Any) -> Any:
+        by_head = [np.moveaxis(a.reshape(*a.shape[:2], 2, -1), 2, 1).copy() for a in inputs[:5]]
+        h, *after = memory(*change(*by_head[:3], *(a[..., 0] for a in by_head[3:])), eps)
+        return np.moveaxis(h, 1, 2).reshape(inputs[2].shape), mLSTMState(*after), None
+
+    mistakes = MISTAKES if memory is by_the_formula else ()
+    for mistake in (None, *mistakes):
+        change = MISTAKES.get(mistake or "", lambda *inputs: inputs)
+        monkeypatch.setattr(large, "forms", SimpleNamespace(forward=partial(forward, change)))
+        report = verify(cases, port(LARGE))
+        wrong = {each.case.id for each in report.verdicts if not each.passed}
+        assert (wrong >= {"block.0", "block.1"}) if mistake else not wrong, mistake
 
 
 def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:

@@ -22,6 +22,7 @@ Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,6 +44,9 @@ from numpy_xlstm.numerics import Array, clip, dot, modulus
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
 """Values of the option ``form`` of a layer."""
+
+EXPONENTS: ContextVar[Any] = ContextVar("EXPONENTS", default=np.float64)
+"""Least dtype of the logs of the gates. The conformance kit lowers it to that of a port."""
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
@@ -128,7 +132,7 @@ def run(
     v = with_column(v, 1) if options.input_gate == "exp" else v
     q, k, v, i, f = (joined(array) for array in (q, k, v, i_pre, f_pre))
     state = map_state(joined, state)
-    wide = np.result_type(i, np.float64)
+    wide = np.result_type(i, EXPONENTS.get())
     log_i = log_gate(i, options.input_gate).astype(wide)
     log_f = log_gate(f, options.forget_gate).astype(wide)
     live = None
