@@ -164,7 +164,8 @@ class Part(Subject):
         """Return the part itself, or raise an error if its trace was read from a folder."""
         if self.make is None:
             raise OptionError(
-                "results: expected a case of trace(); a folder has only its results, not its parts"
+                "results: expected a case of trace(), which has the parts of a model; got one that "
+                "was read from a folder (its results are in `.expected`)"
             )
         return self.make(specification or self.specification, options)
 

@@ -142,6 +142,7 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
     """Return the patterns of the tensors of a part, and the option that they need."""
     body = getattr(module, "body", module)
     layer = getattr(body, "layers", [body])[0]
+    block = getattr(body, "blocks", [body])[0]
     cell = getattr(layer, "cell", None)
     axes = BLOCK_AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
     axes |= getattr(layer, "tensor_axes", {})
@@ -151,7 +152,7 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
         axes |= {"weight": "token unit", "bias": "token"}
     shown = {"embedding": ["x"], "head": ["y"], "model": MODEL_AXES.keys() - BLOCK_AXES.keys()}
     axes |= {tensor: MODEL_AXES[tensor] for tensor in shown.get(name, ())}
-    owner = cell or getattr(getattr(module, "layer", None), "config", None)
+    owner = cell or getattr(getattr(block, "layer", None), "config", None)
     return axes, {"num_heads": getattr(owner, "num_heads", 1)}
 
 

@@ -143,7 +143,7 @@ SIGMOID = ACTIVATIONS["sigmoid"]
 
 
 xLSTMLargeLayerCache = namedtuple(
-    "xLSTMLargeLayerCache", "qkvo gates capped mlstm norm normed o sigmoid out"
+    "xLSTMLargeLayerCache", "qkvo gates capped mlstm norm normed o slope out"
 )
 """Residuals: those of the parts, and norm(h) and the output gate, (B, T, NH·DV)."""
 
@@ -206,9 +206,9 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
             q, k, v, i, f, state, lengths=options.lengths, eps=eps, chunk_size=size
         )
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
-        o, sigmoid = SIGMOID.forward(o_pre)
+        o, slope = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]
-        kept = qkvo, gates, capped, memory, norm, normed, o, sigmoid, out
+        kept = qkvo, gates, capped, memory, norm, normed, o, slope, out
         return y, state, xLSTMLargeLayerCache(*kept)
 
     def decode_step(self) -> Step:
@@ -231,7 +231,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         self, dy: Array, cache: xLSTMLargeLayerCache, dstate: mLSTMState
     ) -> tuple[Array, mLSTMState, Grads]:
         dgated, out = self.out_proj.compute_backward(dy, cache.out)
-        do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
+        do_pre = SIGMOID.backward(dgated * cache.normed, cache.slope)  # [large.5]
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
         *dqkv, di, df, before = forms.backward(dh, cache.mlstm, dstate)

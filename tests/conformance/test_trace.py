@@ -78,6 +78,8 @@ def test_the_block_that_is_wrong_is_named(model: Any, gradients: bool, tmp_path:
     read = read_trace(tmp_path)
     blocks = [f"block.{n}" for n in range(len(model.body.blocks))]
     assert [case.id for case in read] == ["embedding", *blocks, "norm", "head", "model"]
+    heads = {case.id: case.options["num_heads"] for case in read}
+    assert {heads[name] for name in (*blocks, "model")} == {2}
     assert ("dstate0.m" in cases[-3 - len(blocks) + 1].expected) == (gradients and model is LARGE)
     for chosen in (cases, read):
         assert verify(chosen, port(model)).passed
@@ -337,7 +339,7 @@ def test_a_trace_is_no_set_of_vectors(tmp_path: Path) -> None:
         read_vectors(tmp_path)
     with pytest.raises(CheckpointError, match="complete manifest of 'numpy-xlstm trace'"):
         read_trace(SMALL)
-    with pytest.raises(OptionError, match="a folder has only its results"):
+    with pytest.raises(OptionError, match=r"folder \(its results are in `\.expected`\)"):
         read_trace(tmp_path)[0].results()
     with pytest.raises(OptionError, match="dtype: expected one of 'float32', 'bfloat16'"):
         next(trace(LARGE, IDS, "float64"))
