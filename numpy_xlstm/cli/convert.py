@@ -9,6 +9,7 @@ from numpy_xlstm.checkpoints.pretrained import checked_format, formats_of
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_options
 from numpy_xlstm.cli.display import bar_of
+from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models.state_dict import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -60,13 +61,17 @@ def run(args: argparse.Namespace) -> int:
         weights = "stored" if pretrained.dtype == "float32" else "widened"
         model = pretrained.load(progress=progress, weights=weights)
     dtypes = {stored.dtype for stored in pretrained.stored.values()}
+    dtype = args.dtype or (dtypes.pop() if len(dtypes) == 1 else pretrained.dtype)
     save_pretrained(
         model,
         args.path,
         format=form.name,
-        dtype=args.dtype or (dtypes.pop() if len(dtypes) == 1 else pretrained.dtype),
+        dtype=dtype,
         layout=args.layout,
         tokenizer=tokenizer,
         step=args.step,
     )
+    if form.name == "transformers" and dtype in SIXTEEN_BITS:
+        option = f"from_pretrained(…, inference_state_dtype={dtype!r})"
+        print(f"in transformers, training and use_cache=False need {option}")
     return 0

@@ -92,11 +92,13 @@ def test_the_layout_of_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-def test_dtypes(dtype: str) -> None:
+def test_dtypes(dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
     model = large(np.float64)
     save_pretrained(model, "a.safetensors")
     options = ["--to", "transformers", "--dtype", dtype]
     assert convert("a.safetensors", "b", *options) == 0
+    option = f"inference_state_dtype={dtype!r}"
+    assert (option in capsys.readouterr().out) == dtype.endswith("16")
     assert json.loads(Path("b/config.json").read_text())["dtype"] == dtype
     assert convert("b", "c", "--to", "transformers") == 0
     weights = "model.safetensors"

@@ -154,3 +154,16 @@ def test_transformers_computes_in_the_dtype_of_our_folder(
         with torch.no_grad():
             logits = theirs(torch.tensor(tokens)).logits.float().numpy()
         assert np.abs(logits - y).max() < bound * np.abs(y).max()
+    # Without the cache, as in training, states need the dtype of the matrices, which convert says.
+    states = {} if dtype == "float64" else {"inference_state_dtype": dtype}
+    for options in ({}, states):
+        theirs = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "folder", **options)
+        ids = torch.tensor(tokens)
+        if width == 128 and states != options:
+            with pytest.raises(RuntimeError, match="same dtype"):
+                theirs(ids, use_cache=False)
+            continue
+        out = theirs(ids, labels=ids, use_cache=False)
+        assert np.abs(out.logits.detach().float().numpy() - y).max() < off * np.abs(y).max()
+        out.loss.backward()
+        assert theirs.lm_head.weight.grad.abs().max() > 0
