@@ -26,11 +26,13 @@ void *allocate(size_t count, size_t size)
 
 size_t item_size(const char *dtype)
 {
+    if (strcmp(dtype, "BF16") == 0 || strcmp(dtype, "F16") == 0)
+        return 2;
     if (strcmp(dtype, "F32") == 0)
         return 4;
     if (strcmp(dtype, "F64") == 0 || strcmp(dtype, "I64") == 0)
         return 8;
-    fail("expected a dtype of F32, F64, I64; got %s", dtype);
+    fail("expected a dtype of BF16, F16, F32, F64, I64; got %s", dtype);
     return 0;
 }
 
@@ -49,6 +51,24 @@ static size_t whole(const json *value, const char *name)
         value->number != (double)(size_t)value->number)
         fail("%s: expected whole numbers in its shape and data_offsets", name);
     return (size_t)value->number;
+}
+
+/* Converts numbers in 16 bits to float, which is exact. */
+static void widen(tensor *t)
+{
+    int half = strcmp(t->dtype, "F16") == 0; /* or else the upper half of a float */
+    size_t count = tensor_size(t);
+    float *wide = allocate(count, sizeof *wide);
+    for (size_t j = 0; j < count; j++) {
+        uint32_t h = ((uint16_t *)t->data)[j];
+        uint32_t bits = half ? (h & 0x8000) << 16 | (h & 0x7fff) << 13 : h << 16;
+        memcpy(wide + j, &bits, sizeof bits);
+        if (half)
+            wide[j] *= 0x1p112f; /* from exponents that count from -15 to those from -127 */
+    }
+    free(t->data);
+    t->data = wide;
+    strcpy(t->dtype, "F32");
 }
 
 /* Reads the entry of a tensor in the header, and its numbers. */
@@ -76,6 +96,8 @@ static void read_tensor(tensor *t, const json *entry, const char *bytes, size_t 
              end, size);
     t->data = allocate(nbytes / item, item);
     memcpy(t->data, bytes + start, nbytes);
+    if (item == 2)
+        widen(t);
 }
 
 char *read_file(const char *path, size_t *size)

@@ -1,6 +1,7 @@
 /* Reading and writing of the safetensors format: the length of the header in 8 bytes, the header in
  * JSON, {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, and then the
- * numbers, C-order and little-endian, as this machine must be. "__metadata__" has texts. */
+ * numbers, C-order and little-endian, as this machine must be. "__metadata__" has texts. Numbers in
+ * 16 bits, BF16 and F16, are read as F32. */
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
 

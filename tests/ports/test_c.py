@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import conformance, gradcheck
+from numpy_xlstm.checkpoints.safetensors import numpy_dtype
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.files import header, write_tensors
 from tests.conformance.shared import one_of_each
@@ -126,6 +127,19 @@ def test_a_wrong_copy_fails(family: str, name: str, compiled: Path, tmp_path: Pa
     report = verified(folder / program, one_of_each(cases(family, "float32")), tmp_path)
     assert not report.passed
     assert any(verdict.passed for verdict in report.verdicts)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_are_read(dtype: str, sanitised: Path, tmp_path: Path) -> None:
+    """Inputs of such a case are numbers of 16 bits, so that a file in 16 bits has the same ones."""
+    case = conformance.cases("slstm.step", dtype)[0]
+    for name, to in (("wide", np.dtype(np.float32)), ("narrow", numpy_dtype(dtype))):
+        inputs = {n: a.astype(to) for n, a in case.inputs.items()}
+        assert all((inputs[n].astype(a.dtype) == a).all() for n, a in case.inputs.items())
+        write_tensors(tmp_path / name, inputs, header(case) | {"dtype": "float32"})
+        done = run(sanitised / "slstm_port", tmp_path / name, tmp_path / f"{name}.out")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "wide.out").read_bytes() == (tmp_path / "narrow.out").read_bytes()
 
 
 def run(program: Path, file: Path, out: Path) -> "subprocess.CompletedProcess[str]":
