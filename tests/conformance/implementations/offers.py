@@ -16,6 +16,8 @@ Port = Callable[[Case], Mapping[str, Any]]
 WANTED: dict[str, Callable[[Case], bool]] = {
     "exponential forget gate": lambda case: case.options.get("forget_gate") == "exp",
     "relu": lambda case: case.options.get("nonlinearity") == "relu",
+    "tanh": lambda case: case.options.get("nonlinearity") == "tanh",
+    "heads": lambda case: case.options["num_heads"] > 1,
     "keys unlike values": lambda case: case.options["qk_dim"] != case.options["hidden_size"],
     "lengths": lambda case: "padding" in case.flags,
     "no step": lambda case: "no-step" in case.flags,

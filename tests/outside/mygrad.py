@@ -1,0 +1,34 @@
+"""MyGrad: a GRU with a backward of its own, over (T, B, D); W and U are transposed."""
+
+import numpy as np
+
+from numpy_xlstm.conformance import Case
+from numpy_xlstm.numerics import Arrays
+from tests.outside.shared import outside, rows
+
+REQUIRES = "mygrad>=2.3,<3 numba"
+
+
+def port(case: Case) -> Arrays:
+    import mygrad
+    from mygrad.nnet.layers.gru import gru
+
+    given = case.inputs
+    x = mygrad.tensor(given["x"].swapaxes(0, 1).copy())
+    r_z_n = zip(*(rows(given[f"params.{name}"], 3) for name in "WRb"), strict=True)
+    r, z, n = ([mygrad.tensor(a.T.copy()) for a in gate] for gate in r_z_n)
+    h = gru(x, *z, *r, *n, s0=given.get("state.h"))
+    results = {"y": h.data[1:].swapaxes(0, 1).copy(), "final.h": h.data[-1].copy()}
+    dh = np.concatenate([np.zeros_like(h.data[:1]), given["dy"].swapaxes(0, 1)])
+    dh[-1] += given["dstate.h"]
+    h.backward(dh)
+    for k, name in enumerate("WRb"):
+        results[f"grads.{name}"] = np.concatenate([gate[k].grad.T for gate in (r, z, n)])
+    return results | {"dx": x.grad.swapaxes(0, 1)}
+
+
+DIFFERS = {
+    "no gradient of the state (#nostategrad)": "ordinary closed-gates large one-row one-step"
+}
+NAME, SUBJECT = "nnet.layers.gru", "original-gru.sequence"
+IMPLEMENTATIONS = [outside("mygrad", NAME, SUBJECT, port, "lengths, no step", DIFFERS)]
