@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 from docs.figures import experiments
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import build_model
@@ -47,3 +49,16 @@ def test_an_accuracy_with_a_seed_is_that_of_a_trial() -> None:
             of_seed = scores.setdefault(str(trial["seed"]), set())
             of_seed |= {f"{x:.{digits}f}" for x in reached for digits in (2, 3)}
     assert [pair for pair in stated if pair[1] not in scores[pair[0]]] == []
+
+
+def test_the_page_of_which_cell_has_the_means_of_the_results() -> None:
+    page = (experiments.PAGE.parent / "which-cell.md").read_text("utf-8")
+    results = experiments.results()
+    stated = re.findall(r"\[`([\w-]+)`\]\([^)]*\): ((?:`[\w-]+` [\d.]+(?:, )?)+)", page)
+    assert len(stated) == 5
+    for name, numbers in stated:
+        for model, number in re.findall(r"`([\w-]+)` ([\d.]+)", numbers):
+            digits, metric = len(number.partition(".")[2]), EXPERIMENTS[name].metric
+            errors = [trial["errors"]["test"] for trial in results[name, model]]
+            mean = np.mean([score(metric, error) for error in errors])
+            assert f"{mean:z.{digits}f}" == number, (name, model)
