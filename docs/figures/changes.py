@@ -97,23 +97,28 @@ def draw_stabiliser() -> None:
     save(figure, "change-c.svg")
 
 
-def running_best(T: int = 24) -> tuple[Array, Array, Array, Array]:
-    """Return values, the best one so far, h of an sLSTM and c of an LSTM with the same gates."""
+def running_best(T: int = 24) -> tuple[Array, Array, Array, Array, Array]:
+    """Return scores, values, the best so far, h of an sLSTM and c of an LSTM with these gates."""
     z, scores = RNG(3).uniform(-0.4, 0.9, T), RNG(12).normal(0, 60, T)
     best = z[[scores[: t + 1].argmax() for t in range(T)]]
     slstm = wired(sLSTMCell(4, 1, forget_gate="exp"), scores, np.zeros(T), z)
-    return z, best, slstm["h"], wired(LSTMCell(4, 1), scores, np.full(T, 100.0), z)["c"]
+    return scores, z, best, slstm["h"], wired(LSTMCell(4, 1), scores, np.full(T, 100.0), z)["c"]
 
 
 def draw_revision() -> None:
     """(d) The value with the best score so far, held by an sLSTM and not by an LSTM."""
-    figure, axes = panels(1)
-    z, best, slstm, lstm = running_best()
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    above, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    scores, z, best, slstm, lstm = running_best()
+    record = scores == np.maximum.accumulate(scores)
+    above.bar(np.arange(len(z)), scores, color=[THIRD if r else FAINT for r in record])
+    above.set(ylabel="score", title="a score higher than all before it: green", yticks=[0])
     axes.plot(z, "o", color=FAINT, markersize=4, label="values z")
     axes.plot(best, color=FAINT, linewidth=5, alpha=0.4, label="best so far")
     axes.plot(slstm, color=FIRST, label="h of the sLSTM")
     axes.plot(lstm, color=SECOND, label="c of the LSTM")
-    axes.set(xlabel="step")
+    axes.plot(np.flatnonzero(record), z[record], "o", color=THIRD, markersize=6, label="best")
+    axes.set(xlabel="step", ylabel="value")
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, "change-d.svg")
 
@@ -200,7 +205,7 @@ def draw_parallel_form() -> None:
     left.grid(visible=False)
     right.plot(parallel, "o", color=SECOND, label="matrix products")
     right.plot(recurrent, color=FIRST, label="step by step")
-    right.set(xlabel="step t", title="an output")
+    right.set(xlabel="step t", title="an output", xticks=range(0, len(parallel), 2))
     right.legend()
     save(figure, "change-g.svg")
 

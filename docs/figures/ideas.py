@@ -97,7 +97,7 @@ def draw_gates() -> str:
     return f.svg()
 
 
-SCORES = np.array([1.0, 3.0, 6.0])
+SCORES = np.array([-4.0, 0.0, 4.0, 8.0])
 
 
 def shares(weights: Array) -> Array:
@@ -107,17 +107,17 @@ def shares(weights: Array) -> Array:
 
 
 def draw_exponential() -> str:
-    """Return the shares of three values in a memory, with sigmoid and exponential gates."""
-    f = Figure(480, 270, "The shares of three values: sigmoid and exponential input gates", 1.2)
-    kinds = ("plain", "weight", "memory")
+    """Return the shares of four values in a memory, with sigmoid and exponential gates."""
+    f = Figure(540, 270, "The shares of four values: sigmoid and exponential input gates", 1.2)
+    kinds = ("plain", "weight", "memory", "norm")
     panels = (
-        (115, "sigmoid gate", 1 / (1 + np.exp(-SCORES))),
-        (320, "exponential gate", np.exp(SCORES)),
+        (105, "sigmoid gate", 1 / (1 + np.exp(-SCORES))),
+        (345, "exponential gate", np.exp(SCORES)),
     )
     for left, title, weights in panels:
-        f.text(left + 60, 28, title)
+        f.text(left + 78, 28, title)
         for step, row_ in enumerate(shares(weights)):
-            x, edges = left + 60 * step, np.rint(225 - 170 * np.append(0, np.cumsum(row_)))
+            x, edges = left + 52 * step, np.rint(225 - 170 * np.append(0, np.cumsum(row_)))
             for number, kind in enumerate(kinds):
                 low, high = edges[number : number + 2]
                 if low > high:
@@ -127,9 +127,10 @@ def draw_exponential() -> str:
                     )
                 if low - high > 16:
                     f.text(x, (low + high) / 2 + 5, f"{row_[number]:.0%}", size="12")
-            f.text(x, 247, f"after {step + 1}", "faint", size="11")
+            f.text(x, 247, f"{step + 1}", "faint", size="12")
     f.text(12, 60, "newest", "faint", anchor="start", size="12")
     f.text(12, 225, "oldest", "faint", anchor="start", size="12")
+    f.text(12, 247, "step", "faint", anchor="start", size="12")
     return f.svg()
 
 

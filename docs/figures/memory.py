@@ -50,8 +50,13 @@ def places(found: dict[str, Array]) -> Iterator[tuple[float, float, Array]]:
 
 
 def paint(value: float) -> str:
-    """Return the style of a number."""
-    return f"fill:var(--{'below' if value < 0 else 'above'});fill-opacity:{abs(value) / 2:.2g}"
+    """Return the style rule of a number."""
+    return f"fill:var(--{sign(value)});fill-opacity:{abs(value) / 2:.2g}"
+
+
+def sign(value: float) -> str:
+    """Return the name of the colour of a number."""
+    return "below" if value < 0 else "above"
 
 
 def numbers() -> tuple[str, str]:
@@ -60,7 +65,8 @@ def numbers() -> tuple[str, str]:
     for number, (x, y, values) in enumerate(places(steps())):
         boxes.append(
             f'<rect id="n{number}" x="{x:g}" y="{y:g}" width="{SIZE - 3}" height="{SIZE - 3}" '
-            f'rx="4" style="{paint(values[STILL])}"/>'
+            f'rx="4" stroke="{LIGHT["faint"]}" fill="{COLOURS[sign(values[STILL])][0]}" '
+            f'fill-opacity="{abs(values[STILL]) / 2:.2g}"/>'
         )
         changes = [t for t in range(8) if t == 0 or paint(values[t]) != paint(values[t - 1])]
         frames = "".join(f"{12.5 * t:g}%{{{paint(values[t])}}}" for t in changes)
@@ -102,17 +108,20 @@ def figure() -> str:
     (boxes, rules), light, dark = numbers(), colours(LIGHT, 0), colours(DARK, 1)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 340" width="{WIDTH}" '
-        'height="340" role="img" font-family="sans-serif" font-size="17" text-anchor="middle">\n'
+        'height="340" role="img" font-family="sans-serif" font-size="17" text-anchor="middle" '
+        f'fill="{LIGHT["ink"]}">\n'
         "<title>A matrix memory: four values are written under four keys, and read again</title>\n"
         f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
         ".paper{fill:var(--paper)}text{fill:var(--ink)}rect[id]{stroke:var(--faint)}"
+        f'[fill="{COLOURS["above"][0]}"]{{fill:var(--above)}}'
+        f'[fill="{COLOURS["below"][0]}"]{{fill:var(--below)}}'
         f"rect[id],.write,.read{{animation-duration:{SECONDS}s;animation-timing-function:step-end;"
         "animation-iteration-count:infinite}"
         ".write{opacity:0;animation-name:write}.read{animation-name:read}"
         "@keyframes write{0%{opacity:1}50%{opacity:0}}@keyframes read{0%{opacity:0}50%{opacity:1}}"
         f"{rules}"
         "@media(prefers-reduced-motion:reduce){rect[id],.write,.read{animation:none}}</style>\n"
-        f'<rect class="paper" width="{WIDTH}" height="340" rx="8"/>\n'
+        f'<rect class="paper" fill="{LIGHT["paper"]}" width="{WIDTH}" height="340" rx="8"/>\n'
         f"{boxes}\n{labels()}\n</svg>\n"
     )
 

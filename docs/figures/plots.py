@@ -28,6 +28,7 @@ DARK_LINES = {"first": "#58a6ff", "second": "#f0883e", "third": "#3fb950", "four
 THEMES = LIGHT | LIGHT_LINES, DARK | DARK_LINES
 WHITE, BLUE, BROWN = "#f6f8fa", "#0969d9", "#bc4c01"
 """The ends of colour maps: those of no theme, as a value has one colour in both."""
+KEYS = "fill", "stroke"
 INK, FAINT, PAPER, FIRST, SECOND, THIRD, FOURTH = (THEMES[0][name] for name in NAMES)
 
 SENTENCE = 'A class definition is an executable statement, and "self" is a name.'
@@ -54,16 +55,33 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def themed(svg: str) -> str:
+    """Return a figure with its colours as attributes, and rules that change them in the dark.
+
+    A program that knows neither variables nor media queries draws it in the light theme.
+    """
+    light, dark = THEMES
+    names = {light[name]: name for name in NAMES}
+
+    def split(style: re.Match[str]) -> str:
+        pairs = [declaration.split(": ") for declaration in style[1].split("; ")]
+        moved = "".join(f' {key}="{value}"' for key, value in pairs if value in names)
+        rest = "; ".join(f"{key}: {value}" for key, value in pairs if value not in names)
+        return (f' style="{rest}"' if rest else "") + moved
+
+    svg = re.sub(r' style="([^"]*)"', split, svg)
+    rules = "".join(
+        f'[{key}="{light[name]}"]{{{key}:{dark[name]}}}' for name in NAMES for key in KEYS
+    )
+    style = f'<style type="text/css">@media(prefers-color-scheme:dark){{{rules}}}'
+    return svg.replace('<style type="text/css">', style, 1)
+
+
 def save(figure: Figure, name: str | Path) -> None:
     """Write a figure whose colours are those of the reader's theme."""
     path = HERE / name
     figure.savefig(path, metadata={"Date": None, "Creator": None})
-    svg = path.read_text("utf-8")
-    for colour in NAMES:
-        svg = svg.replace(THEMES[0][colour], f"var(--{colour})")
-    light, dark = (";".join(f"--{name}:{theme[name]}" for name in NAMES) for theme in THEMES)
-    style = f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    svg = re.sub(r'<style type="text/css">', f'<style type="text/css">{style}', svg, count=1)
+    svg = themed(path.read_text("utf-8"))
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     svg = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
     svg = re.sub(r'clip-path="url\(#\w+\)" style="fill: (#\w{6})"', r'fill="\1"', svg)
@@ -168,7 +186,7 @@ def trained(make: Callable[[int, np.random.Generator], Any], steps: int = 1200) 
 def label_characters(axes: Any, text: str) -> None:
     """Write a text below an axis, a character for each step."""
     axes.set_xticks(np.arange(len(text)) + 0.5, list(text.replace(" ", "␣")))
-    axes.tick_params(axis="x", length=0, labelsize=8, labelcolor=INK)
+    axes.tick_params(axis="x", length=0, labelsize=10, labelcolor=INK)
     axes.grid(visible=False)
 
 
@@ -234,7 +252,7 @@ def draw_decay_matrix() -> None:
         mesh = axes.pcolormesh(shown, cmap=shades(WHITE, BLUE), vmin=0, vmax=1)
         label_characters(axes, text)
         axes.set_yticks(np.arange(T) + 0.5, list(text.replace(" ", "␣")))
-        axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
+        axes.tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)
         axes.set(xlabel="written at step j", ylabel="read at step t", aspect="equal")
         axes.set_title(f"head {head}: the largest weight of each row is 1", fontsize=10)
         axes.invert_yaxis()
@@ -275,7 +293,7 @@ def draw_capacity() -> None:
     left.plot(share, np.sqrt(share), color=INK, linewidth=1, label="√(pairs / d)")
     left.set(xlabel="pairs / d", ylabel="relative error of a value")
     right.set(xlabel="pairs / d", ylabel="nearest value is the right one")
-    left.legend(fontsize=9)
+    left.legend(fontsize=10)
     right.legend()
     save(figure, "capacity.svg")
 

@@ -172,7 +172,7 @@ def draw_curves(results: Results) -> None:
                     axes.plot(steps[-1:], scores[-1:], "o", color=colour, markersize=3)
             axes.set(title=name, xlabel="step")
             axes.set_ylabel("rescaled accuracy" if metric == "accuracy" else metric)
-        axes.legend()
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
         save(figure, "learning-curves.svg")
 
 
@@ -190,6 +190,7 @@ def draw_capacity(results: Results) -> None:
             for trial in results.get(("capacity", model), []):
                 scores = [1 - trial["errors"][str(pairs)] for pairs in counts]
                 axes.plot(counts, scores, color=colour)
+        axes.plot([], "--", color=INK, linewidth=1, label="random keys")
         axes.set(xlabel="pairs", ylabel="rescaled accuracy")
         axes.legend()
         save(figure, "capacity-trained.svg")
