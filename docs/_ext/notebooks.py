@@ -52,6 +52,8 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
         elif "literalinclude" in language:
             name = INCLUDED.search(body)
             yield "prose", f"(The source of `{name[1] if name else body.strip()}`.)"
+        elif language.startswith("{include}"):
+            yield "prose", f"(A table of `{language.split()[1]}`.)"
         else:
             yield "prose", fence[0]
         end = fence.end()

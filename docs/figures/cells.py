@@ -1,6 +1,6 @@
-"""Draw the three cells as SVG, forward and backward: ``python -m docs.figures.cells``.
+"""Draw the cells as SVG, forward and backward: ``python -m docs.figures.cells``.
 
-All three in one language: the memory goes from left to right, the gates come from below, and the
+All in one language: the memory goes from left to right, the gates come from below, and the
 output leaves at the lower right. The backward is the same drawing with its arrows turned round.
 """
 
@@ -61,7 +61,8 @@ class Cell(Figure):
         self.function(WIDTH / 2, 325, label, WIDTH - 40, "weight")
         for x, name in names.items():
             self.wire((x, 310), (x, gates + 15))
-            self.name(x + 6, 297, name)
+            if name:
+                self.name(x + 6, 297, name)
         self.wire((120, 362), (120, 340))
         self.name(128, 359, "x")
 
@@ -71,47 +72,123 @@ class Cell(Figure):
             self.wire((280, 362), (280, 340))
             self.name(288, 359, "h_{−}")
 
-    def output(self, y: float) -> None:
+    def output(self, y: float, x: float = OUTPUT) -> None:
         """The product with the output gate, and h."""
-        self.knot(OUTPUT, y, "∘")
-        self.wire((OUTPUT, 245), (OUTPUT, y + 12))
-        self.name(OUTPUT + 6, 235, "o")
-        self.wire((OUTPUT + 12, y), (WIDTH - 8, y))
-        self.name(WIDTH - 14, y - 10, "h", "end")
+        self.knot(x, y, "∘")
+        self.wire((x, 245), (x, y + 12))
+        self.name(x + 6, 235, "o")
+        self.wire((x + 12, y), (WIDTH - 8, y))
+        self.name(WIDTH - 14, y - (10 if x == OUTPUT else 18), "h", "end")
 
-    def memory(self, y: float, name: str, factor: float, term: float, end: float) -> None:
+    def memory(
+        self, y: float, name: str, factor: float, term: float, end: float, above: float = 9
+    ) -> None:
         """A line of the memory: times the forget gate, plus what is written."""
         self.wire((10, y), (factor - 12, y))
-        self.name(12, y - 9, f"{name}_{{−}}")
+        self.name(12, y - above, f"{name}_{{−}}")
         self.knot(factor, y, "∘")
         self.wire((factor + 12, y), (term - 12, y))
         self.knot(term, y, "+")
         self.wire((term + 12, y), (end, y))
 
 
-def draw_lstm(f: Cell) -> None:
-    """One panel of the LSTM."""
+def draw_lstm(f: Cell, out: float = OUTPUT, peepholes: bool = False) -> None:
+    """One panel of the LSTM, or of the one with peepholes."""
     written = (INPUT + VALUE) / 2
-    f.memory(60, "c", FORGET, written, WIDTH - 8)
+    f.memory(60, "c", FORGET, written, WIDTH - 8, 16 if peepholes else 9)
     f.name(WIDTH - 14, 51, "c", "end")
-    f.branch(OUTPUT, 60)
-    f.wire((OUTPUT, 72 if f.back else 60), (OUTPUT, 95))
-    f.function(OUTPUT, 110, "tanh")
-    f.wire((OUTPUT, 125), (OUTPUT, 148))
-    f.output(160)
+    f.branch(out, 60)
+    f.wire((out, 72 if f.back else 60), (out, 95))
+    f.function(out, 110, "tanh")
+    f.wire((out, 125), (out, 148))
+    f.output(160, out)
     f.wire((FORGET, 245), (FORGET, 72))
-    f.name(FORGET + 6, 235, "f")
+    f.name(FORGET + 6, 200 if peepholes else 235, "f")
     f.knot(written, 150, "∘")
     f.wire((written, 138), (written, 72))
     f.wire((INPUT, 245), (INPUT, 150), (written - 12, 150))
     f.name(INPUT + 6, 235, "i")
     f.wire((VALUE, 245), (VALUE, 150), (written + 12, 150))
     f.name(VALUE + 6, 235, "z")
-    for x, label in ((FORGET, "σ"), (INPUT, "σ"), (VALUE, "tanh"), (OUTPUT, "σ")):
+    for x, label in ((FORGET, "σ"), (INPUT, "σ"), (VALUE, "tanh"), (out, "σ")):
         f.function(x, 260, label)
-    names = {FORGET: "f̃", INPUT: "ĩ", VALUE: "z̃", OUTPUT: "õ"}
+    names = {FORGET: "f̃", INPUT: "ĩ", VALUE: "z̃", out: "õ"}
+    if peepholes:
+        draw_peepholes(f)
+        names = dict.fromkeys(names, "")
     f.pre_activations("$W x + R h_{−} + b$", names, 260)
     f.state_before(True)
+
+
+def draw_peepholes(f: Cell) -> None:
+    """The lines from c₋ to the input and the forget gate, and from c to the output gate."""
+    gap = 12 if f.back else 0
+    for x, y in ((30, 60), (30, 215), (290, 60)):
+        f.branch(x, y)
+    f.wire((30, 60 + gap), (30, 215 - gap))
+    f.wire((30, 215 + gap), (30, 292), (FORGET - 12, 292))
+    f.wire((30 + gap, 215), (120, 215), (120, 292), (INPUT - 12, 292))
+    f.wire((290, 60 + gap), (290, 292), (OUTPUT - 12, 292))
+    for x, name, place in ((FORGET, "f", 38), (INPUT, "i", 124), (OUTPUT, "o", 296)):
+        f.knot(x, 292, "+")
+        f.text(place, 286 + f.top, f"$p_{{{name}}}$", "faint", anchor="start", size="12")
+
+
+def draw_lstmp(f: Cell) -> None:
+    """One panel of the LSTM with a projection: the output is narrower than the memory."""
+    draw_lstm(f, out=312)
+    f.function(354, 160, "$W_{hr}$", 36, "weight")
+
+
+def draw_elman(f: Cell) -> None:
+    """One panel of the Elman network."""
+    f.wire((WIDTH / 2, 310), (WIDTH / 2, 225))
+    f.name(WIDTH / 2 + 8, 270, "h̃")
+    f.function(WIDTH / 2, 210, "φ")
+    f.wire((WIDTH / 2, 195), (WIDTH / 2, 110), (WIDTH - 8, 110))
+    f.name(WIDTH - 14, 101, "h", "end")
+    f.pre_activations("$W x + R h_{−} + b$", {}, 260)
+    f.state_before(True)
+
+
+def draw_gru(f: Cell) -> None:
+    """One panel of the GRU."""
+    gap, middle, side = 12 if f.back else 0, 245, 300
+    f.memory(60, "h", 110, middle, WIDTH - 8, 16)
+    f.name(WIDTH - 14, 51, "h", "end")
+    f.branch(40, 60)
+    f.wire((40, 60 + gap), (40, 310))
+    f.function(110, 260, "σ")
+    f.wire((110, 310), (110, 275))
+    f.name(116, 297, "z̃")
+    f.wire((110, 245), (110, 110 + gap))
+    f.name(116, 235, "z")
+    f.branch(110, 110)
+    f.wire((110, 110 - gap), (110, 72))
+    f.wire((110 + gap, 110), (148, 110))
+    f.function(173, 110, "1 − $z$", 50, "plain")
+    f.wire((198, 110), (middle - 12, 110))
+    f.knot(middle, 110, "∘")
+    f.wire((middle, 98), (middle, 72))
+    f.wire((middle, 160), (middle, 122))
+    f.name(middle + 6, 148, "n")
+    f.function(middle, 175, "tanh")
+    f.wire((middle, 203), (middle, 190))
+    f.knot(middle, 215, "+")
+    f.wire((middle, 310), (middle, 227))
+    f.name(middle + 6, 297, "a_{n}")
+    f.wire((side - 12, 215), (middle + 12, 215))
+    f.function(357, 260, "σ")
+    f.wire((357, 310), (357, 275))
+    f.name(363, 297, "r̃")
+    f.name(363, 235, "r")
+    f.knot(side, 215, "∘")
+    f.wire((357, 245), (357, 215), (side + 12, 215))
+    f.wire((side, 310), (side, 227))
+    f.name(side + 4, 297, "s_{n}")
+    f.function(WIDTH / 2, 325, "$W x + b$,  $R h_{−} + b′$", WIDTH - 40, "weight")
+    f.wire((120, 362), (120, 340))
+    f.name(128, 359, "x")
 
 
 def stabiliser(f: Cell) -> None:
@@ -202,6 +279,29 @@ DRAWN = {
             "kept: $x$, $h_{−}$, $c_{−}$, the pre-activations, $i$, $f$, $z$, $o$, $c$",
             "made again: tanh $c$, slopes",
         ],
+    ),
+    "peephole-cell.svg": (
+        partial(draw_lstm, peepholes=True),
+        "The LSTM with peepholes, forward and backward",
+        ["kept: as in the LSTM", "$p_{f}$, $p_{i}$ and $p_{o}$ scale the lines next to them"],
+    ),
+    "lstmp-cell.svg": (
+        draw_lstmp,
+        "The LSTM with a projection, forward and backward",
+        [
+            "kept: as in the LSTM; $h$ and $h_{−}$ have the width $P$,",
+            "all between the boxes has the width $H$",
+        ],
+    ),
+    "elman-cell.svg": (
+        draw_elman,
+        "The Elman network, forward and backward",
+        ["kept: $x$, $h_{−}$, $h̃$", "made again: the slope"],
+    ),
+    "gru-cell.svg": (
+        draw_gru,
+        "The GRU, forward and backward",
+        ["kept: $x$, $h_{−}$, $s_{n}$, and the pre-activations", "made again: slopes"],
     ),
     "slstm-cell.svg": (
         draw_slstm,

@@ -62,3 +62,17 @@ def test_the_page_of_which_cell_has_the_means_of_the_results() -> None:
             errors = [trial["errors"]["test"] for trial in results[name, model]]
             mean = np.mean([score(metric, error) for error in errors])
             assert f"{mean:z.{digits}f}" == number, (name, model)
+
+
+def test_the_page_of_state_tracking_says_who_solved_what() -> None:
+    page = (experiments.PAGE.parent / "state-tracking.md").read_text("utf-8")
+    solved = {
+        (name, model): [1 - trial["errors"]["test"] >= experiments.SOLVED for trial in trials]
+        for (name, model), trials in experiments.results().items()
+    }
+    assert "with none of ten seeds does an mLSTM track parity" in page
+    assert solved["parity", "mlstm"] == [False] * 10
+    assert "LSTM and sLSTM track parity with every seed" in page
+    assert all(solved["parity", "lstm"] + solved["parity", "slstm"])
+    assert "the sLSTM fails with all three seeds" in page
+    assert solved["modular-arithmetic", "slstm"] == [False] * 3
