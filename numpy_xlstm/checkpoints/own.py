@@ -130,7 +130,8 @@ KINDS = {
 def kind_of(name: str) -> Kind:
     """Return the kind with this name, or raise :class:`CheckpointError`."""
     if name not in KINDS:
-        raise CheckpointError(f"kind: expected one of {', '.join(KINDS)}; got {name!r:.80}")
+        hint = "; import numpy_xlstm.experiments first" if name == "SmallModel" else ""
+        raise CheckpointError(f"kind: expected one of {', '.join(KINDS)}; got {name!r:.80}{hint}")
     return KINDS[name]
 
 

@@ -12,10 +12,9 @@ from numpy_xlstm.experiments.tasks import arithmetic, languages, memory
 from numpy_xlstm.experiments.tasks.layout import Length
 from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.training import Batch, default_text, random_windows, split_text
-from numpy_xlstm.training.optimizer import Schedule, warmup_cosine
 
-FALLING = warmup_cosine(0.1, 0.01)
-"""Schedule of an experiment that uses all its steps, or whose sequences do not grow."""
+FALLING: dict[str, Any] = {"warmup": 0.1, "final": 0.01}
+"""Rate of an experiment that uses all its steps, or whose sequences do not grow."""
 
 
 class Experiment(NamedTuple):
@@ -43,23 +42,34 @@ class Experiment(NamedTuple):
     below: float = 0.15
     """The longest length grows when the mean loss of the last steps is below this number."""
     lr: float = 2e-3
-    schedule: Schedule = warmup_cosine(0.05, 1.0)
-    """Factor of the learning rate. A falling one leaves nothing to a run that learns late."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises."""
+    final: float = 1.0
+    """Factor of the rate at the end. A falling rate leaves nothing to a run that learns late."""
     settles: bool = False
     """Whether the rate falls as s / step after the step s that reaches the longest length."""
     steps: int = 3000
     solved: float = 0.001
     """Largest error of a validation at which the training ends early."""
     batch: int = 64
+    weight_decay: float = 0.1
     metric: str = "accuracy"
     """The result: the rescaled accuracy, "squared error" or "bits per byte"."""
     held_out: Callable[..., Batch] | None = None
     """The task of validation and test, if it is another one."""
     counts: Collection[int] = ()
     """Further lengths at which the trained model is measured."""
-    models: Collection[str] = tuple(TASK_MODELS)
+    models: Collection[str] = TASK_MODELS
     minutes: float = 5.0
     """Longest time in minutes that a run of any model takes on two cores."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All fields that are numbers, pairs of lengths or names."""
+        fields = self._asdict()
+        for name in ("shows", "sample", "held_out", "models", "minutes"):
+            del fields[name]
+        return fields
 
 
 def part_of_text(training: bool) -> Callable[..., Batch]:
@@ -144,7 +154,7 @@ EXPERIMENTS = {
         first=40,
         lr=1e-3,
         batch=256,
-        schedule=FALLING,
+        **FALLING,
         steps=20_000,
         minutes=90.0,
     ),
@@ -171,7 +181,7 @@ EXPERIMENTS = {
         grow=4,
         below=0.03,
         lr=3e-3,
-        schedule=FALLING,
+        **FALLING,
         steps=1500,
         solved=0.0,
         metric="squared error",
@@ -185,7 +195,7 @@ EXPERIMENTS = {
         first=128,
         lr=3e-3,
         batch=16,
-        schedule=FALLING,
+        **FALLING,
         steps=250,
         solved=0.0,
         metric="bits per byte",

@@ -11,6 +11,7 @@ from numpy_xlstm import models
 from numpy_xlstm.cells import LSTMCell
 from numpy_xlstm.checkpoints import KINDS, Kind
 from numpy_xlstm.config import Config, Count
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import (
     GRU,
     LSTM,
@@ -25,7 +26,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import check_array, check_batch, checked_choice
+from numpy_xlstm.numerics import check_array, check_batch
 from numpy_xlstm.numerics.initial import small_init
 
 POINT = 3
@@ -92,8 +93,8 @@ TASK_MODELS: dict[str, Body] = {
 }
 """Models of the tasks. Layers have about as many parameters as two sLSTM blocks."""
 
-POINT_MODELS = TASK_MODELS | {"mlstm": blocks(64, [], 2, 4)}
-"""Models of points. An mLSTM with four heads can forget at four different rates."""
+POINT_MODELS = {"mlstm": blocks(64, [], 2, 4)}
+"""Models that differ for points. An mLSTM with four heads can forget at four different rates."""
 
 ABLATION: dict[str, Body] = {
     "layers": layers(LSTM, 117, 117, 4),
@@ -117,8 +118,6 @@ FIXED_GATES = {
 ABLATION |= dict.fromkeys(FIXED_GATES, ABLATION["matrix-memory"])
 HEADS = {f"keys-{keys}": head(keys) for keys in (2, 4, 8, 16)}
 """Models of the capacity of a head, by the width of its keys."""
-
-ALL_MODELS = TASK_MODELS | ABLATION | HEADS
 
 
 class SmallModel(LanguageModel):
@@ -168,7 +167,9 @@ def build_model(
     dtype: npt.DTypeLike = np.float32,
     rng: np.random.Generator | None = None,
 ) -> SmallModel:
-    """Build the model with a name in ``TASK_MODELS`` or ``ABLATION``.
+    """Build the model with a name in ``TASK_MODELS``, ``ABLATION`` or ``HEADS``.
+
+    To have a model of your own, add its body to ``TASK_MODELS``.
 
     Parameters
     ----------
@@ -186,10 +187,14 @@ def build_model(
     >>> [build_model(name, 3).num_parameters for name in ("slstm", "mlstm", "lstm")]
     [116672, 56132, 117323]
     """
-    bodies = POINT_MODELS if vocabulary is None else ALL_MODELS
-    body = bodies[checked_choice("model", name, tuple(bodies))]
+    bodies = TASK_MODELS | (POINT_MODELS if vocabulary is None else ABLATION | HEADS)
+    if name not in bodies:
+        raise OptionError(
+            f"model: expected one of {', '.join(bodies)}, or one that you add to TASK_MODELS, as "
+            f"--model my.py:body does; got {name!r}"
+        )
     rng = np.random.default_rng() if rng is None else rng
-    return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
+    return SmallModel(name, vocabulary, bodies[name](dtype=dtype, rng=rng), rng=rng)
 
 
 @dataclass(frozen=True)

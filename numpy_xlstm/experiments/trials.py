@@ -24,6 +24,7 @@ from numpy_xlstm.training import (
     TrainingState,
     official_decay,
     train,
+    warmup_cosine,
 )
 from numpy_xlstm.training.step import loss_and_gradient
 
@@ -65,12 +66,13 @@ class Curriculum(Config):
 
     def longest(self, experiment: Experiment) -> int:
         """Return the longest length now."""
-        return min(experiment.train[1], experiment.first + experiment.grow * len(self.grown))
+        longest = experiment.first + experiment.grow * len(self.grown)
+        return min(max(longest, experiment.train[0]), experiment.train[1])
 
     def rate(self, experiment: Experiment, step: int) -> float:
         """Return the factor of the learning rate: s / step if the experiment settles, else 1."""
         is_short = self.longest(experiment) < experiment.train[1]
-        return 1.0 if is_short or not experiment.settles else self.grown[-1] / step
+        return 1.0 if is_short or not experiment.settles else (self.grown or [step])[-1] / step
 
     def add(self, experiment: Experiment, step: int, loss: float) -> None:
         """Add the loss of a step, and let the sequences grow if it is time."""
@@ -85,7 +87,8 @@ def begin(experiment: Experiment, model: str, seed: int) -> TrainingState:
     """Return the state before the first step, which depends on the seed only."""
     rng = np.random.default_rng(seed)
     built = build_model(model, experiment.vocabulary, rng=rng)
-    optimizer = AdamW(built.params, lr=experiment.lr, weight_decay=0.1, decays=decays)
+    decay = experiment.weight_decay
+    optimizer = AdamW(built.params, lr=experiment.lr, weight_decay=decay, decays=decays)
     return TrainingState(built, optimizer, rng)
 
 
@@ -106,8 +109,10 @@ def trial(
             batch = experiment.sample(state.rng, experiment.batch, length)
             yield _like(batch, state.model)
 
+    rate = warmup_cosine(experiment.warmup, experiment.final)
+
     def schedule(progress: float) -> float:
-        return experiment.schedule(progress) * curriculum.rate(experiment, state.step + 1)
+        return rate(progress) * curriculum.rate(experiment, state.step + 1)
 
     for progress in train(state, batches(), Budget(steps), schedule=schedule, max_norm=1.0):
         curriculum.add(experiment, progress.step, progress.loss)
@@ -133,8 +138,8 @@ def measure(
     """Return the error on random sequences: 1 minus the rescaled accuracy, or the mean loss."""
     task = experiment.held_out or experiment.sample
     rng, wrong, counted = np.random.default_rng(seed), 0.0, 0
-    for _ in range(sequences // ROWS):
-        rows = task(rng, ROWS, length)
+    for start in range(0, sequences, ROWS):
+        rows = task(rng, min(ROWS, sequences - start), length)
         y, _ = state.model(_like(rows, state.model).inputs)
         if experiment.metric == "accuracy":
             wrong += np.count_nonzero((y.argmax(axis=-1) != rows.targets)[rows.mask])
@@ -160,15 +165,11 @@ def result(
         for name, length in lengths.items()
         if name != "train" or length != experiment.test
     }
-    settings = {
-        name: getattr(experiment, name)
-        for name in ("first", "grow", "below", "batch", "lr", "vocabulary")
-    }
     return {
         **facts,
         "metric": experiment.metric,
         "errors": errors,
-        "settings": lengths | settings,
+        "settings": lengths | experiment.settings,
         "parameters": state.model.num_parameters,
         "trained_steps": state.step,
         "tokens": state.tokens,

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import pytest
 
 from numpy_xlstm import from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
+from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS, build_model
-from numpy_xlstm.training import Run, read_log
+from numpy_xlstm.layers import GRU
+from numpy_xlstm.training import Run, read_log, warmup_cosine
 
 SMALL: dict[str, dict[str, Any]] = {
     "parity": {"below": 10.0, "batch": 8, "test": (5, 9), "train": (3, 9)},
@@ -94,6 +98,49 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     assert f"--resume: expected a trial of set; got one of {name}" in capsys.readouterr().err
 
 
+def test_a_result_has_all_settings() -> None:
+    experiment = EXPERIMENTS["recall-64-4"]._replace(batch=2)
+    state = trials.begin(experiment, "lstm", 0)
+    settings = trials.result(experiment, {}, state, trials.Curriculum())["settings"]
+    functions = {"sample", "held_out"}
+    described = {"shows", "models", "minutes"}
+    assert settings.keys() == {*experiment._fields} - functions - described | {"train", "test"}
+    again = {name: settings[name] for name in settings.keys() & {*experiment._fields}}
+    assert experiment._replace(**again) == experiment
+    json.dumps(settings)
+
+
+@pytest.mark.parametrize("grown", [0, 1])
+def test_the_sequences_have_the_lengths_of_the_training(grown: int) -> None:
+    """Even if the first length is shorter than all of them."""
+    experiment = EXPERIMENTS["parity"]._replace(first=4, grow=3, train=(8, 40))
+    state, curriculum = trials.begin(experiment, "lstm", 0), trials.Curriculum([], grown * [1])
+    next(trials.trial(experiment, state, curriculum, 1))
+    assert curriculum.longest(experiment) == 8
+
+
+def test_a_rate_that_settles_is_constant_if_the_sequences_never_grow() -> None:
+    experiment = EXPERIMENTS["recall-64-4"]._replace(first=4, batch=2)
+    state = trials.begin(experiment, "lstm", 0)
+    rates = [p.lr for p in trials.trial(experiment, state, trials.Curriculum(), 3)]
+    assert rates[1:] == [experiment.lr] * 2
+
+
+@pytest.mark.parametrize("sequences", [1, 32, 100])
+def test_a_measure_counts_every_sequence(sequences: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, rows = EXPERIMENTS["parity"], 0
+
+    def sample(rng: np.random.Generator, batch: int, length: tuple[int, int]) -> Any:
+        nonlocal rows
+        rows += batch
+        return experiment.sample(rng, batch, length)
+
+    state = trials.begin(experiment, "lstm", 0)
+    error = trials.measure(experiment._replace(sample=sample), state, (3, 9), 1, sequences)
+    assert rows == sequences
+    assert 0 <= error / 2 * sequences == pytest.approx(round(error / 2 * sequences))
+
+
 def test_the_sequences_grow_after_enough_small_losses() -> None:
     experiment = EXPERIMENTS["parity"]._replace(first=4, grow=2, train=(3, 7), below=0.5)
     curriculum = trials.Curriculum()
@@ -156,6 +203,34 @@ def test_fixed_gates_do_not_learn(model: str, parts: list[str]) -> None:
     assert same == unused == fixed
 
 
+def test_a_model_of_ones_own_is_trained_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASK_MODELS, "mine", lambda **known: GRU(8, 12, **known))
+    experiment = EXPERIMENTS["parity"]
+    assert "mine" in experiment.models
+    state = trials.begin(experiment, "mine", 0)
+    next(trials.trial(experiment, state, trials.Curriculum(), 1))
+    save_pretrained(state.model, tmp_path / "model.safetensors")
+    x = np.array([[1, 2, 2]])
+    assert np.array_equal(from_pretrained(tmp_path / "model.safetensors")(x)[0], state.model(x)[0])
+    monkeypatch.delitem(TASK_MODELS, "mine")
+    with pytest.raises(CheckpointError, match=r"that you add to TASK_MODELS.* got 'mine'"):
+        from_pretrained(tmp_path / "model.safetensors")
+
+
+def test_the_folder_of_a_trial_names_the_import_that_loads_it(tmp_path: Path) -> None:
+    """In a Python that has not imported the experiments."""
+    Run.begin(tmp_path / "run", trials.begin(EXPERIMENTS["parity"], "lstm", 0))
+    code = "import numpy_xlstm as n, sys; {}; print(type(n.from_pretrained(sys.argv[1])).__name__)"
+    words = [sys.executable, "-c", code.format("pass"), str(tmp_path / "run")]
+    failed = subprocess.run(words, capture_output=True, text=True, check=False)
+    (line,) = re.findall(r"got 'SmallModel'; (import numpy_xlstm\.\w+) first", failed.stderr)
+    words[2] = code.format(line)
+    loaded = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert loaded.stdout == "SmallModel\n"
+
+
 WORDS = ["parity", "--model=lstm", "--seed=0", "--steps=3"]
 
 
@@ -196,6 +271,6 @@ def test_the_rate_of_recall_falls_once_all_pairs_are_reached(grown: list[int], f
     recall = EXPERIMENTS["recall-64-4"]
     state = trials.begin(recall, "lstm", 0)
     for progress in trials.trial(recall, state, trials.Curriculum(grown=grown), 5):
-        rate = recall.lr * recall.schedule(progress.step / 5)
+        rate = recall.lr * warmup_cosine(recall.warmup, recall.final)(progress.step / 5)
         assert progress.lr == pytest.approx(rate / (progress.step if falls else 1), rel=1e-12)
     assert state.step == 5
