@@ -113,6 +113,8 @@ def _report(outcome: dict[str, Any], kept: Run | None) -> None:
         low, high = outcome["settings"][name]
         shown = trials.score(outcome["metric"], error)
         print(f"{metric} on lengths {low} to {high}: {shown:.4f}")
+    guess = trials.score(outcome["metric"], outcome["blind"])
+    print(f"{metric} of the test for answers that do not read the row: {guess:.4f}")
     if kept is not None:
         write_text(kept.directory / RESULT, json.dumps(outcome, indent=1) + "\n")
         display.save_picture(

@@ -11,6 +11,7 @@ import numpy as np
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.config import Config
+from numpy_xlstm.experiments.blind import blind
 from numpy_xlstm.experiments.catalogue import Experiment
 from numpy_xlstm.experiments.small_models import build_model
 from numpy_xlstm.experiments.tasks.layout import Length
@@ -156,7 +157,8 @@ def result(
 
     ``facts`` are name, model, seed and steps. The curve has the steps and errors of all
     validations. The errors are those on new sequences of the lengths of training and test, and of
-    each of ``counts``. The CPU time is that of this process since it began.
+    each of ``counts``; ``blind`` is the error of the best answer that does not read the row of a
+    test. The CPU time is that of this process since it began.
     """
     lengths = {"train": experiment.train, "test": experiment.test}
     lengths |= {str(count): (count, count) for count in experiment.counts}
@@ -169,6 +171,7 @@ def result(
         **facts,
         "metric": experiment.metric,
         "errors": errors,
+        "blind": blind(experiment, experiment.test),
         "settings": lengths | experiment.settings,
         "parameters": state.model.num_parameters,
         "trained_steps": state.step,

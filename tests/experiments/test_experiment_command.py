@@ -66,6 +66,8 @@ def test_a_result_has_settings_curve_and_test(
     assert found["errors"].keys() == {"train", "test"}
     printed = capsys.readouterr().out
     assert f"rescaled accuracy on lengths 5 to 9: {1 - found['errors']['test']:.4f}" in printed
+    assert abs(1 - found["blind"]) < 0.1
+    assert f"that do not read the row: {1 - found['blind']:.4f}" in printed
     ET.parse(folder / "curve.svg")
 
 

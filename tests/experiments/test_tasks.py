@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.experiments.catalogue import EXPERIMENTS, LANGUAGES
+from numpy_xlstm.experiments.blind import blind
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS, LANGUAGES, Experiment
 from numpy_xlstm.experiments.tasks import memory
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Batch
@@ -258,6 +259,58 @@ def test_the_error_of_a_constant_guess() -> None:
     batch = make("nearest-neighbour", 0, 2000, (1, 20))
     error = np.mean((batch.targets[batch.mask] - 0.5) ** 2)
     np.testing.assert_allclose(error, EXPERIMENTS["nearest-neighbour"].chance, rtol=0.03)
+
+
+def own(targets: Callable[[Array, Array], Array], metric: str = "accuracy") -> Experiment:
+    """Return a task whose answers are a function of the length of a row and the place in it."""
+
+    def sample(rng: np.random.Generator, batch: int, length: tuple[int, int]) -> Batch:
+        n, place = rng.integers(length[0], length[1] + 1, (batch, 1)), np.arange(2 * length[1])
+        mask = (n - 1 <= place) & (place < 2 * n - 1)
+        inputs = np.where(place < n, rng.integers(1, 4, mask.shape), 0)
+        return Batch(inputs, np.where(mask, targets(n, place), 0), mask)
+
+    return Experiment("", sample, 7, 1 / 7, metric=metric)
+
+
+def test_the_blind_answer_knows_lengths_and_places() -> None:
+    rule = own(lambda n, place: (2 * n + place) % 7)
+    assert blind(rule, (3, 20)) == 0
+    assert blind(own(lambda n, place: (2.0 * n + place) / 7, "squared error"), (3, 20)) < 1e-20
+    roots = own(lambda n, place: np.sqrt(np.arange(len(n))[:, None] % 49).astype(int))
+    assert 1 - blind(roots, (3, 20)) == pytest.approx((13 / 49 - 1 / 7) / (6 / 7), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("size", "pairs", "vocabulary"),
+    [("64-4", 4, 64), ("64-4-vocabulary-256", 4, 256), ("128-8", 8, 64)],
+)
+def test_a_blind_answer_names_a_value_of_the_row(size: str, pairs: int, vocabulary: int) -> None:
+    experiment, chance = EXPERIMENTS[f"recall-{size}"], 2 / vocabulary
+    error = blind(experiment, experiment.test)
+    assert 1 - error == pytest.approx((1 / pairs - chance) / (1 - chance), abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("parity", -0.03, 0.03),
+        ("majority-count", 0.38, 0.42),
+        ("bucket-sort", 0.72, 0.74),
+        ("modular-arithmetic-brackets", 0.07, 0.14),
+    ],
+)
+def test_blind_accuracies(name: str, least: float, most: float) -> None:
+    assert least < 1 - blind(EXPERIMENTS[name], (40, 256)) < most
+
+
+def test_blind_errors() -> None:
+    nearest, text = EXPERIMENTS["nearest-neighbour"], EXPERIMENTS["ablation"]
+    assert blind(nearest, (63, 63)) == pytest.approx(nearest.chance, rel=0.01)
+    assert text.held_out is not None
+    share = np.bincount(text.held_out(np.random.default_rng(0), 8192, (128, 128)).inputs.ravel())
+    share = share[share > 0] / share.sum()
+    assert blind(text, (128, 128)) == pytest.approx(-share @ np.log2(share), rel=0.003)
 
 
 @pytest.mark.parametrize("name", ["parity", "recall", "nearest-neighbour", *LANGUAGES])
