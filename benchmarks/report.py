@@ -89,7 +89,7 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> str:
-    """Return both tables of the page."""
+    """Return the table of the page; `--json` and the output have every contender."""
     others = {"peer": "", "floor": FLOOR}
     turns = f"{said['turns']} process" + "es" * (said["turns"] != 1)
     if any(BEFORE in row for row in results.values()):
@@ -98,22 +98,18 @@ def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> 
     pairs = [(n, ours) for n in others for ours in ("compiled", "NumPy")]
     pairs.remove(("floor", "NumPy"))  # the page has no room for it
     head += [f"{other} / {ours}" for other, ours in pairs]
-    summary, details = [], []
+    summary = []
     for title, row in results.items():
         peer = best_peer(row)
         compiled, numpy, theirs = (time(middle(row, name)) for name in (COMPILED, NUMPY, peer))
         of = {"compiled": COMPILED, "NumPy": NUMPY}
         ratios = [ratio(row, others[other] or peer, of[ours]) for other, ours in pairs]
         summary.append([title, compiled, numpy, peer or "–", theirs, *ratios])
-        details += [[title, *line] for line in lines(row)]
     return "\n".join(
         [
             f"Measured on {described(said)}; {turns} of {said['runs']} runs.\n",
             *([f"![Time of the fastest peer divided by ours]({picture})\n"] if picture else []),
             *table(head, summary),
-            "\n<details>\n<summary>All contenders</summary>\n",
-            *table(["work", "contender", "median", "ratio", "shortest … longest", "note"], details),
-            "\n</details>",
         ]
     )
 

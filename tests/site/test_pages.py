@@ -183,7 +183,7 @@ def test_the_players_are_on_their_page_and_a_sentence_without_javascript(
 
 def test_solutions_fold_out(shown: Site) -> None:
     solutions = shown.window("revising.html").locator("main details").all()
-    assert len(solutions) == 2
+    assert len(solutions) == 3
     for solution in solutions:
         code = solution.locator("pre")
         assert not code.is_visible()
