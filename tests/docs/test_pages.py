@@ -113,3 +113,22 @@ def test_the_page_of_a_block_names_its_residuals() -> None:
         named.append(f"layer.{name}" if name.startswith("mlstm") else above + name)
     assert len(named) > 20
     assert [name for name in named if not any(place.startswith(name) for place in kept)] == []
+
+
+def test_every_cited_paper_is_in_the_bibliography_and_linked() -> None:
+    number, docs = (
+        re.compile(r"(?<![\w./])(?:arXiv )?(\d{4}\.\d{5}|(?<=arXiv )\d{4}\.\d{4})\b"),
+        ROOT / "docs",
+    )
+    listed = set(re.findall(r"arxiv\.org/abs/([\d.]+)\)", (docs / "bibliography.md").read_text()))
+    cited = set()
+    for page in set(docs.rglob("*.md")) - {docs / "bibliography.md"}:
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+        found = set(number.findall(text)) | set(
+            re.findall(r"\[(?:arXiv )?(\d{4}\.\d{4,5})\]", text)
+        )
+        cited |= found
+        assert found <= listed, page
+        assert not found or "bibliography.md" in text, page
+    assert len(listed) > 30
+    assert listed == cited
