@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,21 @@ from numpy_xlstm.cli.arguments import (
     flags,
     natural,
     parse_stored,
+    real,
     whole,
 )
+from numpy_xlstm.cli.gradcheck import evaluated
 from numpy_xlstm.cli.signals import deferred_interrupt
 from numpy_xlstm.cli.train import read_notes
 from numpy_xlstm.config import Config
 from numpy_xlstm.disk import write_text
+from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.small_models import ABLATION, HEADS, TASK_MODELS
 from numpy_xlstm.experiments.trials import Curriculum
+from numpy_xlstm.numerics import check_kind
 from numpy_xlstm.training import Progress, Run, TrainingState, read_log
 from numpy_xlstm.training.run import CURVE, RESULT
 
@@ -37,18 +42,36 @@ after the steps of the experiment. The result is an accuracy (rescaled so that g
 squared error, or the bits per byte.
 
 With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
-After any interruption, --resume continues from there, and the result is the same."""
+After any interruption, --resume continues from there, and the result is the same. With --steps it
+continues for more steps. NAME may be my.py:TASK, an Experiment in a Python file of yours, and the
+model my.py:body, a function that makes its layers: these files are run, and --resume needs both
+names again. Without --set, a setting is that of the experiment."""
+
+SETTABLE: dict[str, Any] = dict.fromkeys(("first", "grow", "batch"), natural)
+SETTABLE |= dict.fromkeys(("below", "lr", "warmup", "final", "solved", "weight_decay"), real(0))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Parse a setting: ``"lr=0.004"`` is ("lr", 0.004)."""
+    name, _, value = text.partition("=")
+    if name not in SETTABLE:
+        raise argparse.ArgumentTypeError(f"expected a name ({', '.join(SETTABLE)}); got {text!r}")
+    return name, SETTABLE[name](value)
+
 
 OPTIONS: dict[str, Option] = {
     "model": (
         "NAME",
         None,
         f"{', '.join(TASK_MODELS)}; for the experiment ablation: {', '.join(ABLATION)}; "
-        f"for capacity: {', '.join(HEADS)} (default: the first)",
+        f"for capacity: {', '.join(HEADS)}; or my.py:body (default: the first)",
     ),
     "steps": (natural, None, "number of steps (default: those of the experiment)"),
     "seed": (whole(0), 0, "seed of model and training"),
+    "seeds": (natural, 1, "number of trials, each in a folder in DIR; --seed is the first"),
+    "set": ([setting], None, f"change a setting, as in lr=0.004: {', '.join(SETTABLE)}"),
     "out": ("DIR", None, "write the results to DIR, a new folder"),
+    "table": ("DIR", None, "show the results in the folders in DIR, one a line"),
     "resume": ("DIR", None, "resume the trial in DIR"),
 }
 
@@ -76,8 +99,39 @@ def run(args: argparse.Namespace) -> int:
         return 0
     given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
     given = {name: value for name, value in given.items() if value is not None}
-    chosen, state, curriculum, kept = _resume(given) if "resume" in given else _begin(given)
-    experiment = catalogue.find(chosen["name"])
+    if "table" in given:
+        _show_table(Path(given["table"]))
+        return 0
+    if ":" in (name := given.get("name", "")):
+        EXPERIMENTS[name] = evaluated(name, {})
+        check_kind(name, EXPERIMENTS[name], Experiment)
+    if ":" in (body := given.get("model", "")):
+        TASK_MODELS[body] = evaluated(body, {})
+    if "resume" in given:
+        return _train(*_resume(given))
+    seeds = given.pop("seeds", 1)
+    for seed in range(first := given.get("seed", 0), first + seeds):
+        folder = {"out": Path(given["out"], f"seed-{seed}")} if seeds > 1 and "out" in given else {}
+        if code := _train(*_begin(given | {"seed": seed} | folder)):
+            return code
+    return 0
+
+
+def _show_table(folder: Path) -> None:
+    """Print the results in a folder and the folders in it."""
+    print(f"{'NAME':24} {'MODEL':16} {'SEED':>8} {'STEPS':>7} {'TEST':>7} {'BLIND':>7}  SET")
+    for file in sorted(folder.rglob(RESULT)):
+        r = parse_json(file.read_bytes())
+        test, guess = (trials.score(r["metric"], e) for e in (r["errors"]["test"], r["blind"]))
+        row = f"{r['name']:24} {r['model']:16} {r['seed']:8} {r['trained_steps']:7}"
+        print(f"{row} {test:7.4f} {guess:7.4f}  {' '.join(f'{k}={v}' for k, v in r['set'])}")
+
+
+def _train(
+    chosen: dict[str, Any], state: TrainingState, curriculum: Curriculum, kept: Run | None
+) -> int:
+    """Train and test one model; return 0, or 130 after Ctrl-C."""
+    since, experiment = time.process_time(), _experiment(chosen)
     number = state.model.num_parameters
     print(
         f"{chosen['name']}: {chosen['model']}, {number:,} parameters, {chosen['steps']:,} steps",
@@ -101,7 +155,8 @@ def run(args: argparse.Namespace) -> int:
                 again = f"resume with numpy-xlstm experiment --resume {folder}"
             display.say(f"interrupted after step {state.step}; {again}")
             return 130
-    _report(trials.result(experiment, chosen, state, curriculum), kept)
+    outcome = trials.result(experiment, chosen, state, curriculum)
+    _report(outcome | {"cpu_seconds": round(time.process_time() - since, 1)}, kept)
     print(f"{state.step} steps, {state.elapsed:.0f} seconds")
     return 0
 
@@ -114,7 +169,7 @@ def _report(outcome: dict[str, Any], kept: Run | None) -> None:
         shown = trials.score(outcome["metric"], error)
         print(f"{metric} on lengths {low} to {high}: {shown:.4f}")
     guess = trials.score(outcome["metric"], outcome["blind"])
-    print(f"{metric} of the test for answers that do not read the row: {guess:.4f}")
+    print(f"{metric} of the best blind answer: {guess:.4f}")
     if kept is not None:
         write_text(kept.directory / RESULT, json.dumps(outcome, indent=1) + "\n")
         display.save_picture(
@@ -126,12 +181,17 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
     """Return name, model, seed and steps of a trial, with defaults where not given."""
     if given.get("name") is None:
         raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}, or --list; got none")
-    experiment = catalogue.find(given["name"])
+    experiment = _experiment(given)
     chosen: dict[str, Any] = {"name": given["name"], "model": next(iter(experiment.models))}
-    chosen |= {"seed": 0, "steps": experiment.steps}
+    chosen |= {"seed": 0, "steps": experiment.steps, "set": []}
     chosen |= {name: value for name, value in given.items() if name in chosen}
     catalogue.known("--model", chosen["model"], experiment.models)
     return chosen
+
+
+def _experiment(given: dict[str, Any]) -> Experiment:
+    """Return an experiment with the settings of ``--set``."""
+    return catalogue.find(given["name"])._replace(**dict(given.get("set", ())))
 
 
 def _begin(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curriculum, Run | None]:
@@ -139,29 +199,39 @@ def _begin(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curric
     chosen = _complete(given)
     if "out" in given and Path(given["out"]).is_file():
         raise OptionError(f"--out: expected a folder; {given['out']} is a file")
-    state = trials.begin(catalogue.find(chosen["name"]), chosen["model"], chosen["seed"])
+    state = trials.begin(_experiment(chosen), chosen["model"], chosen["seed"])
     if "out" not in given:
         return chosen, state, Curriculum(), None
-    options = {name: value for name, value in chosen.items() if name != "name"}
-    notes = Notes([chosen["name"], *as_words(options)])
+    notes = Notes(_words(chosen))
     run = Run.begin(given["out"], state, notes=notes.to_dict())
     return chosen, state, notes.curriculum, run
 
 
+def _words(chosen: dict[str, Any]) -> list[str]:
+    options = {name: value for name, value in chosen.items() if name not in ("name", "set")}
+    return [chosen["name"], *as_words(options), *(f"--set={k}={v}" for k, v in chosen["set"])]
+
+
 def _resume(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curriculum, Run]:
     """Resume the trial in a directory with its options."""
-    if foreign := given.keys() - {"resume", "name"}:
+    if foreign := given.keys() - {"resume", "name", "model", "steps"}:
         raise OptionError(
-            f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
+            f"--resume: expected no other options than --steps and --model, because the trial "
+            f"has them; got {flags(foreign)}"
         )
     kept = Run.resume(given["resume"])
     notes = read_notes(Notes, kept)
     chosen = parse_stored(notes.command, add_arguments, _complete)
-    if given.get("name", chosen["name"]) != chosen["name"]:
-        raise OptionError(
-            f"--resume: expected a trial of {given['name']}; got one of {chosen['name']} in "
-            f"{kept.directory}"
-        )
+    for name in ("name", "model"):
+        if given.get(name, chosen[name]) != chosen[name]:
+            raise OptionError(
+                f"--resume: expected a trial of {given[name]}; got one of {chosen[name]} in "
+                f"{kept.directory}"
+            )
+    if "steps" in given:
+        chosen["steps"] = given["steps"]
+        kept.notes["command"] = _words(chosen)
+        kept.save()
     return chosen, kept.state, notes.curriculum, kept
 
 

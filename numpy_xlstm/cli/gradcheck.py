@@ -42,7 +42,7 @@ dtype is that of --dtype; its parameters that are 0 are replaced by random numbe
 # Random directions are enough: a mistake in any entry changes the slope along almost all of them.
 QUICK: dict[str, Any] = {"max_entries": 0, "directions": 2}
 
-FORM = "module:name or module:name(3, num_heads=2, rng=rng)"
+FORM = "module:name, file.py:name or module:name(3, num_heads=2, rng=rng)"
 ROWS, STEPS = 2, 4
 """Sizes of an input x without a given shape."""
 
@@ -173,7 +173,7 @@ def imported_target(
     ``rng`` and ``dtype`` are names that the text may contain. Without shapes of inputs, the target
     must have an ``input_size``.
     """
-    target = _evaluated(text, {"rng": rng, "dtype": dtype})
+    target = evaluated(text, {"rng": rng, "dtype": dtype})
     if isinstance(target, type):
         raise OptionError(f"{text}: expected {text}(…), with its arguments; got the class")
     if "torch" in sys.modules and isinstance(target, sys.modules["torch"].nn.Module):
@@ -190,12 +190,13 @@ def imported_target(
     return target, _inputs(text, target, shapes, rng, dtype)
 
 
-def _evaluated(text: str, names: dict[str, Any]) -> Any:
-    """Import the module, from the working directory first, and evaluate the expression there.
+def evaluated(text: str, names: dict[str, Any]) -> Any:
+    """Import a module or a file, from the working directory first; evaluate an expression there.
 
     Errors of the user's own code, which the expression is a part of, are not caught.
     """
     module, _, expression = text.partition(":")
+    module = module.removesuffix(".py").replace("/", ".")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -203,7 +204,7 @@ def _evaluated(text: str, names: dict[str, Any]) -> Any:
     except SyntaxError:
         code = None
     if code is None or not module or module.startswith("."):
-        raise OptionError(f"gradcheck: expected {FORM}; got {text!r}")
+        raise OptionError(f"{text}: expected {FORM}")
     try:
         namespace = vars(importlib.import_module(module))
     except ModuleNotFoundError as error:

@@ -109,19 +109,14 @@ def _recall(pairs: int, vocabulary: int = 64) -> Experiment:
     )
 
 
+BRACKETS = arithmetic.modular_arithmetic_brackets
 LANGUAGES = {
     name: Experiment(shows, sample, vocabulary, chance)
     for name, sample, vocabulary, chance, shows in (
         ("even-pairs", languages.even_pairs, 3, 1 / 2, "the parity of the number of changes"),
         ("cycle-navigation", languages.cycle_navigation, 9, 1 / 5, "the final place on a cycle"),
         ("modular-arithmetic", arithmetic.modular_arithmetic, 10, 1 / 5, "an expression's value"),
-        (
-            "modular-arithmetic-brackets",
-            arithmetic.modular_arithmetic_brackets,
-            12,
-            1 / 5,
-            "the same with brackets",
-        ),
+        ("modular-arithmetic-brackets", BRACKETS, 12, 1 / 5, "the same with brackets"),
         ("solve-equation", arithmetic.solve_equation, 14, 1 / 5, "an unknown digit"),
         ("majority", languages.majority, 64, 1 / 63, "the most frequent symbol"),
         ("majority-count", languages.majority_count, 64, 1 / 63, "how often it occurs"),

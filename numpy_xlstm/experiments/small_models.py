@@ -11,7 +11,6 @@ from numpy_xlstm import models
 from numpy_xlstm.cells import LSTMCell
 from numpy_xlstm.checkpoints import KINDS, Kind
 from numpy_xlstm.config import Config, Count
-from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import (
     GRU,
     LSTM,
@@ -26,7 +25,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import check_array, check_batch
+from numpy_xlstm.numerics import check_array, check_batch, checked_choice
 from numpy_xlstm.numerics.initial import small_init
 
 POINT = 3
@@ -188,13 +187,9 @@ def build_model(
     [116672, 56132, 117323]
     """
     bodies = TASK_MODELS | (POINT_MODELS if vocabulary is None else ABLATION | HEADS)
-    if name not in bodies:
-        raise OptionError(
-            f"model: expected one of {', '.join(bodies)}, or one that you add to TASK_MODELS, as "
-            f"--model my.py:body does; got {name!r}"
-        )
+    body = bodies[checked_choice("model, given by --model or in TASK_MODELS", name, bodies)]
     rng = np.random.default_rng() if rng is None else rng
-    return SmallModel(name, vocabulary, bodies[name](dtype=dtype, rng=rng), rng=rng)
+    return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_a_result_has_settings_curve_and_test(
     printed = capsys.readouterr().out
     assert f"rescaled accuracy on lengths 5 to 9: {1 - found['errors']['test']:.4f}" in printed
     assert abs(1 - found["blind"]) < 0.1
-    assert f"that do not read the row: {1 - found['blind']:.4f}" in printed
+    assert f"of the best blind answer: {1 - found['blind']:.4f}" in printed
     ET.parse(folder / "curve.svg")
 
 
@@ -217,8 +217,82 @@ def test_a_model_of_ones_own_is_trained_and_loaded(
     x = np.array([[1, 2, 2]])
     assert np.array_equal(from_pretrained(tmp_path / "model.safetensors")(x)[0], state.model(x)[0])
     monkeypatch.delitem(TASK_MODELS, "mine")
-    with pytest.raises(CheckpointError, match=r"that you add to TASK_MODELS.* got 'mine'"):
+    with pytest.raises(CheckpointError, match=r"or in TASK_MODELS: expected one of .* got 'mine'"):
         from_pretrained(tmp_path / "model.safetensors")
+
+
+MINE = """
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.layers import GRU
+TASK = EXPERIMENTS["parity"]._replace(test=(9, 12), below=10.0, batch=4, steps=30)
+def body(dtype, rng):
+    return GRU(8, 12, dtype=dtype, rng=rng)
+"""
+
+
+def test_a_task_and_a_body_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained with two seeds and another setting, shown, resumed for more steps, and refused."""
+    (tmp_path / "my_task.py").write_text(MINE, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    for registry in (EXPERIMENTS, TASK_MODELS):  # the command adds to them, as in a new process
+        for name in ("my_task.py:TASK", "my_task.py:body"):
+            monkeypatch.setitem(registry, name, None)
+            registry.pop(name)
+    own = ["experiment", "my_task.py:TASK", "--model", "my_task.py:body"]
+    several = ["--seed", "5", "--seeds", "2", "--set", "lr=0.03", "--set", "first=6"]
+    assert main([*own, *several, "--out", "runs"]) == 0
+    results = [outcome(Path("runs", f"seed-{seed}")) for seed in (5, 6)]
+    assert [result["seed"] for result in results] == [5, 6]
+    assert results[0]["curve"] != results[1]["curve"]
+    for result in results:
+        settings = result["settings"]
+        assert (settings["lr"], settings["first"], settings["test"]) == (0.03, 6, [9, 12])
+        assert result["set"] == [["lr", 0.03], ["first", 6]]
+        assert (result["parameters"], result["trained_steps"]) == (855, 30)
+    assert main([*own, *several[4:], "--seed", "6", "--out", "alone"]) == 0
+    assert outcome(Path("alone")) == results[1]
+    capsys.readouterr()
+    assert main([*own, "--resume", "runs/seed-6", "--steps", "45"]) == 0
+    longer = outcome(Path("runs", "seed-6"))
+    assert (longer["trained_steps"], longer["set"]) == (45, results[1]["set"])
+    assert longer["curve"][:3] == results[1]["curve"]
+    assert main(["experiment", "--table", "runs"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
+    shown = [f"{1 - r['errors']['test']:.4f}" for r in (results[0], longer)]
+    assert [(row[0], row[2], row[3], row[4], row[6:]) for row in rows] == [
+        ("my_task.py:TASK", "5", "30", shown[0], ["lr=0.03", "first=6"]),
+        ("my_task.py:TASK", "6", "45", shown[1], ["lr=0.03", "first=6"]),
+    ]
+    assert main([*own[:3], "gru", "--resume", "runs/seed-5"]) == 2
+    assert "--resume: expected a trial of gru; got" in capsys.readouterr().err
+    for registry, words in ((TASK_MODELS, []), (EXPERIMENTS, own[2:])):  # no code runs unasked
+        name = own[1 if words else 3]
+        registry.pop(name)
+        assert main(["experiment", *words, "--resume", "runs/seed-5"]) == 2
+        assert f"got '{name}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "lr=fast"], "argument --set: expected a number at least 0; got 'fast'"),
+        (["--set", "rate=1"], r"argument --set: expected a name \(first, .*; got 'rate=1'"),
+        (["--set", "lr"], "argument --set: expected a number at least 0; got ''"),
+        (["--model", "missing.py:body"], "expected a module in this folder, or installed"),
+        (["--model", "json:loads("], "json:loads(: expected module:name, file.py:name or"),
+    ],
+)
+def test_bad_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "parity", *words]) == 2
+    assert re.search(message if "\\" in message else re.escape(message), capsys.readouterr().err)
+
+
+def test_a_task_is_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "json:dumps"]) == 2
+    assert "json:dumps: expected an Experiment" in capsys.readouterr().err
+    EXPERIMENTS.pop("json:dumps")
 
 
 def test_the_folder_of_a_trial_names_the_import_that_loads_it(tmp_path: Path) -> None:
