@@ -45,7 +45,7 @@ With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete stat
 After any interruption, --resume continues from there, and the result is the same. With --steps it
 continues for more steps. NAME may be my.py:TASK, an Experiment in a Python file of yours, and the
 model my.py:body, a function that makes its layers: these files are run, and --resume needs both
-names again. Without --set, a setting is that of the experiment."""
+names again."""
 
 SETTABLE: dict[str, Any] = dict.fromkeys(("first", "grow", "batch"), natural)
 SETTABLE |= dict.fromkeys(("below", "lr", "warmup", "final", "solved", "weight_decay"), real(0))
@@ -191,7 +191,8 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
 
 def _experiment(given: dict[str, Any]) -> Experiment:
     """Return an experiment with the settings of ``--set``."""
-    return catalogue.find(given["name"])._replace(**dict(given.get("set", ())))
+    name = catalogue.known("NAME", given["name"], EXPERIMENTS)
+    return EXPERIMENTS[name]._replace(**dict(given.get("set", ())))
 
 
 def _begin(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curriculum, Run | None]:
@@ -215,19 +216,13 @@ def _words(chosen: dict[str, Any]) -> list[str]:
 def _resume(given: dict[str, Any]) -> tuple[dict[str, Any], TrainingState, Curriculum, Run]:
     """Resume the trial in a directory with its options."""
     if foreign := given.keys() - {"resume", "name", "model", "steps"}:
-        raise OptionError(
-            f"--resume: expected no other options than --steps and --model, because the trial "
-            f"has them; got {flags(foreign)}"
-        )
+        raise OptionError(f"--resume: expected only --steps and --model; got {flags(foreign)}")
     kept = Run.resume(given["resume"])
     notes = read_notes(Notes, kept)
     chosen = parse_stored(notes.command, add_arguments, _complete)
     for name in ("name", "model"):
-        if given.get(name, chosen[name]) != chosen[name]:
-            raise OptionError(
-                f"--resume: expected a trial of {given[name]}; got one of {chosen[name]} in "
-                f"{kept.directory}"
-            )
+        if (asked := given.get(name, chosen[name])) != (got := chosen[name]):
+            raise OptionError(f"--resume: expected a trial of {asked}; got one of {got}")
     if "steps" in given:
         chosen["steps"] = given["steps"]
         kept.notes["command"] = _words(chosen)

@@ -63,14 +63,6 @@ class Experiment(NamedTuple):
     minutes: float = 5.0
     """Longest time in minutes that a run of any model takes on two cores."""
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All fields that are numbers, pairs of lengths or names."""
-        fields = self._asdict()
-        for name in ("shows", "sample", "held_out", "models", "minutes"):
-            del fields[name]
-        return fields
-
 
 def part_of_text(training: bool) -> Callable[..., Batch]:
     """Return the task of the default text: its first nine tenths for training, or the rest.
@@ -139,8 +131,7 @@ def _patient(name: str, **changes: Any) -> Experiment:
     return LANGUAGES[name]._replace(**recipe | changes)
 
 
-TRACKING = "sLSTM and LSTM track a state over any length, mLSTM does not"
-PARITY = Experiment(TRACKING, languages.parity, 3, 1 / 2)
+PARITY = Experiment("sLSTM and LSTM track random bits, mLSTM does not", languages.parity, 3, 1 / 2)
 
 EXPERIMENTS = {
     "parity": PARITY,
@@ -152,6 +143,10 @@ EXPERIMENTS = {
         **FALLING,
         steps=20_000,
         minutes=90.0,
+    ),
+    "parity-own-shares": PARITY._replace(
+        shows="parity where each row has its own share of ones, from 0 to 1",
+        sample=partial(languages.parity, own_shares=True),
     ),
     "recall-64-4": _recall(4),
     "recall-64-4-vocabulary-256": _recall(4, 256),
@@ -205,11 +200,6 @@ EXPERIMENTS = {
     "missing-duplicate": _patient("missing-duplicate", grow=1, steps=4000, minutes=20.0),
 }
 """All experiments by name."""
-
-
-def find(name: str) -> Experiment:
-    """Return the experiment with this name, or raise :class:`OptionError`."""
-    return EXPERIMENTS[known("NAME", name, EXPERIMENTS)]
 
 
 def known(label: str, name: str, names: Collection[str]) -> str:

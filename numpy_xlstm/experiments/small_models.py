@@ -166,9 +166,7 @@ def build_model(
     dtype: npt.DTypeLike = np.float32,
     rng: np.random.Generator | None = None,
 ) -> SmallModel:
-    """Build the model with a name in ``TASK_MODELS``, ``ABLATION`` or ``HEADS``.
-
-    To have a model of your own, add its body to ``TASK_MODELS``.
+    """Build a model by its name in ``TASK_MODELS``, to which you may add, or another table.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 import math
 import platform
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,12 +152,11 @@ def measure(
 def result(
     experiment: Experiment, facts: dict[str, Any], state: TrainingState, curriculum: Curriculum
 ) -> dict[str, Any]:
-    """Return the result of a trial as JSON values; only its times differ in a repetition.
+    """Return the result of a trial as JSON values; only its time differs in a repetition.
 
     ``facts`` are name, model, seed and steps. The curve has the steps and errors of all
     validations. The errors are those on new sequences of the lengths of training and test, and of
-    each of ``counts``; ``blind`` is the error of the best answer that does not read the row of a
-    test. The CPU time is that of this process since it began.
+    each of ``counts``; ``blind`` is that of the best blind answer in the test.
     """
     lengths = {"train": experiment.train, "test": experiment.test}
     lengths |= {str(count): (count, count) for count in experiment.counts}
@@ -167,12 +165,15 @@ def result(
         for name, length in lengths.items()
         if name != "train" or length != experiment.test
     }
+    others = "shows", "sample", "held_out", "models", "minutes"
+    settings = {name: x for name, x in experiment._asdict().items() if name not in others}
+    versions = {"numpy_xlstm": __version__, "numpy": np.__version__}
     return {
         **facts,
         "metric": experiment.metric,
         "errors": errors,
         "blind": blind(experiment, experiment.test),
-        "settings": lengths | experiment.settings,
+        "settings": lengths | settings,
         "parameters": state.model.num_parameters,
         "trained_steps": state.step,
         "tokens": state.tokens,
@@ -180,12 +181,7 @@ def result(
         "grown": curriculum.grown,
         "curve": state.validations,
         "seconds": round(state.elapsed, 1),
-        "cpu_seconds": round(time.process_time(), 1),
-        "versions": {
-            "numpy_xlstm": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions | {"python": platform.python_version()},
     }
 
 

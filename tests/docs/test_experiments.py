@@ -7,6 +7,7 @@ import numpy as np
 from docs.figures import experiments
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import build_model
+from numpy_xlstm.experiments.tasks.layout import random_strings
 from numpy_xlstm.experiments.trials import score
 
 
@@ -76,3 +77,16 @@ def test_the_page_of_state_tracking_says_who_solved_what() -> None:
     assert all(solved["parity", "lstm"] + solved["parity", "slstm"])
     assert "the sLSTM fails with all three seeds" in page
     assert solved["modular-arithmetic", "slstm"] == [False] * 3
+
+
+def test_the_share_of_ties_and_what_they_are_worth() -> None:
+    """42 %, and 0.74 for a counter that breaks ties at random, on the page of the tasks."""
+    strings, n = random_strings(np.random.default_rng(0), 4000, (40, 256), 63)
+    counts = [np.bincount(row[:m], minlength=64) for row, m in zip(strings, n, strict=True)]
+    ties = np.array([np.count_nonzero(count == count.max()) for count in counts])
+    page = (experiments.DOCS / "experiments-tasks.md").read_text("utf-8")
+    share, right = (
+        float(x) for x in re.findall(r"(\d+) % have several .*at random has (0.\d+)", page)[0]
+    )
+    assert abs(np.mean(ties > 1) - share / 100) < 0.02
+    assert abs(np.mean(1 / ties) - right) < 0.02

@@ -14,7 +14,7 @@ import pytest
 from numpy_xlstm import from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.experiments import catalogue, trials
+from numpy_xlstm.experiments import trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import ABLATION, TASK_MODELS, build_model
 from numpy_xlstm.layers import GRU
@@ -78,7 +78,7 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--model", "lstm", "--steps", "45"]
     assert main(["experiment", name, *options, "--out", str(whole)]) == 0
-    experiment = catalogue.find(name)
+    experiment = EXPERIMENTS[name]
     state, curriculum = trials.begin(experiment, "lstm", 0), trials.Curriculum()
     command = [name, "--model=lstm", "--seed=0", "--steps=45"]
     notes = {"command": command, "curriculum": curriculum.to_dict()}

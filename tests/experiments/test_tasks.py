@@ -1,6 +1,7 @@
 """Each task is equal to a plain definition of it, row by row."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -66,7 +67,9 @@ def cycle_navigation(w: String) -> String:
 
 
 def majority(w: String) -> String:
-    return [max(w, key=w.count)]  # the first of several
+    (answer, most), *others = Counter(w).most_common()
+    assert all(count < most for _, count in others)
+    return [answer]
 
 
 def majority_count(w: String) -> String:
@@ -131,6 +134,7 @@ def solve_equation(w: String) -> String:
 
 DEFINITIONS: dict[str, Callable[[String], String]] = {
     "parity": parity,
+    "parity-own-shares": parity,
     "even-pairs": even_pairs,
     "cycle-navigation": cycle_navigation,
     "majority": majority,
@@ -169,6 +173,20 @@ def test_answers_are_those_of_the_definition(
     for string, answer in rows(name, seed, lengths):
         assert lengths[0] - even <= counted(name, len(string)) <= lengths[1]
         assert answer == DEFINITIONS[name](string)
+
+
+def test_the_most_frequent_symbol_is_any_of_them() -> None:
+    """Where several were, neither the first nor the last of the row is preferred."""
+    first = [string[0] == answer[0] for string, answer in rows("majority", 0, (3, 3), 4000)]
+    assert np.mean(first) == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_rows_have_their_own_shares_of_ones() -> None:
+    batch = make("parity-own-shares", 0, 4000, (60, 60))
+    share = np.mean(batch.inputs == 2, axis=1)
+    count, _ = np.histogram(share, 6, (0, 1))
+    assert count.min() > 0.13 * 4000  # 1/6 each
+    assert np.corrcoef(batch.inputs[:, 0], share)[0, 1] == pytest.approx(3**-0.5, abs=0.05)
 
 
 def test_a_majority_of_more_than_the_vocabulary() -> None:

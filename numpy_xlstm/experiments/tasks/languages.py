@@ -18,9 +18,17 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Batch
 
 
-def parity(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Ask for the parity of bits 1 and 2: 1 if the number of 2s is even, else 2."""
+def parity(
+    rng: np.random.Generator, batch: int, length: Length, *, own_shares: bool = False
+) -> Batch:
+    """Ask for the parity of bits 1 and 2: 1 if the number of 2s is even, else 2.
+
+    With ``own_shares``, each row has its own share of 2s, uniform from 0 to 1.
+    """
     bits, n = random_strings(rng, batch, length, 2)
+    if own_shares:
+        drawn = 1 + (rng.random(bits.shape) < rng.random((batch, 1)))
+        bits = np.where(bits == PAD, PAD, drawn)
     return answered(bits, n, 1 + (bits == 2).sum(1) % 2)
 
 
@@ -38,9 +46,18 @@ def cycle_navigation(rng: np.random.Generator, batch: int, length: Length) -> Ba
 
 
 def majority(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Ask for the most frequent of 63 symbols; if several are, for the one that occurs first."""
+    """Ask for the most frequent of 63 symbols.
+
+    If several are, one of them is the answer, and takes the place of another symbol in the string.
+    """
     strings, n = random_strings(rng, batch, length, 63)
-    return answered(strings, n, gather(strings, _counts(strings).argmax(1)[:, None]))
+    counts, row = _counts(strings), np.arange(batch)
+    answers = strings[row, (counts + rng.random(counts.shape)).argmax(1)]
+    other = (strings != answers[:, None]) & (strings != PAD)
+    place = (other * (1 + rng.random(other.shape))).argmax(1)
+    tied = (other & (counts == counts.max(1, keepdims=True))).any(1)
+    strings[row[tied], place[tied]] = answers[tied]
+    return answered(strings, n, answers)
 
 
 def majority_count(rng: np.random.Generator, batch: int, length: Length) -> Batch:
