@@ -9,10 +9,9 @@ from numpy_xlstm.experiments.tasks.layout import Length
 def blind(experiment: Experiment, length: Length, rows: int = 8192) -> float:
     """Return the error of the best blind answer, in the unit of ``measure``.
 
-    A blind answer knows the length of the row and the place in it: it is the most frequent id, or
-    the mean of the values. For bits per byte, it is the frequencies of the bytes. If the input of
-    one place, the same in all rows, is right more often than the most frequent id, it is that one.
-    The rules are chosen on some rows and measured on as many others.
+    For ids, the better of the most frequent answer for a length and a place, and the input of one
+    place, the same in all rows; for values, their mean; for bits per byte, the frequencies. It is
+    chosen on some rows and measured on as many others.
     """
     task = experiment.held_out or experiment.sample
     rng = np.random.default_rng(1_000_000_003)  # a seed that no training can have

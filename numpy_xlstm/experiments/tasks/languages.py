@@ -12,6 +12,7 @@ from numpy_xlstm.experiments.tasks.layout import (
     answered,
     ended,
     gather,
+    random_lengths,
     random_strings,
 )
 from numpy_xlstm.numerics import Array
@@ -25,10 +26,12 @@ def parity(
 
     With ``own_shares``, each row has its own share of 2s, uniform from 0 to 1.
     """
-    bits, n = random_strings(rng, batch, length, 2)
     if own_shares:
-        drawn = 1 + (rng.random(bits.shape) < rng.random((batch, 1)))
-        bits = np.where(bits == PAD, PAD, drawn)
+        n, share = random_lengths(rng, batch, length), rng.random((batch, 1))
+        bits = 1 + (rng.random((batch, n.max())) < share)
+        bits = np.where(np.arange(n.max()) < n[:, None], bits, PAD)
+    else:
+        bits, n = random_strings(rng, batch, length, 2)
     return answered(bits, n, 1 + (bits == 2).sum(1) % 2)
 
 
