@@ -1,9 +1,8 @@
 // xLSTM Large for inference, in one file: c++ -std=c++17 -O2 -o xlstm_large xlstm_large.cpp
 //     ./xlstm_large FOLDER --generate 20 3 1 4 1 5   prints the 20 likeliest tokens after a prompt
 //     ./xlstm_large FOLDER IN OUT [--steps]          answers a case of `numpy-xlstm trace`
-// FOLDER has config.json and the .safetensors files of transformers, in F32, BF16 or F16. A prompt
-// is computed at once, and then one token after the other; with --steps, a case is, too. Tags such
-// as [stab.3] name equations in docs/derivations and docs/blocks.
+// FOLDER is one of transformers, in F32, BF16 or F16. A prompt is computed at once, and then one
+// token after the other; with --steps, a case is, too. Tags such as [stab.3] are those of docs.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -136,13 +135,14 @@ Rows block(const Rows &x, size_t b) {
 Rows part(const string &name, const Rows &x) { // the part that a case of a trace is called after
     if (name == "norm") return norm(x, "backbone.out_norm", 1, false);
     if (name == "head") return linear(x, "lm_head");
+    if (name == "cap") return capped(x, logit_cap);
     if (name.find("block.") == 0) return block(x, stoul(name.substr(6)));
     Rows stream(x.size() * D); // x is ids
     for (size_t t = 0; t < x.size(); t++)
         stream[std::slice(t * D, D, 1)] = row_of(find("backbone.embeddings.weight"), x[t]);
     if (name == "embedding") return stream;
     for (size_t b = 0; b < states.size(); b++) stream = block(stream, b);
-    return capped(part("head", part("norm", stream)), logit_cap);
+    return part("cap", part("head", part("norm", stream)));
 }
 void answer(const string &in, const string &out, bool stepwise) {
     read_tensors(in);
@@ -150,7 +150,7 @@ void answer(const string &in, const string &out, bool stepwise) {
     name = name.substr(0, name.find('"'));
     Tensor t = find("x");
     long long id;
-    size_t count = t.rows * t.width, width = t.dtype == "I64" ? 1 : D;
+    size_t count = t.rows * t.width, width = t.dtype == "I64" ? 1 : t.width;
     Rows x = width > 1 ? row_of({t.dtype, 1, count, t.data}) : Rows(count);
     for (size_t j = 0; width == 1 && j < count; x[j++] = id) memcpy(&id, t.data + 8 * j, 8);
     std::vector<float> y;

@@ -77,6 +77,11 @@ def ids(text: str, words: str = ", or none") -> list[int]:
         ) from None
 
 
+def names(text: str) -> list[str]:
+    """Parse names: ``"block.0,head"`` is ``["block.0", "head"]``."""
+    return text.split(",")
+
+
 def shape(text: str) -> tuple[int, ...]:
     """Parse a shape: ``"2,5,3"`` is (2, 5, 3)."""
     sizes = text.split(",")
@@ -97,7 +102,8 @@ flag, the metavar of a text, or a list with one of these for an option that may 
 default that is a mapping has an entry for each model or cell that has the option.
 """
 
-METAVARS: dict[Any, str] = {places: "LIST", ids: "LIST", shape: "SHAPE", Path: "PATH"}
+LISTS = dict.fromkeys((places, ids, names), "LIST")
+METAVARS: dict[Any, str] = LISTS | {shape: "SHAPE", Path: "PATH"}
 
 
 def add_options(parser: Any, options: Mapping[str, Option], *, defaults: bool = True) -> None:

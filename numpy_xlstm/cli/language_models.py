@@ -8,6 +8,7 @@ import numpy as np
 
 from numpy_xlstm import models
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
+from numpy_xlstm.cli.display import bar_of
 from numpy_xlstm.documents import read_values
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
@@ -22,6 +23,14 @@ def open_language_model(path: Path, layout: str | None = None) -> Pretrained:
         kind = type(pretrained.model).__name__
         raise OptionError(f"checkpoint: expected a language model; got {kind} in {pretrained.path}")
     return pretrained
+
+
+def load_exactly(pretrained: Pretrained, dtype: str | None = None) -> Any:
+    """Load a model; without a dtype that is wider, matrices in 16 bits stay as they are."""
+    dtype = dtype or pretrained.dtype
+    with bar_of("bytes") as progress:
+        weights = "stored" if dtype == "float32" else "widened"
+        return pretrained.load(dtype, progress=progress, weights=weights)
 
 
 def build(

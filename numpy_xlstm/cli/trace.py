@@ -8,14 +8,21 @@ import numpy as np
 
 from numpy_xlstm import conformance
 from numpy_xlstm.checkpoints import Pretrained
-from numpy_xlstm.cli.arguments import FROM_LAYOUT, Option, add_checkpoint, add_options, ids
-from numpy_xlstm.cli.display import bar_of
-from numpy_xlstm.cli.language_models import open_language_model
+from numpy_xlstm.cli.arguments import (
+    FROM_LAYOUT,
+    Option,
+    add_checkpoint,
+    add_options,
+    ids,
+    names,
+    natural,
+)
+from numpy_xlstm.cli.language_models import load_exactly, open_language_model
 from numpy_xlstm.cli.vectors import new_set
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.files import MOST_BYTES
-from numpy_xlstm.conformance.trace import parts
+from numpy_xlstm.conformance.trace import check_parts, constants, parts_of
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.trees import leaves
 
@@ -24,6 +31,8 @@ Write a case for each part of the model of a checkpoint, such as a block: its ex
 and final state, and a bound on the error of each number. 'numpy-xlstm verify --trace' then says in
 which part a port departs first. Matrices in 16 bits are read as they are needed."""
 
+CONSTANT = "mistakes can hide in parameters that are one number:"
+
 OPTIONS: dict[str, Option] = {
     "dtype": (
         SIXTEEN_BITS,
@@ -31,6 +40,8 @@ OPTIONS: dict[str, Option] = {
         "for a port that stores what it computes in 16 bits (default: that of the model)",
     ),
     "gradients": (bool, False, "with random cotangents, and all gradients"),
+    "parts": (names, None, "parts that get a case, such as block.0,head (default: all)"),
+    "last_logits": (natural, None, "logits of the last N tokens only (default: of all)"),
     "from_layout": FROM_LAYOUT,
 }
 
@@ -53,31 +64,37 @@ def run(arguments: argparse.Namespace) -> int:
         pretrained.model.check_input(tokens)
     except IndexError as error:
         raise OptionError(f"--ids: {error}") from error
-    _check_sizes(pretrained, tokens.size, gradients=arguments.gradients)
+    options = {name: getattr(arguments, name) for name in ("gradients", "parts", "last_logits")}
+    check_parts(pretrained.model, tokens.size, arguments.parts)
+    _check_sizes(pretrained, arguments)
     with new_set("--out", arguments.out) as new:
-        dtype = pretrained.dtype if arguments.dtype is None else "float32"
-        weights = "stored" if dtype == "float32" else "widened"
-        with bar_of("bytes") as progress:
-            model = pretrained.load(dtype, progress=progress, weights=weights)
-        cases = conformance.trace(model, tokens, arguments.dtype, gradients=arguments.gradients)
+        model = load_exactly(pretrained, arguments.dtype and "float32")
+        cases = conformance.trace(model, tokens, arguments.dtype, **options)
         for case in conformance.write_vectors(new, cases):
             tensors = listed(list(case.expected))
             print(f"{case.id}: {case.subject.name}, {tensors}", flush=True)
+    if same := constants(model):
+        print(f"{CONSTANT} {', '.join(same)}")
     print(f"a trace of {tokens.size} {'tokens' if tokens.size > 1 else 'token'} in {arguments.out}")
     return 0
 
 
-def _check_sizes(pretrained: Pretrained, T: int, *, gradients: bool) -> None:
+def _check_sizes(pretrained: Pretrained, arguments: argparse.Namespace) -> None:
     """Raise an error before the work if the results of a part would be too large for a file."""
+    gradients, parts, T = arguments.gradients, arguments.parts, len(arguments.ids)
     width = 0  # of x; ids have no gradient
-    for name, part in parts(pretrained.model):
+    for name, part in parts_of(pretrained.model, T).items():
+        if name == "head":
+            T = min(T, arguments.last_logits or T)
+        out = getattr(part, "out_features", width)
         state = leaves("", part.init_state(1)) if hasattr(part, "init_state") else ()
-        numbers = T * part.out_features + sum(array.size for _, array in state)
+        numbers = T * out + sum(array.size for _, array in state)
         if gradients:
             numbers += T * (0 if name == "model" else width) + part.num_parameters
-        size, width = numbers * np.dtype(pretrained.dtype).itemsize, part.out_features
-        if size > MOST_BYTES:
+        size, width = numbers * np.dtype(pretrained.dtype).itemsize, out
+        if size > MOST_BYTES and (parts is None or name in parts):
             raise OptionError(
                 f"{'--gradients' if gradients else '--ids'}: expected results of at most "
-                f"{MOST_BYTES:,} bytes in each part; got {size:,} in {name}"
+                f"{MOST_BYTES:,} bytes in each part; got {size:,} in {name} (--parts and "
+                "--last-logits select fewer)"
             )

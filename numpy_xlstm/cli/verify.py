@@ -11,12 +11,14 @@ from pathlib import Path
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import Option, add_options, check_report, positive, write_report
 from numpy_xlstm.cli.display import bar_of
+from numpy_xlstm.cli.language_models import load_exactly, open_language_model
 from numpy_xlstm.cli.signals import handling
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.case import DTYPES
 from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.ports import from_command, from_folder, scratch, unmatched
+from numpy_xlstm.conformance.trace import digest
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import did_you_mean
 
@@ -33,6 +35,7 @@ SOURCES: dict[str, Option] = {
     "trace": (Path, None, "folder of 'numpy-xlstm trace', to find the part where a port departs"),
 }
 OPTIONS: dict[str, Option] = {
+    "checkpoint": (Path, None, "that of the port, which must be that of the trace"),
     "subject": (["NAME"], None, f"cases that are run: {NAMES} (default: all)"),
     "dtype": (DTYPES, None, "cases of this dtype (default: all)"),
     "forward": (bool, False, "check the forward alone, and ignore gradients"),
@@ -62,12 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
         asked = "a folder of results, or --run and a program"
         got = "neither" if arguments.results is None else "both"
         raise OptionError(f"verify: expected {asked}; got {got}")
+    if arguments.checkpoint is not None and arguments.trace is None:
+        raise OptionError("--checkpoint: expected the --trace to compare it with; got none")
     check_report(arguments.json)
     check_report(arguments.junit)
     if arguments.trace is not None:
         folder = arguments.trace
         check_written("--trace", folder, "trace")
         every = conformance.read_trace(folder)
+        if arguments.checkpoint is not None:
+            _check_same(every[0], arguments.checkpoint)
     else:
         folder = arguments.vectors or conformance.SMALL
         check_written("--vectors", folder, "vectors")
@@ -82,6 +89,16 @@ def run(arguments: argparse.Namespace) -> int:
     if report.passed:
         return 0
     return 3 if report.outcome == "forward only" else 1
+
+
+def _check_same(case: Case, path: Path) -> None:
+    """Raise :class:`OptionError` unless a checkpoint has the parameters that were traced."""
+    expected, got = case.options.get("checkpoint"), digest(load_exactly(open_language_model(path)))
+    if got != expected:
+        raise OptionError(
+            f"--checkpoint: expected the parameters of the trace, whose digest is {expected}; "
+            f"got {got} in {path}"
+        )
 
 
 def _chosen(arguments: argparse.Namespace, folder: Path, cases: list[Case]) -> list[Case]:

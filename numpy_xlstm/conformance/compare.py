@@ -136,6 +136,8 @@ def departures(
         if ids:
             also = f"; right are {ids}: if these are all its parts, the port joins them "
             also += "differently, for example without a soft cap"
+    if case.id == "embedding":
+        also += "; it only copies rows: verify --checkpoint PATH says if PATH is what was traced"
     if not any(names):
         return [f"the port has no results for {part}{also}"]
     return [f"the port departs first in {part}: {listed(names)}{also}"]

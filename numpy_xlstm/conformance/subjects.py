@@ -169,6 +169,13 @@ class Part(Subject):
             )
         return self.make(specification or self.specification, options)
 
+    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
+        """Compute all results, with no more logits than the option ``last_logits``."""
+        results = super().run(options, inputs, specification)
+        if last := options.get("last_logits"):
+            results = {**results, "y": results["y"][:, -last:]}
+        return results
+
     def pattern(self, name: str, ndim: int) -> str:
         """Return the pattern of the entries of a tensor, or its axes if they have no names."""
         known = self.axes.get(name) or super().pattern(name, ndim)

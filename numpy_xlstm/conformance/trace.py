@@ -5,9 +5,10 @@ Errors therefore do not add up from block to block, and a port departs in the pa
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from copy import copy
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,27 @@ from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
 from numpy_xlstm.conformance.module_subjects import BLOCK_AXES, MODEL_AXES
 from numpy_xlstm.conformance.subjects import Options, Part
-from numpy_xlstm.errors import NonFiniteError
+from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.layers import SoftCap
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.rnn import RNNBase
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack
-from numpy_xlstm.numerics import Array, Arrays, check_kind, checked_bool, checked_choice
+from numpy_xlstm.numerics import (
+    Array,
+    Arrays,
+    check_kind,
+    checked_bool,
+    checked_choice,
+    checked_positive,
+    did_you_mean,
+)
 from numpy_xlstm.trees import leaves
 
-NAMES = re.compile(r"embedding|block\.\d+|norm|body|head|model")
+NAMES = re.compile(r"embedding|block\.\d+|norm|body|head|cap|model")
 """Names of parts."""
 WHOLE = 2**24
-"""Largest number of parameters of a model that is itself a case, from ids to logits."""
+"""Largest number of parameters, and of logits, of a model that is itself a case."""
 
 
 def trace(
@@ -39,13 +49,15 @@ def trace(
     dtype: str | None = None,
     *,
     gradients: bool = False,
+    parts: Collection[str] | None = None,
+    last_logits: int | None = None,
     rng: np.random.Generator | int = 0,
 ) -> Iterator[Case]:
-    """Yield a case for each part of a model: embedding, blocks, norm and head, and the whole.
+    """Yield a case for each part of a model: embedding, blocks, norm, head and cap, and the whole.
 
     The input of each part is the output of the part before it, computed in float64 (a model in
     float64 with a 64-bit mantissa) and rounded to the dtype. The model itself is the last case,
-    ``model``, if it has no more than 2²⁴ parameters.
+    ``model``, if it has no more than 2²⁴ parameters, and no more logits.
 
     Parameters
     ----------
@@ -58,14 +70,20 @@ def trace(
         ``"float16"`` for a port that stores what it computes in 16 bits, of a model in float32.
     gradients : bool
         Whether there are cotangents, which are random, and all gradients.
+    parts : collection of str, optional
+        Names of the parts that get a case; all if omitted.
+    last_logits : int, optional
+        Number of tokens, the last ones, that have logits in the cases of head, cap and model; all
+        if omitted.
     rng : np.random.Generator or int
         Generator for cotangents and for the measurement of bounds, or its seed.
 
     Yields
     ------
     Case
-        ``embedding``, ``block.0``, …, ``norm``, ``head``, ``model``; ``body`` in place of the
-        blocks if the model has one recurrent layer.
+        ``embedding``, ``block.0``, …, ``norm``, ``head``, ``cap`` (the soft cap of the logits, if
+        there is one), ``model``; ``body`` in place of the blocks if the model has one recurrent
+        layer. In their options, ``checkpoint`` is the :func:`digest` of the model.
 
     Examples
     --------
@@ -74,7 +92,7 @@ def trace(
     >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9), rng=0)
     >>> cases = list(conformance.trace(model, np.array([[3, 1, 4]])))
     >>> [case.id for case in cases]
-    ['embedding', 'block.0', 'norm', 'head', 'model']
+    ['embedding', 'block.0', 'norm', 'head', 'cap', 'model']
     >>> conformance.verify(cases, lambda case: case.results()).passed
     True
     """
@@ -85,46 +103,102 @@ def trace(
     dtype = checked_choice(
         "dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ()))
     )
-    rng, x = np.random.default_rng(rng), ids
-    for name, module in parts(model):
-        x = ids if name == "model" else x
+    check_parts(model, ids.size, parts)
+    modules, more = parts_of(model, ids.size), dict[str, Any](checkpoint=digest(model))
+    if last_logits is not None:
+        checked_positive("last_logits", last_logits)
+    rng, x, left = np.random.default_rng(rng), ids, {*(modules if parts is None else parts)}
+    for name, module in modules.items():
+        if not left:
+            return
+        if name == "model":
+            x, more = ids, more | ({"last_logits": last_logits} if last_logits else {})
+        if name == "head" and last_logits is not None:
+            x = np.ascontiguousarray(x[:, -last_logits:])
         if not np.isfinite(x).all():
             largest = f"{FORMATS[dtype].largest:g}"
             raise NonFiniteError(
                 f"{name}: expected x up to {largest} in {dtype}; got larger numbers"
             )
-        case = _case(name, module, x, dtype, gradients, rng)
-        yield case
+        if name in left:
+            case = _case(name, module, x, dtype, more, rng, gradients=gradients)
+            left.remove(name)
+            yield case
+        else:
+            case = _case(name, module, x, dtype, more)
         with np.errstate(over="ignore"):
             x = in_dtype({"y": case.expected["y"]}, dtype)["y"]
 
 
-def parts(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a model in their order, and last the model itself unless it is large."""
-    yield "embedding", model.embedding
-    if isinstance(model.body, BlockStack):
-        yield from ((f"block.{n}", block) for n, block in enumerate(model.body.blocks))
-        if model.body.norm is not None:
-            yield "norm", model.body.norm
+def parts_of(model: Any, tokens: int) -> dict[str, Any]:
+    """Return the parts of a model in their order, and last the model itself unless it is large."""
+    body = model.body
+    if isinstance(body, BlockStack):
+        inner = {f"block.{n}": block for n, block in enumerate(body.blocks)} | {"norm": body.norm}
     else:
-        yield "body", model.body
-    yield "head", model.head
-    if model.num_parameters <= WHOLE:
-        yield "model", model
+        inner = {"body": body}
+    whole = max(model.num_parameters, tokens * model.vocab_size) <= WHOLE
+    every = {"embedding": model.embedding, **inner, "head": model.head}
+    every |= {"cap": SoftCap(model.cap) if model.cap else None, "model": model if whole else None}
+    return {name: module for name, module in every.items() if module is not None}
+
+
+def check_parts(model: Any, tokens: int, names: Collection[str] | None) -> None:
+    """Raise :class:`OptionError` unless all names are those of parts of a model."""
+    known = list(parts_of(model, tokens))
+    for name in names or ():
+        if name not in known:
+            got = f"{name!r}{did_you_mean(name, known)}"
+            raise OptionError(f"parts: expected some of {', '.join(known)}; got {got}")
+
+
+def digest(model: Any) -> str:
+    """Return the start of the SHA-256 of all parameters, whatever file they are stored in.
+
+    Matrices in 16 bits and the same numbers in float32 have the same digest.
+    """
+    sha = sha256()
+    for name, array in sorted(model.params.items()):
+        sha.update(f"{name} {array.shape}".encode())
+        for row in array if array.ndim > 1 else [array]:
+            sha.update(np.ascontiguousarray(row, model.dtype).tobytes())
+    return sha.hexdigest()[:16]
+
+
+def constants(model: Any) -> list[str]:
+    """Return the names and values of parameters that are one number, with blocks joined.
+
+    A port can ignore such a parameter, or transpose it, and be right.
+    """
+    values: dict[str, dict[str, None]] = {}
+    for name, array in model.params.items():
+        numbers = array.reshape(-1)
+        if array.size > 1 and numbers[0] == numbers[-1] and (numbers == numbers[0]).all():
+            name = re.sub(r"\.\d+\.", ".*.", name)
+            values.setdefault(name, {})[f"{float(numbers[0]):g}"] = None
+    return [f"{name} = {' or '.join(numbers)}" for name, numbers in values.items()]
 
 
 def _case(
-    name: str, module: Any, x: Array, dtype: str, gradients: bool, rng: np.random.Generator
+    name: str,
+    module: Any,
+    x: Array,
+    dtype: str,
+    more: Options,
+    rng: np.random.Generator | None = None,
+    *,
+    gradients: bool = False,
 ) -> Case:
-    """Return the case of a part, with exact results and their bounds."""
+    """Return the case of a part, with exact results and, if there is a generator, their bounds."""
     held = "float32" if dtype in SIXTEEN_BITS else dtype
     if gradients and module.is_narrow:  # which has no backward
         module = module.astype(held)
     axes, options = _axes(name, module)
+    options = {**options, **more}
     subject = Part(type(module).__name__, type(module), partial(_of_class, module), {}, axes)
     given: Arrays = {"x": x}
-    if gradients:  # of random cotangents of the outputs and of the final state
-        shapes = {"dy": (*x.shape[:2], module.out_features)}
+    if gradients and rng:  # of random cotangents of the outputs and of the final state
+        shapes = {"dy": (*x.shape[:2], getattr(module, "out_features", x.shape[-1]))}
         if hasattr(module, "init_state"):
             shapes |= {n: a.shape for n, a in leaves("dstate", module.init_state(len(x)))}
         given |= in_dtype({n: rng.uniform(-1, 1, shape) for n, shape in shapes.items()}, dtype)
@@ -133,7 +207,9 @@ def _case(
         exact = subject.run(options, in_dtype(params | given, np.float64))
     else:
         exact = truth(subject, options, params | given)
-    allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
+    allowed = {}
+    if rng is not None:
+        allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
     content = Content(given, in_dtype(exact, held), in_dtype(allowed, held))
     return Case(name, subject, dtype, options, (), lambda: content)
 
@@ -150,7 +226,8 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
         axes |= dict.fromkeys(("state", "h", "c"), "layer row unit")
     if name in ("embedding", "head"):
         axes |= {"weight": "token unit", "bias": "token"}
-    shown = {"embedding": ["x"], "head": ["y"], "model": MODEL_AXES.keys() - BLOCK_AXES.keys()}
+    of_tokens = MODEL_AXES.keys() - BLOCK_AXES.keys()
+    shown = {"embedding": ["x"], "head": ["y"], "cap": ["y"], "model": of_tokens}
     axes |= {tensor: MODEL_AXES[tensor] for tensor in shown.get(name, ())}
     owner = cell or getattr(getattr(block, "layer", None), "config", None)
     return axes, {"num_heads": getattr(owner, "num_heads", 1)}

@@ -34,8 +34,10 @@ from numpy_xlstm.conformance import (
 )
 from numpy_xlstm.conformance.bounds import in_dtype, stored
 from numpy_xlstm.conformance.files import write_tensors
+from numpy_xlstm.conformance.trace import constants, digest
 from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
 from numpy_xlstm.models import large
+from numpy_xlstm.layers import SoftCap
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
 from tests.conformance.shared import narrowed
@@ -63,7 +65,8 @@ def part_of(model: Any, name: str) -> Any:
     """Return the part that a case is of."""
     if name.startswith("block."):
         return model.body.blocks[int(name.removeprefix("block."))]
-    found = {"embedding": model.embedding, "head": model.head, "model": model}
+    cap = SoftCap(model.cap) if model.cap else None
+    found = {"embedding": model.embedding, "head": model.head, "cap": cap, "model": model}
     return found.get(name, model.body.norm if name == "norm" else model.body)
 
 
@@ -77,10 +80,11 @@ def test_the_block_that_is_wrong_is_named(model: Any, gradients: bool, tmp_path:
     cases = list(write_vectors(tmp_path, traced(model, gradients=gradients)))
     read = read_trace(tmp_path)
     blocks = [f"block.{n}" for n in range(len(model.body.blocks))]
-    assert [case.id for case in read] == ["embedding", *blocks, "norm", "head", "model"]
+    ends = ["head", "cap", "model"] if model is LARGE else ["head", "model"]
+    assert [case.id for case in read] == ["embedding", *blocks, "norm", *ends]
     heads = {case.id: case.options["num_heads"] for case in read}
     assert {heads[name] for name in (*blocks, "model")} == {2}
-    assert ("dstate0.m" in cases[-3 - len(blocks) + 1].expected) == (gradients and model is LARGE)
+    assert ("dstate0.m" in cases[2].expected) == (gradients and model is LARGE)
     for chosen in (cases, read):
         assert verify(chosen, port(model)).passed
     assert verify(read, port(model), forward=True).passed
@@ -120,6 +124,8 @@ def test_parts_that_are_joined_in_another_way() -> None:
     uncapped.cap = 1.0
     cases = traced(LARGE)
     (line,) = verify(cases, port(uncapped)).diagnosis
+    assert line == "the port departs first in cap (SoftCap): y"
+    (line,) = verify(cases, port(uncapped), skip=["cap"]).diagnosis
     assert line == (
         "the port departs first in model (xLSTMLarge): y; right are embedding, block.0, block.1, "
         "norm, head: if these are all its parts, the port joins them differently, for example "
@@ -188,6 +194,73 @@ def test_exponents_in_float32_are_right_over_many_steps(
         report = verify(cases, port(LARGE))
         wrong = {each.case.id for each in report.verdicts if not each.passed}
         assert (wrong >= {"block.0", "block.1"}) if mistake else not wrong, mistake
+
+
+def test_some_parts_and_the_last_logits() -> None:
+    every = {case.id: case for case in traced(LARGE)}
+    some = list(trace(LARGE, IDS, parts=("model", "block.1", "head", "cap"), last_logits=2))
+    assert [case.id for case in some] == ["block.1", "head", "cap", "model"]
+    for case in some:
+        whole = every[case.id]
+        for name, array in case.expected.items():
+            last = slice(-2, None) if name == "y" and case.id != "block.1" else slice(None)
+            np.testing.assert_array_equal(array, whole.expected[name][:, last])
+
+    def answer(case: Case) -> dict[str, Any]:
+        results = dict(port(LARGE)(case))
+        if "last_logits" in case.options:
+            results["y"] = results["y"][:, -case.options["last_logits"] :]
+        return results
+
+    assert verify(some, answer).passed
+    assert not verify(some, port(LARGE)).passed
+    with pytest.raises(OptionError, match=r"parts: expected some of embedding, .*; got 'block\.2'"):
+        list(trace(LARGE, IDS, parts=["block.2"]))
+    with pytest.raises(OptionError, match=r"last_logits: expected .*; got 0"):
+        list(trace(LARGE, IDS, last_logits=0))
+
+
+def test_a_trace_knows_its_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the numbers: the format, the kind of file and 16 bits in it do not matter."""
+    pytest.importorskip("ml_dtypes")
+    monkeypatch.chdir(tmp_path)
+    rounded = LARGE.with_params(in_dtype(LARGE.params, "bfloat16"))
+    save_pretrained(rounded, "half", format="transformers", dtype="bfloat16")
+    save_pretrained(rounded, "same.safetensors")
+    save_pretrained(LARGE, "other.safetensors")
+    assert digest(from_pretrained("half", weights="stored")) == digest(rounded) != digest(LARGE)
+    transposed = changed(rounded, "lm_head.weight", lambda a: a.reshape(16, 11).T.copy())
+    assert digest(transposed) != digest(rounded)
+    assert main(["trace", "half", "--ids", "1", "--out", "traced", "--parts", "embedding"]) == 0
+    capsys.readouterr()
+    for path, code in (("same.safetensors", 0), ("other.safetensors", 2)):
+        command = ["verify", "traced/results", "--trace", "traced", "--checkpoint", path]
+        assert main(command) == code
+    expected = f"of the trace, whose digest is {digest(rounded)}; got {digest(LARGE)} in other"
+    assert expected in capsys.readouterr().err
+    (line,) = verify(traced(LARGE), port(changed(LARGE, "embedding.weight", np.negative))).diagnosis
+    assert "embedding (Embedding): y" in line
+    assert "--checkpoint" in line
+
+
+def test_parameters_that_are_one_number_are_named() -> None:
+    assert constants(LARGE) == [
+        "backbone.blocks.*.norm_mlstm.weight = 1",
+        "backbone.blocks.*.mlstm_layer.igate_preact.weight = 0",
+        "backbone.blocks.*.mlstm_layer.igate_preact.bias = -10",
+        "backbone.blocks.*.mlstm_layer.fgate_preact.weight = 0",
+        "backbone.blocks.*.mlstm_layer.multihead_norm.weight = 1",
+        "backbone.blocks.*.norm_ffn.weight = 1",
+        "backbone.out_norm.weight = 1",
+    ]
+    names = [f"backbone.blocks.{n}.norm_ffn.weight" for n in range(2)]
+    other = LARGE.with_params(LARGE.params | {names[0]: np.full(16, 3, np.float32)})
+    assert "backbone.blocks.*.norm_ffn.weight = 3 or 1" in constants(other)
+    ones = np.append(np.ones(15), 0).astype(np.float32)
+    other = LARGE.with_params(LARGE.params | {name: ones.copy() for name in names})
+    assert not [line for line in constants(other) if "norm_ffn" in line]
 
 
 def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
@@ -291,7 +364,9 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     save_pretrained(LARGE, large, format="transformers", dtype="bfloat16")
     command = ["trace", large, "--ids", "3,1,4,1,5", "--out", folder]
     assert main(command) == 0
-    assert "block.1: xLSTMLargeBlock, y, final.C, final.n, final.m\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "block.1: xLSTMLargeBlock, y, final.C, final.n, final.m\n" in out
+    assert "in parameters that are one number: backbone.blocks.*.norm_mlstm.weight = 1, " in out
     assert {path.name for path in Path(folder).iterdir()} >= {"README.md", "manifest.json"}
     rounded = LARGE.with_params(in_dtype(LARGE.params, "bfloat16"))
     Path(results).mkdir()

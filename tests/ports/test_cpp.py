@@ -74,7 +74,7 @@ def test_it_answers_a_trace_at_once_and_token_by_token(
 ) -> None:
     found = report(program, folder, *words)
     assert found.passed, found
-    assert len(found.verdicts) == 6
+    assert len(found.verdicts) == 7
 
 
 def test_it_generates(program: Path, folder: Path) -> None:
