@@ -206,7 +206,7 @@ READING: dict[str, Option] = {
 """Options of commands that run the model of a checkpoint on a text."""
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint(parser: argparse.ArgumentParser, **settings: Any) -> None:
     """Add the argument for the checkpoint to read."""
     known = "the directory of a run, or a file or folder of this package, transformers or xlstm"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known, **settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from numpy_xlstm import conformance
-from numpy_xlstm.checkpoints import Pretrained
+from numpy_xlstm.checkpoints import Pretrained, save_pretrained
 from numpy_xlstm.cli.arguments import (
     FROM_LAYOUT,
     Option,
@@ -21,6 +21,7 @@ from numpy_xlstm.cli.language_models import load_exactly, open_language_model
 from numpy_xlstm.cli.vectors import new_set
 from numpy_xlstm.conformance.bounds import SIXTEEN_BITS
 from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.demo import DEMOS, demo
 from numpy_xlstm.conformance.files import MOST_BYTES
 from numpy_xlstm.conformance.trace import check_parts, constants, parts_of
 from numpy_xlstm.errors import OptionError
@@ -34,6 +35,7 @@ which part a port departs first. Matrices in 16 bits are read as they are needed
 CONSTANT = "mistakes can hide in parameters that are one number:"
 
 OPTIONS: dict[str, Option] = {
+    "demo": (DEMOS, None, "a small model, all of whose parameters are random, in DIR/checkpoint"),
     "dtype": (
         SIXTEEN_BITS,
         None,
@@ -48,35 +50,51 @@ OPTIONS: dict[str, Option] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_checkpoint(parser)
+    add_checkpoint(parser, nargs="?")
     row, folder = "token ids of one row", "a new or empty folder"
     known = partial(ids, words="")
-    parser.add_argument("--ids", required=True, type=known, metavar="LIST", help=row)
+    parser.add_argument("--ids", type=known, metavar="LIST", help=row)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=folder)
     add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the cases, and print the name of each."""
-    pretrained = open_language_model(arguments.checkpoint, arguments.from_layout)
-    tokens = np.array([arguments.ids], int)
-    try:
-        pretrained.model.check_input(tokens)
-    except IndexError as error:
-        raise OptionError(f"--ids: {error}") from error
-    options = {name: getattr(arguments, name) for name in ("gradients", "parts", "last_logits")}
-    check_parts(pretrained.model, tokens.size, arguments.parts)
-    _check_sizes(pretrained, arguments)
+    if (arguments.checkpoint is None) == (arguments.demo is None):
+        got = "neither" if arguments.demo is None else "both"
+        raise OptionError(f"trace: expected CHECKPOINT, or --demo and a model; got {got}")
+    pretrained = None if arguments.demo else _opened(arguments)
     with new_set("--out", arguments.out) as new:
+        if pretrained is None:
+            model, known = demo(arguments.demo)
+            arguments.checkpoint, arguments.ids = new / "checkpoint", arguments.ids or known
+            save_pretrained(model, arguments.checkpoint, dtype=arguments.dtype)
+            pretrained = _opened(arguments)
         model = load_exactly(pretrained, arguments.dtype and "float32")
-        cases = conformance.trace(model, tokens, arguments.dtype, **options)
+        options = {name: getattr(arguments, name) for name in ("gradients", "parts", "last_logits")}
+        cases = conformance.trace(model, np.array([arguments.ids]), arguments.dtype, **options)
         for case in conformance.write_vectors(new, cases):
             tensors = listed(list(case.expected))
             print(f"{case.id}: {case.subject.name}, {tensors}", flush=True)
     if same := constants(model):
         print(f"{CONSTANT} {', '.join(same)}")
-    print(f"a trace of {tokens.size} {'tokens' if tokens.size > 1 else 'token'} in {arguments.out}")
+    T = len(arguments.ids)
+    print(f"a trace of {T} {'tokens' if T > 1 else 'token'} in {arguments.out}")
     return 0
+
+
+def _opened(arguments: argparse.Namespace) -> Pretrained:
+    """Open the checkpoint, and check the other arguments before the work."""
+    pretrained = open_language_model(arguments.checkpoint, arguments.from_layout)
+    if arguments.ids is None:
+        raise OptionError("--ids: expected the ids of the tokens; got none")
+    try:
+        pretrained.model.check_input(np.array([arguments.ids]))
+    except IndexError as error:
+        raise OptionError(f"--ids: {error}") from error
+    check_parts(pretrained.model, len(arguments.ids), arguments.parts)
+    _check_sizes(pretrained, arguments)
+    return pretrained
 
 
 def _check_sizes(pretrained: Pretrained, arguments: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ from numpy_xlstm.conformance import (
     write_vectors,
 )
 from numpy_xlstm.conformance.bounds import in_dtype, stored
+from numpy_xlstm.conformance.demo import DEMOS
 from numpy_xlstm.conformance.files import write_tensors
 from numpy_xlstm.conformance.trace import constants, digest
 from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
@@ -261,6 +262,24 @@ def test_parameters_that_are_one_number_are_named() -> None:
     ones = np.append(np.ones(15), 0).astype(np.float32)
     other = LARGE.with_params(LARGE.params | {name: ones.copy() for name in names})
     assert not [line for line in constants(other) if "norm_ffn" in line]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", DEMOS)
+def test_the_demo(name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("yaml")
+    pytest.importorskip("ml_dtypes")
+    monkeypatch.chdir(tmp_path)
+    narrow = [] if dtype == "float32" else ["--dtype", dtype]
+    assert main(["trace", "--demo", name, "--out", "demo", *narrow]) == 0
+    model = from_pretrained("demo/checkpoint")
+    assert not constants(model)
+    cases = read_trace("demo")
+    assert {case.options["checkpoint"] for case in cases} == {digest(model)}
+    assert verify(cases, port(model)).passed
+    for parameter, array in model.params.items():  # each is seen, even reversed
+        wrong = port(changed(model, parameter, lambda a: a.ravel()[::-1].reshape(a.shape).copy()))
+        assert array.size == 1 or not verify(cases, wrong).passed, parameter
 
 
 def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
