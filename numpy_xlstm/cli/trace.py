@@ -42,6 +42,7 @@ OPTIONS: dict[str, Option] = {
         "for a port that stores what it computes in 16 bits (default: that of the model)",
     ),
     "gradients": (bool, False, "with random cotangents, and all gradients"),
+    "inside": (bool, False, "also the tensors within each block, in the order of computation"),
     "parts": (names, None, "parts that get a case, such as block.0,head (default: all)"),
     "last_logits": (natural, None, "logits of the last N tokens only (default: of all)"),
     "from_layout": FROM_LAYOUT,
@@ -71,8 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
             save_pretrained(model, arguments.checkpoint, dtype=arguments.dtype)
             pretrained = _opened(arguments)
         model = load_exactly(pretrained, arguments.dtype and "float32")
-        options = {name: getattr(arguments, name) for name in ("gradients", "parts", "last_logits")}
-        cases = conformance.trace(model, np.array([arguments.ids]), arguments.dtype, **options)
+        cases = conformance.trace(
+            model,
+            np.array([arguments.ids]),
+            arguments.dtype,
+            gradients=arguments.gradients,
+            inside=arguments.inside or arguments.demo is not None,
+            parts=arguments.parts,
+            last_logits=arguments.last_logits,
+        )
         for case in conformance.write_vectors(new, cases):
             tensors = listed(list(case.expected))
             print(f"{case.id}: {case.subject.name}, {tensors}", flush=True)

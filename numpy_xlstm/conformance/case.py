@@ -61,10 +61,10 @@ class Case(CaseData):
 
     def check(self, results: Mapping[str, Any]) -> None:
         """Raise ``AssertionError`` with a table and a diagnosis if a result is wrong."""
-        failed = [row for row in compare(self, results) if not row.passed]
-        if failed:
+        rows = compare(self, results)
+        if failed := [row for row in rows if not row.passed]:
             if isinstance(self.subject, Part):
-                lines = departures([(self, failed)])
+                lines = departures([(self, rows)])
             else:
                 lines = diagnose([(self, self.widened(results))])
             raise AssertionError("\n".join([table(failed), *lines]))

@@ -1,16 +1,23 @@
 """Comparison of the results of a port with a case, as one row for each tensor."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import distance, is_gradient
 from numpy_xlstm.conformance.case_data import CaseData
+from numpy_xlstm.conformance.inside import INSIDE
 from numpy_xlstm.errors import ShapeError, printable
 from numpy_xlstm.gradcheck.axes import Axes
 
+STEPS = "steps."
+"""Start of the names of results of a trace that are computed token by token."""
+ONE_WAY = (
+    "each result was checked once: if the port computes whole prompts and token by token in two "
+    "ways, it returns steps.y, steps.final.… too"
+)
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
 
@@ -44,6 +51,9 @@ class Row:
 def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
     """Compare all results with a case; missing and unknown results also get a row.
 
+    A port need not return the tensors ``inside.…`` of a trace. Results ``steps.…`` are compared
+    with those without this prefix.
+
     Parameters
     ----------
     case : Case
@@ -74,7 +84,13 @@ def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
             how = "result.detach().cpu().numpy()" if torch else "np.asarray(result)"
             return [Row(case.id, name, np.inf, f"expected NumPy arrays; got {got}: return {how}")]
     results = case.widened(results)
-    rows = [_row(case, name, results.get(name)) for name in case.expected]
+    asked = [n for n in case.expected if n in results or not n.startswith(INSIDE)]
+    rows = [_row(case, name, results.get(name)) for name in asked]
+    if case.options.get("steps"):
+        stepwise = {n.removeprefix(STEPS): a for n, a in results.items() if n.startswith(STEPS)}
+        results = {n: a for n, a in results.items() if not n.startswith(STEPS)}
+        again = compare(case.forward, stepwise) if stepwise else []
+        rows += [replace(row, tensor=f"{STEPS}{row.tensor}") for row in again]
     unknown = sorted(results.keys() - case.expected.keys())
     note = "expected no tensor of this name"
     return rows + [Row(case.id, name, np.inf, note) for name in unknown]
@@ -116,31 +132,60 @@ def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
     return ", ".join(shown) + (f" … and {more} more" if more else "")
 
 
-def departures(
-    wrong: Sequence[tuple[CaseData, Sequence[Row]]], right: Sequence[CaseData] = ()
-) -> list[str]:
-    """Return in which part a port departs first, and in which tensors, first those of a state.
+def departures(checked: Sequence[tuple[CaseData, Sequence[Row]]]) -> list[str]:
+    """Return in which part a port departs first, and in which tensors, first those inside it.
 
     A part has its own exact input, so that an error in it is no consequence of another part.
     """
+    wrong = [(case, rows) for case, rows in checked if not _right(rows)]
     if not wrong:
-        return []
+        once = [c for c, rows in checked if c.options.get("steps") and not _stepwise(rows)]
+        return [ONE_WAY] if once else []
     case, rows = wrong[0]
-    names = sorted((row.tensor for row in rows), key=lambda n: (is_gradient(n), n == "y"))
     part = f"{case.id} ({case.subject.name})"
     others = [other.id for other, _ in wrong[1:] if other.id != "model"]
     also = f"; {', '.join(others)} {'have' if others[1:] else 'has'} errors too" if others else ""
     if case.id == "model":
-        ids = listed([other.id for other in right])
+        ids = listed([other.id for other, rows in checked if _right(rows)])
         also = "; none of its parts was checked and is right"
         if ids:
             also = f"; right are {ids}: if these are all its parts, the port joins them "
             also += "differently, for example without a soft cap"
     if case.id == "embedding":
         also += "; it only copies rows: verify --checkpoint PATH says if PATH is what was traced"
+    stepwise = _stepwise(rows)
+    if _right(whole := [row for row in rows if row not in stepwise]):
+        rows = stepwise
+        also = "; the whole prompt is right, so the step or the passing of states is wrong" + also
+    elif stepwise:
+        rows = whole
+        also = f"; token by token is {'right' if _right(stepwise) else 'wrong, too'}{also}"
+    names = [row.tensor for row in rows if not row.passed]
     if not any(names):
         return [f"the port has no results for {part}{also}"]
-    return [f"the port departs first in {part}: {listed(names)}{also}"]
+    names.sort(key=lambda n: (is_gradient(n), INSIDE not in n, n.removeprefix(STEPS) == "y"))
+    return [f"the port departs first in {part}: {listed(names)}{_inside(case, rows)}{also}"]
+
+
+def _right(rows: Sequence[Row]) -> bool:
+    return all(row.passed for row in rows)
+
+
+def _stepwise(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of results that were computed token by token."""
+    return [row for row in rows if row.tensor.startswith(STEPS)]
+
+
+def _inside(case: CaseData, rows: Sequence[Row]) -> str:
+    """Return which tensor within a block is the first wrong one."""
+    expected = [name for name in case.expected if name.startswith(INSIDE)]
+    passed = {row.tensor.removeprefix(STEPS): row.passed for row in rows}
+    absent = [name for name in expected if name not in passed]
+    if absent == expected:
+        return "; the port gives no tensors inside it, which would show more" if expected else ""
+    first = next((name for name in expected if not passed.get(name, True)), None)
+    text = f"the first wrong tensor is {first}" if first else "the tensors inside it are right"
+    return f"; {text}" + (f", and not given are {listed(absent)}" if absent else "")
 
 
 def table(rows: list[Row]) -> str:

@@ -7,13 +7,14 @@ A subject computes all results of a case with its *specification*, such as a cla
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.conformance.inside import inside
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.gradcheck.target import checked_target
 from numpy_xlstm.layers.base import RunOptions
@@ -147,7 +148,12 @@ class Subject:
                 backward=module.compute_backward,
                 params=module.params,
             )
-        return computed(layer, inputs, parts_of(start), state)
+        inside = partial(self.inside, options, inputs, module)
+        return computed(layer, inputs, parts_of(start), state, inside)
+
+    def inside(self, options: Options, inputs: Arrays, module: Any, cache: Any) -> Arrays:
+        """Return the intermediate tensors that are results: none, except in a :class:`Part`."""
+        return {}
 
     def run_public(self, options: Options, inputs: Arrays) -> Arrays:
         """Compute all results with what users call, in place of the specification."""
@@ -175,6 +181,10 @@ class Part(Subject):
         if last := options.get("last_logits"):
             results = {**results, "y": results["y"][:, -last:]}
         return results
+
+    def inside(self, options: Options, inputs: Arrays, module: Any, cache: Any) -> Arrays:
+        """Return the tensors within a block, with the option ``inside``."""
+        return inside(module, inputs["x"], cache.kept) if options.get("inside") else {}
 
     def pattern(self, name: str, ndim: int) -> str:
         """Return the pattern of the entries of a tensor, or its axes if they have no names."""
@@ -240,16 +250,23 @@ def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -
     return make(specification, dict(options))
 
 
-def computed(layer: Any, inputs: Arrays, states: list[str], state: Any = None) -> Arrays:
+def computed(
+    layer: Any,
+    inputs: Arrays,
+    states: list[str],
+    state: Any = None,
+    inside: Callable[[Any], Arrays] = lambda cache: {},
+) -> Arrays:
     """Return the names and arrays of all results of a layer; without dy, those of the forward.
 
-    ``states`` are the names of the parts of its state. A layer without a state has none.
+    ``states`` are the names of the parts of its state. A layer without a state has none. ``inside``
+    returns further results, which are in the cache.
     """
     names = positional(inputs)
     given = [*(inputs[name] for name in names), *([state] if states else [])]
     more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
     y, *final, cache = layer.forward(*given, **more)
-    results = copied({"y": y, **_named("final", states, final)})
+    results = copied({"y": y, **_named("final", states, final), **inside(cache)})
     if "dy" not in inputs:
         return results
     dstate = [rebuild(tree, iter(part(inputs, "dstate").values())) for tree in final]

@@ -18,6 +18,7 @@ from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.catalogue import FAMILIES
 from numpy_xlstm.conformance.files import read_cases
+from numpy_xlstm.conformance.inside import inside_axes
 from numpy_xlstm.conformance.module_subjects import BLOCK_AXES, MODEL_AXES
 from numpy_xlstm.conformance.subjects import Options, Part
 from numpy_xlstm.errors import NonFiniteError, OptionError
@@ -25,7 +26,7 @@ from numpy_xlstm.layers import SoftCap
 from numpy_xlstm.layers.embedding import IndexArray
 from numpy_xlstm.layers.rnn import RNNBase
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.models.blocks import BlockStack
+from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.numerics import (
     Array,
     Arrays,
@@ -49,6 +50,7 @@ def trace(
     dtype: str | None = None,
     *,
     gradients: bool = False,
+    inside: bool = False,
     parts: Collection[str] | None = None,
     last_logits: int | None = None,
     rng: np.random.Generator | int = 0,
@@ -70,6 +72,9 @@ def trace(
         ``"float16"`` for a port that stores what it computes in 16 bits, of a model in float32.
     gradients : bool
         Whether there are cotangents, which are random, and all gradients.
+    inside : bool
+        Whether results of blocks have their intermediate tensors, ``inside.norm``, ``inside.q``, …,
+        which a port need not return.
     parts : collection of str, optional
         Names of the parts that get a case; all if omitted.
     last_logits : int, optional
@@ -99,6 +104,7 @@ def trace(
     check_kind("model", model, LanguageModel)
     model.check_input(ids)
     checked_bool("gradients", gradients)
+    checked_bool("inside", inside)
     own = str(model.dtype)
     dtype = checked_choice(
         "dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ()))
@@ -121,7 +127,9 @@ def trace(
                 f"{name}: expected x up to {largest} in {dtype}; got larger numbers"
             )
         if name in left:
-            case = _case(name, module, x, dtype, more, rng, gradients=gradients)
+            is_block = inside and isinstance(module, ResidualBlock)
+            asked = more | ({"inside": True} if is_block else {})
+            case = _case(name, module, x, dtype, asked, rng, gradients=gradients)
             left.remove(name)
             yield case
         else:
@@ -194,7 +202,7 @@ def _case(
     if gradients and module.is_narrow:  # which has no backward
         module = module.astype(held)
     axes, options = _axes(name, module)
-    options = {**options, **more}
+    options = {**options, **more, **({"steps": True} if hasattr(module, "init_state") else {})}
     subject = Part(type(module).__name__, type(module), partial(_of_class, module), {}, axes)
     given: Arrays = {"x": x}
     if gradients and rng:  # of random cotangents of the outputs and of the final state
@@ -222,6 +230,8 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
     cell = getattr(layer, "cell", None)
     axes = BLOCK_AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
     axes |= getattr(layer, "tensor_axes", {})
+    if isinstance(module, ResidualBlock):
+        axes |= inside_axes(module)
     if isinstance(module, RNNBase):
         axes |= dict.fromkeys(("state", "h", "c"), "layer row unit")
     if name in ("embedding", "head"):

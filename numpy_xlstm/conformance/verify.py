@@ -116,8 +116,7 @@ class Report:
         of known mistakes that would be right too.
         """
         if any(isinstance(v.case.subject, Part) for v in self.verdicts):
-            right = [v.case for v in self.verdicts if v.passed]
-            return departures([(v.case, v.wrong) for v in self.verdicts if v.wrong], right)
+            return departures([(v.case, v.rows) for v in self.verdicts if v.rows])
         failed = [(v.case, v.results or {}) for v in self.verdicts if v.wrong]
         passed = [v.case for v in self.verdicts if v.passed]
         try:

@@ -33,14 +33,16 @@ from numpy_xlstm.conformance import (
     write_vectors,
 )
 from numpy_xlstm.conformance.bounds import in_dtype, stored
-from numpy_xlstm.conformance.demo import DEMOS
+from numpy_xlstm.conformance.demo import DEMOS, demo
 from numpy_xlstm.conformance.files import write_tensors
+from numpy_xlstm.conformance.inside import inside
 from numpy_xlstm.conformance.trace import constants, digest
 from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
-from numpy_xlstm.models import large
 from numpy_xlstm.layers import SoftCap
+from numpy_xlstm.models import large
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves
 from tests.conformance.shared import narrowed
 from tests.models.build import lm_config
 
@@ -282,6 +284,84 @@ def test_the_demo(name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.Mon
         assert array.size == 1 or not verify(cases, wrong).passed, parameter
 
 
+def in_every_way(model: Any) -> Callable[[Case], dict[str, Any]]:
+    """Return a port that gives the tensors inside blocks, and all results token by token too."""
+
+    def answer(case: Case) -> dict[str, Any]:
+        part, x, results = part_of(model, case.id), case.inputs["x"], dict(port(model)(case))
+        if not case.options.get("steps"):
+            return results
+        steps, state = [], None
+        for t in range(x.shape[1]):
+            y, state, cache = part.forward(x[:, t : t + 1], state)
+            steps.append({"y": y})
+            if case.options.get("inside"):
+                steps[-1] |= inside(part, x[:, t : t + 1], cache.kept)
+        joined = {n: np.concatenate([step[n] for step in steps], axis=1) for n in steps[0]}
+        results |= {n: a for n, a in joined.items() if n.startswith("inside.")}
+        final = {n: a for n, a in leaves("final", state) if a is not None}
+        return results | {f"steps.{n}": a for n, a in (joined | final).items()}
+
+    return answer
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_the_first_wrong_tensor_within_a_block(name: str) -> None:
+    model, ids = demo(name)
+    cases = [c for c in trace(model, np.array([ids]), inside=True) if c.id.startswith("block.")]
+    answer = in_every_way(model)
+    for case in (cases[0], cases[1]):
+        right = answer(case)
+        names = [n for n in case.expected if n.startswith("inside.")]
+        assert verify([case], lambda _: right).diagnosis == []  # noqa: B023
+        assert len(names) > 14
+        for at, first in enumerate(names):
+            wrong = right | {n: right[n] + 1 for n in (*names[at:], "y")}
+            (line,) = verify([case], lambda _: wrong).diagnosis  # noqa: B023
+            assert line.startswith(
+                f"the port departs first in {case.id} ({case.subject.name}): {first}"
+            )
+            assert line.endswith(f"; the first wrong tensor is {first}; token by token is right")
+        half = {n: a for n, a in right.items() if n not in ("inside.norm", "steps.inside.norm")}
+        assert verify([case], lambda _: half).passed  # noqa: B023
+        half["y"] = half["y"] + 1
+        (line,) = verify([case], lambda _: half).diagnosis  # noqa: B023
+        assert "tensors inside it are right, and not given are inside.norm; token" in line
+    (line,) = verify(cases, lambda case: {n: a + 1 for n, a in port(model)(case).items()}).diagnosis
+    assert "; the port gives no tensors inside it, which would show more; block.1, " in line
+    assert verify(cases, port(model)).passed
+    assert not verify(cases, lambda case: answer(case) | {"inside.Q": case.inputs["x"]}).passed
+
+
+def test_a_prompt_as_a_whole_and_token_by_token() -> None:
+    cases = traced(MIXED)
+    answer = in_every_way(MIXED)
+    assert verify(cases, answer).diagnosis == []
+    (line,) = verify(cases, port(MIXED)).diagnosis
+    assert line.startswith("each result was checked once: if the port computes whole prompts and")
+
+    def without_state(case: Case) -> dict[str, Any]:
+        results = answer(case)
+        if case.id == "block.1":
+            results["steps.final.slstm.n"] = 2 * results["steps.final.slstm.n"]
+        return results
+
+    (line,) = verify(cases, without_state).diagnosis
+    assert line == (
+        "the port departs first in block.1 (sLSTMBlock): steps.final.slstm.n; the whole prompt is "
+        "right, so the step or the passing of states is wrong"
+    )
+    wrong = {"y", "steps.y"}
+    for names, end in ((wrong, "token by token is wrong, too"), ({"y"}, "token by token is right")):
+        (line,) = verify(
+            [cases[1]],
+            lambda case: {n: a + (n in names) for n, a in answer(case).items()},  # noqa: B023
+        ).diagnosis
+        assert line == f"the port departs first in block.0 (mLSTMBlock): y; {end}"
+    del_y = verify(cases, lambda case: {n: a for n, a in answer(case).items() if n != "steps.y"})
+    assert "(mLSTMBlock): steps.y; the whole" in del_y.diagnosis[0]
+
+
 def rounding_everything(part: Any, narrow: Callable[[Any], Any]) -> Any:
     """Return a copy of a part that rounds the output of each of its maps and norms."""
     part = part.with_params(part.params)
@@ -315,7 +395,6 @@ def test_a_port_that_stores_16_bits(model: Any, dtype: str) -> None:
 
     report = verify(cases, rounding(model))
     assert report.passed, report
-    assert report.diagnosis == []
     name = next(n for n in model.params if n.endswith(("proj_down.weight", "out_proj.weight")))
     (line,) = verify(cases, rounding(changed(model, name, lambda array: -array))).diagnosis
     assert line.startswith("the port departs first in block.0 (")
