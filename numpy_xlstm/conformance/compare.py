@@ -35,12 +35,15 @@ class Row:
         it cannot be compared.
     note : str
         Description of the error, with the gate, head, row and step of the first wrong entry.
+    at : tuple[int, ...]
+        Index of the first wrong entry.
     """
 
     case: str
     tensor: str
     ratio: float
     note: str = ""
+    at: tuple[int, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -114,7 +117,7 @@ def _row(case: CaseData, name: str, found: Any) -> Row:
     right, other = _apart(expected[first], found[first])
     share = f"{len(wrong)} of {found.size} entries{places.in_common(wrong)}"
     note = f"{share}; first {places.describe(first)}: expected {right}; got {other}"
-    return Row(case.id, name, float(ratios.max()), note)
+    return Row(case.id, name, float(ratios.max()), note, first)
 
 
 def _apart(expected: Any, got: Any) -> tuple[str, str]:
@@ -179,12 +182,15 @@ def _stepwise(rows: Sequence[Row]) -> list[Row]:
 def _inside(case: CaseData, rows: Sequence[Row]) -> str:
     """Return which tensor within a block is the first wrong one."""
     expected = [name for name in case.expected if name.startswith(INSIDE)]
-    passed = {row.tensor.removeprefix(STEPS): row.passed for row in rows}
-    absent = [name for name in expected if name not in passed]
+    by_name = {row.tensor.removeprefix(STEPS): row for row in rows}
+    absent = [name for name in expected if name not in by_name]
     if absent == expected:
         return "; the port gives no tensors inside it, which would show more" if expected else ""
-    first = next((name for name in expected if not passed.get(name, True)), None)
-    text = f"the first wrong tensor is {first}" if first else "the tensors inside it are right"
+    wrong = [by_name[n] for n in expected if n in by_name and not by_name[n].passed]
+    if f"{INSIDE}z_pre" in expected:  # h is fed back, so that the earliest step decides
+        wrong.sort(key=lambda row: row.at[1:2])
+    text = "the tensors inside it are right"
+    text = f"the first wrong tensor is {wrong[0].tensor}" if wrong else text
     return f"; {text}" + (f", and not given are {listed(absent)}" if absent else "")
 
 
