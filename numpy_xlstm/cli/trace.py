@@ -72,15 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
             save_pretrained(model, arguments.checkpoint, dtype=arguments.dtype)
             pretrained = _opened(arguments)
         model = load_exactly(pretrained, arguments.dtype and "float32")
-        cases = conformance.trace(
-            model,
-            np.array([arguments.ids]),
-            arguments.dtype,
-            gradients=arguments.gradients,
-            inside=arguments.inside or arguments.demo is not None,
-            parts=arguments.parts,
-            last_logits=arguments.last_logits,
-        )
+        chosen = {name: getattr(arguments, name) for name in ("gradients", "parts", "last_logits")}
+        chosen["inside"] = arguments.inside or arguments.demo is not None
+        cases = conformance.trace(model, np.array([arguments.ids]), arguments.dtype, **chosen)
         for case in conformance.write_vectors(new, cases):
             tensors = listed(list(case.expected))
             print(f"{case.id}: {case.subject.name}, {tensors}", flush=True)

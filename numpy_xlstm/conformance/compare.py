@@ -18,6 +18,9 @@ ONE_WAY = (
     "each result was checked once: if the port computes whole prompts and token by token in two "
     "ways, it returns steps.y, steps.final.… too"
 )
+HIDDEN = (
+    "known mistakes that change no result by more than its bound, so a pass does not exclude them: "
+)
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
 
@@ -142,8 +145,9 @@ def departures(checked: Sequence[tuple[CaseData, Sequence[Row]]]) -> list[str]:
     """
     wrong = [(case, rows) for case, rows in checked if not _right(rows)]
     if not wrong:
-        once = [c for c, rows in checked if c.options.get("steps") and not _stepwise(rows)]
-        return [ONE_WAY] if once else []
+        once = any(c.options.get("steps") and not _stepwise(rows) for c, rows in checked)
+        counts = [f"{c.options['hidden']} in {c.id}" for c, _ in checked if "hidden" in c.options]
+        return [ONE_WAY] * once + ([HIDDEN + listed(counts)] if counts else [])
     case, rows = wrong[0]
     part = f"{case.id} ({case.subject.name})"
     others = [other.id for other, _ in wrong[1:] if other.id != "model"]

@@ -3,12 +3,15 @@
 import builtins
 import re
 from collections.abc import Mapping
+from copy import copy
 from functools import cache, lru_cache, partial
 from importlib import import_module
 from linecache import getlines
 from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
+
+from numpy_xlstm.module import Module
 
 PACKAGE = __name__.partition(".")[0]
 IMPORT = re.compile(r"^from (\w[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
@@ -34,11 +37,19 @@ class Copy:
         self.modules: dict[str, ModuleType] = {}
 
     def of(self, thing: Any) -> Any:
-        """Return the copy of a class or function of the package, also in a tuple or a partial."""
+        """Return the copy of a class, function or module of the package, or of some together."""
         if isinstance(thing, tuple):
             return tuple(map(self.of, thing))
         if isinstance(thing, partial):
             return partial(self.of(thing.func), *map(self.of, thing.args), **thing.keywords)
+        if isinstance(thing, Module):
+            module = copy(thing)
+            object.__setattr__(module, "__class__", self.of(type(thing)))
+            for name in thing.submodules:
+                inner = getattr(thing, name)
+                many = [self.of(each) for each in inner] if isinstance(inner, list) else None
+                vars(module)[name] = many or self.of(inner)
+            return module
         if isinstance(thing, type | FunctionType) and _package(thing.__module__) in self.packages:
             return attrgetter(thing.__qualname__)(self.module(thing.__module__))
         return thing

@@ -12,20 +12,12 @@ from numpy_xlstm.numerics import Array, Arrays
 
 INSIDE = "inside."
 """Start of their names in a case. A port need not return them."""
-LAST_AXES = {
-    **dict.fromkeys(("i_map", "f_map", "i_pre", "f_pre", "m", "qn"), "head"),
-    **dict.fromkeys(("q", "k"), "(head={num_heads} key)"),
-    **dict.fromkeys(("v", "h", "head_norm", "o", "gated"), "(head={num_heads} value)"),
+AXES = dict.fromkeys(("inside", "inside.c", "inside.n", "inside.m"), "row step unit")
+AXES |= {
+    f"inside.{n}": "row step (head={num_heads} unit)"
+    for n in ("q", "k", "v", "h", "head_norm", "o", "gated")
 }
-OF_SLSTM = ("i_pre", "f_pre", "z_pre", "o_pre", "c", "n", "m", "h", "head_norm")
-
-
-def inside_axes(block: Any) -> dict[str, str]:
-    """Return the patterns of the tensors; ``inside`` has that of all other names."""
-    is_slstm = hasattr(block.layer, "group_norm")
-    last = dict.fromkeys(OF_SLSTM, "(head={num_heads} unit)") if is_slstm else LAST_AXES
-    axes = {f"{INSIDE}{name}": f"row step {axis}" for name, axis in last.items()}
-    return axes | {"inside": "row step unit"}
+"""Patterns of the tensors."""
 
 
 def inside(block: Any, x: Array, cache: Any) -> Arrays:
@@ -47,7 +39,8 @@ def inside(block: Any, x: Array, cache: Any) -> Arrays:
         h, *memory = np.moveaxis(kept.scan.states[:, 1:], 2, 0)
         after, _ = layer.group_norm.compute(h)
         numbers = *np.moveaxis(kept.scan.pre, 2, 0), *memory, h, after
-        tensors |= dict(zip(OF_SLSTM, numbers, strict=True))
+        names = "i_pre", "f_pre", "z_pre", "o_pre", "c", "n", "m", "h", "head_norm"
+        tensors |= dict(zip(names, numbers, strict=True))
     else:  # mLSTM
         after, _ = layer.proj_down.compute(kept.down)
         read, (gate, _) = kept.gated

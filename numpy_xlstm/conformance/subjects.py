@@ -6,8 +6,9 @@ A subject computes all results of a case with its *specification*, such as a cla
 
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import prod
 from types import SimpleNamespace
 from typing import Any
@@ -148,12 +149,7 @@ class Subject:
                 backward=module.compute_backward,
                 params=module.params,
             )
-        inside = partial(self.inside, options, inputs, module)
-        return computed(layer, inputs, parts_of(start), state, inside)
-
-    def inside(self, options: Options, inputs: Arrays, module: Any, cache: Any) -> Arrays:
-        """Return the intermediate tensors that are results: none, except in a :class:`Part`."""
-        return {}
+        return computed(layer, inputs, parts_of(start), state)
 
     def run_public(self, options: Options, inputs: Arrays) -> Arrays:
         """Compute all results with what users call, in place of the specification."""
@@ -181,10 +177,6 @@ class Part(Subject):
         if last := options.get("last_logits"):
             results = {**results, "y": results["y"][:, -last:]}
         return results
-
-    def inside(self, options: Options, inputs: Arrays, module: Any, cache: Any) -> Arrays:
-        """Return the tensors within a block, with the option ``inside``."""
-        return inside(module, inputs["x"], cache.kept) if options.get("inside") else {}
 
     def pattern(self, name: str, ndim: int) -> str:
         """Return the pattern of the entries of a tensor, or its axes if they have no names."""
@@ -250,23 +242,18 @@ def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -
     return make(specification, dict(options))
 
 
-def computed(
-    layer: Any,
-    inputs: Arrays,
-    states: list[str],
-    state: Any = None,
-    inside: Callable[[Any], Arrays] = lambda cache: {},
-) -> Arrays:
+def computed(layer: Any, inputs: Arrays, states: list[str], state: Any = None) -> Arrays:
     """Return the names and arrays of all results of a layer; without dy, those of the forward.
 
-    ``states`` are the names of the parts of its state. A layer without a state has none. ``inside``
-    returns further results, which are in the cache.
+    ``states`` are the names of the parts of its state. A layer without a state has none.
     """
     names = positional(inputs)
     given = [*(inputs[name] for name in names), *([state] if states else [])]
     more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
     y, *final, cache = layer.forward(*given, **more)
-    results = copied({"y": y, **_named("final", states, final), **inside(cache)})
+    results = copied({"y": y, **_named("final", states, final)})
+    if hasattr(layer, "inside"):
+        results |= copied(layer.inside(layer, inputs["x"], cache.kept))
     if "dy" not in inputs:
         return results
     dstate = [rebuild(tree, iter(part(inputs, "dstate").values())) for tree in final]
@@ -324,6 +311,18 @@ def gradient_of(name: str) -> str:
 def cotangent_of(name: str) -> str:
     """Return the name of the cotangent of a result of the forward."""
     return "dy" if name == "y" else f"dstate{name.removeprefix('final')}"
+
+
+def of_class(module: Any, specification: Any, options: Options) -> Any:
+    """Return a copy of a part as an instance of its class, or of a subclass made by ``stored``.
+
+    With the option ``inside``, its results have the tensors within it.
+    """
+    part = copy(module)
+    object.__setattr__(part, "__class__", specification)
+    if options.get("inside"):
+        part.inside = inside
+    return part
 
 
 def drawn(specification: Any, options: Options) -> Any:

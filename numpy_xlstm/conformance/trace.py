@@ -6,9 +6,9 @@ Errors therefore do not add up from block to block, and a port departs in the pa
 import os
 import re
 from collections.abc import Collection, Iterator
-from copy import copy
 from functools import partial
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy as np
 from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, bounds, in_dtype, truth
 from numpy_xlstm.conformance.case import DTYPES, Case
 from numpy_xlstm.conformance.case_data import Content
-from numpy_xlstm.conformance.catalogue import FAMILIES
+from numpy_xlstm.conformance.catalogue import FAMILIES, SUBJECTS
+from numpy_xlstm.conformance.evidence import hidden_in
 from numpy_xlstm.conformance.files import read_cases
-from numpy_xlstm.conformance.inside import inside_axes
+from numpy_xlstm.conformance.inside import AXES
 from numpy_xlstm.conformance.module_subjects import BLOCK_AXES, MODEL_AXES
-from numpy_xlstm.conformance.subjects import Options, Part
+from numpy_xlstm.conformance.subjects import Options, Part, of_class
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.layers import SoftCap
 from numpy_xlstm.layers.embedding import IndexArray
@@ -110,15 +111,16 @@ def trace(
         "dtype", dtype or own, (own, *(SIXTEEN_BITS if own == "float32" else ()))
     )
     check_parts(model, ids.size, parts)
-    modules, more = parts_of(model, ids.size), dict[str, Any](checkpoint=digest(model))
+    modules, code = parts_of(model, ids.size), digest(model)
     if last_logits is not None:
         checked_positive("last_logits", last_logits)
     rng, x, left = np.random.default_rng(rng), ids, {*(modules if parts is None else parts)}
     for name, module in modules.items():
         if not left:
             return
+        ask: dict[str, Any] = {"checkpoint": code}
         if name == "model":
-            x, more = ids, more | ({"last_logits": last_logits} if last_logits else {})
+            x, ask = ids, ask | ({"last_logits": last_logits} if last_logits else {})
         if name == "head" and last_logits is not None:
             x = np.ascontiguousarray(x[:, -last_logits:])
         if not np.isfinite(x).all():
@@ -126,14 +128,13 @@ def trace(
             raise NonFiniteError(
                 f"{name}: expected x up to {largest} in {dtype}; got larger numbers"
             )
-        if name in left:
-            is_block = inside and isinstance(module, ResidualBlock)
-            asked = more | ({"inside": True} if is_block else {})
-            case = _case(name, module, x, dtype, asked, rng, gradients=gradients)
+        is_chosen = name in left
+        if inside and is_chosen and isinstance(module, ResidualBlock):
+            ask["inside"] = True
+        case = _case(name, module, x, dtype, ask, rng if is_chosen else None, gradients)
+        if is_chosen:
             left.remove(name)
             yield case
-        else:
-            case = _case(name, module, x, dtype, more)
         with np.errstate(over="ignore"):
             x = in_dtype({"y": case.expected["y"]}, dtype)["y"]
 
@@ -188,24 +189,17 @@ def constants(model: Any) -> list[str]:
 
 
 def _case(
-    name: str,
-    module: Any,
-    x: Array,
-    dtype: str,
-    more: Options,
-    rng: np.random.Generator | None = None,
-    *,
-    gradients: bool = False,
+    name: str, module: Any, x: Array, dtype: str, ask: Options, rng: Any, gradients: bool
 ) -> Case:
     """Return the case of a part, with exact results and, if there is a generator, their bounds."""
     held = "float32" if dtype in SIXTEEN_BITS else dtype
     if gradients and module.is_narrow:  # which has no backward
         module = module.astype(held)
     axes, options = _axes(name, module)
-    options = {**options, **more, **({"steps": True} if hasattr(module, "init_state") else {})}
-    subject = Part(type(module).__name__, type(module), partial(_of_class, module), {}, axes)
+    options = {**options, **ask, **({"steps": True} if hasattr(module, "init_state") else {})}
+    subject = Part(type(module).__name__, type(module), partial(of_class, module), {}, axes)
     given: Arrays = {"x": x}
-    if gradients and rng:  # of random cotangents of the outputs and of the final state
+    if gradients and rng is not None:  # of random cotangents of the outputs and of the final state
         shapes = {"dy": (*x.shape[:2], getattr(module, "out_features", x.shape[-1]))}
         if hasattr(module, "init_state"):
             shapes |= {n: a.shape for n, a in leaves("dstate", module.init_state(len(x)))}
@@ -215,10 +209,17 @@ def _case(
         exact = subject.run(options, in_dtype(params | given, np.float64))
     else:
         exact = truth(subject, options, params | given)
-    allowed = {}
-    if rng is not None:
-        allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
+    if rng is None:
+        return Case(
+            name, subject, dtype, options, (), lambda: Content(given, in_dtype(exact, held), {})
+        )
+    allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
     content = Content(given, in_dtype(exact, held), in_dtype(allowed, held))
+    if dtype in SIXTEEN_BITS:
+        kit = (s.name for s in SUBJECTS.values() if s.specification is type(module))
+        part = SimpleNamespace(subject=subject, options=options, inputs=params | given)
+        if count := hidden_in(part, next(kit, ""), content):
+            options["hidden"] = count
     return Case(name, subject, dtype, options, (), lambda: content)
 
 
@@ -228,10 +229,8 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
     layer = getattr(body, "layers", [body])[0]
     block = getattr(body, "blocks", [body])[0]
     cell = getattr(layer, "cell", None)
-    axes = BLOCK_AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
+    axes = BLOCK_AXES | AXES | next((f.axes for f in FAMILIES.values() if f.cell is type(cell)), {})
     axes |= getattr(layer, "tensor_axes", {})
-    if isinstance(module, ResidualBlock):
-        axes |= inside_axes(module)
     if isinstance(module, RNNBase):
         axes |= dict.fromkeys(("state", "h", "c"), "layer row unit")
     if name in ("embedding", "head"):
@@ -241,13 +240,6 @@ def _axes(name: str, module: Any) -> tuple[dict[str, str], Options]:
     axes |= {tensor: MODEL_AXES[tensor] for tensor in shown.get(name, ())}
     owner = cell or getattr(getattr(block, "layer", None), "config", None)
     return axes, {"num_heads": getattr(owner, "num_heads", 1)}
-
-
-def _of_class(module: Any, specification: Any, options: Options) -> Any:
-    """Return a copy of a part as an instance of its class, or of a subclass made by ``stored``."""
-    part = copy(module)
-    object.__setattr__(part, "__class__", specification)
-    return part
 
 
 def read_trace(folder: str | os.PathLike[str]) -> list[Case]:

@@ -33,6 +33,7 @@ from numpy_xlstm.conformance import (
     write_vectors,
 )
 from numpy_xlstm.conformance.bounds import in_dtype, stored
+from numpy_xlstm.conformance.bugs import BUGS, results
 from numpy_xlstm.conformance.demo import DEMOS, demo
 from numpy_xlstm.conformance.files import write_tensors
 from numpy_xlstm.conformance.inside import inside
@@ -282,6 +283,25 @@ def test_the_demo(name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.Mon
     for parameter, array in model.params.items():  # each is seen, even reversed
         wrong = port(changed(model, parameter, lambda a: a.ravel()[::-1].reshape(a.shape).copy()))
         assert array.size == 1 or not verify(cases, wrong).passed, parameter
+
+
+def test_the_known_mistakes_that_16_bits_hide_are_counted() -> None:
+    pytest.importorskip("ml_dtypes")
+    model, ids = demo("xlstm")
+    *_, block, norm, _, _ = trace(model, np.array([ids]), "bfloat16")
+    bugs = {bug.name: bug for bug in BUGS if bug.concerns("block.mlstm")}
+    params = {f"params.{n}": array for n, array in model.body.blocks[2].params.items()}
+    part = SimpleNamespace(subject=block.subject, options={}, inputs=params | block.inputs)
+    passed = [n for n, bug in bugs.items() if verify([block], lambda _: results(part, bug)).passed]  # noqa: B023
+    backward = {"cotangent-of-convolution-state-at-the-start", "norm-gradient-with-stored-weight"}
+    hidden = {*passed} - backward
+    assert hidden == {"norm-variance-unbiased"}
+    assert block.options["hidden"] == f"{len(hidden)} of {len(bugs) - len(backward)}"
+    answer = in_every_way(model)
+    (line,) = verify([block, norm], answer).diagnosis
+    assert line.endswith(f"exclude them: 1 of 9 in block.2, {norm.options['hidden']} in norm")
+    (float32,) = trace(model, np.array([ids]), parts=["block.2"])
+    assert "hidden" not in float32.options
 
 
 def in_every_way(model: Any) -> Callable[[Case], dict[str, Any]]:
