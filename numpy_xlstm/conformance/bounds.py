@@ -86,8 +86,12 @@ def bounds(
     exact: set[str],
     dtype: str,
     rng: np.random.Generator,
+    steps: int = 0,
 ) -> Arrays:
-    """Return the bound on the error of every entry of every result, of a port in ``dtype``."""
+    """Return the bound on the error of every entry of every result, of a port in ``dtype``.
+
+    ``steps`` is the number of steps at which a port may round its state alike.
+    """
     off = {name: np.zeros(array.shape) for name, array in expected.items()}
     noise, numbers = RoundedLogGate(rng), FORMATS[dtype]
     specification = subject.specification
@@ -108,9 +112,11 @@ def bounds(
             off[name] = np.hypot(off[name], distance(array, expected[name]))
     typical = of_kind_and_row(subject, {name: total / SAMPLES**0.5 for name, total in off.items()})
     near = scales(subject, inputs, expected)
+    alike = steps * min(numbers.eps, FORMATS["float32"].eps)  # 16 bits add in float32
     return {
         name: numbers.safety * typical[name]
         + numbers.roundings * (numbers.eps * near[name] + numbers.tiny)
+        + alike * near[name]
         for name in expected
     }
 

@@ -213,7 +213,8 @@ def _case(
         return Case(
             name, subject, dtype, options, (), lambda: Content(given, in_dtype(exact, held), {})
         )
-    allowed = bounds(subject, options, params | given, exact, set(), dtype, rng)
+    steps = x.shape[1] if hasattr(module, "init_state") else 0
+    allowed = bounds(subject, options, params | given, exact, set(), dtype, rng, steps)
     content = Content(given, in_dtype(exact, held), in_dtype(allowed, held))
     if dtype in SIXTEEN_BITS:
         kit = (s.name for s in SUBJECTS.values() if s.specification is type(module))

@@ -52,6 +52,14 @@ MIXED = xLSTMLMModel(lm_config(embedding_dim=16, vocab_size=11, bias=True), dtyp
 LARGE = xLSTMLarge(
     xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=11), dtype="float32", rng=0
 )
+RNG = np.random.default_rng(2)
+LIVE = LARGE.with_params(
+    {
+        name: (array + 0.3 * RNG.standard_normal(array.shape) + 3 * ("fgate" in name)).astype("f4")
+        for name, array in LARGE.params.items()
+    }
+)
+"""A model whose gates depend on the tokens, with forget gates near 1."""
 
 
 @cache
@@ -159,7 +167,9 @@ def by_the_formula(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float)
 
 def by_the_official_kernel(*inputs: Any) -> Any:
     """Return the same by the recurrent kernel of ``mlstm_kernels``."""
-    *tensors, eps = map(pytest.importorskip("torch").tensor, inputs)
+    torch: Any = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # the heads are tiny
+    *tensors, eps = map(torch.tensor, inputs)
     native = pytest.importorskip("mlstm_kernels.torch.recurrent.native_sequence")
     B, NH, _, DK = tensors[0].shape
     empty = (tensors[0].new_zeros(B, NH, *last) for last in ((DK, tensors[2].shape[3]), (DK,)))
@@ -171,7 +181,7 @@ def by_the_official_kernel(*inputs: Any) -> Any:
 
 
 MISTAKES: dict[str, Callable[..., Any]] = {
-    "keys are not divided": lambda q, k, v, i, f: (q, 4 * k, v, i, f),
+    "keys are not divided": lambda q, k, v, i, f: (q, 2 * k, v, i, f),
     "queries are keys": lambda q, k, v, i, f: (k, q, v, i, f),
     "gates are exchanged": lambda q, k, v, i, f: (q, k, v, f, i),
     "a bias is off": lambda q, k, v, i, f: (q, k, v, i, f + np.float32(0.05)),
@@ -179,12 +189,23 @@ MISTAKES: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("memory", [by_the_formula, by_the_official_kernel])
-@pytest.mark.parametrize("T", [11, 60, 400, pytest.param(2000, marks=pytest.mark.long)])
-def test_exponents_in_float32_are_right_over_many_steps(
-    T: int, memory: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("model", "T"),
+    [
+        *((LARGE, T) for T in (11, 60, 400)),
+        pytest.param(LARGE, 2000, marks=pytest.mark.long),
+        (LIVE, 1000),
+    ],
+)
+def test_float32_is_right_over_many_steps(
+    model: Any, T: int, memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gates of a new model are constant, so that log f + m is rounded alike at each step."""
-    cases = list(trace(LARGE, np.random.default_rng(0).integers(11, size=(1, T))))
+    """The gates of a new model are constant, so that log f + m is rounded alike at each step.
+
+    If all tokens are the same, the state of any model is, too.
+    """
+    ids = np.random.default_rng(0).integers(11 if model is LARGE else 1, size=(1, T))
+    cases = list(trace(model, ids))
 
     def forward(change: Any, *inputs: Array, eps: float, **options: Any) -> Any:
         by_head = [np.moveaxis(a.reshape(*a.shape[:2], 2, -1), 2, 1).copy() for a in inputs[:5]]
@@ -195,9 +216,9 @@ def test_exponents_in_float32_are_right_over_many_steps(
     for mistake in (None, *mistakes):
         change = MISTAKES.get(mistake or "", lambda *inputs: inputs)
         monkeypatch.setattr(large, "forms", SimpleNamespace(forward=partial(forward, change)))
-        report = verify(cases, port(LARGE))
+        report = verify(cases, port(model))
         wrong = {each.case.id for each in report.verdicts if not each.passed}
-        assert (wrong >= {"block.0", "block.1"}) if mistake else not wrong, mistake
+        assert ("block.0" in wrong) if mistake else not wrong, mistake
 
 
 def test_some_parts_and_the_last_logits() -> None:
