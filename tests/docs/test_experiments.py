@@ -73,6 +73,8 @@ def test_the_page_of_state_tracking_says_who_solved_what() -> None:
     }
     assert "with none of ten seeds does an mLSTM track parity" in page
     assert solved["parity", "mlstm"] == [False] * 10
+    longest = [trial["longest"] for trial in experiments.results()["parity", "mlstm"]]
+    assert f"sequences grew to {min(longest)} to {max(longest)} bits" in page
     assert "LSTM and sLSTM track parity with every seed" in page
     assert all(solved["parity", "lstm"] + solved["parity", "slstm"])
     assert "the sLSTM fails with all three seeds" in page
