@@ -332,7 +332,11 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
 
 
 @pytest.mark.parametrize(
-    "subject", ["slstm.sequence", "layer.silu", "elman.stack", "layer.cross-entropy", "block.slstm"]
+    "subject",
+    [
+        *("slstm.sequence", "layer.silu", "elman.stack", "layer.cross-entropy"),
+        *("block.slstm", "block.xlstm-large", "mlstm.step"),
+    ],
 )
 def test_an_entry_that_is_off_by_a_few_bounds_names_no_mistake(subject: str, trials: int) -> None:
     """A change without effect, such as x + y → y + x, explains nothing."""
