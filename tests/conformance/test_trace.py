@@ -48,6 +48,7 @@ from tests.conformance.shared import narrowed
 from tests.models.build import lm_config
 
 IDS = np.array([[3, 1, 4, 1, 5]])
+PAGE = Path(__file__).parents[2].joinpath("docs", "conformance.md").read_text("utf-8")
 MIXED = xLSTMLMModel(lm_config(embedding_dim=16, vocab_size=11, bias=True), dtype="float32", rng=0)
 LARGE = xLSTMLarge(
     xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=11), dtype="float32", rng=0
@@ -356,6 +357,7 @@ def test_the_first_wrong_tensor_within_a_block(name: str) -> None:
         names = [n for n in case.expected if n.startswith("inside.")]
         assert verify([case], lambda _: right).diagnosis == []  # noqa: B023
         assert len(names) > 14
+        assert all(f"`{name}`" in PAGE for name in names)
         for at, first in enumerate(names):
             wrong = right | {n: right[n] + 1 for n in (*names[at:], "y")}
             (line,) = verify([case], lambda _: wrong).diagnosis  # noqa: B023
