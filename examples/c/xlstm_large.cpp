@@ -1,8 +1,8 @@
 // xLSTM Large for inference, in one file: c++ -std=c++17 -O2 -o xlstm_large xlstm_large.cpp
 //     ./xlstm_large FOLDER --generate 20 3 1 4 1 5   prints the 20 likeliest tokens after a prompt
-//     ./xlstm_large FOLDER IN OUT [--steps]          answers a case of `numpy-xlstm trace`
-// FOLDER is one of transformers, in F32, BF16 or F16. A prompt is computed at once, and then one
-// token after the other; with --steps, a case is, too. Tags such as [stab.3] are those of docs.
+//     ./xlstm_large FOLDER IN OUT                    answers a case of `numpy-xlstm trace`
+// FOLDER has config.json and the .safetensors files of transformers, in F32, BF16 or F16. A prompt
+// is computed at once, then one token after the other. Tags: docs/derivations and docs/blocks.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -19,7 +19,6 @@ using Rows = std::valarray<float>; // (T, width): the numbers of step t begin at
 [[noreturn]] void fail(const string &message) { fprintf(stderr, "%s\n", message.c_str()), exit(2); }
 string read_file(const string &path) {
     std::ifstream stream(path, std::ios::binary);
-    if (!stream) fail(path + ": expected a file that can be read");
     string bytes(std::filesystem::file_size(path), 0);
     stream.read(&bytes[0], bytes.size());
     return bytes;
@@ -30,15 +29,13 @@ const char *field(const char *json, const string &name) {
     const char *at = strstr(json, ('"' + name + '"').c_str());
     return at ? at + name.size() + 2 + strspn(at + name.size() + 2, " \n:[\"") : "";
 }
-struct File { string bytes, header; };
 struct Tensor { string dtype; size_t rows, width; const char *data; }; // as in its file
-std::vector<File> files;
+struct File { string all, header; }; std::vector<File> files;
 void read_tensors(const string &path) {
     size_t length = 0;
     File &file = files.emplace_back(File{read_file(path), ""});
-    file.bytes.copy((char *)&length, 8);
-    if (length == 0 || length > file.bytes.size()) fail(path + ": expected a file of safetensors");
-    file.header = file.bytes.substr(8, length);
+    if (file.all.copy((char *)&length, 8) < 8 || length > file.all.size()) fail(path + ": cut off");
+    file.header = file.all.substr(8, length);
 }
 Tensor find(const string &name, size_t zeros = 0) { // a vector of zeros if there is no tensor
     for (const File &file : files)
@@ -46,8 +43,8 @@ Tensor find(const string &name, size_t zeros = 0) { // a vector of zeros if ther
             size_t n[4] = {1, 1, 1, 1}, start = 0, end = 0, at = 8 + file.header.size();
             int axes = sscanf(field(entry, "shape"), "%zu , %zu , %zu", n + 1, n + 2, n + 3);
             sscanf(field(entry, "data_offsets"), "%zu , %zu", &start, &end);
-            if (axes < 1 || at + end > file.bytes.size()) fail(name + ": expected more bytes");
-            return {string(field(entry, "dtype"), 3), n[axes - 1], n[axes], &file.bytes[at + start]};
+            if (axes < 1 || at + end > file.all.size()) fail(name + ": expected more bytes");
+            return {string(field(entry, "dtype"), 3), n[axes - 1], n[axes], &file.all[at + start]};
         }
     if (!zeros) fail("expected a tensor " + name);
     return {"F32", 1, zeros, nullptr};
@@ -67,7 +64,7 @@ Rows row_of(const Tensor &t, size_t row = 0) { // as float, which is exact
     }
     return wide;
 }
-size_t D, NH, DK, DV;
+size_t D, NH, DK, DV; // of the stream, of heads, of a key and of a value
 float norm_eps, eps, gate_cap, logit_cap;
 struct State { Rows C, n; std::valarray<double> m; }; // of a block, head after head
 std::vector<State> states;
@@ -86,8 +83,7 @@ Rows linear(const Rows &x, const string &name) {
 }
 Rows norm(Rows x, const string &name, size_t heads, bool centred) { // if not, an RMS norm
     Rows w = row_of(find(name + ".weight")), b = row_of(find(name + ".bias", w.size()));
-    size_t width = w.size() / heads;
-    for (size_t at = 0; at < x.size(); at += width) {
+    for (size_t at = 0, width = w.size() / heads; at < x.size(); at += width) {
         std::slice here(at, width, 1), own(at % w.size(), width, 1);
         Rows c = x[here];
         if (centred) c -= c.sum() / width; // [norm.1]
@@ -144,38 +140,42 @@ Rows part(const string &name, const Rows &x) { // the part that a case of a trac
     for (size_t b = 0; b < states.size(); b++) stream = block(stream, b);
     return part("cap", part("head", part("norm", stream)));
 }
-void answer(const string &in, const string &out, bool stepwise) {
+void answer(const string &in, const string &out) {
     read_tensors(in);
-    string name = field(files.back().header.c_str(), "case"), header, data;
+    string known = files.back().header, name = field(known.c_str(), "case"), header, data;
     name = name.substr(0, name.find('"'));
     Tensor t = find("x");
-    long long id;
     size_t count = t.rows * t.width, width = t.dtype == "I64" ? 1 : t.width;
     Rows x = width > 1 ? row_of({t.dtype, 1, count, t.data}) : Rows(count);
-    for (size_t j = 0; width == 1 && j < count; x[j++] = id) memcpy(&id, t.data + 8 * j, 8);
-    std::vector<float> y;
-    for (size_t at = 0, step = stepwise ? width : count; at < count; at += step)
-        for (float a : part(name, x[std::slice(at, step, 1)])) y.push_back(a);
+    for (size_t j = 0, id = 0; width == 1 && j < count; x[j++] = id) memcpy(&id, t.data + 8 * j, 8);
     auto add = [&](const string &name, const string &shape, const auto &numbers) {
         size_t start = data.size();
         for (float a : numbers) data.append((const char *)&a, 4);
         header += (start ? ",\"" : "{\"") + name + "\":{\"dtype\":\"F32\",\"shape\":[1," + shape +
                   "],\"data_offsets\":[" + to_string(start) + "," + to_string(data.size()) + "]}";
     };
-    add("y", to_string(count / width) + "," + to_string(y.size() * width / count), y);
     string nh = to_string(NH), dk = "," + to_string(DK), dv = "," + to_string(DV);
-    for (size_t b = 0; b < states.size(); b++)
-        if (string n = to_string(b); name == "model" || name == "block." + n) {
-            string to = name == "model" ? "final." + n + "." : "final.";
-            add(to + "C", nh + dk + dv, states[b].C);
-            add(to + "n", nh + dk, states[b].n), add(to + "m", nh, states[b].m);
-        }
+    auto empty = states;
+    for (string way : {"", "steps."}) { // at once and, if asked for, one step after the other
+        if (way != "" && !*field(known.c_str(), "steps")) break;
+        std::vector<float> y;
+        for (size_t at = 0, step = way == "" ? count : width; at < count; at += step)
+            for (float a : part(name, x[std::slice(at, step, 1)])) y.push_back(a);
+        add(way + "y", to_string(count / width) + "," + to_string(y.size() * width / count), y);
+        for (size_t b = 0; b < states.size(); b++)
+            if (string n = to_string(b); name == "model" || name == "block." + n) {
+                string to = way + (name == "model" ? "final." + n + "." : "final.");
+                add(to + "C", nh + dk + dv, states[b].C);
+                add(to + "n", nh + dk, states[b].n), add(to + "m", nh, states[b].m);
+            }
+        states = empty;
+    }
     size_t length = header.size() + 1;
     std::ofstream stream(out, std::ios::binary);
     stream.write((const char *)&length, 8) << header << '}' << data;
 }
 int main(int argc, char **argv) {
-    if (argc < 4) fail("expected FOLDER --generate COUNT ID ..., or FOLDER IN OUT [--steps]");
+    if (argc < 4) fail("expected FOLDER --generate COUNT ID ..., or FOLDER IN OUT");
     string folder = argv[1], config = read_file(folder + "/config.json");
     for (auto &entry : std::filesystem::directory_iterator(folder))
         if (entry.path().extension() == ".safetensors") read_tensors(entry.path());
@@ -188,7 +188,7 @@ int main(int argc, char **argv) {
     DV = find("backbone.blocks.0.mlstm_layer.v.weight").rows / NH;
     while (find("backbone.blocks." + to_string(states.size()) + ".norm_ffn.weight", 1).data)
         states.push_back({Rows(NH * DK * DV), Rows(NH * DK), std::valarray<double>(-INFINITY, NH)});
-    if (string(argv[2]) != "--generate") return answer(argv[2], argv[3], argc > 4), 0;
+    if (string(argv[2]) != "--generate") return answer(argv[2], argv[3]), 0;
     Rows ids(argc - 4);
     for (int n = 4; n < argc; n++) ids[n - 4] = atoi(argv[n]);
     for (int left = atoi(argv[3]); left > 0; left--) {
