@@ -21,7 +21,7 @@ TINY = 16 * float(np.finfo(np.float32).tiny)
 """Error of a port in float32 for numbers near 0."""
 SEVEN_DIGITS = (
     "results in float64 are right to only about seven digits: something is computed in float32, or "
-    "a small constant is added, such as an eps of 1e-6"
+    "a small constant, such as an eps of 1e-6, is added, missing or at another place"
 )
 THREE_DIGITS = (
     "results in float32 are right to only about three digits, but those in float64 to all: "

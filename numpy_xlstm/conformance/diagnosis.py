@@ -94,12 +94,16 @@ class Search:
             blank(array) for _, got in self.port.failed for array in got.values()
         )
         self.searched = runs.left_known > 0
-        if self.cause or nothing or not wrong:
+        if nothing or not wrong or (self.cause and not cause):
             return
         # first the changes of lines that are mistakes in other subjects
         case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
         self.bugs = [bug for bug in before.values() if not bug.subjects and not bug.around]
         self.bugs += [*interfaces(case), *(bug for bug in BUGS if bug.concerns(self.subject))]
+        if cause:  # unless a known mistake has so small an effect
+            self.made = self._of_these(self.port, (), self.bugs)
+            self.cause, self.made = (cause, ()) if self.port.open(self.made) else ("", self.made)
+            return
         again = [bug for bug in self.bugs if bug.name in before]
         made = self._of_these(self.port, (), again)
         self.made = () if self.port.open(made) else made

@@ -168,7 +168,7 @@ def _run(copy: Copy, subject: Any, options: Options, inputs: Arrays) -> Arrays:
     """Return the results of a subject in a copy of the package."""
     if all(map(CELL.match, copy.changed)):
         return dict(subject.run(options, inputs, copy.of(subject.specification)))
-    if any(module.startswith(MATRIX) for module in copy.changed):
+    if subject.public and any(module.startswith(MATRIX) for module in copy.changed):
         public = replace(subject, public=copy.of(subject.public))
         return dict(public.run_public(options, inputs))
     parts = {each.name: copy.of(getattr(subject, each.name)) for each in fields(subject)}
