@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from docs.figures import hard_rows
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, LANGUAGES
 from numpy_xlstm.experiments.trials import score
 
@@ -44,6 +45,21 @@ PUBLISHED: dict[str, dict[str, float]] = {
 }
 """Rescaled accuracies of the xLSTM paper (Figure 4), and its perplexities (Table 2)."""
 
+BLIND = {
+    **dict.fromkeys(("parity", "parity-official", "even-pairs", "cycle-navigation"), 0.0),
+    "recall-64-4": 0.23,
+    "recall-64-4-vocabulary-256": 0.24,
+    "recall-64-4-vocabulary-1024": 0.25,
+    "recall-128-8": 0.10,
+    "recall-256-16": 0.03,
+    "nearest-neighbour": 0.083,
+    "ablation": 4.53,
+    "modular-arithmetic": 0.0,
+    "bucket-sort": 0.73,
+    "missing-duplicate": 0.01,
+}
+"""Scores of the best blind answers, see ``numpy_xlstm.experiments.blind``."""
+
 Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 
@@ -70,8 +86,9 @@ def add(runs: Path) -> None:
 def rows(found: Results, names: Collection[str]) -> str:
     """Return a table with a row for each experiment and model, and the spread over the seeds."""
     lines = [
-        "| experiment | model | seeds | ≥ 0.99 | mean | least to most | published | steps | min |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| experiment | model | seeds | ≥ 0.99 | mean | least to most | blind | published | steps "
+        "| min |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name in names:
         for model in EXPERIMENTS[name].models:
@@ -88,6 +105,7 @@ def rows(found: Results, names: Collection[str]) -> str:
                 f"{sum(score >= GOAL for score in scores)}" if is_accuracy else "",
                 f"{np.mean(scores):z.3f}",
                 f"{min(scores):.3f} to {max(scores):.3f}",
+                f"{BLIND[name]:.2f}" if is_accuracy else f"{BLIND[name]:.3g}",
                 "" if published is None else f"{published:.2f}",
                 f"{np.mean([trial['trained_steps'] for trial in trials]):,.0f}",
                 f"{np.mean(seconds) / 60:.1f}" if seconds else "",
@@ -100,11 +118,11 @@ def languages(trials: Results) -> str:
     """Return a table with a row for each formal language, and the seeds that solve it."""
     models = "slstm", "lstm", "gru", "mlstm"
     lines = [
-        f"| task | steps at most | {' | '.join(f'`{m}`' for m in models)} | published |",
-        f"|---|--:|{'--:|' * len(models)}---|",
+        f"| task | steps at most | blind | {' | '.join(f'`{m}`' for m in models)} | published |",
+        f"|---|--:|--:|{'--:|' * len(models)}---|",
     ]
     for name in ("parity", *LANGUAGES):
-        cells = [f"`{name}`", f"{EXPERIMENTS[name].steps:,}"]
+        cells = [f"`{name}`", f"{EXPERIMENTS[name].steps:,}", f"{BLIND.get(name, 0):.2f}"]
         for model in models:
             scores = [1 - trial["errors"]["test"] for trial in trials.get((name, model), [])]
             solved = sum(score >= SOLVED for score in scores)
@@ -141,6 +159,7 @@ def with_tables(page: str) -> str:
         "capacity": capacity(found),
         "ablation": rows(found, ["ablation"]),
         "languages": languages(found),
+        "hard rows": hard_rows.table(),
     }
     for name, table in tables.items():
         start, end = f"<!-- {name} -->\n\n", "\n\n<!-- end -->"
@@ -157,4 +176,5 @@ if __name__ == "__main__":
         trained.draw(Path(sys.argv[1]))
     trained.draw_curves(results())
     trained.draw_capacity(results())
+    hard_rows.draw()
     PAGE.write_text(with_tables(PAGE.read_text("utf-8")), "utf-8")
