@@ -3,15 +3,16 @@
 import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
+from tests.conformance.implementations import page
 from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.outcomes import ALL, outcome, row
+from tests.outside.test_outside import ALL as OUTSIDE
 
 # Kernels are compiled at first use, through deprecated functions of PyTorch.
 pytestmark = [
@@ -20,19 +21,22 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning:onnx"),
 ]
-PAGE = (Path(__file__).parents[2] / "docs/where-implementations-disagree.md").read_text("utf-8")
-TABLES = re.findall(r"^### (\w+) (\d+\.\d+\.\d+)\n(.+?)(?=^\w|^#)", PAGE, re.M | re.S)
-VERSIONS = {package: number for package, number, _ in TABLES}
-ROW = re.compile(r"^(\| .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", re.M)
-ROWS = [(package, *found) for package, _, text in TABLES for found in ROW.findall(text)]
+PAGE = page.PAGE.read_text("utf-8")
+TABLES = page.SECTION.findall(PAGE)
+VERSIONS = {package: number for package, number, *_ in TABLES}
+ROWS = [(package, *found) for package, *_, text in TABLES for found in page.ROW.findall(text)]
 REFUSED = {"no step", "keys unlike values"}
 """Features without which an implementation raises an error."""
 
 
 def test_every_implementation_has_a_row() -> None:
     rows = [(package, *found.split(" | ")[:2]) for package, found, _ in ROWS]
-    assert rows == [(each.package, f"| {each.name}", each.subject) for each in ALL]
-    assert len(ROWS) > 25
+    every = [(each.package, f"| {each.name}", each.subject) for each in [*ALL, *OUTSIDE]]
+    assert rows == sorted(every, key=lambda row: row[0].lower())
+
+
+def test_the_table_of_all_has_the_sums() -> None:
+    assert page.table_of_all(PAGE) in PAGE
 
 
 def test_every_difference_of_the_table_is_explained() -> None:

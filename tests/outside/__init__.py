@@ -1,1 +1,1 @@
-"""Implementations by other authors in the kit, outside of the peers: ``python -m tests.outside``."""
+"""Implementations by other authors in the kit, in addition to the peers."""

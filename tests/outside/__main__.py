@@ -1,7 +1,7 @@
 """Run adapters in environments of their own: ``python -m tests.outside [--check] [NAME …]``.
 
-Writes the tables of the page and then runs the tests, or only these with --check. Without a name, it
-takes all packages that are light, together in one environment.
+Write the tables of the page, then run the tests; with --check only the tests. Without a name, take
+all light packages together. In the environment itself, --here writes the tables.
 """
 
 import os
@@ -11,22 +11,25 @@ import sys
 import venv
 from pathlib import Path
 
+from tests.conformance.implementations.page import PAGE, write
+from tests.outside.shared import installed
 from tests.outside.test_outside import MODULES
 
+LIGHT = "flax haiku equinox brainstate jax_lstm keras mlx mygrad tinygrad thinc"
+TOOLS = "pytest>=8 pytest-xdist>=3.5 sybil>=6 hypothesis>=6.100"
+ALSO = {"xlstm_torch": " PyxLSTM torchxlstm"}  # which are only on the page
 ROOT = Path(__file__).parents[2]
-TOOLS = ["pytest>=8", "pytest-xdist>=3.5", "sybil>=6", "hypothesis>=6.100", "packaging", "-e", "."]
-PAGE = "docs/where-implementations-disagree.md"
 
 
-def prepared(folder: Path, requirements: list[str]) -> Path:
+def prepared(folder: Path, requirements: list[str]) -> str:
     """Make an environment with these requirements of Python and of npm; return its Python."""
-    python = folder / "bin/python"
-    if not python.exists():
+    python = str(folder / "bin/python")
+    if not folder.exists():
         venv.create(folder, with_pip=True)
     of_npm = [name for name in requirements if "@" in name]
     of_python = [name for name in requirements if name not in of_npm]
-    install = [str(python), "-m", "pip", "install", "-q", *TOOLS, *of_python]
-    subprocess.run(install, cwd=ROOT, check=True)
+    command = [python, "-m", "pip", "install", "-q", "-e", ".", *of_python]
+    subprocess.run(command, cwd=ROOT, check=True)
     if npm := shutil.which("npm") if of_npm else None:
         subprocess.run([npm, "install", "--silent", "--prefix", str(folder), *of_npm], check=True)
     return python
@@ -35,23 +38,28 @@ def prepared(folder: Path, requirements: list[str]) -> Path:
 def run(name: str, modules: list[str], check: bool) -> int:
     """Run these adapters in the environment of this name; return the exit status of the tests."""
     folder = ROOT / f".venv-outside-{name}"
-    requirements = [part for module in modules for part in MODULES[module].REQUIRES.split()]
-    python = str(prepared(folder, requirements))
+    texts = [TOOLS, *(MODULES[module].REQUIRES + ALSO.get(module, "") for module in modules)]
+    python = prepared(folder, " ".join(texts).split())
     # JAX compiles the same few steps again and again.
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "jax")}
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    environment = os.environ | cache
+    cache = {"COMPILATION_CACHE_DIR": str(folder / "jax")}
+    cache |= {"PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    environment = os.environ | {f"JAX_{key}": value for key, value in cache.items()}
+    environment["NUMPY_XLSTM_COMPILED"] = "0"
     if not check:
-        packages = [MODULES[module].IMPLEMENTATIONS[0].package for module in modules]
-        command = [python, "-m", "tests.outside.page", *packages]
+        command = [python, "-m", "tests.outside", "--here", *modules]
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    tests = [python, "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/outside", PAGE]
+    options = ["-n", "2", "--dist", "loadgroup", "-W", "ignore"]  # warnings of the packages
+    tests = [python, "-m", "pytest", *options, "tests/outside", str(PAGE)]
     return subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":
-    check, names = "--check" in sys.argv, [name for name in sys.argv[1:] if name != "--check"]
-    light = [name for name, module in MODULES.items() if not hasattr(module, "HEAVY")]
-    groups = {name: [name] for name in names} or {"light": light}
-    sys.exit(max(run(name, modules, check) for name, modules in groups.items()))
+    names = [name for name in sys.argv[1:] if not name.startswith("--")]
+    if "--here" in sys.argv:
+        for name in names:
+            each = MODULES[name].IMPLEMENTATIONS
+            write(each[0].package, installed(each[0].package), each)
+    else:
+        groups = {name: [name] for name in names} or {"light": LIGHT.split()}
+        sys.exit(max(run(name, group, "--check" in sys.argv) for name, group in groups.items()))

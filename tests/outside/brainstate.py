@@ -1,7 +1,6 @@
 """BrainState: cells that hold their state. It adds 1 to f̃; its z keeps the new value."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from numpy_xlstm.conformance import Case
@@ -15,13 +14,13 @@ def cell_of(name: str, case: Case, given: Given) -> Callable[..., Any]:
     from jax import numpy as jnp
 
     D, H = case.options["input_size"], case.options["hidden_size"]
-    more = {"activation": case.options["nonlinearity"]} if name == "ValinaRNNCell" else {}
-    cell = getattr(brainstate.nn, name)(D, H, w_init=brainstate.nn.init.ZeroInit(), **more)
+    more = {"activation": case.options["nonlinearity"]} if "RNN" in name else {}
+    cell = getattr(brainstate.nn, name[3:])(D, H, w_init=brainstate.nn.init.ZeroInit(), **more)
     both = jnp.concatenate([given["params.W"], given["params.R"]], 1)
-    if name == "LSTMCell":
+    if name == "nn.LSTMCell":
         (i, f, z, o), (b_i, b_f, b_z, b_o) = rows(both, 4), rows(given["params.b"], 4)
         weights = {"W": ([i, z, f, o], [b_i, b_z, b_f - 1, b_o])}
-    elif name == "GRUCell":
+    elif name == "nn.GRUCell":
         (r, z, n), (b_r, b_z, b_n) = rows(both, 3), rows(given["params.b"], 3)
         weights = {"Wrz": ([r, -z], [b_r, -b_z]), "Wh": ([n], [b_n])}
     else:
@@ -40,12 +39,10 @@ def cell_of(name: str, case: Case, given: Given) -> Callable[..., Any]:
     return step
 
 
-IMPLEMENTATIONS = [
-    outside("brainstate", f"nn.{name}", subject, port, "lengths", differs, absent=True)
-    for name, subject, differs in (
-        ("LSTMCell", "lstm.sequence", {}),
-        ("GRUCell", "original-gru.sequence", {"1 − z (#onez)": "closed-gates"}),
-        ("ValinaRNNCell", "elman.sequence", {}),
-    )
-    for port in [scanned(partial(cell_of, name))]
-]
+IMPLEMENTATIONS = outside(
+    "brainstate",
+    scanned(cell_of),
+    "nn.LSTMCell lstm, nn.GRUCell original-gru, nn.ValinaRNNCell elman",
+    differs={"nn.GRUCell original-gru": {"1 − z (32)": "closed-gates"}},
+    absent=True,
+)

@@ -1,14 +1,13 @@
 """JAX: ``jax.experimental.rnn.lstm_ref``, the reference of its LSTM of cuDNN."""
 
-from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.gradcheck import from_jax
-from tests.outside.shared import Given, outside
+from tests.outside.shared import Given, forwarded, outside
 
 REQUIRES = "jax>=0.8,<0.12"
 
 
-def forward(case: Case, given: Given) -> Given:
+def forward(_: str, case: Case, given: Given) -> Given:
     from jax import numpy as jnp
     from jax.experimental.rnn import lstm_ref
 
@@ -21,7 +20,11 @@ def forward(case: Case, given: Given) -> Given:
     return {"y": y, "final.h": h[0], "final.c": c[0]}
 
 
-PORT = conformance.from_forward(from_jax, forward)
-DIFFERS = {"empty row (#jax)": "lengths"}
-NAME = "experimental.rnn.lstm_ref"
-IMPLEMENTATIONS = [outside("jax", NAME, "lstm.sequence", PORT, "no step", DIFFERS, absent=True)]
+IMPLEMENTATIONS = outside(
+    "jax",
+    forwarded(from_jax, forward),
+    "experimental.rnn.lstm_ref lstm",
+    "no step",
+    {"": {"empty row (15)": "lengths"}},
+    absent=True,
+)

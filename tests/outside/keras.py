@@ -1,13 +1,11 @@
 """Keras on PyTorch: kernels are transposed; the gates of a GRU are z, r, n."""
 
 import os
-from functools import partial
 from typing import Any
 
-from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.gradcheck import from_torch
-from tests.outside.shared import Given, outside, rows, states
+from tests.outside.shared import FLOAT32, Given, finals, forwarded, outside, params, rows, states
 
 REQUIRES = "keras>=3.12,<4 torch>=2.9"
 
@@ -27,8 +25,8 @@ def forward(name: str, case: Case, given: Given) -> Given:
     layer = getattr(keras.layers, name)(case.options["hidden_size"], **more)
     layer.build(given["x"].shape)
     order = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}[name]
-    params = [rows(a, len(order)) for part, a in given.items() if part.startswith("params.")]
-    W, R, *b = (torch.cat([gates[k] for k in order]) for gates in params)
+    split = [rows(a, len(order)) for a in params(given)]
+    W, R, *b = (torch.cat([gates[k] for k in order]) for gates in split)
     mask = None
     if "lengths" in given:
         mask = torch.arange(given["x"].shape[1]) < given["lengths"][:, None]
@@ -38,16 +36,9 @@ def forward(name: str, case: Case, given: Given) -> Given:
     (y, *last), _ = layer.stateless_call(weights, fixed, given["x"], initial_state=start, mask=mask)
     if mask is not None and name == "SimpleRNN":  # which repeats the last y
         y = torch.where(mask[..., None], y, 0)
-    return {"y": y, **{f"final.{p}": a for p, a in zip(states(case), last, strict=True)}}
+    return {"y": y} | finals(case, last)
 
 
-IMPLEMENTATIONS = [
-    outside("keras", name, f"{family}.sequence", port, "no step", {}, "float32", absent=True)
-    for family, name in (
-        ("lstm", "LSTM"),
-        ("gru", "GRU"),
-        ("original-gru", "GRU"),
-        ("elman", "SimpleRNN"),
-    )
-    for port in [conformance.from_forward(from_torch, partial(forward, name))]
-]
+FUNCTIONS = "LSTM lstm, GRU gru, GRU original-gru, SimpleRNN elman"
+PORT = forwarded(from_torch, forward)
+IMPLEMENTATIONS = outside("keras", PORT, FUNCTIONS, "no step", **FLOAT32)

@@ -1,6 +1,5 @@
 """MLX: layers with the rows of PyTorch, which return h and c of all steps and make their state."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.subjects import cotangent_of, gradient_of
 from numpy_xlstm.numerics import Arrays
-from tests.outside.shared import Given, outside, states
+from tests.outside.shared import Given, outside, params, states
 
 REQUIRES = "mlx[cpu]>=0.29,<0.40"
 
@@ -17,9 +16,9 @@ def layer(name: str, case: Case, given: Given) -> list[Any]:
     from mlx import core, nn
 
     H = case.options["hidden_size"]
-    module = getattr(nn, name)(case.options["input_size"], H)
-    W, R, b, *more = (array for n, array in given.items() if n.startswith("params."))
-    if name == "RNN":
+    module = getattr(nn, name[3:])(case.options["input_size"], H)
+    W, R, b, *more = params(given)
+    if name == "nn.RNN":
         module.Wxh, module.Whh, module.bias = W, R, b
         module.nonlinearity = core.tanh
         if case.options["nonlinearity"] == "relu":
@@ -29,7 +28,7 @@ def layer(name: str, case: Case, given: Given) -> list[Any]:
     for b_h in more:
         module.b, module.bhn = b + core.concatenate([b_h[: 2 * H], core.zeros(H)]), b_h[2 * H :]
     result = module(given["x"], *(given.get(f"state.{part}") for part in states(case)))
-    return list(result) if name == "LSTM" else [result]
+    return list(result) if name == "nn.LSTM" else [result]
 
 
 def port(name: str, case: Case) -> Arrays:
@@ -49,11 +48,5 @@ def port(name: str, case: Case) -> Arrays:
     return dict(zip(names, map(np.array, [*y, *gradients]), strict=True))
 
 
-IMPLEMENTATIONS = [
-    outside("mlx", f"nn.{name}", subject, partial(port, name), "lengths, no step", {}, "float32")
-    for name, subject in (
-        ("LSTM", "lstm.sequence"),
-        ("GRU", "gru.sequence"),
-        ("RNN", "elman.sequence"),
-    )
-]
+FUNCTIONS = "nn.LSTM lstm, nn.GRU gru, nn.RNN elman"
+IMPLEMENTATIONS = outside("mlx", port, FUNCTIONS, "lengths, no step", dtype="float32")

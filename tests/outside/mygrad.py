@@ -4,18 +4,18 @@ import numpy as np
 
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.numerics import Arrays
-from tests.outside.shared import outside, rows
+from tests.outside.shared import outside, params, rows
 
 REQUIRES = "mygrad>=2.3,<3 numba"
 
 
-def port(case: Case) -> Arrays:
+def port(_: str, case: Case) -> Arrays:
     import mygrad
     from mygrad.nnet.layers.gru import gru
 
     given = case.inputs
     x = mygrad.tensor(given["x"].swapaxes(0, 1).copy())
-    r_z_n = zip(*(rows(given[f"params.{name}"], 3) for name in "WRb"), strict=True)
+    r_z_n = zip(*(rows(array, 3) for array in params(given)), strict=True)
     r, z, n = ([mygrad.tensor(a.T.copy()) for a in gate] for gate in r_z_n)
     h = gru(x, *z, *r, *n, s0=given.get("state.h"))
     results = {"y": h.data[1:].swapaxes(0, 1).copy(), "final.h": h.data[-1].copy()}
@@ -27,8 +27,7 @@ def port(case: Case) -> Arrays:
     return results | {"dx": x.grad.swapaxes(0, 1)}
 
 
-DIFFERS = {
-    "no gradient of the state (#nostategrad)": "ordinary closed-gates large one-row one-step"
-}
-NAME, SUBJECT = "nnet.layers.gru", "original-gru.sequence"
-IMPLEMENTATIONS = [outside("mygrad", NAME, SUBJECT, port, "lengths, no step", DIFFERS)]
+STEPS = "ordinary closed-gates large one-row one-step"
+DIFFERS = {"": {"no gradient of the state (33)": STEPS}}
+FUNCTIONS = "nnet.layers.gru original-gru"
+IMPLEMENTATIONS = outside("mygrad", port, FUNCTIONS, "lengths, no step", DIFFERS)

@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -14,24 +16,24 @@ from packaging.requirements import Requirement
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.gradcheck import from_jax
-from numpy_xlstm.numerics import Array
-from tests.conformance.implementations.offers import Implementation, Port
+from numpy_xlstm.numerics import Arrays
+from tests.conformance.implementations import onnx_operators
+from tests.conformance.implementations.offers import Implementation
+from tests.conformance.implementations.onnx_operators import Operator
 
 Given = dict[str, Any]
 NODE = Path(sys.prefix) / "node_modules"
+FLOAT32: dict[str, Any] = {"dtype": "float32", "absent": True}
+EMPTY_ROW = {"empty row (29)": "lengths tanh.lengths relu.lengths"}
 
 
 @dataclass(frozen=True)
 class Outside(Implementation):
     """An implementation, and where it is known to differ.
 
-    Attributes
-    ----------
-    differs : Mapping[str, str]
-        Each difference, with its number on the page, and the cases that fail due to it: the middle
-        parts of their ids, or "*" for all.
-    absent : bool
-        Whether an absent state is an argument all the same, so that it has a gradient.
+    ``differs`` has each difference, with its number on the page, and the cases that fail due to it:
+    the middle parts of their ids, or "*" for all. With ``absent``, an absent state is an argument
+    all the same, and has a gradient.
     """
 
     differs: Mapping[str, str] = field(default_factory=dict)
@@ -41,32 +43,33 @@ class Outside(Implementation):
         """Return the case restricted to the supported parts."""
         return case if self.absent and self.gradients else super().case(case)
 
-    def fails(self, case: Case) -> bool:
-        """Return whether a case is known to fail."""
-        return any(
-            names == "*" or _middle(case) in names.split() for names in self.differs.values()
-        )
+    def fails(self, case: Case, *, raising: bool = False) -> bool:
+        """Return whether a case is known to fail; by an exception if one says so."""
+        middle = case.id.removeprefix(f"{case.subject.name}.").rpartition(".")[0]
+        texts = [text for text, ids in self.differs.items() if ids == "*" or middle in ids.split()]
+        return any("raises" in text for text in texts) if raising else bool(texts)
 
 
 def outside(
     package: str,
-    name: str,
-    subject: str,
-    port: Port,
+    port: Callable[[str, Case], Mapping[str, Any]],
+    functions: str,
     lacks: str = "lengths",
-    differs: Mapping[str, str] | None = None,
-    dtype: str = "float64",
-    **more: bool,
-) -> Outside:
-    """Make an implementation; what it lacks is separated by commas."""
-    missing = tuple(filter(None, lacks.split(", ")))
-    return Outside(
-        package, name, subject, port, missing, dtype=dtype, differs=differs or {}, **more
-    )
+    differs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    **more: Any,
+) -> list[Outside]:
+    """Make an implementation of each function: "NAME family", or "NAME subject", by commas.
 
-
-def _middle(case: Case) -> str:
-    return case.id.removeprefix(f"{case.subject.name}.").rpartition(".")[0]
+    The port also gets the name. ``differs`` has the differences of a function, or of all as "".
+    """
+    made, missing = [], tuple(filter(None, lacks.split(", ")))
+    for function in functions.split(", "):
+        name, subject = function.split()
+        subject = subject if "." in subject else f"{subject}.sequence"
+        where = {**differs.get("", {}), **differs.get(function, {})}
+        one = partial(port, name)
+        made.append(Outside(package, name, subject, one, missing, differs=where, **more))
+    return made
 
 
 def installed(package: str) -> str:
@@ -78,11 +81,13 @@ def installed(package: str) -> str:
 
 
 def why_not(requirement: str) -> str:
-    """Return why a package cannot be run here; empty if it can."""
-    wanted = Requirement(requirement.replace("@", ""))
-    if found := installed(wanted.name):
-        return "" if wanted.specifier.contains(found) else f"{found} is not {wanted}"
-    return f"{wanted.name} is not installed: python -m tests.outside"
+    """Return why a package, of Python or as name@version of npm, is not run; empty if it is."""
+    name, at, start = requirement.rpartition("@")
+    parsed = None if at else Requirement(requirement)
+    found = installed(parsed.name if parsed else name)
+    if parsed.specifier.contains(found or "0") if parsed else found.startswith(start or "-"):
+        return ""
+    return f"needs {requirement}, not {found or 'nothing'}: python -m tests.outside"
 
 
 def rows(array: Any, count: int) -> list[Any]:
@@ -91,23 +96,45 @@ def rows(array: Any, count: int) -> list[Any]:
     return [array[k * size : (k + 1) * size] for k in range(count)]
 
 
+def params(given: Mapping[str, Any]) -> list[Any]:
+    """Return W, R, b and, if there is one, b_h."""
+    names = (f"params.{name}" for name in ("W", "R", "b", "b_h"))
+    return [given[name] for name in names if name in given]
+
+
 def states(case: Case) -> list[str]:
     """Return the names of the parts of the state, such as h and c."""
     return [name[6:] for name in case.expected if name.startswith("final.")]
 
 
-def scanned(
-    cell: Callable[[Case, Given], Callable[..., Any]],
-) -> Callable[[Case], Mapping[str, Array]]:
+def forwarded(wrap: Callable[..., Any], forward: Callable[..., Given]) -> Callable[..., Any]:
+    """Make a port of a name and a case from a forward of name, case and tensors."""
+    return lambda name, case: conformance.from_forward(wrap, partial(forward, name))(case)
+
+
+def scanned(cell: Callable[[str, Case, Given], Callable[..., Any]]) -> Callable[..., Any]:
     """Make a port from a cell in JAX: (state, x) → (state, y), with the state a tuple."""
 
-    def forward(case: Case, given: Given) -> Given:
+    def forward(name: str, case: Case, given: Given) -> Given:
         import jax
 
-        names, step = states(case), cell(case, given)
-        state = tuple(given[f"state.{name}"] for name in names)
+        state, step = (
+            tuple(given[f"state.{part}"] for part in states(case)),
+            cell(name, case, given),
+        )
         state, y = jax.lax.scan(step, state, given["x"].swapaxes(0, 1))
-        finals = dict(zip((f"final.{name}" for name in names), state, strict=True))
-        return {"y": y.swapaxes(0, 1), **finals}
+        return {"y": y.swapaxes(0, 1)} | finals(case, state)
 
-    return conformance.from_forward(from_jax, forward)
+    return forwarded(from_jax, forward)
+
+
+def finals(case: Case, state: Iterable[Any]) -> Given:
+    """Name the parts of the final state."""
+    return {f"final.{part}": array for part, array in zip(states(case), state, strict=True)}
+
+
+def operators(package: str, run: Callable[[Operator], Arrays], functions: str, differs: Any) -> Any:
+    """Make forwards of operators of ONNX, in float32."""
+    more: Given = {"dtype": "float32", "gradients": False}
+    port = lambda name, case: onnx_operators.port(run, case)  # noqa: E731
+    return outside(package, port, functions, "no step", differs, **more)

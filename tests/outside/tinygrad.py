@@ -6,12 +6,12 @@ from typing import Any
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.subjects import cotangent_of, gradient_of
 from numpy_xlstm.numerics import Arrays
-from tests.outside.shared import outside
+from tests.outside.shared import FLOAT32, outside
 
 REQUIRES = "tinygrad>=0.11,<0.15"
 
 
-def port(case: Case) -> Arrays:
+def port(_: str, case: Case) -> Arrays:
     os.environ.setdefault("DEV", "PYTHON")  # other devices need a compiler
     import tinygrad
 
@@ -29,7 +29,5 @@ def port(case: Case) -> Arrays:
     return {n: tensor.numpy() for n, tensor in (results | dict(gradients)).items()}
 
 
-DIFFERS = {"small tanh (#tinygrad)": "closed-gates"}
-IMPLEMENTATIONS = [
-    outside("tinygrad", "nn.LSTMCell", "lstm.step", port, "", DIFFERS, "float32", absent=True)
-]
+DIFFERS = {"": {"small tanh (11)": "closed-gates"}}
+IMPLEMENTATIONS = outside("tinygrad", port, "nn.LSTMCell lstm.step", "", DIFFERS, **FLOAT32)

@@ -58,18 +58,25 @@ def operator(case: Case) -> Operator:
     return Operator(kind, attributes, inputs)
 
 
-def model_of(op: Operator) -> Any:
-    """Make a model with this single node."""
+def model_of(op: Operator, constant: bool = False) -> Any:
+    """Make a model with this single node, whose inputs other than X may be constants."""
     import onnx
 
-    named = [name if name in op.inputs else "" for name in INPUTS[: 8 if op.kind == "LSTM" else 6]]
+    last = max(k for k, name in enumerate(INPUTS) if name in op.inputs)
+    named = [name if name in op.inputs else "" for name in INPUTS[: last + 1]]
     node = onnx.helper.make_node(op.kind, named, outputs(op), **op.attributes)
     info, kind = onnx.helper.make_tensor_value_info, onnx.helper.np_dtype_to_tensor_dtype
-    ends = (
-        [info(n, kind(a.dtype), a.shape) for n, a in op.inputs.items()],
-        [info(n, kind(op.inputs["X"].dtype), None) for n in outputs(op)],
+    arrays = {n: np.ascontiguousarray(array) for n, array in op.inputs.items()}
+    (T, B, _), H = arrays["X"].shape, op.attributes["hidden_size"]
+    shapes = {n: (T, 1, B, H) if n == "Y" else (1, B, H) for n in outputs(op)}
+    fixed = [n for n in arrays if n != "X"] if constant else []
+    graph = onnx.helper.make_graph(
+        [node],
+        op.kind,
+        [info(n, kind(a.dtype), a.shape) for n, a in arrays.items() if n not in fixed],
+        [info(n, kind(arrays["X"].dtype), shape) for n, shape in shapes.items()],
+        [onnx.numpy_helper.from_array(arrays[n], n) for n in fixed],
     )
-    graph = onnx.helper.make_graph([node], op.kind, *ends)
     opset = onnx.helper.make_opsetid("", 14)
     return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
 
