@@ -3,8 +3,10 @@
 import re
 
 import numpy as np
+import pytest
 
-from docs.figures import experiments
+from docs.figures import experiments, hard_rows
+from numpy_xlstm.experiments.blind import blind
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.small_models import build_model
 from numpy_xlstm.experiments.tasks.layout import random_strings
@@ -92,3 +94,55 @@ def test_the_share_of_ties_and_what_they_are_worth() -> None:
     )
     assert abs(np.mean(ties > 1) - share / 100) < 0.02
     assert abs(np.mean(1 / ties) - right) < 0.02
+
+
+@pytest.mark.parametrize("name", experiments.BLIND)
+def test_the_blind_scores_are_computed(name: str) -> None:
+    experiment = EXPERIMENTS[name]
+    computed = score(experiment.metric, blind(experiment, experiment.test, 4096))
+    assert computed == pytest.approx(experiments.BLIND[name], abs=0.05, rel=0.03)
+
+
+def test_the_page_says_how_long_a_parity_is_kept() -> None:
+    after = {zeros: place for place, zeros in enumerate(hard_rows.ZEROS)}
+    kept: dict[tuple[str, str], list[dict[int, float]]] = {}
+    for trial in hard_rows.measured():
+        if "zeros" in trial:
+            accuracies = {zeros: trial["zeros"][place] for zeros, place in after.items()}
+            kept.setdefault((trial["name"], trial["model"]), []).append(accuracies)
+    for accuracies in kept["parity", "slstm"]:
+        assert accuracies[10] == 1
+        assert accuracies[30] < 0.25
+    own = kept["parity-own-shares", "slstm"] + kept["parity-own-shares", "lstm"]
+    for accuracies in kept["parity", "lstm"] + own:
+        assert accuracies[50] > 0.98
+    assert [a[200] > 0.98 for a in kept["parity-own-shares", "slstm"]].count(True) == 1
+    assert {key: len(group) for key, group in kept.items()} == {
+        ("parity", "slstm"): 4,
+        ("parity", "lstm"): 2,
+        ("parity-own-shares", "slstm"): 4,
+        ("parity-own-shares", "lstm"): 2,
+    }
+
+
+def test_bucket_sort_ends_in_a_spike() -> None:
+    trials = [
+        t
+        for (name, _), group in experiments.results().items()
+        for t in group
+        if name == "bucket-sort"
+    ]
+    medians = [1 - np.median([error for _, error in trial["curve"]]) for trial in trials]
+    assert (f"{min(medians):.2f}", f"{max(medians):.2f}") == ("0.86", "0.90")
+    assert "the median of a run's validations is 0.86 to 0.90" in experiments.PAGE.read_text(
+        "utf-8"
+    )
+
+
+def test_skewed_rows_have_nine_of_ten_equal_symbols() -> None:
+    batch = hard_rows.skewed(EXPERIMENTS["parity"].sample)(np.random.default_rng(0), 400, (80, 80))
+    same = np.mean(batch.inputs == batch.inputs[:, :1])
+    assert same == pytest.approx(0.95, abs=0.01)  # half of the others are equal by chance
+    zeros = hard_rows.then_zeros(7)(np.random.default_rng(0), 50, (40, 40))
+    assert ((zeros.inputs[:, 39:] == 1) == [False] + 7 * [True]).all()
+    assert (zeros.targets[zeros.mask] == 1 + (zeros.inputs == 2).sum(1) % 2).all()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -272,6 +273,31 @@ def test_a_task_and_a_body_of_ones_own(
         registry.pop(name)
         assert main(["experiment", *words, "--resume", "runs/seed-5"]) == 2
         assert f"got '{name}'" in capsys.readouterr().err
+
+
+def test_the_page_about_a_task_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its file is used by its commands, in order and with fewer steps."""
+    page = (Path(__file__).parents[2] / "docs/add-a-task.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text(page.split("```python\n")[1].split("```")[0], "utf-8")
+    commands = [shlex.split(line)[1:] for line in page.splitlines() if line[:12] == "numpy-xlstm "]
+    assert len(commands) == 5
+    for words in commands:
+        if "--table" not in words:
+            words += ["--steps", "25" if "--resume" in words else "15"]
+        assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()[-6:]
+    assert [line.split()[2:4] for line in lines] == [
+        ["SEED", "STEPS"],
+        ["0", "15"],
+        ["1", "25"],
+        ["2", "15"],
+        ["0", "15"],
+        ["0", "15"],
+    ]
+    del EXPERIMENTS["my.py:TASK"], TASK_MODELS["my.py:body"]
 
 
 @pytest.mark.parametrize(
