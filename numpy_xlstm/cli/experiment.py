@@ -121,7 +121,7 @@ def _show_table(folder: Path) -> None:
     """Print the results in a folder and the folders in it."""
     print(f"{'NAME':24} {'MODEL':16} {'SEED':>8} {'STEPS':>7} {'TEST':>7} {'BLIND':>7}  SET")
     for file in sorted(folder.rglob(RESULT)):
-        r = parse_json(file.read_bytes())
+        r = {"blind": float("nan"), "set": []} | parse_json(file.read_bytes())  # not in old files
         test, guess = (trials.score(r["metric"], e) for e in (r["errors"]["test"], r["blind"]))
         row = f"{r['name']:24} {r['model']:16} {r['seed']:8} {r['trained_steps']:7}"
         print(f"{row} {test:7.4f} {guess:7.4f}  {' '.join(f'{k}={v}' for k, v in r['set'])}")

@@ -300,6 +300,17 @@ def test_the_page_about_a_task_of_ones_own(
     del EXPERIMENTS["my.py:TASK"], TASK_MODELS["my.py:body"]
 
 
+def test_the_table_has_results_of_older_versions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = {"name": "parity", "model": "lstm", "seed": 1, "trained_steps": 400}
+    old |= {"metric": "accuracy", "errors": {"test": 0.25}}
+    (tmp_path / "result.json").write_text(json.dumps(old), "utf-8")
+    assert main(["experiment", "--table", str(tmp_path)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split() == ["parity", "lstm", "1", "400", "0.7500", "nan"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
