@@ -157,7 +157,7 @@ def departures(checked: Sequence[tuple[CaseData, Sequence[Row]]]) -> list[str]:
         also = "; none of its parts was checked and is right"
         if ids:
             also = f"; right are {ids}: if these are all its parts, the port joins them "
-            also += "differently, for example without a soft cap"
+            also += "differently, or their errors below the bounds add up"
     if case.id == "embedding":
         also += "; it only copies rows: verify --checkpoint PATH says if PATH is what was traced"
     stepwise = _stepwise(rows)

@@ -141,8 +141,8 @@ def test_parts_that_are_joined_in_another_way() -> None:
     (line,) = verify(cases, port(uncapped), skip=["cap"]).diagnosis
     assert line == (
         "the port departs first in model (xLSTMLarge): y; right are embedding, block.0, block.1, "
-        "norm, head: if these are all its parts, the port joins them differently, for example "
-        "without a soft cap"
+        "norm, head: if these are all its parts, the port joins them differently, or their errors "
+        "below the bounds add up"
     )
     (line,) = verify(cases, port(uncapped), skip=[case.id for case in cases[:-1]]).diagnosis
     assert line.endswith("(xLSTMLarge): y; none of its parts was checked and is right")
