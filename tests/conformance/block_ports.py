@@ -309,7 +309,7 @@ NAMED = {
     "block.slstm": OF_NORMS
     | OF_MEMORIES
     | {
-        "no-silu": "convolution-without-silu",
+        "no-silu": "convolution-without-silu-in-slstm",
         "headwise-transposed": "headwise-blocks-transposed",
         "fed-as-named": "gates-fed-as-named",
         "all-of-conv": "gates-from-inner",
