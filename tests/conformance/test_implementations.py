@@ -39,6 +39,16 @@ def test_the_table_of_all_has_the_sums() -> None:
     assert page.table_of_all(PAGE) in PAGE
 
 
+@pytest.mark.parametrize("path", ["README.md", "docs/index.md"])
+def test_the_numbers_are_those_of_the_page(path: str) -> None:
+    text = (page.PAGE.parents[1] / path).read_text("utf-8")
+    found = re.findall(
+        r"(\d+) packages by other authors\]\(.+?\), (\d+) functions, .+? (\d+) err", text
+    )
+    errors = PAGE.partition("## Choices")[0].count("\n### (")
+    assert found == [(*re.findall(r"^\| all (\d+) \| (\d+)", PAGE, re.M)[0], str(errors))]
+
+
 def test_every_difference_of_the_table_is_explained() -> None:
     named = {number for *_, cell in ROWS for number in re.findall(r"\((\d+)\)", cell)}
     explained = re.findall(r"^### \((\d+)\)", PAGE, re.M)
