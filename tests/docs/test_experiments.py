@@ -94,6 +94,8 @@ def test_the_share_of_ties_and_what_they_are_worth() -> None:
     )
     assert abs(np.mean(ties > 1) - share / 100) < 0.02
     assert abs(np.mean(1 / ties) - right) < 0.02
+    first = [row[0] == row[c[row].argmax()] for row, c in zip(strings, counts, strict=True)]
+    assert (np.mean(first) - 1 / 63) / (62 / 63) == pytest.approx(0.07, abs=0.015)
 
 
 @pytest.mark.parametrize("name", experiments.BLIND)
