@@ -89,7 +89,7 @@ def trace(
     Case
         ``embedding``, ``block.0``, …, ``norm``, ``head``, ``cap`` (the soft cap of the logits, if
         there is one), ``model``; ``body`` in place of the blocks if the model has one recurrent
-        layer. In their options, ``checkpoint`` is the :func:`digest` of the model.
+        layer. In their options, ``checkpoint`` is a digest of all parameters.
 
     Examples
     --------
