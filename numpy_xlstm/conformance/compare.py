@@ -158,8 +158,9 @@ def departures(checked: Sequence[tuple[CaseData, Sequence[Row]]]) -> list[str]:
         if ids:
             also = f"; right are {ids}: if these are all its parts, the port joins them "
             also += "differently, or their errors below the bounds add up"
-    if case.id == "embedding":
-        also += "; it only copies rows: verify --checkpoint PATH says if PATH is what was traced"
+    if case.id == "embedding" and any(row.at for row in rows):
+        also += "; an embedding only copies rows: verify --checkpoint PATH says if PATH is "
+        also += "what was traced"
     stepwise = _stepwise(rows)
     if _right(whole := [row for row in rows if row not in stepwise]):
         rows = stepwise

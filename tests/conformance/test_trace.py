@@ -268,7 +268,9 @@ def test_a_trace_knows_its_checkpoint(
     assert expected in capsys.readouterr().err
     (line,) = verify(traced(LARGE), port(changed(LARGE, "embedding.weight", np.negative))).diagnosis
     assert "embedding (Embedding): y" in line
-    assert "--checkpoint" in line
+    assert "only copies rows: verify --checkpoint" in line
+    (line,) = verify(traced(LARGE), lambda case: {}).diagnosis
+    assert "--checkpoint" not in line
 
 
 def test_parameters_that_are_one_number_are_named() -> None:
