@@ -119,8 +119,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _show_table(folder: Path) -> None:
     """Print the results in a folder and the folders in it."""
+    files = sorted(folder.rglob(RESULT))
+    if not files:
+        raise OptionError(f"--table: expected a folder with results; no {RESULT} in {folder}")
     print(f"{'NAME':24} {'MODEL':16} {'SEED':>8} {'STEPS':>7} {'TEST':>7} {'BLIND':>7}  SET")
-    for file in sorted(folder.rglob(RESULT)):
+    for file in files:
         r = {"blind": float("nan"), "set": []} | parse_json(file.read_bytes())  # not in old files
         test, guess = (trials.score(r["metric"], e) for e in (r["errors"]["test"], r["blind"]))
         row = f"{r['name']:24} {r['model']:16} {r['seed']:8} {r['trained_steps']:7}"
@@ -156,7 +159,7 @@ def _train(
             display.say(f"interrupted after step {state.step}; {again}")
             return 130
     outcome = trials.result(experiment, chosen, state, curriculum)
-    _report(outcome | {"cpu_seconds": round(time.process_time() - since, 1)}, kept)
+    _report(outcome | {"cpu_seconds": round(time.process_time() - since, 3)}, kept)
     print(f"{state.step} steps, {state.elapsed:.0f} seconds")
     return 0
 

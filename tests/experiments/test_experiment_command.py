@@ -317,6 +317,10 @@ def test_the_table_has_results_of_older_versions(
         (["--set", "lr=fast"], "argument --set: expected a number at least 0; got 'fast'"),
         (["--set", "rate=1"], r"argument --set: expected a name \(first, .*; got 'rate=1'"),
         (["--set", "lr"], "argument --set: expected a number at least 0; got ''"),
+        (
+            ["--table", "nowhere"],
+            "--table: expected a folder with results; no result.json in nowhere",
+        ),
         (["--model", "missing.py:body"], "expected a module in this folder, or installed"),
         (["--model", "json:loads("], "json:loads(: expected module:name, file.py:name or"),
     ],

@@ -33,7 +33,7 @@ def test_it_passes(tmp_path: Path) -> None:
     assert report(tmp_path).passed
 
 
-def test_a_mistake_is_named(tmp_path: Path) -> None:
+def test_a_mistake_fails(tmp_path: Path) -> None:
     found = report(tmp_path, "dc * i * tanh_slope(z_pre)", "dc * i * (1.0 - z)")
     assert not found.passed
     assert any("dx, dstate0.h, grads" in line for line in found.lines())
