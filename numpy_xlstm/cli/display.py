@@ -203,16 +203,18 @@ def save_picture(
     seen = np.isfinite(validations)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(steps, values, color="C0", alpha=0.25, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.2)
+    axes.plot(steps, values, color="#0969da", alpha=0.25, linewidth=0.8)
     mean = smoothed(values, steps.size / 50)
-    axes.plot(steps, mean, color="C0", label="training, smoothed")
+    axes.plot(steps, mean, color="#0969da", label="training, smoothed")
     if seen.any():
-        points: Any = {"color": "C1", "markersize": 4, "label": "validation"}
+        points: Any = {"color": "#bc4c00", "markersize": 4, "label": "validation"}
         axes.plot(steps[seen], validations[seen], "o-", **points)
     for (label, level), style in zip(levels.items(), ("--", ":", "-.") * len(levels), strict=False):
         axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=label)
     axes.set(xlabel="step", ylabel=unit)
-    axes.legend()
+    axes.legend(frameon=False)
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix.removeprefix("."))
 
