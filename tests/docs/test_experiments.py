@@ -109,6 +109,7 @@ def test_the_page_says_how_long_a_parity_is_kept() -> None:
     after = {zeros: place for place, zeros in enumerate(hard_rows.ZEROS)}
     kept: dict[tuple[str, str], list[dict[int, float]]] = {}
     for trial in hard_rows.measured():
+        assert min(trial["random"]) > 0.98
         if "zeros" in trial:
             accuracies = {zeros: trial["zeros"][place] for zeros, place in after.items()}
             kept.setdefault((trial["name"], trial["model"]), []).append(accuracies)
