@@ -94,17 +94,13 @@ def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> 
     turns = f"{said['turns']} process" + "es" * (said["turns"] != 1)
     if any(BEFORE in row for row in results.values()):
         others["before"] = BEFORE
-    head = ["work", "compiled", "NumPy", "fastest peer", "its time"]
-    pairs = [(n, ours) for n in others for ours in ("compiled", "NumPy")]
-    pairs.remove(("floor", "NumPy"))  # the page has no room for it
-    head += [f"{other} / {ours}" for other, ours in pairs]
+    head = ["work", "compiled", "NumPy", "fastest peer", *(f"{name} / compiled" for name in others)]
     summary = []
     for title, row in results.items():
         peer = best_peer(row)
-        compiled, numpy, theirs = (time(middle(row, name)) for name in (COMPILED, NUMPY, peer))
-        of = {"compiled": COMPILED, "NumPy": NUMPY}
-        ratios = [ratio(row, others[other] or peer, of[ours]) for other, ours in pairs]
-        summary.append([title, compiled, numpy, peer or "–", theirs, *ratios])
+        compiled, numpy = (time(middle(row, name)) for name in (COMPILED, NUMPY))
+        ratios = [ratio(row, name or peer, COMPILED) for name in others.values()]
+        summary.append([title, compiled, numpy, peer or "–", *ratios])
     return "\n".join(
         [
             f"Measured on {described(said)}; {turns} of {said['runs']} runs.\n",
