@@ -148,14 +148,16 @@ def languages(trials: Results) -> str:
 def capacity(trials: Results) -> str:
     """Return a table of the mean accuracies at each number of pairs, by the width of the keys."""
     experiment = EXPERIMENTS["capacity"]
+    first, *counts = experiment.counts
     lines = [
-        f"| width of the keys | seeds | {' | '.join(f'N = {n}' for n in experiment.counts)} |",
-        f"|--:|--:|{'--:|' * len(experiment.counts)}",
+        f"| width of the keys | {first} pair | {' | '.join(map(str, counts))} |",
+        f"|--:|--:|{'--:|' * len(counts)}",
     ]
     for model in experiment.models:
-        errors = [trial["errors"] for trial in trials.get(("capacity", model), [])]
+        errors = [trial["errors"] for trial in trials["capacity", model]]
+        assert len(errors) == 3
         means = [np.mean([1 - error[str(n)] for error in errors]) for n in experiment.counts]
-        cells = model.removeprefix("keys-"), str(len(errors)), *(f"{mean:.2f}" for mean in means)
+        cells = model.removeprefix("keys-"), *(f"{mean:.2f}" for mean in means)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
