@@ -78,10 +78,11 @@ OPTIONS: dict[str, Option] = {
 
 @dataclass(frozen=True)
 class Notes(Config):
-    """Values that a run stores: the command that began it, and how far the sequences have grown."""
+    """Values that a run stores: its command, how far the sequences have grown, and its CPU time."""
 
     command: list[str]
     curriculum: Curriculum = field(default_factory=Curriculum)
+    cpu_seconds: float = 0.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,7 +135,8 @@ def _train(
     chosen: dict[str, Any], state: TrainingState, curriculum: Curriculum, kept: Run | None
 ) -> int:
     """Train and test one model; return 0, or 130 after Ctrl-C."""
-    since, experiment = time.process_time(), _experiment(chosen)
+    spent = 0.0 if kept is None else kept.notes.get("cpu_seconds", 0.0)  # before it was resumed
+    since, experiment = time.process_time() - spent, _experiment(chosen)
     number = state.model.num_parameters
     print(
         f"{chosen['name']}: {chosen['model']}, {number:,} parameters, {chosen['steps']:,} steps",
@@ -144,6 +146,7 @@ def _train(
         for progress in trials.trial(experiment, state, curriculum, chosen["steps"]):
             if kept is not None:
                 kept.notes["curriculum"] = curriculum.to_dict()
+                kept.notes["cpu_seconds"] = time.process_time() - since
                 kept.add(progress)
             if progress.validation is not None:
                 print(_line(experiment, curriculum, progress), file=sys.stderr)

@@ -82,7 +82,7 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     experiment = EXPERIMENTS[name]
     state, curriculum = trials.begin(experiment, "lstm", 0), trials.Curriculum()
     command = [name, "--model=lstm", "--seed=0", "--steps=45"]
-    notes = {"command": command, "curriculum": curriculum.to_dict()}
+    notes = {"command": command, "curriculum": curriculum.to_dict(), "cpu_seconds": 1000.0}
     run = Run.begin(parts, state, notes=notes, save_every=17)
     for progress in trials.trial(experiment, state, curriculum, 45):
         run.notes["curriculum"] = curriculum.to_dict()
@@ -93,6 +93,7 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     assert len([*read_log(parts / "log.jsonl")]) == 30
     assert main(["experiment", "--resume", str(parts)]) == 0
     assert outcome(parts) == outcome(whole)
+    assert json.loads((parts / "result.json").read_text("utf-8"))["cpu_seconds"] > 1000
     assert len([*read_log(parts / "log.jsonl")]) == 45
     assert main(["experiment", name, "--resume", str(parts)]) == 0  # ended: nothing to do
     assert outcome(parts) == outcome(whole)
