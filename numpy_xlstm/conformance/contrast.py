@@ -37,7 +37,6 @@ SUMMED = (
     "the gradients of a case are its own plus those of the case before it: set them to 0 before "
     "each backward"
 )
-CLIPPED = "the gradients of parameters have the same size in each of these cases: they are clipped"
 SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
 
 
@@ -90,11 +89,12 @@ def clues(
     sentence = f"{listed(shown)} {verb} wrong"
     if right_forward:
         sentence = f"the forward is right; in the backward, {sentence}"
-    failed, simplest = [each.case for each in wrong], min(wrong, key=lambda w: w.simplicity)
+    failed = [each.case for each in wrong]
+    simplest = min(wrong, key=lambda each: (len(each.case.flags), each.simplicity))
     flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
     shared = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
-    return [sentence, *in_common(failed, passed, what), *shared, *at(simplest), *gauge(wrong)]
+    return [sentence, *at(simplest), *in_common(failed, passed, what), *shared, *gauge(wrong)]
 
 
 def in_common(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
@@ -129,7 +129,8 @@ def in_common(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str)
 
 def at(wrong: Difference) -> Iterator[str]:
     """Describe the errors of the tensors of a case, first those of the forward."""
-    names = sorted(wrong.unexplained, key=is_gradient)
+    share = {name: mask.mean() for name, mask in wrong.unexplained.items()}
+    names = sorted(share, key=lambda name: (is_gradient(name), share[name]))
     only = "only " if len(names) < len(wrong.case.expected) else ""
     parts = [f"{name} ({error(wrong, name)})" for name in names[:3]]
     more = f" and {len(names) - 3} more" if names[3:] else ""
@@ -227,15 +228,3 @@ def summed(wrong: Sequence[Difference], cases: Sequence[tuple[CaseData, Mapping[
         ):
             return ""
     return SUMMED
-
-
-def clipped(wrong: Sequence[Difference]) -> str:
-    """Return CLIPPED if parameters' gradients alone are wrong, all of one norm or largest entry."""
-    if not all(name.startswith("grads.") for each in wrong for name in each.unexplained):
-        return ""
-    grads = [[a.ravel() for n, a in each.got.items() if n.startswith("grads.")] for each in wrong]
-    for order in (2, np.inf):
-        sizes = [float(np.linalg.norm(np.concatenate(arrays), order)) for arrays in grads]
-        if len(sizes) > 1 and np.ptp(sizes) < ROUNDED * max(sizes):
-            return CLIPPED
-    return ""

@@ -19,9 +19,10 @@ from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
 from numpy_xlstm.conformance.bugs.bug import MATRIX, edits
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
+from numpy_xlstm.conformance.bugs.fitted import fitted
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import Difference, clipped, clues, fewer_digits, summed
+from numpy_xlstm.conformance.contrast import Difference, clues, fewer_digits, summed
 from numpy_xlstm.conformance.evidence import (
     RUNS,
     Checked,
@@ -89,7 +90,7 @@ class Search:
         every = [self.port.difference((), checked) for checked in self.port.failed]
         wrong = [each for each in every if each.unexplained]
         cause = fewer_digits(wrong, [case for case, _ in passed])
-        self.cause = cause or summed(wrong, self.port.failed + passed) or clipped(wrong)
+        self.cause = cause or summed(wrong, self.port.failed + passed)
         nothing = len(self.port.failed) > len(passed) and all(
             blank(array) for _, got in self.port.failed for array in got.values()
         )
@@ -100,6 +101,7 @@ class Search:
         case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
         self.bugs = [bug for bug in before.values() if not bug.subjects and not bug.around]
         self.bugs += [*interfaces(case), *(bug for bug in BUGS if bug.concerns(self.subject))]
+        self.bugs += fitted(case, self.port.few_failed)
         if cause:  # unless a known mistake has so small an effect
             self.made = self._of_these(self.port, (), self.bugs)
             self.cause, self.made = (cause, ()) if self.port.open(self.made) else ("", self.made)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs.bug import Around, Bug, Run
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Options, Subject, gradient_of, positional
@@ -74,7 +75,7 @@ def interfaces(case: CaseData) -> list[Bug]:
     """Return the mistakes at the interface that are possible in the subject of a case."""
     return [
         Bug(name, (), (), "", description, seen_in=SEEN.get(name, ()), around=around)
-        for kind in (_options, _gates, _layouts, _parameters, _states, _keys, _gradients)
+        for kind in (_options, _gates, _layouts, _parameters, _states, _results, _keys, _gradients)
         for name, description, around in kind(case)
     ]
 
@@ -103,6 +104,27 @@ def _gates(case: CaseData) -> Mistakes:
             known = f", {CONVENTIONS[word]}" if word in CONVENTIONS else ""
             ordered = rearranged(case, names, partial(taken, order=order_of_rows))
             yield f"gates-in-order-{word}", what + known, ordered
+        # a stack has too many
+        for name, row in zip(names, rows.split(", "), strict=True) if len(names) < 5 else ():
+            for a, b in combinations(range(len(letters)), 2):
+                rows_of = [{a: b, b: a}.get(gate, gate) for gate in range(len(letters))]
+                pair = f"{letters[a]}-and-{letters[b]}"
+                what = (
+                    f"a port that exchanges the gates {letters[a]} and {letters[b]} of {row} alone"
+                )
+                ordered = rearranged(case, [name], partial(taken, order=rows_of))
+                yield f"gates-{pair}-of-{row}-exchanged", what, ordered
+            for number, gate in enumerate(letters):
+                what = f"a port without the part of {row} that belongs to the gate {gate}"
+                without = with_inputs([name], partial(_without, case.pattern(name), number))
+                yield f"{row}-of-{gate}-ignored", what, without
+
+
+def _without(pattern: str, gate: int, array: Array) -> Array:
+    """Set the part of an array that belongs to a gate to 0."""
+    gates = np.indices([*map(len, axes_of(array, pattern).values())])
+    number = gates[[*axes_of(array, pattern)].index("gate")].reshape(array.shape)
+    return np.where(number == gate, array.dtype.type(0), array)
 
 
 def _given(case: CaseData) -> dict[str, Mapping[str, Any]]:
@@ -191,11 +213,6 @@ def _states(case: CaseData) -> Mistakes:
     if pairs.keys() | {*pairs.values()} <= {*initial} and "state.3.h" in initial:
         what = "a stack that takes the initial states of one direction after those of the other"
         yield "initial-states-by-direction", what, exchanged(pairs)
-    finals = [name for name in given.values() if name.count(".") == 1]
-    for a, b in combinations(finals, 2):
-        if case.expected[a].shape == case.expected[b].shape:
-            what = f"a port that returns {a} for {b}, and {b} for {a}"
-            yield f"{a}-and-{b[6:]}-exchanged", what, ChangedResults(partial(_swapped, a, b))
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
         yield "no-state-with-m-0", what, partial(_from_zeros, case.subject)
@@ -206,8 +223,23 @@ def _states(case: CaseData) -> Mistakes:
         yield f"lengths-one-{word}", what, with_inputs(["lengths"], partial(_shifted, shift))
 
 
-def _swapped(first: str, second: str, results: Arrays, _: Arrays) -> Arrays:
-    return {first: results[second], second: results[first]}
+def _results(case: CaseData) -> Mistakes:
+    """Yield results that are returned in the place of others."""
+    for a, b in combinations(case.expected, 2):
+        if is_gradient(a) == is_gradient(b) and case.expected[a].shape == case.expected[b].shape:
+            short = b.partition(".")[2] or b
+            for name, others in (
+                (f"{a}-and-{short}-exchanged", {b: a, a: b}),
+                (f"{a}-for-{b}", {b: a}),
+                (f"{b}-for-{a}", {a: b}),
+            ):
+                what = ", and ".join(f"{other} for {result}" for result, other in others.items())
+                change = ChangedResults(partial(_taken_for, others))
+                yield name, f"a port that returns {what}", change
+
+
+def _taken_for(others: Mapping[str, str], results: Arrays, _: Arrays) -> Arrays:
+    return {name: results[other] for name, other in others.items() if other in results}
 
 
 def _shifted(by: int, lengths: Array) -> Array:

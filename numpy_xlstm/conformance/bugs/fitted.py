@@ -1,0 +1,142 @@
+"""Mistakes with a number or a function of the port: limits, weight decay, other activations.
+
+A number is taken from the port's results and rounded to three digits, because a person wrote it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import getsource
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.conformance.bounds import is_gradient
+from numpy_xlstm.conformance.bugs.bug import CELL, Bug
+from numpy_xlstm.conformance.bugs.interface import ChangedResults
+from numpy_xlstm.conformance.case_data import CaseData
+from numpy_xlstm.numerics import Array, Arrays
+
+HARD, HARD_6 = "np.clip(0.2 * (x) + 0.5, 0, 1)", "np.clip((x) / 6 + 0.5, 0, 1)"
+HARD_TANH = "np.clip(x, -1, 1)"
+OF_KERAS = "hard sigmoids, min(max(0.2 x + 0.5, 0), 1), as Keras had before 2.3"
+OF_PYTORCH = "hard sigmoids, min(max(x/6 + 0.5, 0), 1), as PyTorch and Keras 3 have"
+ACTIVATIONS = {
+    "hard-sigmoid": (OF_KERAS, HARD, ""),
+    "hard-sigmoid-of-6": (OF_PYTORCH, HARD_6, ""),
+    "hard-tanh": ("min(max(x, −1), 1), not tanh", "", HARD_TANH),
+    "hard-sigmoid-and-tanh": (f"{OF_KERAS}, and a hard tanh", HARD, HARD_TANH),
+    "hard-sigmoid-of-6-and-tanh": (f"{OF_PYTORCH}, and a hard tanh", HARD_6, HARD_TANH),
+    "sigmoid-by-tanh": ("σ(x) as (1 + tanh(x/2)) / 2", "((1 + np.tanh((x) / 2)) / 2)", ""),
+    "tanh-by-sigmoid": ("tanh(x) as 2 σ(2x) − 1", "", "(2 * sigmoid(2 * (x)) - 1)"),
+    "tanh-relu": ("ReLU, not tanh", "", "np.maximum(x, 0)"),
+    "tanh-softsign": ("x / (1 + |x|), not tanh", "", "((x) / (1 + np.maximum(x, -(x))))"),
+    **{
+        f"arguments-clipped-to-{K}": (f"σ and tanh of numbers that are clipped to ±{K}", *texts)
+        for K in (1, 2, 3, 5, 8, 10, 15, 20, 30, 50)
+        for texts in [[f"{name}(np.clip(x, -{K}, {K}))" for name in ("sigmoid", "np.tanh")]]
+    },
+}
+"""Other functions in a whole forward: in words, and the texts for sigmoid and for tanh of x."""
+CALL = re.compile(r"\b(sigmoid|np\.tanh)\(([^()]*)\)")
+
+
+def activations(cell: Any) -> Iterator[Bug]:
+    """Yield the mistakes of a cell with other functions in the place of σ or tanh."""
+    for name, (what, sigmoid, tanh) in ACTIVATIONS.items():
+        texts = {"sigmoid": sigmoid, "np.tanh": tanh}
+
+        def other(call: re.Match[str], texts: Mapping[str, str] = texts) -> str:
+            return re.sub(r"\bx\b", call[2], texts[call[1]]) or call[0]
+
+        pairs = [(line, CALL.sub(other, line)) for line in _lines(cell)]
+        change = "".join(f"- {old}\n+ {new}\n" for old, new in pairs if old != new)
+        if change:
+            yield Bug(name, (), (cell,), change, f"a cell with {what}")
+
+
+def _lines(cell: Any) -> list[str]:
+    """Return the lines of the forward of a cell, without comments."""
+    return [line.partition("  #")[0].strip() for line in getsource(cell.forward).split("\n")]
+
+
+def fitted(case: CaseData, failed: Iterable[tuple[CaseData, Mapping[str, Any]]]) -> list[Bug]:
+    """Return the mistakes in a subject, with numbers of the three simplest of failed cases."""
+    cell = case.subject.specification
+    known = isinstance(cell, type) and CELL.match(cell.__module__)
+    bugs = [*activations(cell)] if known else []
+    with np.errstate(all="ignore"):
+        for own, got in sorted(failed, key=lambda pair: len(pair[0].flags))[:3]:
+            bugs += limits(own, dict(got))
+    return [*{bug.name: bug for bug in bugs}.values()]
+
+
+def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
+    """Yield limits that wrong numbers of a port are at."""
+    off = {name: abs(array - case.expected[name]) for name, array in got.items()}
+    wrong = {name: got[name][off[name] > case.bounds[name]] for name in got}
+    cell = case.subject.specification
+    if isinstance(cell, type) and CELL.match(cell.__module__):
+        yield from _in_cell(cell, {n: a for n, a in wrong.items() if not is_gradient(n)})
+    params = [name for name in got if name.startswith("grads.")]
+    groups = {"the gradients of parameters": params, "all gradients": [*filter(is_gradient, got)]}
+    for words, names in (groups | {name: [name] for name in got}).items():
+        if not np.isnan(most := _limit(abs(_joined(wrong, names)))):
+            name, what = f"{words} clipped to {most:g}", f"clips {words} to ±{most:g}"
+            yield _around(name, what, names, lambda a, _, K=most: a.clip(-K, K))
+        size, before = (_rounded(_norm(arrays, names)) for arrays in (got, case.expected))
+        for eps, how in ((0, ""), (1e-6, " as in PyTorch")) if 0 < size < before else ():
+            name = f"norm of {words} at most {size:g}{how}"
+            what = f"scales {words} to a norm of at most {size:g}{how}"
+            yield _around(
+                name, what, names, lambda a, norm, K=size, eps=eps: a * min(1, K / (norm + eps))
+            )
+
+
+def _around(name: str, what: str, names: Sequence[str], change: Callable[..., Array]) -> Bug:
+    """Return a mistake that changes results, by a function of each and the norm of all."""
+
+    def changed(results: Arrays, _: Arrays) -> Arrays:
+        own = {name: results[name] for name in names if name in results}
+        return {name: change(array, _norm(own, own)) for name, array in own.items()}
+
+    around = ChangedResults(changed)
+    return Bug(name.replace(" ", "-"), (), (), "", f"a port that {what}", around=around)
+
+
+def _in_cell(cell: Any, wrong: Arrays) -> Iterator[Bug]:
+    """Yield limits of variables of a cell: of h, which is y too, and of the rest of the state."""
+    for name, array in wrong.items():
+        variable = "h" if name == "y" else name.removeprefix("final.")
+        for line in [line for line in _lines(cell) if line.startswith(f"{variable} = ")]:
+            value = line.partition(" = ")[2]
+            both, high, low = _limit(abs(array)), _limit(array), -_limit(-array)
+            for new, K in (
+                (f"np.clip({value}, -{both:g}, {both:g})", both),
+                (f"np.minimum({value}, {high:g})", high),
+                (f"np.maximum({value}, {low:g})", low),
+            ):
+                if not np.isnan(K):
+                    change, said = (
+                        f"- {line}\n+ {variable} = {new}",
+                        f"a cell that limits {variable}",
+                    )
+                    yield Bug(f"{variable}-limited", (), (cell,), change, said)
+
+
+def _joined(arrays: Arrays, names: Iterable[str]) -> Array:
+    """Return all numbers of some arrays."""
+    return np.concatenate([np.zeros(0), *(arrays[name].ravel() for name in names)])
+
+
+def _norm(arrays: Arrays, names: Iterable[str]) -> float:
+    return float(np.linalg.norm(_joined(arrays, names)))
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
+def _limit(array: Array) -> float:
+    """Return the largest of some numbers if there are several of it and it has three digits."""
+    most = _rounded(array.max(initial=-np.inf))
+    return most if np.isclose(array, most, rtol=1e-6, atol=0).sum() > 1 else np.nan
