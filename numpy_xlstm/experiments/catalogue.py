@@ -197,6 +197,7 @@ EXPERIMENTS = {
     "cycle-navigation": _patient("cycle-navigation", steps=40_000, solved=0.01, batch=16),
     "modular-arithmetic": _patient("modular-arithmetic", first=3, steps=12_000),
     "bucket-sort": _patient("bucket-sort", below=0.3, lr=8e-3, steps=24_000, solved=0.04, batch=16),
+    "majority": LANGUAGES["majority"]._replace(first=40, lr=4e-3, final=0.01, batch=16),
     "missing-duplicate": _patient("missing-duplicate", grow=1, steps=4000, minutes=20.0),
 }
 """All experiments by name."""
