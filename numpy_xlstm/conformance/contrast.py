@@ -80,16 +80,24 @@ class Difference:
 
 
 def clues(
-    wrong: Sequence[Difference], passed: Sequence[CaseData], *, right_forward: bool, rest: bool
+    wrong: Sequence[Difference],
+    without: Sequence[CaseData],
+    passed: Sequence[CaseData],
+    *,
+    right_forward: bool,
+    rest: bool,
 ) -> list[str]:
-    """Return clues to the cause of wrong results; ``rest`` if others are explained already."""
+    """Return clues to the cause of wrong results; ``rest`` if others are explained already.
+
+    Cases ``without`` results have failed too.
+    """
     names = dict.fromkeys(name for each in wrong for name in each.unexplained)
     shown = [name for name in names if not is_gradient(name)] or [*names]
     verb = f"{'are' if shown[1:] else 'is'}{' still' if rest else ''}"
     sentence = f"{listed(shown)} {verb} wrong"
     if right_forward:
         sentence = f"the forward is right; in the backward, {sentence}"
-    failed = [each.case for each in wrong]
+    failed = [*(each.case for each in wrong), *without]
     simplest = min(wrong, key=lambda each: (len(each.case.flags), each.simplicity))
     flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
     shared = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]

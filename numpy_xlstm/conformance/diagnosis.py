@@ -201,6 +201,7 @@ class Search:
         open_ = [each for each in wrong if each.unexplained]
         main = self.ordinary.needed(self.made)
         unusual = [c[0] for c in self.edges if self.port.difference(main, c).unexplained]
+        unusual += [case for case in self.port.without if is_edge(case)]
         if unusual and self.compared and all(is_edge(each.case) for each in open_):
             sentences.append(self._edge(unusual))
         if open_:
@@ -214,7 +215,7 @@ class Search:
         excuse = " ".join(f"--expect-fail {flag}" for flag in flags)
         are = "are edge cases" if cases[1:] else "is an edge case"
         return (
-            f"{self.subject}: {len(cases)} of {len(self.port.failed)} failed cases {are}; such a "
+            f"{self.subject}: {len(cases)} of {self.port.count} failed cases {are}; such a "
             f"case matters only where it occurs ({when}); {excuse} excuses it"
         )
 
@@ -222,7 +223,7 @@ class Search:
         """Describe results that no mistake explains."""
         head = "no known mistake gives these numbers" if self.searched else NOT_SEARCHED
         if self.made:
-            done, count = len(self.port.failed) - len(wrong), len(self.port.failed)
+            done, count = len(self.port.failed) - len(wrong), self.port.count
             tensors = list(dict.fromkeys(name for each in wrong for name in each.unexplained))
             cases = listed([case.situation for case in wrong])
             head = f"this explains {done} of {count} failed cases; {listed(tensors)} "
@@ -235,7 +236,8 @@ class Search:
             and all(map(is_gradient, self.port.difference((), (case, got)).names))
             for case, got in self.port.failed
         )
-        more = clues(wrong, others, right_forward=right, rest=bool(self.made))
+        without, rest = self.port.without, bool(self.made)
+        more = clues(wrong, without, others, right_forward=right, rest=rest)
         return "\n    ".join([f"{self.subject}: {head}", *more])
 
 

@@ -81,6 +81,8 @@ class Evidence:
         self.runs, self.passed = runs, passed
         every: list[Checked] = [(case, comparable(case, got)) for case, got in failed]
         self.failed = [checked for checked in every if checked[1]]
+        self.without = [case for case, got in every if not got]  # the port has raised, for example
+        self.count = len(every)
         self.few_failed = one_of_each(self.failed)
         self.few = self.few_failed + one_of_each(passed)
         self._differences: dict[tuple[Any, ...], Difference] = {}

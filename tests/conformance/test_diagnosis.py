@@ -315,6 +315,51 @@ def test_harmless_edge_cases_are_said_to_be_that() -> None:
     assert verify(chosen, lambda case: results(case, halves), expect_fail=["tie"]).passed
 
 
+@pytest.mark.parametrize(
+    ("raising", "count"),
+    [("near-tie", "2 of 2 failed cases are"), ("kink", "1 of 1 failed cases is")],
+)
+def test_edge_cases_without_results_are_counted(raising: str, count: str) -> None:
+    """No slstm.step has a kink."""
+    halves = mistake("tie-in-halves", "slstm.step")
+
+    def port(case: Case) -> Arrays:
+        if raising in case.flags:
+            raise ValueError("refused")
+        return results(case, halves)
+
+    *_, line = verify(cases("slstm.step", "float64"), port).diagnosis
+    assert f"{count} " in line
+    assert ("--expect-fail near-tie" in line) == (raising == "near-tie")
+
+
+@pytest.mark.parametrize(
+    ("subject", "name", "said"),
+    [
+        ("lstm.step", "iofz", "the port, but not its input, had the order of ONNX"),
+        ("lstm.step", "izof", "the input, but not the port, had the order of ONNX"),
+        ("peephole.step", "iof", "the port or its input, but not both, had the order of ONNX"),
+    ],
+)
+def test_another_order_may_be_that_of_the_input(subject: str, name: str, said: str) -> None:
+    bug = mistake(f"gates-in-order-{name}", subject)
+    report = verify(cases(subject, "float64"), lambda case: results(case, bug))
+    assert said in "\n".join(report.diagnosis)
+
+
+def test_a_case_without_results_has_failed_too() -> None:
+    """The port is off where gates are closed, and raises without a state."""
+
+    def port(case: Case) -> Arrays:
+        if "state.h" not in case.inputs:
+            raise ValueError("no state")
+        return {n: a + ("closed-gates" in case.flags) for n, a in case.expected.items()}
+
+    text = "\n".join(verify(cases("lstm.step", "float64"), port).diagnosis)
+    assert "closed-gates.float64" in text
+    assert "fails in every case with the flag closed-gates" not in text
+
+
 def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> None:
     bug = mistake("normaliser-clamped", "slstm.step")
 

@@ -23,12 +23,13 @@ from numpy_xlstm.numerics import Array, Arrays
 CONVENTIONS = {
     "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
     "literally",
-    "iofz": "which is that of ONNX",
-    "izfo": "which is that of TensorFlow 1",
-    "zrn": "which is that of ONNX and Keras",
-    "iof": "which is that of ONNX",
+    "iofz": "as if the port, but not its input, had the order of ONNX",
+    "izof": "as if the input, but not the port, had the order of ONNX",
+    "izfo": "as if the port or its input, but not both, had the order of TensorFlow 1",
+    "zrn": "as if the port or its input, but not both, had the order of ONNX and Keras",
+    "iof": "as if the port or its input, but not both, had the order of ONNX",
 }
-"""Orders of the gates in other packages."""
+"""Orders of the gates in other packages; an exchange of two gates is its own inverse."""
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "forget_gate": ("sigmoid", "exp"),
     "eps": (0.0, 1e-5, 1e-6, 1e-8),

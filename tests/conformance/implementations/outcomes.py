@@ -33,8 +33,8 @@ class Outcome:
             rows = [row for row in v.rows if not row.passed]
             names = ", ".join(f"{row.tensor} {row.ratio:.1e}" for row in rows)
             lines.append(f"    {v.case.id}: {names} {rows[0].note[:150]}")
-        there = [(v.case, v.results) for v in self.failed if v.results is not None]
-        return "\n".join([*lines, *diagnose(there, [v.case for v in self.passed])])
+        failed = [(v.case, v.results or {}) for v in self.failed]
+        return "\n".join([*lines, *diagnose(failed, [v.case for v in self.passed])])
 
 
 def outcome(each: Implementation, seeds: Iterable[int] = SEEDS) -> Outcome:
