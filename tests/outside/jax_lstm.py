@@ -1,30 +1,19 @@
 """JAX: ``jax.experimental.rnn.lstm_ref``, the reference of its LSTM of cuDNN."""
 
-from numpy_xlstm.conformance import Case
-from numpy_xlstm.gradcheck import from_jax
-from tests.outside.shared import Given, forwarded, outside
-
-REQUIRES = "jax>=0.8,<0.12"
+from tests.outside.shared import Case, Tensor, forwarded, from_jax, outside
 
 
-def forward(_: str, case: Case, given: Given) -> Given:
+def forward(_: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) -> Tensor:
     from jax import numpy as jnp
     from jax.experimental.rnn import lstm_ref
 
-    x, b = given["x"], given["params.b"]
-    lengths = given.get("lengths", jnp.full(len(x), x.shape[1]))
-    weights = ({0: given["params.W"]}, {0: given["params.R"]}, {0: b}, {0: 0 * b})
+    W, R, b = params
+    lengths = jnp.array(case.inputs.get("lengths", len(x) * [x.shape[1]]), jnp.int32)
     sizes = (case.options["input_size"], case.options["hidden_size"], 1, 0.0, False)
-    state = given["state.h"][None], given["state.c"][None]
-    y, h, c = lstm_ref(x, *state, *weights, lengths.astype(jnp.int32), *sizes)
-    return {"y": y, "final.h": h[0], "final.c": c[0]}
+    h, c = (array[None] for array in state)
+    y, h, c = lstm_ref(x, h, c, {0: W}, {0: R}, {0: b}, {0: 0 * b}, lengths, *sizes)
+    return y, h[0], c[0]
 
 
-IMPLEMENTATIONS = outside(
-    "jax",
-    forwarded(from_jax, forward),
-    "experimental.rnn.lstm_ref lstm",
-    "no step",
-    {"": {"empty row (15)": "lengths"}},
-    absent=True,
-)
+PORT, FUNCTION = forwarded(from_jax, forward), "experimental.rnn.lstm_ref lstm"
+IMPLEMENTATIONS = outside("jax>=0.8,<0.12", PORT, FUNCTION, "no step")

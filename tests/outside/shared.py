@@ -1,140 +1,159 @@
-"""Run an implementation by other authors on the cases, and compare with its known differences."""
+"""Run an implementation by other authors on the cases."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from packaging.requirements import Requirement
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
-from numpy_xlstm.gradcheck import from_jax
-from numpy_xlstm.numerics import Arrays
-from tests.conformance.implementations import onnx_operators
+from numpy_xlstm.conformance.subjects import cotangent_of, gradient_of
+from numpy_xlstm.gradcheck import from_jax, from_torch
+from numpy_xlstm.numerics import Array, Arrays
 from tests.conformance.implementations.offers import Implementation
-from tests.conformance.implementations.onnx_operators import Operator
+from tests.conformance.implementations.onnx_operators import reordered
 
-Given = dict[str, Any]
+Tensor = Any  # of any framework
 NODE = Path(sys.prefix) / "node_modules"
-FLOAT32: dict[str, Any] = {"dtype": "float32", "absent": True}
-EMPTY_ROW = {"empty row (29)": "lengths tanh.lengths relu.lengths"}
+OURS = {1: "h", 3: "rzn", 4: "ifzo"}
+"""Order of the gates in this package, by their number."""
 
 
 @dataclass(frozen=True)
 class Outside(Implementation):
-    """An implementation, and where it is known to differ.
+    """An implementation and its requirements: its package comes first, one of npm is name@version.
 
-    ``differs`` has each difference, with its number on the page, and the cases that fail due to it:
-    the middle parts of their ids, or "*" for all. With ``absent``, an absent state is an argument
-    all the same, and has a gradient.
+    With ``absent``, an absent state has a gradient.
     """
 
-    differs: Mapping[str, str] = field(default_factory=dict)
-    absent: bool = False
+    requires: str = ""
+    absent: bool = True
 
     def case(self, case: Case) -> Case:
         """Return the case restricted to the supported parts."""
-        return case if self.absent and self.gradients else super().case(case)
-
-    def fails(self, case: Case, *, raising: bool = False) -> bool:
-        """Return whether a case is known to fail; by an exception if one says so."""
-        middle = case.id.removeprefix(f"{case.subject.name}.").rpartition(".")[0]
-        texts = [text for text, ids in self.differs.items() if ids == "*" or middle in ids.split()]
-        return any("raises" in text for text in texts) if raising else bool(texts)
+        whole = self.absent and self.gradients and "initial state" not in self.lacks
+        return case if whole else super().case(case)
 
 
 def outside(
-    package: str,
+    requires: str,
     port: Callable[[str, Case], Mapping[str, Any]],
     functions: str,
-    lacks: str = "lengths",
-    differs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    lacks: str = "lengths, no step",
     **more: Any,
 ) -> list[Outside]:
     """Make an implementation of each function: "NAME family", or "NAME subject", by commas.
 
-    The port also gets the name. ``differs`` has the differences of a function, or of all as "".
+    The port also gets the name.
     """
-    made, missing = [], tuple(filter(None, lacks.split(", ")))
+    first, made = requires.split()[0], []
+    package = first.rpartition("@")[0] or Requirement(first).name
+    more |= {"requires": requires, "lacks": tuple(filter(None, lacks.split(", ")))}
     for function in functions.split(", "):
         name, subject = function.split()
         subject = subject if "." in subject else f"{subject}.sequence"
-        where = {**differs.get("", {}), **differs.get(function, {})}
-        one = partial(port, name)
-        made.append(Outside(package, name, subject, one, missing, differs=where, **more))
+        made.append(Outside(package, name, subject, partial(port, name), **more))
     return made
 
 
-def installed(package: str) -> str:
-    """Return the version of a package of Python, or of npm in this environment; empty if none."""
-    with suppress(PackageNotFoundError):
-        return version(package).partition("+")[0]
+def installed(requirement: str) -> str:
+    """Return the version that is installed and permitted; empty if there is none."""
+    package, of_npm, _ = requirement.rpartition("@")
     about = NODE / package / "package.json"
-    return str(json.loads(about.read_text("utf-8"))["version"]) if about.exists() else ""
+    if of_npm:
+        return str(json.loads(about.read_text("utf-8"))["version"]) if about.exists() else ""
+    parsed = Requirement(requirement)
+    with suppress(PackageNotFoundError):
+        found = version(parsed.name).partition("+")[0]
+        return found if parsed.specifier.contains(found) else ""
+    return ""
 
 
-def why_not(requirement: str) -> str:
-    """Return why a package, of Python or as name@version of npm, is not run; empty if it is."""
-    name, at, start = requirement.rpartition("@")
-    parsed = None if at else Requirement(requirement)
-    found = installed(parsed.name if parsed else name)
-    if parsed.specifier.contains(found or "0") if parsed else found.startswith(start or "-"):
-        return ""
-    return f"needs {requirement}, not {found or 'nothing'}: python -m tests.outside"
-
-
-def rows(array: Any, count: int) -> list[Any]:
+def rows(array: Tensor, count: int) -> list[Tensor]:
     """Split the rows of gates of an array of any framework."""
     size = array.shape[0] // count
     return [array[k * size : (k + 1) * size] for k in range(count)]
 
 
-def params(given: Mapping[str, Any]) -> list[Any]:
-    """Return W, R, b and, if there is one, b_h."""
-    names = (f"params.{name}" for name in ("W", "R", "b", "b_h"))
-    return [given[name] for name in names if name in given]
+def weights(case: Case, order: str) -> list[Array]:
+    """Return W, R, b and, if there is one, b_h, with the gates in this order."""
+    names = [n for n in ("params.W", "params.R", "params.b", "params.b_h") if n in case.inputs]
+    return [reordered(case.inputs[name], OURS[len(order)], order) for name in names]
 
 
-def states(case: Case) -> list[str]:
-    """Return the names of the parts of the state, such as h and c."""
-    return [name[6:] for name in case.expected if name.startswith("final.")]
+def gradients(order: str, W: Array, R: Array, b: Array) -> Arrays:
+    """Name the gradients of weights whose gates have this order."""
+    named = {"grads.W": W, "grads.R": R, "grads.b": b}
+    return {n: reordered(array, order, OURS[len(order)]) for n, array in named.items()}
 
 
-def forwarded(wrap: Callable[..., Any], forward: Callable[..., Given]) -> Callable[..., Any]:
-    """Make a port of a name and a case from a forward of name, case and tensors."""
-    return lambda name, case: conformance.from_forward(wrap, partial(forward, name))(case)
+def one_bias(b: Tensor, *b_h: Tensor) -> list[Tensor]:
+    """Return b with b_h of r and z added and, if there is one, b_h of n, which r multiplies."""
+    size = b.shape[0] // 3
+    r_z = np.repeat(np.array([1, 1, 0], "f"), size)
+    return [b + b_h[0] * r_z, b_h[0][2 * size :]] if b_h else [b]
 
 
-def scanned(cell: Callable[[str, Case, Given], Callable[..., Any]]) -> Callable[..., Any]:
-    """Make a port from a cell in JAX: (state, x) → (state, y), with the state a tuple."""
+Forward = Callable[..., Sequence[Tensor]]
+"""From the name, the case, x, the state as a tuple, W, R and one or two b to y and the state."""
 
-    def forward(name: str, case: Case, given: Given) -> Given:
+
+def called(
+    forward: Forward, name: str, case: Case, given: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the results of a forward under their names."""
+    params = [given[n] for n in case.given if n.startswith("params.")]
+    state = tuple(given[n] for n in case.given if n.startswith("state."))
+    y, *last = forward(name, case, given["x"], state, *params)
+    finals = [n for n in case.expected if n.startswith("final.")]
+    return {"y": y} | dict(zip(finals, last, strict=True))
+
+
+def forwarded(wrap: Callable[..., Any], forward: Forward) -> Callable[[str, Case], Any]:
+    """Make a port from a forward in PyTorch or JAX."""
+    return lambda name, case: conformance.from_forward(wrap, partial(called, forward, name))(case)
+
+
+def scanned(cell: Callable[..., Tensor]) -> Callable[[str, Case], Any]:
+    """Make a port from a cell in JAX: (name, case, W, R, b) to a step (state, x) → (state, y).
+
+    The state is h, or h and c.
+    """
+
+    def forward(name: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) -> Tensor:
         import jax
 
-        state, step = (
-            tuple(given[f"state.{part}"] for part in states(case)),
-            cell(name, case, given),
-        )
-        state, y = jax.lax.scan(step, state, given["x"].swapaxes(0, 1))
-        return {"y": y.swapaxes(0, 1)} | finals(case, state)
+        start = state if len(state) > 1 else state[0]
+        last, y = jax.lax.scan(cell(name, case, *params), start, x.swapaxes(0, 1))
+        return y.swapaxes(0, 1), *(last if len(state) > 1 else [last])
 
     return forwarded(from_jax, forward)
 
 
-def finals(case: Case, state: Iterable[Any]) -> Given:
-    """Name the parts of the final state."""
-    return {f"final.{part}": array for part, array in zip(states(case), state, strict=True)}
+def differentiated(vjp: Callable[..., Any], forward: Forward) -> Callable[[str, Case], Arrays]:
+    """Make a port from a forward in another framework.
 
+    ``vjp(function, arrays, cotangents)`` returns the outputs of a function and the gradients.
+    """
 
-def operators(package: str, run: Callable[[Operator], Arrays], functions: str, differs: Any) -> Any:
-    """Make forwards of operators of ONNX, in float32."""
-    more: Given = {"dtype": "float32", "gradients": False}
-    port = lambda name, case: onnx_operators.port(run, case)  # noqa: E731
-    return outside(package, port, functions, "no step", differs, **more)
+    def port(name: str, case: Case) -> Arrays:
+        leaves = [n for n in case.given if not n.startswith(("d", "lengths"))]
+        results = ["y", *(n for n in case.expected if n.startswith("final."))]
+
+        def function(*tensors: Tensor) -> list[Tensor]:
+            return [*called(forward, name, case, dict(zip(leaves, tensors, strict=True))).values()]
+
+        cotangents = [case.inputs[cotangent_of(n)] for n in results]
+        outputs, back = vjp(function, [case.given[n] for n in leaves], cotangents)
+        names = [*results, *map(gradient_of, leaves)]
+        return dict(zip(names, map(np.array, [*outputs, *back]), strict=True))
+
+    return port

@@ -1,33 +1,28 @@
 """tinygrad: an LSTM cell with the rows and gates of PyTorch, and two biases."""
 
 import os
-from typing import Any
 
-from numpy_xlstm.conformance import Case
-from numpy_xlstm.conformance.subjects import cotangent_of, gradient_of
-from numpy_xlstm.numerics import Arrays
-from tests.outside.shared import FLOAT32, outside
-
-REQUIRES = "tinygrad>=0.11,<0.15"
+from tests.outside.shared import Case, Tensor, differentiated, outside
 
 
-def port(_: str, case: Case) -> Arrays:
+def vjp(function: Tensor, arrays: list[Tensor], cotangents: list[Tensor]) -> Tensor:
     os.environ.setdefault("DEV", "PYTHON")  # other devices need a compiler
     import tinygrad
 
-    given: dict[str, Any] = {n: tinygrad.Tensor(array) for n, array in case.given.items()}
-    leaves = {n: tensor for n, tensor in given.items() if not n.startswith("d")}
-    for tensor in leaves.values():
-        tensor.requires_grad = True
+    leaves = [*map(tinygrad.Tensor, arrays)]
+    outputs, back = function(*leaves), map(tinygrad.Tensor, cotangents)
+    loss: Tensor = sum((y * dy).sum() for y, dy in zip(outputs, back, strict=True))
+    return [[a.numpy() for a in tensors] for tensors in (outputs, loss.gradient(*leaves))]
+
+
+def forward(_: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) -> Tensor:
+    import tinygrad
+
     cell = tinygrad.nn.LSTMCell(**case.options)
-    cell.weight_ih, cell.weight_hh = given["params.W"], given["params.R"]
-    cell.bias_ih, cell.bias_hh = given["params.b"], None
-    h, c = cell(given["x"], (given["state.h"], given["state.c"]))
-    results = {"y": h, "final.h": h, "final.c": c}
-    loss: Any = sum((array * given[cotangent_of(n)]).sum() for n, array in results.items())
-    gradients = zip(map(gradient_of, leaves), loss.gradient(*leaves.values()), strict=True)
-    return {n: tensor.numpy() for n, tensor in (results | dict(gradients)).items()}
+    cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh = *params, None
+    h, c = cell(x, state)
+    return h, h, c
 
 
-DIFFERS = {"": {"small tanh (11)": "closed-gates"}}
-IMPLEMENTATIONS = outside("tinygrad", port, "nn.LSTMCell lstm.step", "", DIFFERS, **FLOAT32)
+PORT, FUNCTION = differentiated(vjp, forward), "nn.LSTMCell lstm.step"
+IMPLEMENTATIONS = outside("tinygrad>=0.11,<0.15", PORT, FUNCTION, "", dtype="float32")

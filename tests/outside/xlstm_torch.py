@@ -3,31 +3,26 @@
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from numpy_xlstm.conformance import Case
-from numpy_xlstm.gradcheck import from_torch
-from tests.outside.shared import Given, finals, forwarded, outside, rows, states
-
-REQUIRES = "xlstm-torch>=0.0.2,<0.1 torch>=2.9"
+from tests.outside.shared import Case, Tensor, forwarded, from_torch, outside, rows
 
 
-def forward(_: str, case: Case, given: Given) -> Given:
+def forward(_: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) -> Tensor:
     import torch
 
     spec, module = find_spec("xlstm_torch.main"), ModuleType("main")
     text = Path(str(spec and spec.origin)).read_text("utf-8")
     exec(text.partition("x = torch.randn(1, 10, 64)")[0], module.__dict__)  # its example raises
     cell = module.sLSTMCell(case.options["input_size"], case.options["hidden_size"])
-    W, R, b = (rows(given[f"params.{part}"].squeeze(), 4) for part in "WRb")
-    weights: dict[str, Any] = {}
-    for k, gate in enumerate("ifzo"):
-        weights |= {f"w_{gate}": W[k], f"r_{gate}": R[k], f"b_{gate}": b[k][:, None]}
-    state = tuple(given[f"state.{part}"].T for part in states(case))
-    y, state = torch.func.functional_call(cell, weights, (given["x"].T, state))
-    return {"y": y.T} | finals(case, (a.T for a in state))
+    tree: dict[str, Tensor] = {}
+    gates = (rows(array.squeeze(), 4) for array in params)
+    for gate, W, R, b in zip("ifzo", *gates, strict=True):
+        tree |= {f"w_{gate}": W, f"r_{gate}": R, f"b_{gate}": b[:, None]}
+    given = x.T, tuple(array.T for array in state)
+    y, last = torch.func.functional_call(cell, tree, given)
+    return y.T, *(array.T for array in last)
 
 
-DIFFERS = {"": {"tanh(c/n) (19)": "*"}}
 PORT, LACKS = forwarded(from_torch, forward), "exponential forget gate, heads"
-IMPLEMENTATIONS = outside("xlstm-torch", PORT, "sLSTMCell slstm.step", LACKS, DIFFERS, absent=True)
+REQUIRES = "xlstm-torch>=0.0.2,<0.1 torch>=2.9 PyxLSTM torchxlstm"  # two only on the page
+IMPLEMENTATIONS = outside(REQUIRES, PORT, "sLSTMCell slstm.step", LACKS)
