@@ -118,10 +118,13 @@ class Search:
     def _searched(self, port: Evidence, kept: Made) -> Made:
         """Return mistakes that explain the results in some cases, in addition to those in kept."""
         made = self._of_these(port, kept, self.bugs)
-        then = with_changes(port, made)
-        if then == port.uncontradicted(then, kept) and port.score(then) < port.score(made):
-            # Besides a changed line there may be known mistakes.
-            made = self._of_these(port, then, self.bugs) if port.open(then) else then
+        for start in dict.fromkeys((kept, made)):  # one changed line, or lines besides mistakes
+            if not port.open(made) and len(made) < len(kept) + 2:
+                break
+            then = with_changes(port, start)
+            if then == port.uncontradicted(then, kept):
+                then = self._of_these(port, then, self.bugs) if port.open(then) else then
+                made = min(made, then, key=lambda made: (port.score(made), len(made)))
         pairs = [(port.difference((), c), port.difference(made, c)) for c in port.failed]
         explained = [
             a.got[n] for a, b in pairs for n in a.unexplained.keys() - b.unexplained.keys()
@@ -277,7 +280,7 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
     The case is the simplest one. The result that the fewest lines can change comes first, so that a
     second mistake elsewhere does not hide the first.
     """
-    wrong = min(port.open(made), key=lambda difference: difference.simplicity)
+    wrong = min(port.open(made), key=lambda each: (len(each.case.flags), each.simplicity))
     # the wrong outputs or, if the forward is right, the wrong gradients
     names = [name for name in wrong.unexplained if wrong.forward != is_gradient(name)]
     targets = []

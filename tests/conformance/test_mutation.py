@@ -26,6 +26,8 @@ SHOWN = {
     "large-pre-activations": "pre-activations-clamped pre-activations-clipped exponentials-divided",
     "large-pre-activations forget_gate=exp": "forget-gate-from-difference",
     "closed-gates forget_gate=sigmoid": "log-sigmoid-by-softplus",
+    "closed-gates": "old-value-by-difference slope-by-difference",
+    "open-gates": "slopes-by-difference",
     "near-tie": "winner-by-forget-gate",
     "tie": "tie-in-halves",
     "empty-state": "empty-state-with-m-0 empty-memory-with-m-0",
@@ -62,10 +64,14 @@ OF_THE_FORMAT = (
     "exponentials-divided",
     "stabiliser-in-place",
     "forget-gate-from-difference",
+    "old-value-by-difference",
+    "slope-by-difference",
+    "slopes-by-difference",
 )
 """Mistakes whose float64 port differs in some cases, because the dtype decides what is 0, 1 or
 infinite."""
 DECIDED_BY_FORMAT = {"large-pre-activations", "far-memory", "mixed-rows", "near-tie", "tie", "kink"}
+DECIDED_BY_FORMAT |= {"closed-gates", "open-gates"}
 """Flags of these cases; in all others the port of these mistakes is in float64, too."""
 
 

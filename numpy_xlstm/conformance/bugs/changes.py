@@ -31,7 +31,7 @@ NOT_ARRAYS = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
 """Names that are not arrays."""
 AFFIXES = re.compile(r"(d?)(log_)?([A-Za-z]{1,2}?)(_pre|_prev|_next|_bar|_tilde)?")
 ACTIVATIONS = ("np.tanh", "sigmoid", "np.exp", "tanh_slope", "sigmoid_slope")
-GATES = "qkvifzo"
+GATES = "qkvifzoru"
 BY_MISTAKE = {
     "Add": "a; b; -b; a - b; np.maximum(a, b)",
     "Sub": "a; b; -b; a + b; b - a",
@@ -43,7 +43,8 @@ BY_MISTAKE = {
     "Lt": "a <= b; b < a",
     "maximum": "a + b",
     **dict.fromkeys(
-        ACTIVATIONS, "1 - a * a; a * (1 - a); " + "; ".join(f"{f}(a)" for f in ACTIVATIONS)
+        ACTIVATIONS,
+        "1 - a * a; a * (1 - a); sigmoid(-a); " + "; ".join(f"{f}(a)" for f in ACTIVATIONS),
     ),
 }
 """Expressions that may be written in place of an operation or function of a and b."""
@@ -171,6 +172,15 @@ def _changed(statement: Any, names: set[str]) -> Iterator[list[str]]:
         variants = [*({id(part): hole} for hole in holes), *_variants(part, names)]
         texts = [ast.unparse(deepcopy(statement, replaced)) for replaced in variants]
         yield ["pass", *texts] if isinstance(statement, ast.Expr) else texts
+    if isinstance(whole, ast.Tuple):
+        orders = [[*whole.elts] for _ in combinations(whole.elts, 2)]
+        for order, (a, b) in zip(orders, combinations(range(len(whole.elts)), 2), strict=True):
+            order[a], order[b] = order[b], order[a]
+        shown = _parsed(f"MORE({ast.unparse(whole)})")
+        yield [
+            ast.unparse(deepcopy(statement, {id(whole): other}))
+            for other in (shown, *map(ast.Tuple, orders))
+        ]
 
 
 def _variants(part: Any, names: set[str]) -> Iterator[dict[int, Any]]:
@@ -214,6 +224,8 @@ def _others(node: Any, names: set[str]) -> Iterator[Any]:
 def _other_names(name: str, names: set[str]) -> Iterator[ast.expr]:
     """Yield similar names, gates without their stabiliser, and a pre-activation plus 1."""
     yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+    if name in GATES:
+        yield _parsed(f"(1 - {name})")
     pre = f"{name}_pre"
     if name.endswith("_pre"):
         yield _parsed(f"{name} + 1")
@@ -223,11 +235,12 @@ def _other_names(name: str, names: set[str]) -> Iterator[ast.expr]:
 
 
 def _inside(a: ast.expr, op: Any, b: ast.expr) -> Iterator[ast.expr]:
-    """Yield f(x + b, y) and f(x, y + b) in place of f(x, y) + b."""
-    if isinstance(op, ast.Add) and isinstance(a, ast.Call) and len(a.args) == 2:
-        x, y = a.args
-        yield ast.Call(a.func, [ast.BinOp(x, op, b), y], a.keywords)
-        yield ast.Call(a.func, [x, ast.BinOp(y, op, b)], a.keywords)
+    """Yield f(x + b, y) and f(x, y + b) in place of f(x, y) + b and of b + f(x, y)."""
+    for call, other in ((a, b), (b, a)):
+        if isinstance(op, ast.Add) and isinstance(call, ast.Call):
+            for n, arg in enumerate(call.args):
+                args = [*call.args[:n], ast.BinOp(arg, op, other), *call.args[n + 1 :]]
+                yield ast.Call(call.func, args, call.keywords)
 
 
 def _constants(value: Any) -> Iterator[Any]:

@@ -5,11 +5,13 @@ A number is taken from the port's results and rounded to three digits, because a
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from inspect import getsource
 from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.cells.unroll import unroll
 from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs.bug import CELL, Bug
 from numpy_xlstm.conformance.bugs.interface import ChangedResults
@@ -64,10 +66,30 @@ def fitted(case: CaseData, failed: Iterable[tuple[CaseData, Mapping[str, Any]]])
     cell = case.subject.specification
     known = isinstance(cell, type) and CELL.match(cell.__module__)
     bugs = [*activations(cell)] if known else []
+    bugs += steps(case) if known and case.subject.steps else []
     with np.errstate(all="ignore"):
         for own, got in sorted(failed, key=lambda pair: len(pair[0].flags))[:3]:
             bugs += limits(own, dict(got))
     return [*{bug.name: bug for bug in bugs}.values()]
+
+
+X_MASK = "- xs = np.where(live[..., None], xs, 0)"
+MASK = "state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)"
+SUM = "grads = {name: grads[name] + step_grads[name] for name in grads}"
+
+
+def steps(case: CaseData) -> Iterator[Bug]:
+    """Yield sequences without a mask, or without a sum over steps, of one array alone."""
+    for name in case.expected:
+        kind, _, short = name.partition(".")
+        if kind == "final":
+            what = f"a sequence whose final {short} is that after the padding"
+            line = f"= {MASK}\n+ state = state._replace({short}=after.{short})\n{X_MASK}"
+            yield Bug(f"{short}-runs-on-through-padding", (), (unroll,), line, what)
+        elif kind == "grads":
+            what = f"a backward whose {name} is that of the first step alone"
+            line = f"= {SUM}\n+ grads[{short!r}] = step_grads[{short!r}]"
+            yield Bug(f"{name}-of-first-step-alone", (), (unroll,), line, what)
 
 
 def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
@@ -90,6 +112,26 @@ def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
             yield _around(
                 name, what, names, lambda a, norm, K=size, eps=eps: a * min(1, K / (norm + eps))
             )
+
+    for names in (params, *([name] for name in params[1:] and params)):
+        weights = {name: case.inputs[f"params.{name[6:]}"] for name in names}
+        w, rest = _joined(weights, names), _joined(got, names) - _joined(case.expected, names)
+        for factor in {1.0, _rounded(float(w @ rest / (w @ w)))} - {0.0} if names else ():
+            what = f"adds {factor:g} times the parameter to {', '.join(names)}"
+            yield Bug(
+                f"{factor:g}-times-parameter-in-{'-'.join(names)}",
+                (),
+                (),
+                "",
+                f"a backward that {what}",
+                around=ChangedResults(partial(_decayed, names, factor)),
+            )
+
+
+def _decayed(names: Sequence[str], factor: float, results: Arrays, inputs: Arrays) -> Arrays:
+    """Add multiples of parameters to their gradients."""
+    own = [name for name in names if name in results]
+    return {n: results[n] + factor * inputs[f"params.{n[6:]}"] for n in own}
 
 
 def _around(name: str, what: str, names: Sequence[str], change: Callable[..., Array]) -> Bug:

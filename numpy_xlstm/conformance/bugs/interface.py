@@ -67,6 +67,19 @@ SEEN = {
     "scale-on-queries": ("mlstm_kernels 2.0.6", "xlstm_large", "transformers 5.24"),
 }
 """Packages in which a mistake was found."""
+SIZES: dict[str, tuple[str, Callable[[Arrays], float]]] = {
+    "number of rows": ("dy", lambda inputs: len(inputs["dy"])),
+    "number of steps": ("x", lambda inputs: max(1, inputs["x"].shape[-2])),
+    "root of DK": ("dstate.C", lambda inputs: inputs["dstate.C"].shape[2] ** 0.5),
+}
+"""Numbers by which a gradient may be multiplied or divided, and the input with their axis."""
+OTHER_X: dict[str, Callable[[Array], Array]] = {
+    "the x of the step before": lambda x: np.concatenate([0 * x[:, :1], x[:, :-1]], axis=1),
+    "the x of the next step": lambda x: np.concatenate([x[:, 1:], 0 * x[:, :1]], axis=1),
+    "the x of reversed steps": lambda x: x[:, ::-1],
+    "the x of steps and rows in the other order": lambda x: x.swapaxes(0, 1).reshape(x.shape),
+    "the x of row 0": lambda x: np.repeat(x[:1], len(x), axis=0),
+}
 BY_ROW = ("x", "dy", "lengths", "state", "dstate")
 Mistakes = Iterator[tuple[str, str, Around]]
 """Names, descriptions, and functions around the specification."""
@@ -76,7 +89,17 @@ def interfaces(case: CaseData) -> list[Bug]:
     """Return the mistakes at the interface that are possible in the subject of a case."""
     return [
         Bug(name, (), (), "", description, seen_in=SEEN.get(name, ()), around=around)
-        for kind in (_options, _gates, _layouts, _parameters, _states, _results, _keys, _gradients)
+        for kind in (
+            _options,
+            _gates,
+            _layouts,
+            _parameters,
+            _states,
+            _results,
+            _keys,
+            _gradients,
+            _through,
+        )
         for name, description, around in kind(case)
     ]
 
@@ -105,6 +128,9 @@ def _gates(case: CaseData) -> Mistakes:
             known = f", {CONVENTIONS[word]}" if word in CONVENTIONS else ""
             ordered = rearranged(case, names, partial(taken, order=order_of_rows))
             yield f"gates-in-order-{word}", what + known, ordered
+        what = f"a port that reads {rows} unit by unit, not gate by gate"
+        turned = partial(read_as, first="gate", second="unit")
+        yield f"gates-{letters}-interleaved", what, rearranged(case, names, turned)
         # a stack has too many
         for name, row in zip(names, rows.split(", "), strict=True) if len(names) < 5 else ():
             for a, b in combinations(range(len(letters)), 2):
@@ -147,7 +173,7 @@ def _layouts(case: CaseData) -> Mistakes:
             what = f"a port that multiplies h by the transpose of {short}"
             turned = rearranged(case, [name], partial(read_as, first="unit", second="from"))
             yield f"{short}-transposed", what, turned
-    for letters in ("q", "qk", "qkv", "qkvo"):
+    for letters in ("q", "k", "v", "o", "qk", "qkv", "qkvo"):
         names = [f"params.{kind}_{gate}" for gate in letters for kind in "Wb"]
         if given.keys() >= {*names}:
             what = f"an mLSTM that gives neighbouring rows of {', '.join(letters)} to other heads"
@@ -225,7 +251,10 @@ def _states(case: CaseData) -> Mistakes:
 
 
 def _results(case: CaseData) -> Mistakes:
-    """Yield results that are returned in the place of others."""
+    """Yield results that are returned in the place of others, and transposed memories."""
+    for name in [name for name in case.expected if name == "final.C"]:
+        what = f"a port that returns the transpose of {name}"
+        yield f"{name}-transposed", what, ChangedResults(partial(_turned, name))
     for a, b in combinations(case.expected, 2):
         if is_gradient(a) == is_gradient(b) and case.expected[a].shape == case.expected[b].shape:
             short = b.partition(".")[2] or b
@@ -237,6 +266,12 @@ def _results(case: CaseData) -> Mistakes:
                 what = ", and ".join(f"{other} for {result}" for result, other in others.items())
                 change = ChangedResults(partial(_taken_for, others))
                 yield name, f"a port that returns {what}", change
+
+
+def _turned(name: str, results: Arrays, _: Arrays) -> Arrays:
+    """Transpose a memory, if keys are as wide as values."""
+    turned = {name: results[name].swapaxes(-1, -2)} if name in results else {}
+    return {n: array for n, array in turned.items() if array.shape == results[n].shape}
 
 
 def _taken_for(others: Mapping[str, str], results: Arrays, _: Arrays) -> Arrays:
@@ -287,16 +322,25 @@ def _gradients(case: CaseData) -> Mistakes:
     """Yield gradients that are averaged, counted twice, transposed, or of one row."""
     names = [name for name in case.expected if name[0] == "d" or name.startswith("grads.")]
     params = [name for name in names if name.startswith("grads.")]
+    sizes = {word: size for word, (given, size) in SIZES.items() if given in case.inputs}
     for name in names:
         array, what = case.expected[name], f"a backward that counts {name} twice"
         yield f"{name}-twice", what, multiplied([name], lambda _: 2)
+        yield f"{name}-negated", f"a backward that negates {name}", multiplied([name], lambda _: -1)
         if name in params:
             what = f"a port by which {name[6:]} is not read: its gradient is exactly 0"
             yield f"{name}-zero", what, multiplied([name], lambda _: 0)
+        axes = axes_of(array, case.pattern(name))
         square = array.ndim > 1 and array.shape[-1] == array.shape[-2]
-        if square or "from" in axes_of(array, case.pattern(name)):
+        if square or "from" in axes:
             what = f"a backward that returns the transpose of {name}"
             yield f"{name}-transposed", what, transposed(case, name)
+        yield from _recombined(case, name, axes)
+        for word, size in sizes.items():
+            for verb, sign in (("multiplies", 1), ("divides", -1)):
+                what = f"a backward that {verb} {name} by a number that is the {word}"
+                resized = multiplied([name], partial(_power, size, sign))
+                yield f"{name}-{verb[:-1]}d-by-{word}".replace(" ", "-"), what, resized
     if not params or "x" not in case.inputs or "dy" not in case.inputs:
         return
     for own, word in [(params, "gradients"), *(([name], name) for name in params)]:
@@ -311,6 +355,98 @@ def _gradients(case: CaseData) -> Mistakes:
         what = "a backward that counts the cotangent of the last output twice, once as that of h"
         twice = with_inputs(["dy"], lambda dy: np.concatenate([dy[:, :-1], 2 * dy[:, -1:]], axis=1))
         yield "cotangent-of-last-output-doubled", what, twice
+
+
+def _recombined(case: CaseData, name: str, axes: Mapping[str, Sequence[Any]]) -> Mistakes:
+    """Yield a gradient with exchanged gates, or with one row or step in the place of all."""
+    for a, b in combinations(axes.get("gate", ""), 2):
+        places = [[*axes["gate"]].index({a: b, b: a}.get(gate, gate)) for gate in axes["gate"]]
+        change = partial(taken, pattern=case.pattern(name), order=places)
+        what = f"a backward that exchanges the gates {a} and {b} of {name} alone"
+        yield f"{name}-gates-{a}-and-{b}-exchanged", what, _changed(name, change)
+    for word in [word for word in ("row", "step") if word in axes]:
+        for place in ("first", "last"):
+            for value in ("first", "last", "sum"):
+                what = (
+                    f"a backward whose {name} is 0 but for the {place} {word}: the {value} of all"
+                )
+                change = partial(_in_one_place, [*axes].index(word), place, value)
+                yield f"{name}-{value}-in-{place}-{word}", what, _changed(name, change)
+
+
+def _in_one_place(axis: int, place: str, value: str, array: Array) -> Array:
+    """Write the first or last part of an array, or the sum over all, in one place of zeros."""
+    parts = np.moveaxis(array, axis, 0)
+    first, last = slice(0, 1), slice(-1, None)
+    result = np.zeros_like(parts)
+    values = {"first": parts[first], "last": parts[last], "sum": parts.sum(axis=0, keepdims=True)}
+    result[first if place == "first" else last] = values[value]
+    return np.moveaxis(result, 0, axis)
+
+
+def _changed(name: str, change: Callable[[Array], Array]) -> Around:
+    return ChangedResults(
+        lambda results, _: {name: change(results[name])} if name in results else {}
+    )
+
+
+def _power(size: Callable[[Arrays], float], sign: int, inputs: Arrays) -> float:
+    return float(size(inputs) ** sign)
+
+
+def _through(case: CaseData) -> Mistakes:
+    """Yield gradients of x through a part of its maps, and of a map with other numbers as x."""
+    for name in _maps_of_x(case.inputs):
+        short, pattern = name.removeprefix("params."), case.pattern(name)
+        for number, gate in enumerate(axes_of(case.inputs[name], pattern).get("gate", ("",))):
+            rest = partial(_without, pattern, number) if gate else np.zeros_like
+            where = f"the gate {gate} of {short}" if gate else short
+            for word, what in (("without", "lacks the part"), ("only", "has only the part")):
+                what = f"a backward whose dx {what} through {where}"
+                change = partial(_dx_through, name, rest, word == "only")
+                yield f"dx-{word}-{short}-{gate}".strip("-"), what, change
+        for word, other in OTHER_X.items() if case.subject.steps else ():
+            what = f"a backward that forms the gradient of {short} with {word}"
+            yield f"{short}-with-{word}".replace(" ", "-"), what, partial(_with_x, name, other)
+
+
+def _maps_of_x(inputs: Arrays) -> list[str]:
+    """Return the names of the matrices that x is multiplied by."""
+    names = [name for name in inputs if name.startswith("params.W") and "x" in inputs]
+    return [name for name in names if inputs[name].shape[-1] == inputs["x"].shape[-1]]
+
+
+def _dx_through(
+    name: str,
+    rest: Callable[[Array], Array],
+    only: bool,
+    run: Run,
+    options: Options,
+    inputs: Arrays,
+) -> Arrays:
+    """Take dx of one of two copies of x, one of which passes through some rows of a matrix."""
+    kept = {n: rest(inputs[n]) if n == name else inputs[n] for n in _maps_of_x(inputs)}
+    split = {n: np.concatenate([a, inputs[n] - a], axis=-1) for n, a in kept.items()}
+    twice = _of_two(run, options, inputs | split, inputs["x"])
+    return run(options, inputs) | {
+        n: np.split(a, 2, -1)[only] for n, a in twice.items() if n == "dx"
+    }
+
+
+def _with_x(
+    name: str, other: Callable[[Array], Array], run: Run, options: Options, inputs: Arrays
+) -> Arrays:
+    """Take the gradient of a matrix of zeros that other numbers are multiplied by."""
+    wide = {n: np.concatenate([inputs[n], 0 * inputs[n]], axis=-1) for n in _maps_of_x(inputs)}
+    own = _of_two(run, options, inputs | wide, other(inputs["x"])).get(gradient_of(name))
+    results = run(options, inputs)
+    return results if own is None else results | {gradient_of(name): np.split(own, 2, -1)[1]}
+
+
+def _of_two(run: Run, options: Options, inputs: Arrays, second: Array) -> Arrays:
+    """Return results with a second array next to x, for which the matrices have columns."""
+    x = np.concatenate([inputs["x"], second], axis=-1)
+    return run({**options, "input_size": x.shape[-1]}, {**inputs, "x": x})
 
 
 def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
