@@ -15,14 +15,15 @@ from tests.conformance.implementations.page import PAGE, write
 from tests.outside.shared import installed
 from tests.outside.test_outside import ALL
 
+ROOT = Path(__file__).parents[2]
 LIGHT = "flax dm-haiku equinox brainstate jax keras mlx mygrad ncnn tinygrad thinc"
 FAST = {  # JAX compiles less, and the same steps once
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".venv-outside-light/jax"),
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "NUMPY_XLSTM_COMPILED": "0",
 }
-ROOT = Path(__file__).parents[2]
 
 
 def prepared(folder: Path, packages: list[str]) -> str:
@@ -41,12 +42,8 @@ def prepared(folder: Path, packages: list[str]) -> str:
 
 def run(name: str, packages: list[str], check: bool) -> int:
     """Run these packages in the environment of this name; return the exit status of the tests."""
-    folder = ROOT / f".venv-outside-{name.rpartition('/')[2]}"
-    python = prepared(folder, packages)
-    more: Any = {
-        "cwd": ROOT,
-        "env": os.environ | FAST | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/jax"},
-    }
+    python = prepared(ROOT / f".venv-outside-{name.rpartition('/')[2]}", packages)
+    more: Any = {"cwd": ROOT, "env": os.environ | FAST}
     if not check:
         subprocess.run([python, "-m", "tests.outside", "--here", *packages], check=True, **more)
     options = ["-n", "2", "--dist", "loadgroup", "-W", "ignore"]  # warnings of the packages

@@ -10,8 +10,8 @@ def cell_of(name: str, case: Case, *params: Tensor) -> Tensor:
     H = case.options["hidden_size"]
     if name == "LSTM":
         W, R, b = (reordered(array, "ifzo", "izfo") for array in params)
-        joined = {"w": jnp.concatenate([W, R], 1).T, "b": b.at[2 * H : 3 * H].add(-1)}
-        tree = {"lstm/linear": joined}
+        w, b = jnp.concatenate([W, R], 1).T, b.at[2 * H : 3 * H].add(-1)
+        tree = {"lstm/linear": {"w": w, "b": b}}
     else:
         W, R, b = (reordered(array, "rzn", "zrn").at[:H].multiply(-1) for array in params)
         tree = {"gru": {"w_i": W.T, "w_h": R.T, "b": b}}

@@ -1,16 +1,10 @@
-"""numpy-ml: an LSTM cell with f, i, z, o matrices for [h, x], written before Python 3.10.
+"""numpy-ml: an LSTM cell with matrices for [h, x]; its methods take no state, so it is set."""
 
-Its state is set where the cell keeps it, since its methods take none.
-"""
-
-import collections
 import collections.abc
 
 import numpy as np
 
 from tests.outside.shared import Arrays, Case, gradients, outside, rows, weights
-
-GATES = "ufco"  # i, f, z, o
 
 
 def port(_: str, case: Case) -> Arrays:
@@ -22,7 +16,8 @@ def port(_: str, case: Case) -> Arrays:
     cell.n_in = D
     cell._init_params()
     W, R, b = (rows(array, 4) for array in weights(case, "ifzo"))
-    for k, gate in enumerate(GATES):
+    gates = "ufco"  # i, f, z, o
+    for k, gate in enumerate(gates):
         cell.parameters[f"W{gate}"] = np.concatenate([R[k], W[k]], 1).T
         cell.parameters[f"b{gate}"] = b[k][None]
     kept = cell.derived_variables
@@ -33,8 +28,8 @@ def port(_: str, case: Case) -> Arrays:
     kept[dh], kept[dc] = given["dstate.h"].copy(), given["dstate.c"].copy()
     dx = [cell.backward(given["dy"][:, t]) for t in reversed(range(T))]
     results |= {"dx": np.stack(dx[::-1], 1), "dstate0.h": kept[dh], "dstate0.c": kept[dc]}
-    dW = np.concatenate([cell.gradients[f"W{gate}"].T for gate in GATES])
-    db = np.concatenate([cell.gradients[f"b{gate}"][0] for gate in GATES])
+    dW = np.concatenate([cell.gradients[f"W{gate}"].T for gate in gates])
+    db = np.concatenate([cell.gradients[f"b{gate}"][0] for gate in gates])
     return results | gradients("ifzo", dW[:, -D:], dW[:, :-D], db)
 
 

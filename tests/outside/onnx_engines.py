@@ -9,7 +9,7 @@ import numpy as np
 from tests.conformance.implementations import onnx_operators
 from tests.conformance.implementations.onnx_operators import Operator, model_of, outputs
 from tests.outside.node import program
-from tests.outside.shared import Arrays, Outside, outside
+from tests.outside.shared import Arrays, outside
 
 
 def openvino(op: Operator) -> Arrays:
@@ -24,7 +24,6 @@ def openvino(op: Operator) -> Arrays:
 def opencv(op: Operator) -> Arrays:
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     zeros = np.zeros((1, op.inputs["X"].shape[1], op.attributes["hidden_size"]), "f")
     start = {name.replace("Y_", "initial_"): zeros for name in outputs(op)[1:]}  # not optional
     model = model_of(op._replace(inputs=start | dict(op.inputs)), constant=True)
@@ -42,7 +41,7 @@ def ort_web(op: Operator) -> Arrays:
     return {n: a.reshape((T, 1, B, -1) if n == "Y" else (1, B, -1)) for n, a in found.items()}
 
 
-def engine(requires: str, run: Callable[[Operator], Arrays], functions: str) -> list[Outside]:
+def engine(requires: str, run: Callable[[Operator], Arrays], functions: str) -> list[Any]:
     """Make forwards of operators in float32."""
     port = lambda _, case: onnx_operators.port(run, case)  # noqa: E731
     more: Any = {"gradients": False, "dtype": "float32"}

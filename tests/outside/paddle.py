@@ -20,8 +20,7 @@ def forward(name: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) ->
     layer = getattr(paddle.nn, name[3:])(*sizes, **more)
     layer._all_weights = [*params, 0 * params[2]][:4]  # the second bias may be absent
     h, *c = (array[None] for array in state)
-    lengths = case.inputs.get("lengths")
-    lengths = lengths if lengths is None else paddle.to_tensor(lengths)
+    lengths = paddle.to_tensor(case.inputs["lengths"]) if "lengths" in case.inputs else None
     y, last = layer(x, (h, *c) if c else h, lengths)
     return y, *(array[0] for array in (last if c else [last]))
 

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,40 +26,25 @@ OURS = {1: "h", 3: "rzn", 4: "ifzo"}
 """Order of the gates in this package, by their number."""
 
 
-@dataclass(frozen=True)
-class Outside(Implementation):
-    """An implementation and its requirements: its package comes first, one of npm is name@version.
-
-    With ``absent``, an absent state has a gradient.
-    """
-
-    requires: str = ""
-    absent: bool = True
-
-    def case(self, case: Case) -> Case:
-        """Return the case restricted to the supported parts."""
-        whole = self.absent and self.gradients and "initial state" not in self.lacks
-        return case if whole else super().case(case)
-
-
 def outside(
     requires: str,
     port: Callable[[str, Case], Mapping[str, Any]],
     functions: str,
     lacks: str = "lengths, no step",
     **more: Any,
-) -> list[Outside]:
+) -> list[Implementation]:
     """Make an implementation of each function: "NAME family", or "NAME subject", by commas.
 
-    The port also gets the name.
+    The package is the first one that is required; one of npm is name@version.
     """
-    first, made = requires.split()[0], []
+    first = requires.split()[0]
     package = first.rpartition("@")[0] or Requirement(first).name
-    more |= {"requires": requires, "lacks": tuple(filter(None, lacks.split(", ")))}
+    options: dict[str, Any] = {"requires": requires, "absent": True} | more
+    options["lacks"], made = tuple(filter(None, lacks.split(", "))), []
     for function in functions.split(", "):
         name, subject = function.split()
         subject = subject if "." in subject else f"{subject}.sequence"
-        made.append(Outside(package, name, subject, partial(port, name), **more))
+        made.append(Implementation(package, name, subject, partial(port, name), **options))
     return made
 
 
@@ -77,22 +61,21 @@ def installed(requirement: str) -> str:
     return ""
 
 
-def rows(array: Tensor, count: int) -> list[Tensor]:
+def rows(array: Tensor, count: int) -> Tensor:
     """Split the rows of gates of an array of any framework."""
-    size = array.shape[0] // count
-    return [array[k * size : (k + 1) * size] for k in range(count)]
+    return array.reshape(count, -1, *array.shape[1:])
 
 
 def weights(case: Case, order: str) -> list[Array]:
     """Return W, R, b and, if there is one, b_h, with the gates in this order."""
-    names = [n for n in ("params.W", "params.R", "params.b", "params.b_h") if n in case.inputs]
+    names = [name for name in case.inputs if name.startswith("params.")]
     return [reordered(case.inputs[name], OURS[len(order)], order) for name in names]
 
 
-def gradients(order: str, W: Array, R: Array, b: Array) -> Arrays:
-    """Name the gradients of weights whose gates have this order."""
-    named = {"grads.W": W, "grads.R": R, "grads.b": b}
-    return {n: reordered(array, order, OURS[len(order)]) for n, array in named.items()}
+def gradients(order: str, *arrays: Array) -> Arrays:
+    """Name the gradients of W, R and b, whose gates have this order."""
+    ours = [reordered(array, order, OURS[len(order)]) for array in arrays]
+    return dict(zip(("grads.W", "grads.R", "grads.b"), ours, strict=True))
 
 
 def one_bias(b: Tensor, *b_h: Tensor) -> list[Tensor]:

@@ -7,20 +7,21 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.implementations import page
+from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.outcomes import outcome, row
 from tests.outside.node import run_node
-from tests.outside.shared import Outside, installed
+from tests.outside.shared import installed
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 ADAPTERS = [import_module(f"tests.outside.{name}") for name in NAMES if name != "test_outside"]
-ALL: list[Outside] = [each for m in ADAPTERS for each in getattr(m, "IMPLEMENTATIONS", [])]
+ALL: list[Implementation] = [each for m in ADAPTERS for each in getattr(m, "IMPLEMENTATIONS", [])]
 PAGE = page.PAGE.read_text("utf-8")
 JAVASCRIPT = re.findall(r"^```js\n(.+?)// prints (.+?)\n```", PAGE, re.M | re.S)
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: f"{each.package}-{each.name}-{each.subject}")
-def test_the_kit_says_what_the_table_says(each: Outside) -> None:
+def test_the_kit_says_what_the_table_says(each: Implementation) -> None:
     if missing := [name for name in each.requires.split() if not installed(name)]:
         pytest.skip(f"needs {' '.join(missing)}: python -m tests.outside {each.package}")
     found = outcome(each, seeds=range(1))

@@ -1,7 +1,4 @@
-"""Thinc: an LSTM with gates f, i, o, z in one vector of weights, in Cython and in NumPy.
-
-Steps come after one another in the packed order of cuDNN; the state is a single one for all rows.
-"""
+"""Thinc: an LSTM with one vector of weights and cuDNN's packed order of steps, f, i, o, z."""
 
 import numpy as np
 

@@ -18,8 +18,7 @@ def forward(_: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) -> Te
     gates = (rows(array.squeeze(), 4) for array in params)
     for gate, W, R, b in zip("ifzo", *gates, strict=True):
         tree |= {f"w_{gate}": W, f"r_{gate}": R, f"b_{gate}": b[:, None]}
-    given = x.T, tuple(array.T for array in state)
-    y, last = torch.func.functional_call(cell, tree, given)
+    y, last = torch.func.functional_call(cell, tree, (x.T, tuple(array.T for array in state)))
     return y.T, *(array.T for array in last)
 
 

@@ -44,6 +44,10 @@ class Implementation:
         Whether it has a backward.
     dtype : str
         Dtype in which it is run.
+    absent : bool
+        Whether an absent state has a gradient.
+    requires : str
+        Requirements that are not in the extra ``peers``, first that of the package.
     """
 
     package: str
@@ -53,6 +57,8 @@ class Implementation:
     lacks: tuple[str, ...] = ()
     gradients: bool = True
     dtype: str = "float64"
+    absent: bool = False
+    requires: str = ""
 
     def missing(self, case: Case) -> str:
         """Return the missing feature that a case needs; empty if there is none."""
@@ -65,12 +71,12 @@ class Implementation:
         cotangent of the final state.
         """
         stateless = "initial state" in self.lacks
-        given = not stateless and any(name.startswith("state.") for name in case.inputs)
+        given = any(name.startswith("state.") for name in case.inputs) or self.absent
 
         def kept(name: str) -> bool:
             if name == "y" or name.startswith("final."):
                 return name == "y" or not stateless
-            return self.gradients and (given or not name.startswith("dstate0."))
+            return self.gradients and (not name.startswith("dstate0.") or (given and not stateless))
 
         def content() -> Content:
             inputs, expected, allowed = case.inputs, case.expected, case.bounds
