@@ -1,7 +1,7 @@
 """Run adapters in environments of their own: ``python -m tests.outside [--check] [PACKAGE …]``.
 
 Write the rows of the page, then run the tests; with --check only the tests. Without a package, take
-all light ones together. In the environment itself, --here writes the rows.
+all light ones together. With --same, install into this environment; --here only writes the rows.
 """
 
 import os
@@ -27,9 +27,9 @@ FAST = {  # JAX compiles less, and the same steps once
 
 
 def prepared(folder: Path, packages: list[str]) -> str:
-    """Make an environment for these packages of Python or of npm; return its Python."""
-    texts = [each.requires for each in ALL if each.package in packages]
-    requirements, python = {*" ".join(texts).split()}, str(folder / "bin/python")
+    """Install these packages in an environment, which may be new; return its Python."""
+    every = [each.requires.split() for each in ALL if each.package in packages]
+    requirements, python = {name for names in every for name in names}, str(folder / "bin/python")
     of_npm = [name for name in requirements if "@" in name]
     if not folder.exists():
         venv.create(folder, with_pip=True)
@@ -42,13 +42,13 @@ def prepared(folder: Path, packages: list[str]) -> str:
 
 def run(name: str, packages: list[str], check: bool) -> int:
     """Run these packages in the environment of this name; return the exit status of the tests."""
-    python = prepared(ROOT / f".venv-outside-{name.rpartition('/')[2]}", packages)
+    own = ROOT / f".venv-outside-{name.rpartition('/')[2]}"
+    python = prepared(Path(sys.prefix) if "--same" in sys.argv else own, packages)
     more: Any = {"cwd": ROOT, "env": os.environ | FAST}
     if not check:
         subprocess.run([python, "-m", "tests.outside", "--here", *packages], check=True, **more)
-    options = ["-n", "2", "--dist", "loadgroup", "-W", "ignore"]  # warnings of the packages
-    tests = [python, "-m", "pytest", *options, "tests/outside", str(PAGE)]
-    return subprocess.run(tests, check=False, **more).returncode
+    tests = ["-n", "2", "--dist", "loadgroup", "-W", "ignore", "tests/outside", str(PAGE)]
+    return subprocess.run([python, "-m", "pytest", *tests], check=False, **more).returncode
 
 
 if __name__ == "__main__":
