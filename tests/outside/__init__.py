@@ -1,1 +1,0 @@
-"""Implementations by other authors in the kit, in addition to the peers."""

@@ -47,8 +47,10 @@ def run(name: str, packages: list[str], check: bool) -> int:
     more: Any = {"cwd": ROOT, "env": os.environ | FAST}
     if not check:
         subprocess.run([python, "-m", "tests.outside", "--here", *packages], check=True, **more)
-    tests = ["-n", "2", "--dist", "loadgroup", "-W", "ignore", "tests/outside", str(PAGE)]
-    return subprocess.run([python, "-m", "pytest", *tests], check=False, **more).returncode
+    pytest = [python, "-m", "pytest", "-W", "ignore", "-n"]  # warnings of the packages
+    page = subprocess.run([*pytest, "0", str(PAGE)], check=False, **more)
+    tests = subprocess.run([*pytest, "2", "--dist", "load", "tests/outside"], check=False, **more)
+    return page.returncode or tests.returncode
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ def forward(name: str, case: Case, x: Tensor, state: Tensor, *params: Tensor) ->
         setattr(layer, attribute, array)
     if name == "nn.RNN":
         layer.nonlinearity = nn.relu if case.options["nonlinearity"] == "relu" else core.tanh
-    steps = layer(x, *state)
-    steps = steps if name == "nn.LSTM" else [steps]
+    steps = layer(x, *state) if name == "nn.LSTM" else [layer(x, *state)]
     return steps[0], *(array[:, -1] for array in steps)
 
 
