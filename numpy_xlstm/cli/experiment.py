@@ -136,7 +136,8 @@ def _train(
 ) -> int:
     """Train and test one model; return 0, or 130 after Ctrl-C."""
     spent = 0.0 if kept is None else kept.notes.get("cpu_seconds", 0.0)  # before it was resumed
-    since, experiment = time.process_time() - spent, _experiment(chosen)
+    since = time.process_time() - spent
+    experiment = _experiment(chosen)._replace(steps=chosen["steps"])
     number = state.model.num_parameters
     print(
         f"{chosen['name']}: {chosen['model']}, {number:,} parameters, {chosen['steps']:,} steps",

@@ -63,7 +63,7 @@ def test_a_result_has_settings_curve_and_test(
     assert found["trained_steps"] == 45
     assert found["grown"] == [20, 40]
     assert found["longest"] == 8
-    assert found["settings"]["train"] == [3, 9]
+    assert (found["settings"]["train"], found["settings"]["steps"]) == ([3, 9], 45)
     assert found["errors"].keys() == {"train", "test"}
     printed = capsys.readouterr().out
     assert f"rescaled accuracy on lengths 5 to 9: {1 - found['errors']['test']:.4f}" in printed
