@@ -110,7 +110,12 @@ def _row(case: CaseData, name: str, found: Any) -> Row:
     if got != f"{expected.dtype} {expected.shape}":
         wanted = f"{' or '.join(case.dtypes)} {expected.shape}"
         got = "none" if found is None else got
-        return Row(case.id, name, np.inf, f"expected {wanted}; got {got}")
+        shape = getattr(found, "shape", expected.shape)
+        same = [n for n, a in case.expected.items() if a.shape == shape != expected.shape]
+        hint = f", the shape of {listed(same)}" if same else ""
+        if shape != expected.shape and sorted(shape) == sorted(expected.shape):
+            hint = ", the same axes in another order"
+        return Row(case.id, name, np.inf, f"expected {wanted}; got {got}{hint}")
     with np.errstate(over="ignore"):
         ratios = distance(found, expected) / case.bounds[name]
     if not (ratios > 1).any():

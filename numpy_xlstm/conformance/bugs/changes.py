@@ -32,11 +32,14 @@ NOT_ARRAYS = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
 AFFIXES = re.compile(r"(d?)(log_)?([A-Za-z]{1,2}?)(_pre|_prev|_next|_bar|_tilde)?")
 ACTIVATIONS = ("np.tanh", "sigmoid", "np.exp", "tanh_slope", "sigmoid_slope")
 GATES = "qkvifzoru"
+WHOLE = ("MORE", "0 * ", "-", "2 * ", "0.5 * ", "np.tanh")
+"""Text before a whole value: first a function that shows its effects, then mistakes."""
 BY_MISTAKE = {
     "Add": "a; b; -b; a - b; np.maximum(a, b)",
     "Sub": "a; b; -b; a + b; b - a",
     "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
-    "Div": "a; a * b; a / np.maximum(b, 1); a / (b + 1e-5); a / (b + 1e-6); a / (b + 1e-8)",
+    "Div": "a; a * b; 1 / b; a / np.maximum(b, 1); "
+    + "; ".join(f"a / (b + 1e-{n})" for n in (3, 4, 5, 6, 8)),
     "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2)",
     "Gt": "a >= b; b > a",
     "GtE": "a > b; b >= a",
@@ -44,7 +47,8 @@ BY_MISTAKE = {
     "maximum": "a + b",
     **dict.fromkeys(
         ACTIVATIONS,
-        "1 - a * a; a * (1 - a); sigmoid(-a); " + "; ".join(f"{f}(a)" for f in ACTIVATIONS),
+        "1 - a * a; a * (1 - a); sigmoid(-a); tanh_slope(np.tanh(a)); sigmoid_slope(sigmoid(a)); "
+        + "; ".join(f"{f}(a)" for f in ACTIVATIONS),
     ),
 }
 """Expressions that may be written in place of an operation or function of a and b."""
@@ -168,7 +172,7 @@ def _changed(statement: Any, names: set[str]) -> Iterator[list[str]]:
     """Yield the texts of a statement with changes of each part, first one that shows its effect."""
     whole = statement.value
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
-        holes = [_parsed(f"{word}({ast.unparse(part)})") for word in ("MORE", "0 * ", "-")]
+        holes = [_parsed(f"{word}({ast.unparse(part)})") for word in WHOLE]
         variants = [*({id(part): hole} for hole in holes), *_variants(part, names)]
         texts = [ast.unparse(deepcopy(statement, replaced)) for replaced in variants]
         yield ["pass", *texts] if isinstance(statement, ast.Expr) else texts
@@ -273,7 +277,7 @@ def _by_mistake(operation: str, *operands: ast.expr) -> Iterator[ast.expr]:
     """Yield the expressions that may be written in place of an operation."""
     known = dict(zip("ab", [f"({ast.unparse(each)})" for each in operands], strict=False))
     for text in BY_MISTAKE.get(operation, "").split("; "):
-        if text and not text.startswith(f"{operation}("):
+        if text and text != f"{operation}(a)":
             yield _parsed(OPERANDS.sub(lambda found: known[found[0]], text))
 
 

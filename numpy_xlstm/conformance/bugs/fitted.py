@@ -33,7 +33,7 @@ ACTIVATIONS = {
     "tanh-relu": ("ReLU, not tanh", "", "np.maximum(x, 0)"),
     "tanh-softsign": ("x / (1 + |x|), not tanh", "", "((x) / (1 + np.maximum(x, -(x))))"),
     **{
-        f"arguments-clipped-to-{K}": (f"σ and tanh of numbers that are clipped to ±{K}", *texts)
+        f"arguments-clipped-to-{K}": (f"σ or tanh of numbers that are clipped to ±{K}", *texts)
         for K in (1, 2, 3, 5, 8, 10, 15, 20, 30, 50)
         for texts in [[f"{name}(np.clip(x, -{K}, {K}))" for name in ("sigmoid", "np.tanh")]]
     },
@@ -116,16 +116,12 @@ def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
     for names in (params, *([name] for name in params[1:] and params)):
         weights = {name: case.inputs[f"params.{name[6:]}"] for name in names}
         w, rest = _joined(weights, names), _joined(got, names) - _joined(case.expected, names)
-        for factor in {1.0, _rounded(float(w @ rest / (w @ w)))} - {0.0} if names else ():
-            what = f"adds {factor:g} times the parameter to {', '.join(names)}"
-            yield Bug(
-                f"{factor:g}-times-parameter-in-{'-'.join(names)}",
-                (),
-                (),
-                "",
-                f"a backward that {what}",
-                around=ChangedResults(partial(_decayed, names, factor)),
-            )
+        fit = _rounded(float(w @ rest / max(1, w @ w)))
+        for factor in {1.0, fit if 0 < abs(fit) < 100 else 1.0} if names else ():
+            name = f"{factor:g} times parameter in {' '.join(names)}"
+            what = f"a backward that adds {factor:g} times the parameter to {', '.join(names)}"
+            around = ChangedResults(partial(_decayed, names, factor))
+            yield Bug(name.replace(" ", "-"), (), (), "", what, around=around)
 
 
 def _decayed(names: Sequence[str], factor: float, results: Arrays, inputs: Arrays) -> Arrays:
@@ -158,11 +154,9 @@ def _in_cell(cell: Any, wrong: Arrays) -> Iterator[Bug]:
                 (f"np.maximum({value}, {low:g})", low),
             ):
                 if not np.isnan(K):
-                    change, said = (
-                        f"- {line}\n+ {variable} = {new}",
-                        f"a cell that limits {variable}",
-                    )
-                    yield Bug(f"{variable}-limited", (), (cell,), change, said)
+                    change = f"- {line}\n+ {variable} = {new}"
+                    what = f"a cell that limits {variable}"
+                    yield Bug(f"{variable}-limited", (), (cell,), change, what)
 
 
 def _joined(arrays: Arrays, names: Iterable[str]) -> Array:

@@ -73,13 +73,17 @@ SIZES: dict[str, tuple[str, Callable[[Arrays], float]]] = {
     "root of DK": ("dstate.C", lambda inputs: inputs["dstate.C"].shape[2] ** 0.5),
 }
 """Numbers by which a gradient may be multiplied or divided, and the input with their axis."""
-OTHER_X: dict[str, Callable[[Array], Array]] = {
-    "the x of the step before": lambda x: np.concatenate([0 * x[:, :1], x[:, :-1]], axis=1),
-    "the x of the next step": lambda x: np.concatenate([x[:, 1:], 0 * x[:, :1]], axis=1),
-    "the x of reversed steps": lambda x: x[:, ::-1],
-    "the x of steps and rows in the other order": lambda x: x.swapaxes(0, 1).reshape(x.shape),
-    "the x of row 0": lambda x: np.repeat(x[:1], len(x), axis=0),
+REORDERED: dict[str, Callable[[Array], Array]] = {
+    "reversed steps": lambda x: x[:, ::-1],
+    "steps and rows in the other order": lambda x: x.swapaxes(0, 1).reshape(x.shape),
+    "row 0": lambda x: np.repeat(x[:1], len(x), axis=0),
 }
+OTHER_X: dict[str, Callable[[Array], Array]] = {
+    "the step before": lambda x: np.concatenate([0 * x[:, :1], x[:, :-1]], axis=1),
+    "the next step": lambda x: np.concatenate([x[:, 1:], 0 * x[:, :1]], axis=1),
+    **REORDERED,
+}
+"""Steps and rows whose x a port may take."""
 BY_ROW = ("x", "dy", "lengths", "state", "dstate")
 Mistakes = Iterator[tuple[str, str, Around]]
 """Names, descriptions, and functions around the specification."""
@@ -365,12 +369,19 @@ def _recombined(case: CaseData, name: str, axes: Mapping[str, Sequence[Any]]) ->
         what = f"a backward that exchanges the gates {a} and {b} of {name} alone"
         yield f"{name}-gates-{a}-and-{b}-exchanged", what, _changed(name, change)
     for word in [word for word in ("row", "step") if word in axes]:
+        axis = [*axes].index(word)
+        for shift in (1, -1):
+            what = f"a backward that writes {name} of {word} t to {word} t{shift:+d}"
+            moved = _changed(name, partial(np.roll, shift=shift, axis=axis))
+            yield f"{name}-at-other-{word}-{shift}", what, moved
+        what = f"a backward that writes {name} from the last {word} to the first"
+        yield f"{name}-{word}s-reversed", what, _changed(name, partial(np.flip, axis=axis))
         for place in ("first", "last"):
             for value in ("first", "last", "sum"):
                 what = (
                     f"a backward whose {name} is 0 but for the {place} {word}: the {value} of all"
                 )
-                change = partial(_in_one_place, [*axes].index(word), place, value)
+                change = partial(_in_one_place, axis, place, value)
                 yield f"{name}-{value}-in-{place}-{word}", what, _changed(name, change)
 
 
@@ -406,8 +417,12 @@ def _through(case: CaseData) -> Mistakes:
                 change = partial(_dx_through, name, rest, word == "only")
                 yield f"dx-{word}-{short}-{gate}".strip("-"), what, change
         for word, other in OTHER_X.items() if case.subject.steps else ():
-            what = f"a backward that forms the gradient of {short} with {word}"
-            yield f"{short}-with-{word}".replace(" ", "-"), what, partial(_with_x, name, other)
+            what = f"a backward that forms the gradient of {short} with the x of {word}"
+            yield f"{short}-with-x-of-{word}".replace(" ", "-"), what, partial(_with_x, name, other)
+    for word, other in REORDERED.items() if case.subject.steps and "x" in case.inputs else ():
+        taken_from = partial(lambda other, x, _: other(x), other)
+        what = f"a port that reads the x of {word}"
+        yield f"x-of-{word}".replace(" ", "-"), what, rearranged(case, ["x"], taken_from)
 
 
 def _maps_of_x(inputs: Arrays) -> list[str]:
