@@ -10,8 +10,8 @@ import numpy as np
 
 from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, distance, is_gradient, scales
 from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces, results
+from numpy_xlstm.conformance.bugs.around import ChangedResults
 from numpy_xlstm.conformance.bugs.changes import Changes
-from numpy_xlstm.conformance.bugs.interface import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData, Content
 from numpy_xlstm.conformance.contrast import Difference
 from numpy_xlstm.conformance.subjects import cotangent_of, gradient_of

@@ -13,8 +13,8 @@ import numpy as np
 
 from numpy_xlstm.cells.unroll import unroll
 from numpy_xlstm.conformance.bounds import is_gradient
+from numpy_xlstm.conformance.bugs.around import ChangedResults
 from numpy_xlstm.conformance.bugs.bug import CELL, Bug
-from numpy_xlstm.conformance.bugs.interface import ChangedResults
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.numerics import Array, Arrays
 

@@ -5,7 +5,7 @@ specification with rearranged parameters, whose gradients are taken back through
 axes of a subject's tensors tell which maps are possible.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations, permutations
 from math import prod
@@ -13,11 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import is_gradient
-from numpy_xlstm.conformance.bugs.bug import Around, Bug, Run
+from numpy_xlstm.conformance.bugs.around import (
+    ChangedResults,
+    Mistakes,
+    axes_of,
+    exchanged,
+    multiplied,
+    read_as,
+    rearranged,
+    scaled_with_gradients,
+    taken,
+    with_inputs,
+    without,
+)
+from numpy_xlstm.conformance.bugs.bug import Bug, Run
+from numpy_xlstm.conformance.bugs.gradients import exchanges, gradients, through_x
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Options, Subject, gradient_of, positional
-from numpy_xlstm.gradcheck.axes import Axes
 from numpy_xlstm.numerics import Array, Arrays
 
 CONVENTIONS = {
@@ -67,26 +79,6 @@ SEEN = {
     "scale-on-queries": ("mlstm_kernels 2.0.6", "xlstm_large", "transformers 5.24"),
 }
 """Packages in which a mistake was found."""
-SIZES: dict[str, tuple[str, Callable[[Arrays], float]]] = {
-    "number of rows": ("dy", lambda inputs: len(inputs["dy"])),
-    "number of steps": ("x", lambda inputs: max(1, inputs["x"].shape[-2])),
-    "root of DK": ("dstate.C", lambda inputs: inputs["dstate.C"].shape[2] ** 0.5),
-}
-"""Numbers by which a gradient may be multiplied or divided, and the input with their axis."""
-REORDERED: dict[str, Callable[[Array], Array]] = {
-    "reversed steps": lambda x: x[:, ::-1],
-    "steps and rows in the other order": lambda x: x.swapaxes(0, 1).reshape(x.shape),
-    "row 0": lambda x: np.repeat(x[:1], len(x), axis=0),
-}
-OTHER_X: dict[str, Callable[[Array], Array]] = {
-    "the step before": lambda x: np.concatenate([0 * x[:, :1], x[:, :-1]], axis=1),
-    "the next step": lambda x: np.concatenate([x[:, 1:], 0 * x[:, :1]], axis=1),
-    **REORDERED,
-}
-"""Steps and rows whose x a port may take."""
-BY_ROW = ("x", "dy", "lengths", "state", "dstate")
-Mistakes = Iterator[tuple[str, str, Around]]
-"""Names, descriptions, and functions around the specification."""
 
 
 def interfaces(case: CaseData) -> list[Bug]:
@@ -99,10 +91,10 @@ def interfaces(case: CaseData) -> list[Bug]:
             _layouts,
             _parameters,
             _states,
-            _results,
+            exchanges,
             _keys,
-            _gradients,
-            _through,
+            gradients,
+            through_x,
         )
         for name, description, around in kind(case)
     ]
@@ -147,15 +139,8 @@ def _gates(case: CaseData) -> Mistakes:
                 yield f"gates-{pair}-of-{row}-exchanged", what, ordered
             for number, gate in enumerate(letters):
                 what = f"a port without the part of {row} that belongs to the gate {gate}"
-                without = with_inputs([name], partial(_without, case.pattern(name), number))
-                yield f"{row}-of-{gate}-ignored", what, without
-
-
-def _without(pattern: str, gate: int, array: Array) -> Array:
-    """Set the part of an array that belongs to a gate to 0."""
-    gates = np.indices([*map(len, axes_of(array, pattern).values())])
-    number = gates[[*axes_of(array, pattern)].index("gate")].reshape(array.shape)
-    return np.where(number == gate, array.dtype.type(0), array)
+                ignored = with_inputs([name], partial(without, case.pattern(name), number))
+                yield f"{row}-of-{gate}-ignored", what, ignored
 
 
 def _given(case: CaseData) -> dict[str, Mapping[str, Any]]:
@@ -254,34 +239,6 @@ def _states(case: CaseData) -> Mistakes:
         yield f"lengths-one-{word}", what, with_inputs(["lengths"], partial(_shifted, shift))
 
 
-def _results(case: CaseData) -> Mistakes:
-    """Yield results that are returned in the place of others, and transposed memories."""
-    for name in [name for name in case.expected if name == "final.C"]:
-        what = f"a port that returns the transpose of {name}"
-        yield f"{name}-transposed", what, ChangedResults(partial(_turned, name))
-    for a, b in combinations(case.expected, 2):
-        if is_gradient(a) == is_gradient(b) and case.expected[a].shape == case.expected[b].shape:
-            short = b.partition(".")[2] or b
-            for name, others in (
-                (f"{a}-and-{short}-exchanged", {b: a, a: b}),
-                (f"{a}-for-{b}", {b: a}),
-                (f"{b}-for-{a}", {a: b}),
-            ):
-                what = ", and ".join(f"{other} for {result}" for result, other in others.items())
-                change = ChangedResults(partial(_taken_for, others))
-                yield name, f"a port that returns {what}", change
-
-
-def _turned(name: str, results: Arrays, _: Arrays) -> Arrays:
-    """Transpose a memory, if keys are as wide as values."""
-    turned = {name: results[name].swapaxes(-1, -2)} if name in results else {}
-    return {n: array for n, array in turned.items() if array.shape == results[n].shape}
-
-
-def _taken_for(others: Mapping[str, str], results: Arrays, _: Arrays) -> Arrays:
-    return {name: results[other] for name, other in others.items() if other in results}
-
-
 def _shifted(by: int, lengths: Array) -> Array:
     shifted: Array = np.clip(lengths + by, 0, lengths.max())
     return shifted
@@ -320,266 +277,3 @@ def _factors(
     q, k = DK**of_q, prod(size**power for size, power in zip((DK, DV, NH), of_k, strict=True))
     factors = {f"params.{kind}_{name}": f for kind in kinds for name, f in (("q", q), ("k", k))}
     return factors | ({"q": q, "k": k} if "W" in kinds else {})
-
-
-def _gradients(case: CaseData) -> Mistakes:
-    """Yield gradients that are averaged, counted twice, transposed, or of one row."""
-    names = [name for name in case.expected if name[0] == "d" or name.startswith("grads.")]
-    params = [name for name in names if name.startswith("grads.")]
-    sizes = {word: size for word, (given, size) in SIZES.items() if given in case.inputs}
-    for name in names:
-        array, what = case.expected[name], f"a backward that counts {name} twice"
-        yield f"{name}-twice", what, multiplied([name], lambda _: 2)
-        yield f"{name}-negated", f"a backward that negates {name}", multiplied([name], lambda _: -1)
-        if name in params:
-            what = f"a port by which {name[6:]} is not read: its gradient is exactly 0"
-            yield f"{name}-zero", what, multiplied([name], lambda _: 0)
-        axes = axes_of(array, case.pattern(name))
-        square = array.ndim > 1 and array.shape[-1] == array.shape[-2]
-        if square or "from" in axes:
-            what = f"a backward that returns the transpose of {name}"
-            yield f"{name}-transposed", what, transposed(case, name)
-        yield from _recombined(case, name, axes)
-        for word, size in sizes.items():
-            for verb, sign in (("multiplies", 1), ("divides", -1)):
-                what = f"a backward that {verb} {name} by a number that is the {word}"
-                resized = multiplied([name], partial(_power, size, sign))
-                yield f"{name}-{verb[:-1]}d-by-{word}".replace(" ", "-"), what, resized
-    if not params or "x" not in case.inputs or "dy" not in case.inputs:
-        return
-    for own, word in [(params, "gradients"), *(([name], name) for name in params)]:
-        what = f"a backward that averages {word} over the rows of the batch"
-        yield f"{word}-averaged", what, multiplied(own, lambda inputs: 1 / len(inputs["x"]))
-    what = (
-        "a backward that resets the gradients of parameters for each row of the batch, and so "
-        "keeps those of the last row"
-    )
-    yield "gradients-of-last-row-alone", what, _of_last_row
-    if case.subject.steps:
-        what = "a backward that counts the cotangent of the last output twice, once as that of h"
-        twice = with_inputs(["dy"], lambda dy: np.concatenate([dy[:, :-1], 2 * dy[:, -1:]], axis=1))
-        yield "cotangent-of-last-output-doubled", what, twice
-
-
-def _recombined(case: CaseData, name: str, axes: Mapping[str, Sequence[Any]]) -> Mistakes:
-    """Yield a gradient with exchanged gates, or with one row or step in the place of all."""
-    for a, b in combinations(axes.get("gate", ""), 2):
-        places = [[*axes["gate"]].index({a: b, b: a}.get(gate, gate)) for gate in axes["gate"]]
-        change = partial(taken, pattern=case.pattern(name), order=places)
-        what = f"a backward that exchanges the gates {a} and {b} of {name} alone"
-        yield f"{name}-gates-{a}-and-{b}-exchanged", what, _changed(name, change)
-    for word in [word for word in ("row", "step") if word in axes]:
-        axis = [*axes].index(word)
-        for shift in (1, -1):
-            what = f"a backward that writes {name} of {word} t to {word} t{shift:+d}"
-            moved = _changed(name, partial(np.roll, shift=shift, axis=axis))
-            yield f"{name}-at-other-{word}-{shift}", what, moved
-        what = f"a backward that writes {name} from the last {word} to the first"
-        yield f"{name}-{word}s-reversed", what, _changed(name, partial(np.flip, axis=axis))
-        for place in ("first", "last"):
-            for value in ("first", "last", "sum"):
-                what = (
-                    f"a backward whose {name} is 0 but for the {place} {word}: the {value} of all"
-                )
-                change = partial(_in_one_place, axis, place, value)
-                yield f"{name}-{value}-in-{place}-{word}", what, _changed(name, change)
-
-
-def _in_one_place(axis: int, place: str, value: str, array: Array) -> Array:
-    """Write the first or last part of an array, or the sum over all, in one place of zeros."""
-    parts = np.moveaxis(array, axis, 0)
-    first, last = slice(0, 1), slice(-1, None)
-    result = np.zeros_like(parts)
-    values = {"first": parts[first], "last": parts[last], "sum": parts.sum(axis=0, keepdims=True)}
-    result[first if place == "first" else last] = values[value]
-    return np.moveaxis(result, 0, axis)
-
-
-def _changed(name: str, change: Callable[[Array], Array]) -> Around:
-    return ChangedResults(
-        lambda results, _: {name: change(results[name])} if name in results else {}
-    )
-
-
-def _power(size: Callable[[Arrays], float], sign: int, inputs: Arrays) -> float:
-    return float(size(inputs) ** sign)
-
-
-def _through(case: CaseData) -> Mistakes:
-    """Yield gradients of x through a part of its maps, and of a map with other numbers as x."""
-    for name in _maps_of_x(case.inputs):
-        short, pattern = name.removeprefix("params."), case.pattern(name)
-        for number, gate in enumerate(axes_of(case.inputs[name], pattern).get("gate", ("",))):
-            rest = partial(_without, pattern, number) if gate else np.zeros_like
-            where = f"the gate {gate} of {short}" if gate else short
-            for word, what in (("without", "lacks the part"), ("only", "has only the part")):
-                what = f"a backward whose dx {what} through {where}"
-                change = partial(_dx_through, name, rest, word == "only")
-                yield f"dx-{word}-{short}-{gate}".strip("-"), what, change
-        for word, other in OTHER_X.items() if case.subject.steps else ():
-            what = f"a backward that forms the gradient of {short} with the x of {word}"
-            yield f"{short}-with-x-of-{word}".replace(" ", "-"), what, partial(_with_x, name, other)
-    for word, other in REORDERED.items() if case.subject.steps and "x" in case.inputs else ():
-        taken_from = partial(lambda other, x, _: other(x), other)
-        what = f"a port that reads the x of {word}"
-        yield f"x-of-{word}".replace(" ", "-"), what, rearranged(case, ["x"], taken_from)
-
-
-def _maps_of_x(inputs: Arrays) -> list[str]:
-    """Return the names of the matrices that x is multiplied by."""
-    names = [name for name in inputs if name.startswith("params.W") and "x" in inputs]
-    return [name for name in names if inputs[name].shape[-1] == inputs["x"].shape[-1]]
-
-
-def _dx_through(
-    name: str,
-    rest: Callable[[Array], Array],
-    only: bool,
-    run: Run,
-    options: Options,
-    inputs: Arrays,
-) -> Arrays:
-    """Take dx of one of two copies of x, one of which passes through some rows of a matrix."""
-    kept = {n: rest(inputs[n]) if n == name else inputs[n] for n in _maps_of_x(inputs)}
-    split = {n: np.concatenate([a, inputs[n] - a], axis=-1) for n, a in kept.items()}
-    twice = _of_two(run, options, inputs | split, inputs["x"])
-    return run(options, inputs) | {
-        n: np.split(a, 2, -1)[only] for n, a in twice.items() if n == "dx"
-    }
-
-
-def _with_x(
-    name: str, other: Callable[[Array], Array], run: Run, options: Options, inputs: Arrays
-) -> Arrays:
-    """Take the gradient of a matrix of zeros that other numbers are multiplied by."""
-    wide = {n: np.concatenate([inputs[n], 0 * inputs[n]], axis=-1) for n in _maps_of_x(inputs)}
-    own = _of_two(run, options, inputs | wide, other(inputs["x"])).get(gradient_of(name))
-    results = run(options, inputs)
-    return results if own is None else results | {gradient_of(name): np.split(own, 2, -1)[1]}
-
-
-def _of_two(run: Run, options: Options, inputs: Arrays, second: Array) -> Arrays:
-    """Return results with a second array next to x, for which the matrices have columns."""
-    x = np.concatenate([inputs["x"], second], axis=-1)
-    return run({**options, "input_size": x.shape[-1]}, {**inputs, "x": x})
-
-
-def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
-    last = {n: a[-1:] if n.split(".")[0] in BY_ROW else a for n, a in inputs.items()}
-    own = {n: a for n, a in run(options, last).items() if n.startswith("grads.")}
-    return run(options, inputs) | own
-
-
-def with_inputs(names: Sequence[str], change: Callable[[Array], Array | None]) -> Around:
-    """Run with inputs changed, or removed if they become None; gradients are not taken back."""
-
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        changed = {**inputs, **{name: change(inputs[name]) for name in names if name in inputs}}
-        return run(options, {name: a for name, a in changed.items() if a is not None})
-
-    return around
-
-
-class ChangedResults:
-    """Replace some results, from results and inputs; the specification need not run again."""
-
-    def __init__(self, change: Callable[[Arrays, Arrays], Arrays]) -> None:
-        self.change = change
-
-    def __call__(self, run: Run, options: Options, inputs: Arrays) -> Arrays:
-        """Return the results of a port with the mistake."""
-        results = run(options, inputs)
-        return results | self.change(results, inputs)
-
-
-def scaled_with_gradients(factors: Callable[[Options], Mapping[str, float]]) -> Around:
-    """Multiply inputs by numbers that depend on the options, and their gradients by the same."""
-
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        scales = {name: scale for name, scale in factors(options).items() if name in inputs}
-        results = run(options, inputs | {n: inputs[n] * scale for n, scale in scales.items()})
-        back = {gradient_of(name): scale for name, scale in scales.items()}
-        return results | {n: results[n] * scale for n, scale in back.items() if n in results}
-
-    return around
-
-
-def multiplied(names: Sequence[str], factor: Callable[[Arrays], float]) -> Around:
-    """Multiply results by a number that depends on the inputs."""
-    return ChangedResults(
-        lambda results, i: {n: results[n] * factor(i) for n in names if n in results}
-    )
-
-
-def rearranged(
-    case: CaseData, names: list[str], taken_from: Callable[[Array, str], Array]
-) -> Around:
-    """Rearrange the entries of inputs, whose axes have patterns, and take their gradients back.
-
-    The gradient of an entry is the sum of the gradients of the entries that are taken from its
-    place.
-    """
-
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        indices_of = {}
-        for name in [name for name in names if name in inputs]:
-            indices = np.arange(inputs[name].size).reshape(inputs[name].shape)
-            pattern = case.subject.pattern(name, indices.ndim).format(**options)
-            indices_of[name] = taken_from(indices, pattern)
-        results = run(options, inputs | {n: inputs[n].ravel()[at] for n, at in indices_of.items()})
-        for name, at in indices_of.items():
-            gradient = results.get(gradient_of(name))
-            if gradient is not None:
-                back = np.zeros_like(gradient).ravel()
-                np.add.at(back, at.ravel(), gradient.ravel())
-                results[gradient_of(name)] = back.reshape(gradient.shape)
-        return results
-
-    return around
-
-
-def axes_of(array: Array, pattern: str) -> dict[str, Sequence[Any]]:
-    """Return the names of all axes of an array, joined ones apart, and their values."""
-    return dict(Axes("", array.shape, pattern).parts)
-
-
-def taken(array: Array, pattern: str, order: list[int]) -> Array:
-    """Take the gates in another order."""
-    axes = axes_of(array, pattern)
-    apart = array.reshape([*map(len, axes.values())])
-    return np.take(apart, order, axis=list(axes).index("gate")).reshape(array.shape)
-
-
-def read_as(array: Array, pattern: str, first: str = "", second: str = "") -> Array:
-    """Read the entries as if two axes, by default the first two, lay in the other order."""
-    axes = axes_of(array, pattern)
-    first, second = (first, second) if first else [*axes][:2]
-    order = [{first: second, second: first}.get(axis, axis) for axis in axes]
-    apart = array.reshape([len(axes[axis]) for axis in order])
-    return apart.transpose([order.index(axis) for axis in axes]).reshape(array.shape)
-
-
-def transposed(case: CaseData, name: str) -> Around:
-    """Transpose a gradient: a square matrix, or each square block of gates in it."""
-
-    def change(results: Arrays, _: Arrays) -> Arrays:
-        if (array := results.get(name)) is None:
-            return {}
-        if array.shape[-1] == array.shape[-2]:
-            return {name: array.swapaxes(-1, -2)}
-        # Axes of the same length, read in the other order: each block is transposed.
-        return {name: read_as(array, case.pattern(name), "unit", "from")}
-
-    return ChangedResults(change)
-
-
-def exchanged(pairs: dict[str, str]) -> Around:
-    """Exchange inputs and their gradients."""
-    both = pairs | {second: first for first, second in pairs.items()}
-
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        results = run(options, inputs | {name: inputs[other] for name, other in both.items()})
-        taken_back = {gradient_of(n): gradient_of(other) for n, other in both.items()}
-        return results | {n: results[other] for n, other in taken_back.items() if other in results}
-
-    return around
