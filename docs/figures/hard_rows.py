@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from docs.figures.plots import FIRST, SECOND, STYLE, save
 from numpy_xlstm import from_pretrained
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.experiments.small_models import TASK_MODELS
 from numpy_xlstm.experiments.tasks.layout import answered
 from numpy_xlstm.experiments.trials import measure
 from numpy_xlstm.numerics import Array
@@ -30,23 +31,49 @@ LENGTHS = 40, 80, 160, 256
 ROWS = 256
 
 
-class Skewed:
-    """A generator of strings in which nine of ten symbols are the first one."""
+class Changed:
+    """A generator whose matrices of random integers are changed by a function."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, change: Callable[..., Array]) -> None:
+        self.rng, self.change = rng, change
 
-    def integers(self, *limits: Any) -> Array:
-        """Return random integers; in a matrix, nine of ten are the first of their row."""
-        drawn = np.asarray(self.rng.integers(*limits))
-        if drawn.ndim < 2:
-            return drawn
-        return np.where(self.rng.random(drawn.shape) < 0.9, drawn[:, :1], drawn)
+    def integers(self, low: Any, *others: Any) -> Array:
+        """Return random integers from ``low`` on; a matrix is changed, a vector is not."""
+        drawn = np.asarray(self.rng.integers(low, *others))
+        return drawn if drawn.ndim < 2 else self.change(self.rng, drawn, low)
 
 
-def skewed(sample: Callable[..., Batch]) -> Callable[..., Batch]:
-    """Return a task whose strings are skewed."""
-    return lambda rng, batch, length: sample(Skewed(rng), batch, length)
+def skewed(rng: np.random.Generator, drawn: Array, low: int) -> Array:
+    """Return strings in which nine of ten symbols are the first one."""
+    return np.where(rng.random(drawn.shape) < 0.9, drawn[:, :1], drawn)
+
+
+def still(rng: np.random.Generator, drawn: Array, low: int) -> Array:
+    """Return strings that end with symbols that change nothing: after 20 random ones, the least."""
+    return np.where(np.arange(drawn.shape[1]) < 20, drawn, low)
+
+
+def two_symbols(rng: np.random.Generator, drawn: Array, low: int) -> Array:
+    """Return strings of two symbols, each at half of the places."""
+    return np.where(rng.random(drawn.shape) < 0.5, drawn[:, :1], drawn[:, 1:2])
+
+
+KINDS = {"skewed": skewed, "still": still, "two symbols": two_symbols}
+BLIND = {
+    "parity": {"skewed": 0.02},
+    "even-pairs": {"skewed": 0.90},
+    "cycle-navigation": {"skewed": 0.00, "still": 0.00},
+    "modular-arithmetic": {"skewed": 0.09, "still": 0.00},
+    "bucket-sort": {"skewed": 0.90, "two symbols": 0.50},
+    "missing-duplicate": {"skewed": 0.90},
+}
+"""Kinds of hard rows for each task, and the scores of the best blind answers there."""
+
+
+def hard(name: str, kind: str) -> Callable[..., Batch]:
+    """Return a task with hard rows of a kind."""
+    sample, change = EXPERIMENTS[name].sample, KINDS[kind]
+    return lambda rng, batch, length: sample(Changed(rng, change), batch, length)
 
 
 def then_zeros(zeros: int) -> Callable[..., Batch]:
@@ -62,15 +89,16 @@ def then_zeros(zeros: int) -> Callable[..., Batch]:
 
 
 def accuracies(name: str, model: Any) -> dict[str, Any]:
-    """Return the rescaled accuracies of a model on random and skewed rows, and after zeros."""
-    experiment = EXPERIMENTS[name.removesuffix("-own-shares")]
+    """Return the rescaled accuracies of a model on random and hard rows, and after zeros."""
+    task = name.removesuffix("-own-shares")
+    experiment = EXPERIMENTS[task]
     state: Any = SimpleNamespace(model=model)
 
     def accuracy(sample: Callable[..., Batch], length: int) -> float:
         changed = experiment._replace(sample=sample)
         return round(1 - measure(changed, state, (length, length), 1_000_000_004, ROWS), 4)
 
-    kinds = {"random": experiment.sample, "skewed": skewed(experiment.sample)}
+    kinds = {"random": experiment.sample} | {kind: hard(task, kind) for kind in BLIND[task]}
     results: dict[str, Any] = {
         kind: [accuracy(sample, length) for length in LENGTHS] for kind, sample in kinds.items()
     }
@@ -85,30 +113,37 @@ def measured() -> list[dict[str, Any]]:
 
 
 def add(runs: Path) -> None:
-    """Measure the models in a folder, and write the file anew."""
-    results = []
-    for folder in sorted(runs.iterdir()):
+    """Measure the models in a folder. They take the place of earlier ones."""
+    table = {(trial["name"], trial["model"], trial["seed"]): trial for trial in measured()}
+    for folder in runs.iterdir():
         name, kind, seed = folder.name.rsplit("-", 2)
         model = from_pretrained(folder / "checkpoint.safetensors")
         facts = {"name": name, "model": kind, "seed": int(seed)}
-        results.append(facts | accuracies(name, model))
-    TABLE.write_text("".join(f"{json.dumps(result)}\n" for result in results), "utf-8")
+        table[name, kind, int(seed)] = facts | accuracies(name, model)
+    names, models = list(EXPERIMENTS), list(TASK_MODELS)
+    order = sorted(table, key=lambda key: (names.index(key[0]), models.index(key[1]), key[2]))
+    TABLE.write_text("".join(f"{json.dumps(table[key])}\n" for key in order), "utf-8")
 
 
 def table() -> str:
-    """Return a table of the accuracies on skewed rows, least to most of all seeds."""
-    lines = [
-        f"| trained on | model | seeds | {' | '.join(map(str, LENGTHS))} |",
-        f"|---|---|--:|{'--:|' * len(LENGTHS)}",
-    ]
+    """Return a table of the accuracies on random and hard rows, least to most of all seeds."""
     trials: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for result in measured():
-        trials.setdefault((result["name"], result["model"]), []).append(result)
-    for (name, model), results in trials.items():
-        scores = np.sort([result["skewed"] for result in results], axis=0)
-        ends = [(f"{low:z.2f}", f"{high:z.2f}") for low, high in scores[[0, -1]].T]
-        cells = " | ".join(" to ".join(dict.fromkeys(pair)) for pair in ends)
-        lines.append(f"| `{name}` | `{model}` | {len(results)} | {cells} |")
+    for trial in measured():
+        trials.setdefault((trial["name"], trial["model"]), []).append(trial)
+
+    def spread(group: list[dict[str, Any]], kind: str, length: int) -> str:
+        scores = [trial[kind][LENGTHS.index(length)] for trial in group]
+        return " to ".join(dict.fromkeys(f"{x:z.2f}" for x in (min(scores), max(scores))))
+
+    lines = [
+        "| trained on | model | seeds | random, 256 | rows | blind | 40 | 80 | 256 |",
+        "|---|---|--:|--:|---|--:|--:|--:|--:|",
+    ]
+    for (name, model), group in trials.items():
+        start = f"| `{name}` | `{model}` | {len(group)} | {spread(group, 'random', 256)}"
+        for kind, guess in BLIND[name.removesuffix("-own-shares")].items():
+            cells = " | ".join(spread(group, kind, length) for length in (40, 80, 256))
+            lines.append(f"{start} | {kind} | {guess:.2f} | {cells} |")
     return "\n".join(lines)
 
 
