@@ -66,6 +66,21 @@ def test_a_limit_another_function_and_another_order_are_named(line: str, named: 
     assert named in said("lstm.step", LSTMCell, line)
 
 
+@pytest.mark.parametrize("m", [-1e30, 0.0])
+def test_a_number_in_the_place_of_another_is_no_limit(m: float) -> None:
+    """A state that is infinite is written as a number, and an output and a gradient are 0."""
+
+    def port(case: Case) -> Arrays:
+        found = dict(case.results())
+        infinite = np.where(np.isinf(found["final.m"]), m, found["final.m"])
+        return found | {"final.m": infinite, "y": 0 * found["y"], "dx": 0 * found["dx"]}
+
+    chosen = [c for c in cases("mlstm.sequence", "float64") if "no-state" in c.id]
+    text = "\n".join(verify(chosen, port).diagnosis)
+    assert "clip" not in text
+    assert "failed with" not in text
+
+
 @pytest.mark.long
 def test_two_changes_of_lines_that_share_gradients_are_shown() -> None:
     query = """- read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)

@@ -73,6 +73,8 @@ def fitted(case: CaseData, failed: Iterable[tuple[CaseData, Mapping[str, Any]]])
     return [*{bug.name: bug for bug in bugs}.values()]
 
 
+LARGE = 1e4
+"""A number that is no limit."""
 X_MASK = "- xs = np.where(live[..., None], xs, 0)"
 MASK = "state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)"
 SUM = "grads = {name: grads[name] + step_grads[name] for name in grads}"
@@ -102,7 +104,7 @@ def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
     params = [name for name in got if name.startswith("grads.")]
     groups = {"the gradients of parameters": params, "all gradients": [*filter(is_gradient, got)]}
     for words, names in (groups | {name: [name] for name in got}).items():
-        if not np.isnan(most := _limit(abs(_joined(wrong, names)))):
+        if (most := _limit(abs(_joined(wrong, names)))) > 0:
             name, what = f"{words} clipped to {most:g}", f"clips {words} to ±{most:g}"
             yield _around(name, what, names, lambda a, _, K=most: a.clip(-K, K))
         size, before = (_rounded(_norm(arrays, names)) for arrays in (got, case.expected))
@@ -110,7 +112,7 @@ def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
             name = f"norm of {words} at most {size:g}{how}"
             what = f"scales {words} to a norm of at most {size:g}{how}"
             yield _around(
-                name, what, names, lambda a, norm, K=size, eps=eps: a * min(1, K / (norm + eps))
+                name, what, names, lambda a, norm, K=size, eps=eps: a * (K / max(K, norm + eps))
             )
 
     for names in (params, *([name] for name in params[1:] and params)):
@@ -173,6 +175,10 @@ def _rounded(number: float) -> float:
 
 
 def _limit(array: Array) -> float:
-    """Return the largest of some numbers if there are several of it and it has three digits."""
+    """Return the largest of some numbers, if several have it and it has three digits, or NaN.
+
+    A very large number is none: it may replace an infinite one.
+    """
     most = _rounded(array.max(initial=-np.inf))
-    return most if np.isclose(array, most, rtol=1e-6, atol=0).sum() > 1 else np.nan
+    several = np.isclose(array, most, rtol=1e-6, atol=0).sum() > 1
+    return most if several and abs(most) < LARGE else np.nan
