@@ -45,7 +45,7 @@ def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
         seen.append(package())
         return {}
 
-    for name in ("gates-hard-sigmoid", "output-bias-in-all-gates"):
+    for name in ("input-gate-coupled", "output-bias-in-all-gates"):
         results(CASES[0], mistake(name, "lstm.step")._replace(around=around))
     now = package()
     assert seen == [now, now]
@@ -75,14 +75,14 @@ def test_a_forward_in_another_thread_is_what_it_was() -> None:
                 cell.forward(hole)
         return found
 
-    wrong = mistake("gates-hard-sigmoid", "lstm.step")
+    wrong = mistake("input-gate-coupled", "lstm.step")
     with ThreadPoolExecutor() as pool:
         found = pool.submit(others)
         try:
             said = str(verify(CASES, lambda case: results(case, wrong)))
         finally:
             done.set()
-    assert "(gates-hard-sigmoid)" in said
+    assert "(input-gate-coupled)" in said
     assert {*found.result()} == {right}
 
 
@@ -97,7 +97,7 @@ def many_switches() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_switches")
 def test_reports_that_overlap_are_right_and_leave_the_package_as_it_was() -> None:
-    names = ["gates-hard-sigmoid", "b-ignored", "input-gate-coupled", "output-slope-of-h"]
+    names = ["input-gate-coupled", "b-ignored", "state-in-place", "output-slope-of-h"]
     before, start = package(), Barrier(len(names))
 
     def report(name: str) -> str:
@@ -183,9 +183,9 @@ class Buffers:
 
 def test_buffers_that_are_used_again_are_read_at_once() -> None:
     assert verify(CASES, Buffers()).passed
-    report = verify(CASES, Buffers(mistake("gates-hard-sigmoid", "lstm.step")))
+    report = verify(CASES, Buffers(mistake("input-gate-coupled", "lstm.step")))
     (line,) = report.diagnosis
-    assert "(gates-hard-sigmoid)" in line
+    assert "(input-gate-coupled)" in line
     kept = [verdict.results["y"] for verdict in report.verdicts if verdict.results]
     assert len({array.tobytes() for array in kept}) == len(CASES)
 
