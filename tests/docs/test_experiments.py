@@ -134,7 +134,10 @@ def test_the_page_says_what_hard_rows_do_to_other_languages() -> None:
         trials.setdefault(trial["name"], []).append(trial)
     for trial in trials["cycle-navigation"] + trials["modular-arithmetic"]:
         assert min(trial["random"]) > 0.98
-        assert trial["still"][0] == 1 > 0.9 > max(trial["still"][1:])
+        assert max(trial["still"][1:]) < 0.9
+        assert (trial["still"][0] == 1) == (
+            trial["name"] != "cycle-navigation" or trial["model"] == "gru"
+        )
     for trial in trials["bucket-sort"]:
         assert trial["skewed"][-1] < hard_rows.BLIND["bucket-sort"]["skewed"]
         stated = (
@@ -153,13 +156,16 @@ def test_the_page_says_what_majority_and_cycle_navigation_reached() -> None:
     low, middle, high = scores(found["majority", "mlstm"], "test")
     assert f"the mLSTM has {low}, {middle} and {high} after 3,000 steps and two minutes" in page
     low, middle, high = scores(found["majority", "mlstm"], "train")
-    assert f"On the trained lengths it has {low}, {middle} and {high}" in page
+    assert f"On the trained lengths the mLSTM has {low}, {middle} and {high}" in page
     constant, falling = scores(experiments.results(searched=True)["majority", "mlstm"], "test")
     assert f"{constant} at a constant rate of 0.002 after 2,000 steps, and {falling} at" in page
-    assert f"an LSTM {scores(found['majority', 'lstm'], 'test')[0]} with the first seed" in page
+    low, middle, high = scores(found["majority", "lstm"], "test")
+    assert f"the LSTM with the same seeds has {low}, {middle} and {high}" in page
+    seeds = [[t["seed"] for t in found["majority", model]] for model in ("lstm", "mlstm")]
+    assert seeds[0] == seeds[1]
     [moves] = found["cycle-navigation", "slstm"]
     stated = f"{1 - moves['errors']['test']:.2f} after {moves['trained_steps']:,} steps"
-    assert f"it has {stated} and two and a half minutes" in page
+    assert f"it has {stated} and four minutes" in page
     earlier = [
         1 - dict(map(tuple, trial["curve"]))[moves["trained_steps"]]
         for trial in found["cycle-navigation", "lstm"]
