@@ -100,8 +100,7 @@ def clues(
     """
     names = dict.fromkeys(name for each in wrong for name in each.unexplained)
     shown = [name for name in names if not is_gradient(name)] or [*names]
-    verb = f"{'are' if shown[1:] else 'is'}{' still' if rest else ''}"
-    sentence = f"{listed(shown)} {verb} wrong"
+    sentence = f"{listed(shown)} {'are' if shown[1:] else 'is'} wrong"
     if right_forward:
         sentence = f"the forward is right; in the backward, {sentence}"
     failed = [*(each.case for each in wrong), *without]
@@ -109,7 +108,8 @@ def clues(
     flags = set.intersection(*({*case.flags} for case in failed)) if passed or failed[1:] else ()
     shared = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
-    return [sentence, *at(simplest), *in_common(failed, passed, what), *shared, *gauge(wrong)]
+    head = [] if rest else [sentence]
+    return [*head, *at(simplest), *in_common(failed, passed, what), *shared, *gauge(wrong)]
 
 
 def in_common(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
@@ -177,7 +177,7 @@ def error(wrong: Difference, name: str) -> str:
     elif off <= ROUNDED:
         return share
     elif off <= SIXTEEN_BITS and mask.mean() > 0.5:
-        how = f"within {off:.1%} of the largest, as when something is rounded to 16 bits"
+        how = f"within {off:.1%} of the largest; is something rounded to 16 bits?"
     elif np.allclose(np.sort(a), np.sort(b), rtol=1e-5, atol=0):
         how = "the expected numbers in another order"
     else:

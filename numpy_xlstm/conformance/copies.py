@@ -2,6 +2,7 @@
 
 import builtins
 import re
+import warnings
 from collections.abc import Mapping
 from copy import copy
 from functools import cache, lru_cache, partial
@@ -91,7 +92,9 @@ def source(name: str) -> str:
 
 @lru_cache(maxsize=256)
 def _code(text: str, name: str) -> CodeType:
-    return compile(text, name, "exec")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # some changes make no sense
+        return compile(text, name, "exec")
 
 
 def _package(module: str) -> str:

@@ -57,7 +57,7 @@ def searches(
     ``runs`` may be those of another report, so that a known mistake is not run again.
     """
     runs = Runs() if runs is None else runs
-    runs.left, runs.left_known = 3 * RUNS, RUNS
+    runs.left, runs.left_known = 3 * RUNS, 2 * RUNS
     right: list[Checked] = [(case, case.expected) for case in passed]
     by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
     done: list[Search] = []
@@ -170,6 +170,7 @@ class Search:
         """Describe each mistake and the results that it explains."""
         difference = self.port.difference
         open_ = {n for c in self.port.failed for n in difference(self.made, c).unexplained}
+        wrong = {n for c in self.port.failed for n in difference((), c).names}
         for n, bug in enumerate(self.made):
             before, after = self.made[:n], self.made[: n + 1]
             names = {
@@ -178,10 +179,11 @@ class Search:
                 for name in self.port.changed(after, before, checked[0])
                 & (difference(before, checked).names - difference(after, checked).names)
             }
-            ordered = [name for name in self.port.failed[0][0].expected if name in names]
+            ordered = [name for name in self.port.failed[0][0].expected if name in names & wrong]
             closed = [name for name in ordered if name not in open_]
-            tensors = closed or ordered
-            are = "are those" if tensors[1:] else "is that"
+            # a change may undo what another one does to results that the port has right
+            tensors = closed or ordered or ["all others"]
+            are = "is that" if len(closed or ordered) == 1 else "are those"
             does = "do this" if bug.seen_in[1:] else "does this"
             seen = f"; {', '.join(bug.seen_in)} {does}" if bug.seen_in else ""
             head = f"{self.subject}: {', '.join(tensors)} {are} of {bug.description}"

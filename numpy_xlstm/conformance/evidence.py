@@ -20,8 +20,8 @@ from numpy_xlstm.numerics import Array, Arrays
 STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
-"""Number of runs of known mistakes after which no further search begins, and a third of the largest
-number of runs of changed lines in a report."""
+"""A report has three times as many runs of changed lines, and begins no further search after twice
+as many runs of known mistakes."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 

@@ -13,7 +13,6 @@ number selects a change::
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
@@ -82,9 +81,7 @@ class Changes:
         # a compiled kernel does not check its arrays; MORE is defined in each copied module
         others = NOT_COMPILED | {f"{name}:MORE": more for name in names}
         self.copy = Copy({**before, **changed}, functions=others)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # some changes make no sense
-            self.modules = [self.copy.module(name) for name in names]
+        self.modules = [self.copy.module(name) for name in names]
 
     def results(self, number: int, case: Any) -> dict[str, Any]:
         """Return the results of a case with one change."""
