@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,10 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path: Path) -> No
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_no_process_outlives_a_check_that_a_signal_ends(number: str, tmp_path: Path) -> None:
     command, pipe, nowhere = on_two_cores(tmp_path, 600), subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=pipe, stderr=nowhere, start_new_session=True) as process:
+    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=nowhere, start_new_session=True, preexec_fn=heard
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"started\n"

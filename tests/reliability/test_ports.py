@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,7 @@ def test_termination_ends_the_program_and_removes_its_files(number: int, tmp_pat
         [*command, "--subject", CASE.id, "--timeout", "600"],
         env=os.environ | {"TMPDIR": str(tmp_path / "scratch")},
         stderr=subprocess.DEVNULL,
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # nohup ignores SIGHUP
     ) as process:
         while not (pid.exists() and pid.read_text()):
             time.sleep(0.05)

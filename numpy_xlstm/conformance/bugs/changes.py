@@ -37,7 +37,7 @@ BY_MISTAKE = {
     "Add": "a; b; -b; a - b; np.maximum(a, b)",
     "Sub": "a; b; -b; a + b; b - a",
     "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
-    "Div": "a; a * b; 1 / b; a / np.maximum(b, 1); "
+    "Div": "a; a * b; 1 / b; np.tanh(a) / b; np.tanh(a / b); a / np.maximum(b, 1); "
     + "; ".join(f"a / (b + 1e-{n})" for n in (3, 4, 5, 6, 8)),
     "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2)",
     "Gt": "a >= b; b > a",
@@ -46,12 +46,14 @@ BY_MISTAKE = {
     "maximum": "a + b",
     **dict.fromkeys(
         ACTIVATIONS,
-        "1 - a * a; a * (1 - a); sigmoid(-a); tanh_slope(np.tanh(a)); sigmoid_slope(sigmoid(a)); "
-        + "; ".join(f"{f}(a)" for f in ACTIVATIONS),
+        "1 - a * a; a * (1 - a); 1 - np.tanh(a); sigmoid(-a); tanh_slope(np.tanh(a)); "
+        "sigmoid_slope(sigmoid(a)); " + "; ".join(f"{f}(a)" for f in ACTIVATIONS),
     ),
 }
 """Expressions that may be written in place of an operation or function of a and b."""
 OPERANDS = re.compile(r"\b[ab]\b")
+Operands = dict[str, list[ast.expr]]
+"""Names of variables, and the parts of those that are a sum or the like."""
 
 
 class Change(NamedTuple):
@@ -102,7 +104,7 @@ class Changes:
         """Return the text of a module in which a number selects a change."""
         lines, specification = text.split("\n"), source(module)
         for function in reversed(list(_functions(ast.parse(text), wanted))):
-            known = _known(function)
+            known, formed = _known(function), _operands(function)
             for statement in reversed(list(_simple(function))):
                 first, last = statement.lineno - 1, statement.end_lineno or 0
                 old = lines[first:last]
@@ -111,7 +113,7 @@ class Changes:
                 indent = old[0][: len(old[0]) - len(old[0].lstrip())]
                 plain = "\n".join(line.removeprefix(indent).split("  #")[0] for line in old)
                 start = len(self.all)
-                names = {name for name, line in known.items() if line <= first}
+                names = {n: formed.get(n, []) for n, line in known.items() if line <= first}
                 for changed in _changed(statement, names):
                     self.lines.append(range(len(self.all), len(self.all) + len(changed)))
                     self.all += [Change(module, function.name, plain, new) for new in changed]
@@ -158,6 +160,16 @@ def _known(function: ast.FunctionDef) -> dict[str, int]:
     return {name: line for name, line in found.items() if name not in NOT_ARRAYS}
 
 
+def _operands(function: ast.FunctionDef) -> Operands:
+    """Return the two parts of each variable that is a sum, a product, or the like."""
+    sums = [n for n in ast.walk(function) if isinstance(n, ast.Assign)]
+    return {
+        ast.unparse(n.targets[0]): [n.value.left, n.value.right]
+        for n in reversed(sums)  # the first assignment remains
+        if isinstance(n.value, ast.BinOp)
+    }
+
+
 def _simple(function: ast.FunctionDef) -> Iterator[Any]:
     """Yield the statements of a function that compute, in their order."""
     kinds = ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr
@@ -165,7 +177,7 @@ def _simple(function: ast.FunctionDef) -> Iterator[Any]:
     yield from sorted((n for n in found if n is not function.body[0]), key=lambda n: n.lineno)
 
 
-def _changed(statement: Any, names: set[str]) -> Iterator[list[str]]:
+def _changed(statement: Any, names: Operands) -> Iterator[list[str]]:
     """Yield the texts of a statement with changes of each part, first one that shows its effect."""
     whole = statement.value
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
@@ -184,7 +196,7 @@ def _changed(statement: Any, names: set[str]) -> Iterator[list[str]]:
         ]
 
 
-def _variants(part: Any, names: set[str]) -> Iterator[dict[int, Any]]:
+def _variants(part: Any, names: Operands) -> Iterator[dict[int, Any]]:
     """Yield the replaced nodes of each small change, as the second argument of ``deepcopy``."""
     used = [n for n in ast.walk(part) if isinstance(n, ast.Name) and n.id in names]
     for a, b in combinations(sorted({node.id for node in used}), 2):
@@ -198,7 +210,7 @@ def _variants(part: Any, names: set[str]) -> Iterator[dict[int, Any]]:
             yield from ({id(node): other} for other in _others(node, names))
 
 
-def _others(node: Any, names: set[str]) -> Iterator[Any]:
+def _others(node: Any, names: Operands) -> Iterator[Any]:
     """Yield expressions that may be written by mistake in place of one."""
     match node:
         case ast.BinOp(a, op, b) | ast.Compare(a, [op], [b]):
@@ -222,9 +234,10 @@ def _others(node: Any, names: set[str]) -> Iterator[Any]:
             yield from map(ast.Constant, _constants(node.value))
 
 
-def _other_names(name: str, names: set[str]) -> Iterator[ast.expr]:
-    """Yield similar names, gates without their stabiliser, and a pre-activation plus 1."""
+def _other_names(name: str, names: Operands) -> Iterator[ast.expr]:
+    """Yield similar names, parts of a sum, gates without a stabiliser, a pre-activation plus 1."""
     yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+    yield from names.get(name, ())
     if name in GATES:
         yield _parsed(f"(1 - {name})")
     pre = f"{name}_pre"
