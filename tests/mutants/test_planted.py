@@ -33,7 +33,9 @@ CUSTOM = [GRUCell, OriginalGRUCell, ElmanCell, PeepholeLSTMCell, LSTMPCell]
 def equations(name: str) -> list[Mutant]:
     """Return a mutant with another sign for each line of a module with the tag of an equation."""
     rows = {row.split("  #")[0].strip() for row in source(name).split("\n") if "# [" in row}
-    signs, every = [line[2] for line in lines(name)], changes_of(name).all
+    every = changes_of(name).all
+    values = [line for line in lines(name) if "MORE((" not in every[line[0].number].new]
+    signs = [line[2] for line in values]  # not the orders of a tuple
     return [m for m in signs if every[m.number].old.split("\n")[-1].strip() in rows]
 
 
