@@ -57,7 +57,7 @@ def searches(
     ``runs`` may be those of another report, so that a known mistake is not run again.
     """
     runs = Runs() if runs is None else runs
-    runs.left, runs.left_known = 3 * RUNS, 2 * RUNS
+    runs.left, runs.left_known = 5 * RUNS, 2 * RUNS
     right: list[Checked] = [(case, case.expected) for case in passed]
     by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
     done: list[Search] = []

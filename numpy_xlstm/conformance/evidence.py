@@ -20,7 +20,7 @@ from numpy_xlstm.numerics import Array, Arrays
 STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
-"""A report has three times as many runs of changed lines, and begins no further search after twice
+"""A report has five times as many runs of changed lines, and begins no further search after twice
 as many runs of known mistakes."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
