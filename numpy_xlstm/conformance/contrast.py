@@ -17,7 +17,7 @@ from numpy_xlstm.numerics import Array
 
 ROUNDED = 1e-3
 """Difference of two numbers of a tensor, over its largest, that is no rounding."""
-SIXTEEN_BITS = 1e-2
+OF_BFLOAT16 = 1e-2
 """Such a difference of most numbers of a tensor if something is rounded to bfloat16."""
 TINY = 16 * float(np.finfo(np.float32).tiny)
 """Error of a port in float32 for numbers near 0."""
@@ -31,7 +31,7 @@ THREE_DIGITS = (
 )
 IN_FLOAT64 = ", but those in float64 to more", ""
 UNLESS = "", ", or a small number is added, missing or at another place"
-"""What is said if float64 passes, and if it was not checked."""
+"""The two blanks of the sentence if float64 passes, and if it was not checked."""
 FEWER_DIGITS = {
     "float64": (2.0**10, 2.0**29, SEVEN_DIGITS),
     "float32": (2.0**4, 2.0**13, THREE_DIGITS),
@@ -176,7 +176,7 @@ def error(wrong: Difference, name: str) -> str:
         how = f"{factor:.5g} times the expected numbers"
     elif off <= ROUNDED:
         return share
-    elif off <= SIXTEEN_BITS and mask.mean() > 0.5:
+    elif off <= OF_BFLOAT16 and mask.mean() > 0.5:
         how = f"within {off:.1%} of the largest; is something rounded to 16 bits?"
     elif np.allclose(np.sort(a), np.sort(b), rtol=1e-5, atol=0):
         how = "the expected numbers in another order"

@@ -34,8 +34,9 @@ def equations(name: str) -> list[Mutant]:
     """Return a mutant with another sign for each line of a module with the tag of an equation."""
     rows = {row.split("  #")[0].strip() for row in source(name).split("\n") if "# [" in row}
     every = changes_of(name).all
-    values = [line for line in lines(name) if "MORE((" not in every[line[0].number].new]
-    signs = [line[2] for line in values]  # not the orders of a tuple
+    texts = [[every[mutant.number].new for mutant in line[:3]] for line in lines(name)]
+    pairs = zip(lines(name), texts, strict=True)  # without the orders of a tuple
+    signs = [line[2] for line, new in pairs if any("0 * " in text for text in new)]
     return [m for m in signs if every[m.number].old.split("\n")[-1].strip() in rows]
 
 
