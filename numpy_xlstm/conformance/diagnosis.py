@@ -16,7 +16,7 @@ from itertools import chain, groupby
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import is_gradient
-from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
+from numpy_xlstm.conformance.bugs import BUGS, Bug, in_one_chunk, known
 from numpy_xlstm.conformance.bugs.bug import MATRIX, edits
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.bugs.fitted import fitted
@@ -100,8 +100,7 @@ class Search:
         # first the changes of lines that are mistakes in other subjects
         case = max((case for case, _ in self.port.failed), key=lambda case: len(case.inputs))
         self.bugs = [bug for bug in before.values() if not bug.subjects and not bug.around]
-        self.bugs += [*interfaces(case), *(bug for bug in BUGS if bug.concerns(self.subject))]
-        self.bugs += fitted(case, self.port.few_failed)
+        self.bugs += [*known(case), *fitted(case, self.port.few_failed)]
         if cause:  # unless a known mistake has so small an effect
             self.made = self._of_these(self.port, (), self.bugs)
             self.cause, self.made = (cause, ()) if self.port.open(self.made) else ("", self.made)
@@ -317,12 +316,13 @@ def _changes(case: CaseData, made: Made) -> list[Changes]:
     """Return the changes of the kernel of an mLSTM, if any, and of the specification."""
     specification = case.subject.specification
     kinds = specification if isinstance(specification, tuple) else (specification,)
-    known = [p for bug in BUGS if bug.concerns(case.subject.name) for p in bug.code]
-    code, changes = dict.fromkeys([*kinds, *known]), []
+    others = [p for bug in BUGS if bug.concerns(case.subject.name) for p in bug.code]
+    code, changes = dict.fromkeys([*kinds, *others]), []
     for kernel in (True, False):
         own = tuple(p for p in code if p.__module__.startswith(MATRIX) == kernel)
+        arounds = (None, in_one_chunk) if kernel and "chunk_size" in case.options else (None,)
         with suppress(ValueError):  # the source is missing
-            changes += [instrumented(own, made)] if own else []
+            changes += [instrumented(own, made, around) for around in arounds if own]
     return changes
 
 

@@ -18,14 +18,17 @@ recognised by its derivative.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 
-from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
-from numpy_xlstm.conformance.bugs.interface import interfaces
+from numpy_xlstm.conformance.bugs.bug import MATRIX, Around, Bug, planted, results
+from numpy_xlstm.conformance.bugs.gradients import of_one_row
+from numpy_xlstm.conformance.bugs.interface import interfaces, with_option
+from numpy_xlstm.conformance.case_data import CaseData
 
-__all__ = ["BUGS", "FILES", "Bug", "interfaces", "planted", "read", "results"]
+__all__ = ["BUGS", "FILES", "Bug", "in_one_chunk", "interfaces", "known", "planted", "read", "results"]
 
 MISTAKE = re.compile(r"^(\S.*?): (.*)\n(?: +seen in: (.*)\n)?((?: .*\n)*)", re.MULTILINE)
 FILES = ["gated", "gru", "slstm", "mlstm", "chunkwise", "sequence", "layers"]
@@ -46,3 +49,40 @@ def read(name: str) -> Iterator[Bug]:
 
 BUGS = [bug for name in FILES for bug in read(name)]
 """All known mistakes that change lines."""
+PARTS = [*read("parts")]
+"""Mistakes that are made for a part of the state, ``{final}``, or for a gradient, ``{grads}``."""
+in_one_chunk: Around = partial(with_option, "chunk_size", 1024)
+"""The specification with chunks that the sequences of the kit do not fill."""
+
+
+def known(case: CaseData) -> list[Bug]:
+    """Return all known mistakes that are possible in the subject of a case."""
+    bugs = [bug for bug in BUGS if bug.concerns(case.subject.name)]
+    return [*interfaces(case), *bugs, *_of_parts(case), *_in_one_chunk(case, bugs)]
+
+
+def _of_parts(case: CaseData) -> Iterator[Bug]:
+    """Yield the mistakes in one part of the state or in one gradient."""
+    for result in case.expected:
+        kind, _, part = result.partition(".")
+        for bug in PARTS if part.isidentifier() else ():
+            if f"{{{kind}}}" in bug.name and bug.concerns(case.subject.name):
+                name, change, what = (
+                    text.replace(f"{{{kind}}}", part)
+                    for text in (bug.name, bug.change, bug.description)
+                )
+                yield bug._replace(name=name, change=change, description=what)
+                if name.endswith("of-first-step-alone"):
+                    name, what = f"{name}-of-last-row", f"{what}, and of the last row"
+                    around = of_one_row(-1, [result])
+                    yield bug._replace(name=name, change=change, description=what, around=around)
+
+
+def _in_one_chunk(case: CaseData, bugs: Iterable[Bug]) -> Iterator[Bug]:
+    """Yield mistakes in chunks again, for a port whose chunks are longer than these sequences."""
+    for bug in bugs if "chunk_size" in case.options else ():
+        if any(part.__module__.startswith(MATRIX) for part in bug.code):
+            what = f"{bug.description}; no sequence fills its chunks"
+            yield bug._replace(
+                name=f"{bug.name}-in-one-chunk", description=what, around=in_one_chunk
+            )

@@ -123,8 +123,9 @@ def exchanged(pairs: dict[str, str]) -> Around:
     both = pairs | {second: first for first, second in pairs.items()}
 
     def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        results = run(options, inputs | {name: inputs[other] for name, other in both.items()})
-        taken_back = {gradient_of(n): gradient_of(other) for n, other in both.items()}
+        given = {name: other for name, other in both.items() if other in inputs}
+        results = run(options, inputs | {name: inputs[other] for name, other in given.items()})
+        taken_back = {gradient_of(n): gradient_of(other) for n, other in given.items()}
         return results | {n: results[other] for n, other in taken_back.items() if other in results}
 
     return around

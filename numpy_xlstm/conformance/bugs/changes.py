@@ -22,18 +22,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.conformance.bugs.bug import NOT_COMPILED, Bug, results, texts
+from numpy_xlstm.conformance.bugs.bug import NOT_COMPILED, Around, Bug, results, texts
 from numpy_xlstm.conformance.copies import Copy, source
 from numpy_xlstm.trees import places, rebuild
 
 NOT_ARRAYS = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
 """Names that are not arrays."""
-AFFIXES = re.compile(r"(d?)(log_)?([A-Za-z]{1,2}?)(_pre|_prev|_next|_bar|_tilde)?")
+AFFIXES = re.compile(r"(d?)(log_)?([A-Za-z]{1,2}?)(_[a-z]+)?")
+STATE = re.compile("d?[hcnmC](_prev|_next)?")
+"""Parts of states and their gradients, which may be taken for any other array."""
 ACTIVATIONS = ("np.tanh", "sigmoid", "np.exp", "tanh_slope", "sigmoid_slope")
 GATES = "qkvifzoru"
-WHOLE = ("MORE", "0 * ", "-", "2 * ", "0.5 * ", "np.tanh")
-"""Text before a whole value: first a function that shows its effects, then mistakes."""
 BY_MISTAKE = {
+    "whole": "MORE(a); 0 * a; -a; 2 * a; 0.5 * a; np.tanh(a); np.where(a.real < 0, -a, a)",
+    "sum": "np.where(a.real < 0, -a, a)",
     "Add": "a; b; -b; a - b; np.maximum(a, b)",
     "Sub": "a; b; -b; a + b; b - a",
     "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
@@ -50,7 +52,8 @@ BY_MISTAKE = {
         "sigmoid_slope(sigmoid(a)); " + "; ".join(f"{f}(a)" for f in ACTIVATIONS),
     ),
 }
-"""Expressions that may be written in place of an operation or function of a and b."""
+"""Expressions that may be written in place of an operation or function of a and b, or of a whole
+value: of it, the first is a function that shows its effects."""
 OPERANDS = re.compile(r"\b[ab]\b")
 Operands = dict[str, list[ast.expr]]
 """Names of variables, and the parts of those that are a sum or the like."""
@@ -68,14 +71,17 @@ class Change(NamedTuple):
 class Changes:
     """All changes of some functions and classes, in a copy that has the mistakes ``made``.
 
-    ``lines`` has the indices in ``all`` of the changes of each line. The first is no possible
+    Each change can be one ``around`` the specification too, as in :class:`Bug`. ``lines`` has the indices in ``all`` of the changes of each line. The first is no possible
     mistake, but changes all numbers that depend on the line.
     """
 
-    def __init__(self, functions: tuple[Any, ...], made: tuple[Bug, ...]) -> None:
+    def __init__(
+        self, functions: tuple[Any, ...], made: tuple[Bug, ...], around: Around | None = None
+    ) -> None:
         self.all: list[Change] = []
         self.lines: list[range] = []
         self.functions, self.made = functions, made
+        self.blank = Bug("one-line", (), (), "", "", around=around)
         before = texts(*made)
         wanted = {function.__qualname__ for function in functions}
         names = dict.fromkeys(function.__module__ for function in functions)
@@ -90,7 +96,7 @@ class Changes:
         with _changing:
             for module in self.modules:
                 module.CHANGE[0] = number
-            return results(case, *self.made, copy=self.copy)
+            return results(case, *self.made, self.blank, copy=self.copy)
 
     def bug(self, number: int) -> Bug:
         """Return a change as a mistake."""
@@ -98,7 +104,8 @@ class Changes:
         code = tuple(each for each in self.functions if each.__module__ == change.module)
         lines = [f"- {line}" for line in change.old.split("\n")]
         said = f"the specification with one line of `{change.function}` changed"
-        return Bug("one-line", (), code, "\n".join([*lines, f"+ {change.new}"]), said)
+        new = "\n".join([*lines, f"+ {change.new}"])
+        return self.blank._replace(code=code, change=new, description=said)
 
     def _instrumented(self, module: str, text: str, wanted: set[str]) -> str:
         """Return the text of a module in which a number selects a change."""
@@ -181,8 +188,8 @@ def _changed(statement: Any, names: Operands) -> Iterator[list[str]]:
     """Yield the texts of a statement with changes of each part, first one that shows its effect."""
     whole = statement.value
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
-        holes = [_parsed(f"{word}({ast.unparse(part)})") for word in WHOLE]
-        variants = [*({id(part): hole} for hole in holes), *_variants(part, names)]
+        wholes = [{id(part): other} for other in _by_mistake("whole", part)]
+        variants = [*wholes, *_variants(part, names)]
         texts = [ast.unparse(deepcopy(statement, replaced)) for replaced in variants]
         yield ["pass", *texts] if isinstance(statement, ast.Expr) else texts
     if isinstance(whole, ast.Tuple):
@@ -218,11 +225,15 @@ def _others(node: Any, names: Operands) -> Iterator[Any]:
             yield from _inside(a, op, b)
         case ast.Name(name, ast.Load()):
             yield from _other_names(name, names)
+        case ast.Attribute(ast.Name("self"), "forget_gate" | "input_gate"):
+            yield from map(ast.Constant, ("sigmoid", "exp"))
         case ast.Subscript(value, ast.Tuple([*most, ast.Slice() as last])) if most:
             yield ast.Subscript(value, ast.Tuple([*most[:-1], last, most[-1]]))
             yield ast.Subscript(value, ast.Tuple(most))
         case ast.Call(ast.Attribute(value, "sum"), args, keywords):
             yield ast.Call(ast.Attribute(value, "mean"), args, keywords)
+            (positive,) = _by_mistake("sum", value)
+            yield ast.Call(ast.Attribute(positive, "sum"), args, keywords)
         case ast.Call(func, args) if args and ast.unparse(func) != "range":
             yield from _calls(node)
             yield from _by_mistake(ast.unparse(func), *args[:2])
@@ -235,8 +246,11 @@ def _others(node: Any, names: Operands) -> Iterator[Any]:
 
 
 def _other_names(name: str, names: Operands) -> Iterator[ast.expr]:
-    """Yield similar names, parts of a sum, gates without a stabiliser, a pre-activation plus 1."""
-    yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+    """Yield similar names, one row or head for all, parts of a sum, and other gates."""
+    if name in names:
+        yield from map(_parsed, (f"{name}[:1]", f"{name}[:, :1]"))
+    alike = [other for other in sorted(names) if _alike(name, other)]
+    yield from map(ast.Name, alike)
     yield from names.get(name, ())
     if name in GATES:
         yield _parsed(f"(1 - {name})")
@@ -246,6 +260,8 @@ def _other_names(name: str, names: Operands) -> Iterator[ast.expr]:
     elif pre in names:
         log_gate = f"np.exp(log_gate({pre}, self.forget_gate))"
         yield from map(_parsed, (f"sigmoid({pre})", f"np.exp({pre})", log_gate))
+    parts = [other for other in sorted(names) if STATE.fullmatch(other) and other not in alike]
+    yield from (ast.Name(other) for other in parts if (other[0] == "d") == (name[0] == "d"))
 
 
 def _inside(a: ast.expr, op: Any, b: ast.expr) -> Iterator[ast.expr]:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import getsource
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.unroll import unroll
 from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs.around import ChangedResults
 from numpy_xlstm.conformance.bugs.bug import CELL, Bug
@@ -50,23 +50,39 @@ def activations(cell: Any) -> Iterator[Bug]:
         def other(call: re.Match[str], texts: Mapping[str, str] = texts) -> str:
             return re.sub(r"\bx\b", call[2], texts[call[1]]) or call[0]
 
-        pairs = [(line, CALL.sub(other, line)) for line in _lines(cell)]
+        pairs = [(line, CALL.sub(other, line)) for line in _lines(cell.forward)]
         change = "".join(f"- {old}\n+ {new}\n" for old, new in pairs if old != new)
         if change:
             yield Bug(name, (), (cell,), change, f"a cell with {what}")
 
 
-def _lines(cell: Any) -> list[str]:
-    """Return the lines of the forward of a cell, without comments."""
-    return [line.partition("  #")[0].strip() for line in getsource(cell.forward).split("\n")]
+CLIPPED = {
+    "gradients of pre-activations": r"(d\w_pre) = (.*)",
+    **{f"gradient of {name}": rf"(d{name}) = (.*)" for name in "hcnCm"},
+}
+"""Gradients that a backward may clip, and the lines that assign them."""
+
+
+def clipped(cell: Any) -> Iterator[Bug]:
+    """Yield the mistakes of a cell whose backward clips gradients."""
+    for (words, pattern), K in product(CLIPPED.items(), (1, 5, 10)):
+        found = filter(None, (re.fullmatch(pattern, line) for line in _lines(cell.backward)))
+        texts = [f"- {line[0]}\n+ {line[1]} = np.clip({line[2]}, -{K}, {K})\n" for line in found]
+        if texts:
+            what = f"a backward that clips the {words} to ±{K}"
+            yield Bug(f"{words}-clipped-to-{K}".replace(" ", "-"), (), (cell,), "".join(texts), what)
+
+
+def _lines(function: Any) -> list[str]:
+    """Return the lines of a function, without comments."""
+    return [line.partition("  #")[0].strip() for line in getsource(function).split("\n")]
 
 
 def fitted(case: CaseData, failed: Iterable[tuple[CaseData, Mapping[str, Any]]]) -> list[Bug]:
     """Return the mistakes in a subject, with numbers of the three simplest of failed cases."""
     cell = case.subject.specification
     known = isinstance(cell, type) and CELL.match(cell.__module__)
-    bugs = [*activations(cell)] if known else []
-    bugs += steps(case) if known and case.subject.steps else []
+    bugs = [*activations(cell), *clipped(cell)] if known else []
     with np.errstate(all="ignore"):
         for own, got in sorted(failed, key=lambda pair: len(pair[0].flags))[:3]:
             bugs += limits(own, dict(got))
@@ -75,23 +91,6 @@ def fitted(case: CaseData, failed: Iterable[tuple[CaseData, Mapping[str, Any]]])
 
 LARGE = 1e4
 """A number that is no limit."""
-X_MASK = "- xs = np.where(live[..., None], xs, 0)"
-MASK = "state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)"
-SUM = "grads = {name: grads[name] + step_grads[name] for name in grads}"
-
-
-def steps(case: CaseData) -> Iterator[Bug]:
-    """Yield sequences without a mask, or without a sum over steps, of one array alone."""
-    for name in case.expected:
-        kind, _, short = name.partition(".")
-        if kind == "final":
-            what = f"a sequence whose final {short} is that after the padding"
-            line = f"= {MASK}\n+ state = state._replace({short}=after.{short})\n{X_MASK}"
-            yield Bug(f"{short}-runs-on-through-padding", (), (unroll,), line, what)
-        elif kind == "grads":
-            what = f"a backward whose {name} is that of the first step alone"
-            line = f"= {SUM}\n+ grads[{short!r}] = step_grads[{short!r}]"
-            yield Bug(f"{name}-of-first-step-alone", (), (unroll,), line, what)
 
 
 def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
@@ -147,7 +146,7 @@ def _in_cell(cell: Any, wrong: Arrays) -> Iterator[Bug]:
     """Yield limits of variables of a cell: of h, which is y too, and of the rest of the state."""
     for name, array in wrong.items():
         variable = "h" if name == "y" else name.removeprefix("final.")
-        for line in [line for line in _lines(cell) if line.startswith(f"{variable} = ")]:
+        for line in [line for line in _lines(cell.forward) if line.startswith(f"{variable} = ")]:
             value = line.partition(" = ")[2]
             both, high, low = _limit(abs(array)), _limit(array), -_limit(-array)
             for new, K in (

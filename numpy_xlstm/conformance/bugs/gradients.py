@@ -1,5 +1,6 @@
 """Mistakes in single results: exchanged, scaled, in another place, or formed with other numbers."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -7,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import is_gradient
+from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, is_gradient
 from numpy_xlstm.conformance.bugs.around import (
     ChangedResults,
     Mistakes,
     axes_of,
     multiplied,
+    read_as,
     rearranged,
     taken,
     transposed,
@@ -41,7 +43,14 @@ OTHER_X: dict[str, Callable[[Array], Array]] = {
     **REORDERED,
 }
 """Steps and rows whose x a port may take."""
-BY_ROW = ("x", "dy", "lengths", "state", "dstate")
+PLACES: dict[str, tuple[Callable[[Array], Array], str]] = {
+    "the first": (lambda parts: np.repeat(parts[:1], len(parts), axis=0), ""),
+    "the last": (lambda parts: np.repeat(parts[-1:], len(parts), axis=0), "row step head"),
+    "the next": (lambda parts: np.roll(parts, -1, axis=0), "row step head"),
+    "the previous": (lambda parts: np.roll(parts, 1, axis=0), "row step head"),
+    "the opposite": (lambda parts: parts[::-1], ""),
+}
+"""Places from which the parts of a result along an axis may be taken, and along which axes."""
 
 
 def exchanges(case: CaseData) -> Mistakes:
@@ -62,6 +71,8 @@ def exchanges(case: CaseData) -> Mistakes:
                 what = ", and ".join(f"{other} for {result}" for result, other in others.items())
                 change = ChangedResults(partial(_taken_for, others))
                 yield name, f"a port that returns {what}", change
+            what = f"a port that adds up {a} and {b} in one array, and returns it for both"
+            yield f"{a}-and-{short}-added", what, ChangedResults(partial(_added, a, b))
 
 
 def _turned(name: str, results: Arrays, _: Arrays) -> Arrays:
@@ -72,6 +83,11 @@ def _turned(name: str, results: Arrays, _: Arrays) -> Arrays:
 
 def _taken_for(others: Mapping[str, str], results: Arrays, _: Arrays) -> Arrays:
     return {name: results[other] for name, other in others.items() if other in results}
+
+
+def _added(a: str, b: str, results: Arrays, _: Arrays) -> Arrays:
+    names = [name for name in (a, b) if name in results]
+    return {name: sum(results[n] for n in names) for name in names}
 
 
 def gradients(case: CaseData) -> Mistakes:
@@ -104,11 +120,10 @@ def gradients(case: CaseData) -> Mistakes:
     for own, word in [(params, "gradients"), *(([name], name) for name in params)]:
         what = f"a backward that averages {word} over the rows of the batch"
         yield f"{word}-averaged", what, multiplied(own, lambda inputs: 1 / len(inputs["x"]))
-    what = (
-        "a backward that resets the gradients of parameters for each row of the batch, and so "
-        "keeps those of the last row"
-    )
-    yield "gradients-of-last-row-alone", what, _of_last_row
+    for own, words in [(params, "parameters"), *(([name], name) for name in params)]:
+        for row, which in ((0, "first"), (-1, "last")):
+            what = f"a backward whose gradient of {words} is that of the {which} row alone"
+            yield f"gradient-of-{words}-of-{which}-row-alone", what, of_one_row(row, own)
     if case.subject.steps:
         what = "a backward that counts the cotangent of the last output twice, once as that of h"
         twice = with_inputs(["dy"], lambda dy: np.concatenate([dy[:, :-1], 2 * dy[:, -1:]], axis=1))
@@ -123,30 +138,68 @@ def _recombined(case: CaseData, name: str, axes: Mapping[str, Sequence[Any]]) ->
         what = f"a backward that exchanges the gates {a} and {b} of {name} alone"
         yield f"{name}-gates-{a}-and-{b}-exchanged", what, _changed(name, change)
     for word in [word for word in ("row", "step") if word in axes]:
-        axis = [*axes].index(word)
-        for shift in (1, -1):
-            what = f"a backward that writes {name} of {word} t to {word} t{shift:+d}"
-            moved = _changed(name, partial(np.roll, shift=shift, axis=axis))
-            yield f"{name}-at-other-{word}-{shift}", what, moved
-        what = f"a backward that writes {name} from the last {word} to the first"
-        yield f"{name}-{word}s-reversed", what, _changed(name, partial(np.flip, axis=axis))
         for place in ("first", "last"):
             for value in ("first", "last", "sum"):
                 what = (
                     f"a backward whose {name} is 0 but for the {place} {word}: the {value} of all"
                 )
-                change = partial(_in_one_place, axis, place, value)
-                yield f"{name}-{value}-in-{place}-{word}", what, _changed(name, change)
+                change = partial(_in_one_place, place, value)
+                moved = _changed(name, partial(_along, word, case.pattern(name), change))
+                yield f"{name}-{value}-in-{place}-{word}", what, moved
 
 
-def _in_one_place(axis: int, place: str, value: str, array: Array) -> Array:
+def places(case: CaseData) -> Mistakes:
+    """Yield results in other places along one of their axes, or with axes in another order."""
+    for name, array in case.expected.items():
+        axes = axes_of(array, pattern := case.pattern(name))
+        for word in [word for word in axes if len(axes[word]) > 1 and word != "gate"]:
+            for other, (change, only) in PLACES.items():
+                if not only or word in only:
+                    what = f"a port whose {name} of each {word} is that of {other} {word}"
+                    moved = _changed(name, partial(_along, word, pattern, change))
+                    yield f"{name}-of-{other}-{word}".replace(" ", "-"), what, moved
+        for axis in range(array.ndim - 1):
+            words = re.findall(r"\([^)]*\)|\S+", pattern)[axis : axis + 2]
+            if min(array.shape[axis : axis + 2]) > 1:
+                what = f"a port that writes {name} with the axes {' and '.join(words)} exchanged"
+                turned = partial(_axes_exchanged, axis)
+                yield f"{name}-with-axes-{axis}-and-{axis + 1}-exchanged", what, _changed(name, turned)
+        for word in SIXTEEN_BITS if not is_gradient(name) else ():
+            what = f"a port that rounds {name} to {word}"
+            yield f"{name}-in-{word}", what, _changed(name, partial(_in_bits, word))
+
+
+def _along(
+    word: str, pattern: str, change: Callable[[Array], Array], array: Array
+) -> Array:
+    """Change an array along the axis of this name."""
+    axes = axes_of(array, pattern)
+    apart, at = array.reshape([*map(len, axes.values())]), [*axes].index(word)
+    return np.moveaxis(change(np.moveaxis(apart, at, 0)), 0, at).reshape(array.shape)
+
+
+def _axes_exchanged(axis: int, array: Array) -> Array:
+    """Read the entries of an array whose axis was exchanged with the next one."""
+    return array.swapaxes(axis, axis + 1).reshape(array.shape)
+
+
+def _in_bits(word: str, array: Array) -> Array:
+    """Round to a format of 16 bits; float32 has the limits of bfloat16."""
+    if word == "float16":
+        return array.astype(word).astype(array.dtype)
+    mantissa, exponent = np.frexp(array)
+    unit = array.dtype.type(FORMATS[word].eps / 2)
+    rounded: Array = np.ldexp(np.round(mantissa / unit) * unit, exponent)
+    return rounded
+
+
+def _in_one_place(place: str, value: str, parts: Array) -> Array:
     """Write the first or last part of an array, or the sum over all, in one place of zeros."""
-    parts = np.moveaxis(array, axis, 0)
     first, last = slice(0, 1), slice(-1, None)
     result = np.zeros_like(parts)
     values = {"first": parts[first], "last": parts[last], "sum": parts.sum(axis=0, keepdims=True)}
     result[first if place == "first" else last] = values[value]
-    return np.moveaxis(result, 0, axis)
+    return result
 
 
 def _changed(name: str, change: Callable[[Array], Array]) -> Around:
@@ -161,22 +214,31 @@ def _power(size: Callable[[Arrays], float], sign: int, inputs: Arrays) -> float:
 
 def through_x(case: CaseData) -> Mistakes:
     """Yield gradients of x through a part of its maps, and of a map with other numbers as x."""
+    maps: dict[str, tuple[str, Callable[[Array], Array]]] = {}  # and what removes each
     for name in _maps_of_x(case.inputs):
         short, pattern = name.removeprefix("params."), case.pattern(name)
         for number, gate in enumerate(axes_of(case.inputs[name], pattern).get("gate", ("",))):
             rest = partial(without, pattern, number) if gate else np.zeros_like
-            where = f"the gate {gate} of {short}" if gate else short
-            for word, what in (("without", "lacks the part"), ("only", "has only the part")):
-                what = f"a backward whose dx {what} through {where}"
-                change = partial(_dx_through, name, rest, word == "only")
-                yield f"dx-{word}-{short}-{gate}".strip("-"), what, change
+            maps[f"the gate {gate} of {short}" if gate else short] = name, rest
         for word, other in OTHER_X.items() if case.subject.steps else ():
             what = f"a backward that forms the gradient of {short} with the x of {word}"
             yield f"{short}-with-x-of-{word}".replace(" ", "-"), what, partial(_with_x, name, other)
-    for word, other in REORDERED.items() if case.subject.steps and "x" in case.inputs else ():
-        taken_from = partial(lambda other, x, _: other(x), other)
-        what = f"a port that reads the x of {word}"
-        yield f"x-of-{word}".replace(" ", "-"), what, rearranged(case, ["x"], taken_from)
+    for words in [*((each,) for each in maps), *combinations(maps, 2)]:
+        for verb, what in (("without", "lacks the part"), ("only", "has only the part")):
+            where = " and ".join(words)
+            change = partial(_dx_through, [maps[each] for each in words], verb == "only")
+            yield (
+                f"dx-{verb}-{where}".replace(" ", "-"),
+                f"a backward whose dx {what} through {where}",
+                change,
+            )
+    for word, other in OTHER_X.items() if case.subject.steps and "x" in case.inputs else ():
+        what = f"a backward that reads the cotangent dy of {word}"
+        yield f"dy-of-{word}".replace(" ", "-"), what, with_inputs(["dy"], other)
+        if word in REORDERED:
+            taken_from = partial(lambda other, x, _: other(x), other)
+            what = f"a port that reads the x of {word}"
+            yield f"x-of-{word}".replace(" ", "-"), what, rearranged(case, ["x"], taken_from)
 
 
 def _maps_of_x(inputs: Arrays) -> list[str]:
@@ -186,15 +248,16 @@ def _maps_of_x(inputs: Arrays) -> list[str]:
 
 
 def _dx_through(
-    name: str,
-    rest: Callable[[Array], Array],
+    removed: Sequence[tuple[str, Callable[[Array], Array]]],
     only: bool,
     run: Run,
     options: Options,
     inputs: Arrays,
 ) -> Arrays:
-    """Take dx of one of two copies of x, one of which passes through some rows of a matrix."""
-    kept = {n: rest(inputs[n]) if n == name else inputs[n] for n in _maps_of_x(inputs)}
+    """Take dx of one of two copies of x, one of which does not pass through some rows."""
+    kept = {n: inputs[n] for n in _maps_of_x(inputs)}
+    for name, rest in removed:
+        kept[name] = rest(kept[name])
     split = {n: np.concatenate([a, inputs[n] - a], axis=-1) for n, a in kept.items()}
     twice = _of_two(run, options, inputs | split, inputs["x"])
     return run(options, inputs) | {
@@ -218,7 +281,32 @@ def _of_two(run: Run, options: Options, inputs: Arrays, second: Array) -> Arrays
     return run({**options, "input_size": x.shape[-1]}, {**inputs, "x": x})
 
 
-def _of_last_row(run: Run, options: Options, inputs: Arrays) -> Arrays:
-    last = {n: a[-1:] if n.split(".")[0] in BY_ROW else a for n, a in inputs.items()}
-    own = {n: a for n, a in run(options, last).items() if n.startswith("grads.")}
-    return run(options, inputs) | own
+def of_one_row(row: int, names: Sequence[str]) -> Around:
+    """Return a backward that forms gradients of parameters from one row of the batch alone."""
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        only = slice(row, row + 1 or None)
+        own = run(options, {n: a[only] if _by_row(n) else a for n, a in inputs.items()})
+        return run(options, inputs) | {name: own[name] for name in names if name in own}
+
+    return around
+
+
+def row_after_row(always: bool, run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Begin each row where the row before has ended, always or if no state is given."""
+    results: dict[str, list[Array]] = {}
+    state = Arrays()
+    for row in range(len(inputs["x"])):
+        own = {n: a[row : row + 1] if _by_row(n) else a for n, a in inputs.items()}
+        first = own | state if always else state | own
+        for name, array in run(options, first).items():
+            results.setdefault(name, []).append(array)
+        state = {n.replace("final", "state"): a[-1] for n, a in results.items() if n[:5] == "final"}
+    return {
+        name: sum(arrays[1:], arrays[0]) if name.startswith("grads.") else np.concatenate(arrays)
+        for name, arrays in results.items()
+    }
+
+
+def _by_row(name: str) -> bool:
+    return name.split(".")[0] in ("x", "dy", "lengths", "state", "dstate")

@@ -27,7 +27,13 @@ from numpy_xlstm.conformance.bugs.around import (
     without,
 )
 from numpy_xlstm.conformance.bugs.bug import Bug, Run
-from numpy_xlstm.conformance.bugs.gradients import exchanges, gradients, through_x
+from numpy_xlstm.conformance.bugs.gradients import (
+    exchanges,
+    gradients,
+    places,
+    row_after_row,
+    through_x,
+)
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Options, Subject, gradient_of, positional
 from numpy_xlstm.numerics import Array, Arrays
@@ -53,6 +59,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 DIVIDED = {
     "scale-on-queries": "q by √DK, not k: h is the same, C and n are √DK times as large",
     "scale-missing": "neither q nor k by √DK",
+    "scale-of-both": "both q and k by √DK",
     "scale-of-values": "k by √DV, not by √DK",
     "scale-of-all-heads": "k by the root of the width of all heads, not of one",
     "scale-twice": "k by DK, not by √DK",
@@ -63,6 +70,7 @@ DIVIDED = {
 POWERS: dict[str, tuple[str, float, tuple[float, float, float]]] = {
     "scale-on-queries": ("Wb", -0.5, (0.5, 0, 0)),
     "scale-missing": ("W", 0, (0.5, 0, 0)),
+    "scale-of-both": ("W", -0.5, (0, 0, 0)),
     "scale-of-values": ("W", 0, (0.5, -0.5, 0)),
     "scale-of-all-heads": ("W", 0, (0, 0, -0.5)),
     "scale-twice": ("W", 0, (-0.5, 0, 0)),
@@ -94,6 +102,7 @@ def interfaces(case: CaseData) -> list[Bug]:
             exchanges,
             _keys,
             gradients,
+            places,
             through_x,
         )
         for name, description, around in kind(case)
@@ -105,10 +114,10 @@ def _options(case: CaseData) -> Mistakes:
     for option in [option for option in OPTIONS if option in case.options]:
         for value in OPTIONS[option]:
             what = f"a port with {option} = {value}, whatever the option says"
-            yield f"{option}-always-{value}", what, partial(_with_option, option, value)
+            yield f"{option}-always-{value}", what, partial(with_option, option, value)
 
 
-def _with_option(name: str, value: Any, run: Run, options: Options, inputs: Arrays) -> Arrays:
+def with_option(name: str, value: Any, run: Run, options: Options, inputs: Arrays) -> Arrays:
     return run({**options, name: value}, inputs)
 
 
@@ -209,7 +218,7 @@ def _states(case: CaseData) -> Mistakes:
             what = f"a port that takes 0 for the initial {short}"
             yield f"initial-{short}-ignored", what, with_inputs(names, np.zeros_like)
         what = f"a port that takes the initial {short} of row 0 for all rows"
-        first = rearranged(case, names, lambda a, _: np.repeat(a[:1], len(a), 0))
+        first = with_inputs(names, lambda a: np.repeat(a[:1], len(a), 0))
         yield f"initial-{short}-of-row-0", what, first
         if not names[1:]:
             what = f"a backward that returns no gradient of the initial {short}"
@@ -220,6 +229,12 @@ def _states(case: CaseData) -> Mistakes:
         yield f"cotangent-of-final-{short}-dropped", what, dropped
     if not initial:
         return
+    for a, b in combinations(initial, 2):
+        if case.expected[given[a]].shape == case.expected[given[b]].shape:
+            parts = f"{a.removeprefix('state.')} and {b.removeprefix('state.')}"
+            for kind, names in (("initial", {a: b}), ("cotangents-of-final", {f"d{a}": f"d{b}"})):
+                what = f"a port that exchanges the {kind.replace('-', ' ')} {parts}"
+                yield f"{kind}-{parts}-exchanged".replace(" ", "-"), what, exchanged(names)
     what = "a port that begins in the empty state, whatever it is given"
     yield "initial-state-ignored", what, with_inputs(initial, lambda _: None)
     what = "a port that returns the state it was given, not the one after it"
@@ -231,7 +246,15 @@ def _states(case: CaseData) -> Mistakes:
         yield "initial-states-by-direction", what, exchanged(pairs)
     if any(name.endswith(".m") for name in initial):
         what = "a port that begins with m = 0, not −∞, where it is given no state"
-        yield "no-state-with-m-0", what, partial(_from_zeros, case.subject)
+        yield "no-state-with-m-0", what, partial(_from_numbers, case.subject, 0)
+    if any(name.endswith(".n") for name in initial):
+        what = "a port that begins with m = 0 and n = 1 where it is given no state"
+        yield "no-state-with-n-1", what, partial(_from_numbers, case.subject, 1)
+    if "x" in case.inputs:
+        what = "a port that begins each row where the row before has ended"
+        yield "rows-begin-where-others-end", what, partial(row_after_row, True)
+        what += ", if it is given no state"
+        yield "rows-without-state-begin-where-others-end", what, partial(row_after_row, False)
     what = "a port that computes padding like any other step"
     yield "lengths-ignored", what, with_inputs(["lengths"], lambda _: None)
     for word, shift in (("more", 1), ("less", -1)):  # the longest row cannot have one more
@@ -244,12 +267,15 @@ def _shifted(by: int, lengths: Array) -> Array:
     return shifted
 
 
-def _from_zeros(subject: Subject, run: Run, options: Options, inputs: Arrays) -> Arrays:
-    """Begin with zeros where no state is given."""
+def _from_numbers(
+    subject: Subject, n: float, run: Run, options: Options, inputs: Arrays
+) -> Arrays:
+    """Begin with zeros where no state is given, but with this number for n."""
     dtype = next(array.dtype for array in inputs.values() if array.dtype.kind in "fc")
     blank = subject.blank(options, len(inputs[positional(inputs)[0]]), 1)
     states = {name: array for name, array in blank.items() if name.split(".")[0] == "state"}
-    return run(options, {name: np.zeros(a.shape, dtype) for name, a in states.items()} | inputs)
+    first = {name: np.full(a.shape, n * name.endswith(".n"), dtype) for name, a in states.items()}
+    return run(options, first | inputs)
 
 
 def _keys(case: CaseData) -> Mistakes:
