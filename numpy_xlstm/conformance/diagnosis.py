@@ -35,6 +35,7 @@ from numpy_xlstm.conformance.evidence import (
     with_tolerances,
 )
 from numpy_xlstm.conformance.flags import EDGES
+from numpy_xlstm.numerics import Array
 
 SHORTLIST = 8
 """Number of mistakes that are tried on a case for each combination of flags: those that best
@@ -43,6 +44,8 @@ STARTS = 3
 """Number of mistakes with each of which a search is started."""
 MOST = 6
 """Largest number of mistakes found in one subject."""
+MOST_LINES = 8
+"""Largest number of lines that are shown as possible places of a mistake."""
 NOT_SEARCHED = (
     "not searched for known mistakes, because this report has reached its limit; correct other "
     "subjects first, and run again"
@@ -136,7 +139,10 @@ class Search:
         made = kept
         for bug in self._best(port, kept, bugs)[:STARTS]:
             grown = (*kept, bug)
-            while len(grown) < MOST and (best := self._best(port, grown, bugs)):
+            while len(grown) < MOST and port.runs.left_known > 0:
+                best = self._best(port, grown, bugs)
+                if not best:
+                    break
                 grown = (*grown, best[0])
             right = port.uncontradicted(port.needed(grown, kept), kept)
             if (port.score(right), len(right)) < (port.score(made), len(made)):
@@ -241,7 +247,11 @@ class Search:
             for case, got in self.port.failed
         )
         without, rest = self.port.without, bool(self.made)
+        lines = dict.fromkeys(() if rest or not self.searched else alone(self.port, ()))
         more = clues(wrong, without, others, right_forward=right, rest=rest)
+        if 0 < len(lines) <= MOST_LINES:
+            listing = "".join(f"\n        {line}" for line in lines)
+            more.insert(1, f"only these lines change all of these results and no others:{listing}")
         return "\n    ".join([f"{self.subject}: {head}", *more])
 
 
@@ -281,12 +291,14 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
     The case is the simplest one. The result that the fewest lines can change comes first, so that a
     second mistake elsewhere does not hide the first.
     """
-    wrong = min(port.open(made), key=lambda each: (len(each.case.flags), each.simplicity))
+    wrong = _simplest(port, made)
     # the wrong outputs or, if the forward is right, the wrong gradients
     names = [name for name in wrong.unexplained if wrong.forward != is_gradient(name)]
     targets = []
     for changes in _changes(wrong.case, made):
-        reach = {lines: _reach(port, wrong, changes, lines) for lines in changes.lines}
+        reach = {
+            lines: _reach(wrong, _affected(port, wrong, changes, lines)) for lines in changes.lines
+        }
         for name in names:
             own = [lines for lines, names in reach.items() if name in names]
             targets.append((name, changes, sorted(own, key=lambda lines: len(reach[lines]))))
@@ -301,15 +313,38 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
                 yield changes.bug(number)
 
 
-def _reach(port: Evidence, wrong: Difference, changes: Changes, lines: range) -> set[str]:
-    """Return the results all of whose wrong entries depend on a line."""
+def _affected(
+    port: Evidence, wrong: Difference, changes: Changes, lines: range
+) -> dict[str, Array]:
+    """Return the entries of results that depend on a line."""
     backward = changes.all[lines[0]].function.endswith("backward")
-    if port.runs.left <= 0 or (wrong.forward and backward):
-        return set()  # no line of a backward changes a result of the forward
+    if wrong.forward and backward:
+        return {}  # no line of a backward changes a result of the forward
     results = port.runs.with_change(changes, lines[0], wrong.searched)
-    affected = differing(results, (wrong.expected, wrong.case.bounds))
+    return differing(results, (wrong.expected, wrong.case.bounds))
+
+
+def _reach(wrong: Difference, affected: Mapping[str, Array]) -> set[str]:
+    """Return the results all of whose wrong entries are affected."""
     wrong_alone = {n: mask & ~affected.get(n, np.False_) for n, mask in wrong.unexplained.items()}
     return {name for name, mask in wrong_alone.items() if not mask.any()}
+
+
+def alone(port: Evidence, made: Made) -> Iterator[str]:
+    """Yield the lines on which all wrong results of the simplest case depend, and no right one."""
+    wrong = _simplest(port, made)
+    names = {n for n in wrong.unexplained if wrong.forward != is_gradient(n)}
+    for changes in _changes(wrong.case, made)[-1:]:  # the specification
+        for lines in reversed(changes.lines):
+            affected = _affected(port, wrong, changes, lines)
+            line = changes.all[lines[0]].old
+            only = affected.keys() <= wrong.unexplained.keys() and not line.startswith("return")
+            if only and names <= _reach(wrong, affected):
+                yield line
+
+
+def _simplest(port: Evidence, made: Made) -> Difference:
+    return min(port.open(made), key=lambda each: (len(each.case.flags), each.simplicity))
 
 
 def _changes(case: CaseData, made: Made) -> list[Changes]:

@@ -20,8 +20,8 @@ from numpy_xlstm.numerics import Array, Arrays
 STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
-"""A report has five times as many runs of changed lines, and begins no further search after twice
-as many runs of known mistakes."""
+"""A report has five times as many runs of changed lines. After twice as many runs of known mistakes,
+it begins no further search, and looks for no further mistake in the one that has begun."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 
@@ -39,10 +39,9 @@ class Runs:
     known: dict[tuple[Any, ...], WithTolerances] = field(default_factory=dict)
     changed: dict[tuple[CaseData, Changes, int], dict[str, Any]] = field(default_factory=dict)
     left: int = RUNS
-    """Number of runs of a changed line that are left in this report; callers of ``with_change``
-    stop at 0, and it may become negative."""
+    """Number of runs of a changed line that are left in this report."""
     left_known: int = RUNS
-    """Number of runs of known mistakes that are left; a search that has begun is finished."""
+    """Number of runs of known mistakes that are left; it may become negative."""
 
     def with_mistakes(self, made: Made, case: CaseData) -> WithTolerances:
         """Return the results of the specification with these mistakes, and their tolerances.
@@ -66,9 +65,14 @@ class Runs:
         return self.known[key]
 
     def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
-        """Return the results of a case with the change ``changes.all[number]``."""
+        """Return the results of a case with the change ``changes.all[number]``.
+
+        They are {} if no runs are left.
+        """
         key = (case, changes, number)
         if key not in self.changed:
+            if self.left <= 0:
+                return {}
             self.left -= 1
             self.changed[key] = comparable(case, changes.results(number, case))
         return self.changed[key]

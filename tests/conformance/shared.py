@@ -7,7 +7,7 @@ from typing import Any
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.bounds import in_dtype
-from numpy_xlstm.conformance.bugs import BUGS, Bug, interfaces
+from numpy_xlstm.conformance.bugs import Bug, known
 from numpy_xlstm.conformance.diagnosis import searches
 from numpy_xlstm.conformance.evidence import Checked, Runs
 
@@ -26,9 +26,8 @@ def narrowed(array: Any, dtype: str) -> Any:
 
 
 def mistake(name: str, subject: str) -> Bug:
-    """Return a known mistake of a subject, in its lines or at its interface."""
-    bugs = [bug for bug in BUGS if bug.concerns(subject)]
-    return next(bug for bug in [*bugs, *interfaces(cases(subject)[0])] if bug.name == name)
+    """Return a known mistake of a subject."""
+    return next(bug for bug in known(cases(subject)[0]) if bug.name == name)
 
 
 def diagnosed(

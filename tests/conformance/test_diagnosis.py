@@ -10,11 +10,11 @@ import pytest
 from numpy_xlstm import GRUCell, LSTMCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations_backward
 from numpy_xlstm.conformance import Case, verify
-from numpy_xlstm.conformance.bugs import Bug, results
+from numpy_xlstm.conformance.bugs import BUGS, Bug, known, results
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Difference, error
 from numpy_xlstm.conformance.diagnosis import diagnose, searches
-from numpy_xlstm.conformance.evidence import Runs, is_derivative
+from numpy_xlstm.conformance.evidence import Runs, differing, is_derivative
 from numpy_xlstm.numerics import Array, Arrays
 from tests.conformance.shared import cases, diagnosed, mistake
 
@@ -78,7 +78,7 @@ def test_a_number_in_the_place_of_another_is_no_limit(m: float) -> None:
 
     chosen = [c for c in cases("mlstm.sequence", "float64") if "no-state" in c.id]
     text = "\n".join(verify(chosen, port).diagnosis)
-    assert "clip" not in text
+    assert "clips" not in text
     assert "failed with" not in text
 
 
@@ -555,7 +555,7 @@ def test_causes_without_a_line_are_named(port: Any, dtype: str | None, sentence:
         ("gates-i-and-f-of-R-exchanged", "lstm.step"),
         ("b_h-of-n-ignored", "gru.step"),
         ("gates-ifzo-interleaved", "lstm.step"),
-        ("dx-without-W-o", "lstm.step"),
+        ("dx-without-the-gate-o-of-W", "lstm.step"),
         ("dx-sum-in-first-row", "gru.step"),
         ("grads.b-gates-f-and-z-exchanged", "lstm.step"),
         ("grads.b_k-divided-by-root-of-DK", "mlstm.step"),
@@ -571,3 +571,68 @@ def test_mistakes_that_are_common_in_the_wild_are_named(name: str, subject: str)
     chosen = [case for case in cases(subject, "float64") if {*case.flags} <= wanted]
     report = verify(chosen, lambda case: results(case, bug))
     assert f"({name})" in report.diagnosis[0]
+
+
+@pytest.mark.parametrize(
+    ("subject", "cell", "change"),
+    [
+        ("gru.step", GRUCell, "dr_pre = dn_pre * h_prev * sigmoid_slope(r_pre)"),
+        ("slstm.step", sLSTMCell, "df_pre = dA * log_gate_slope(f_pre, 'sigmoid')"),
+        ("lstm.step", LSTMCell, "dc = dc_next[:1] + dh * o * tanh_slope(c)"),
+        ("mlstm.step", mLSTMCell, "n = (f[:, :1][..., None] * n_prev + w) * self.normalised"),
+    ],
+)
+def test_another_array_or_row_or_head_or_option_is_shown(
+    subject: str, cell: Any, change: str
+) -> None:
+    assert f"+ {change}" in said(subject, cell, change)
+
+
+def test_the_lines_on_which_wrong_results_depend_are_shown() -> None:
+    change = "den = maximum(modulus(qn), np.exp(-clip(m))) * 1.001 + self.eps"
+    _, _, text = said("mlstm.step", mLSTMCell, change).partition("and no others:")
+    lines, _, rest = text.partition("\n    in ")
+    assert "den = maximum(" in lines and "h_tilde = s / den" in lines and rest
+    assert "C = f[" not in lines and "return" not in lines
+    change = "di = 1.001 * dc * z + dn"
+    _, _, text = said("slstm.step", sLSTMCell, change).partition("and no others:")
+    assert "di = dc * z + dn" in text and "df = " not in text
+
+
+def test_a_forward_alone_may_be_that_of_a_mistake_at_the_interface() -> None:
+    """The backward of this port is that of the right forward."""
+    bug = mistake("heads-of-o-interleaved", "mlstm.step")
+
+    def port(case: Case) -> Arrays:
+        return {**case.results(), "y": results(case, bug)["y"]}
+
+    chosen = [c for c in cases("mlstm.step", "float64") if "one-head" not in c.flags][:4]
+    (sentence,) = verify(chosen, port).diagnosis
+    assert sentence.startswith("mlstm.step: y is that of") and f"({bug.name})" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("own-step-masked-in-one-chunk", ""),
+        ("one-line", "- scores *= W\n+ scores *= -W"),
+    ],
+)
+def test_a_mistake_in_chunks_of_another_size_is_found(name: str, change: str) -> None:
+    listed = mistake("own-step-masked-in-one-chunk", "mlstm.chunkwise")
+    bug = listed._replace(change=change) if change else listed
+    few = [case for case in cases("mlstm.chunkwise", "float64") if not case.flags]
+    (found,) = diagnosed([(case, results(case, bug)) for case in few])
+    assert found.name == name and found.around is listed.around
+
+
+@pytest.mark.parametrize("subject", ["gru.sequence", "slstm.sequence"])
+def test_mistakes_in_one_part_of_a_state_or_one_gradient_are_named(subject: str) -> None:
+    few = [case for case in cases(subject, "float64") if {*case.flags} <= {"padding"}]
+    bugs = [bug for bug in known(few[0]) if "unroll" in str(bug.code) and bug not in BUGS]
+    assert len(bugs) > 20
+    for bug in bugs[::7]:
+        failed = [(case, results(case, bug)) for case in few]
+        named = diagnosed([(c, got) for c, got in failed if differing(got, (c.expected, c.bounds))])
+        again = results(few[0], *named)
+        assert named and all(np.allclose(again[n], a) for n, a in failed[0][1].items())

@@ -28,7 +28,17 @@ from numpy_xlstm.conformance.bugs.gradients import of_one_row
 from numpy_xlstm.conformance.bugs.interface import interfaces, with_option
 from numpy_xlstm.conformance.case_data import CaseData
 
-__all__ = ["BUGS", "FILES", "Bug", "in_one_chunk", "interfaces", "known", "planted", "read", "results"]
+__all__ = [
+    "BUGS",
+    "FILES",
+    "Bug",
+    "in_one_chunk",
+    "interfaces",
+    "known",
+    "planted",
+    "read",
+    "results",
+]
 
 MISTAKE = re.compile(r"^(\S.*?): (.*)\n(?: +seen in: (.*)\n)?((?: .*\n)*)", re.MULTILINE)
 FILES = ["gated", "gru", "slstm", "mlstm", "chunkwise", "sequence", "layers"]

@@ -41,7 +41,7 @@ BY_MISTAKE = {
     "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
     "Div": "a; a * b; 1 / b; np.tanh(a) / b; np.tanh(a / b); a / np.maximum(b, 1); "
     + "; ".join(f"a / (b + 1e-{n})" for n in (3, 4, 5, 6, 8)),
-    "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2)",
+    "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2); a[..., -1:] @ b[..., -1:, :]",
     "Gt": "a >= b; b > a",
     "GtE": "a > b; b >= a",
     "Lt": "a <= b; b < a",
@@ -71,8 +71,9 @@ class Change(NamedTuple):
 class Changes:
     """All changes of some functions and classes, in a copy that has the mistakes ``made``.
 
-    Each change can be one ``around`` the specification too, as in :class:`Bug`. ``lines`` has the indices in ``all`` of the changes of each line. The first is no possible
-    mistake, but changes all numbers that depend on the line.
+    Each change has the function ``around`` too, as in :class:`Bug`. ``lines`` has the indices in
+    ``all`` of the changes of each line. The first is no possible mistake, but changes all numbers
+    that depend on the line.
     """
 
     def __init__(

@@ -70,7 +70,9 @@ def clipped(cell: Any) -> Iterator[Bug]:
         texts = [f"- {line[0]}\n+ {line[1]} = np.clip({line[2]}, -{K}, {K})\n" for line in found]
         if texts:
             what = f"a backward that clips the {words} to ±{K}"
-            yield Bug(f"{words}-clipped-to-{K}".replace(" ", "-"), (), (cell,), "".join(texts), what)
+            yield Bug(
+                f"{words}-clipped-to-{K}".replace(" ", "-"), (), (cell,), "".join(texts), what
+            )
 
 
 def _lines(function: Any) -> list[str]:

@@ -1,23 +1,16 @@
 """Mistakes in single results: exchanged, scaled, in another place, or formed with other numbers."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import FORMATS, SIXTEEN_BITS, is_gradient
 from numpy_xlstm.conformance.bugs.around import (
-    ChangedResults,
     Mistakes,
     axes_of,
     multiplied,
-    read_as,
     rearranged,
-    taken,
-    transposed,
     with_inputs,
     without,
 )
@@ -35,6 +28,9 @@ SIZES: dict[str, tuple[str, Callable[[Arrays], float]]] = {
 REORDERED: dict[str, Callable[[Array], Array]] = {
     "reversed steps": lambda x: x[:, ::-1],
     "steps and rows in the other order": lambda x: x.swapaxes(0, 1).reshape(x.shape),
+    "rows and steps in the other order": lambda x: x.reshape(
+        *x.shape[1::-1], *x.shape[2:]
+    ).swapaxes(0, 1),
     "row 0": lambda x: np.repeat(x[:1], len(x), axis=0),
 }
 OTHER_X: dict[str, Callable[[Array], Array]] = {
@@ -43,169 +39,44 @@ OTHER_X: dict[str, Callable[[Array], Array]] = {
     **REORDERED,
 }
 """Steps and rows whose x a port may take."""
-PLACES: dict[str, tuple[Callable[[Array], Array], str]] = {
-    "the first": (lambda parts: np.repeat(parts[:1], len(parts), axis=0), ""),
-    "the last": (lambda parts: np.repeat(parts[-1:], len(parts), axis=0), "row step head"),
-    "the next": (lambda parts: np.roll(parts, -1, axis=0), "row step head"),
-    "the previous": (lambda parts: np.roll(parts, 1, axis=0), "row step head"),
-    "the opposite": (lambda parts: parts[::-1], ""),
-}
-"""Places from which the parts of a result along an axis may be taken, and along which axes."""
-
-
-def exchanges(case: CaseData) -> Mistakes:
-    """Yield results that are returned in the place of others, and transposed memories."""
-    for name in [name for name in case.expected if name == "final.C"]:
-        what = f"a port that returns the transpose of {name}"
-        yield f"{name}-transposed", what, ChangedResults(partial(_turned, name))
-    for a, b in combinations(case.expected, 2):
-        first, second = case.expected[a], case.expected[b]
-        alike = is_gradient(a) == is_gradient(b) and first.shape == second.shape
-        if alike and not np.array_equal(first, second):  # y of a step is its h
-            short = b.partition(".")[2] or b
-            for name, others in (
-                (f"{a}-and-{short}-exchanged", {b: a, a: b}),
-                (f"{a}-for-{b}", {b: a}),
-                (f"{b}-for-{a}", {a: b}),
-            ):
-                what = ", and ".join(f"{other} for {result}" for result, other in others.items())
-                change = ChangedResults(partial(_taken_for, others))
-                yield name, f"a port that returns {what}", change
-            what = f"a port that adds up {a} and {b} in one array, and returns it for both"
-            yield f"{a}-and-{short}-added", what, ChangedResults(partial(_added, a, b))
-
-
-def _turned(name: str, results: Arrays, _: Arrays) -> Arrays:
-    """Transpose a memory, if keys are as wide as values."""
-    turned = {name: results[name].swapaxes(-1, -2)} if name in results else {}
-    return {n: array for n, array in turned.items() if array.shape == results[n].shape}
-
-
-def _taken_for(others: Mapping[str, str], results: Arrays, _: Arrays) -> Arrays:
-    return {name: results[other] for name, other in others.items() if other in results}
-
-
-def _added(a: str, b: str, results: Arrays, _: Arrays) -> Arrays:
-    names = [name for name in (a, b) if name in results]
-    return {name: sum(results[n] for n in names) for name in names}
 
 
 def gradients(case: CaseData) -> Mistakes:
-    """Yield gradients that are averaged, counted twice, transposed, or of one row."""
+    """Yield gradients that are negated, zero, counted twice, or multiplied by a size."""
     names = [name for name in case.expected if name[0] == "d" or name.startswith("grads.")]
     params = [name for name in names if name.startswith("grads.")]
     sizes = {w: size for w, (given, size) in SIZES.items() if np.ndim(case.inputs.get(given, 0))}
     if not case.subject.steps:
         sizes.pop("number of steps", None)
     for name in names:
-        array, what = case.expected[name], f"a backward that counts {name} twice"
+        what = f"a backward that counts {name} twice"
         yield f"{name}-twice", what, multiplied([name], lambda _: 2)
         yield f"{name}-negated", f"a backward that negates {name}", multiplied([name], lambda _: -1)
         if name in params:
             what = f"a port by which {name[6:]} is not read: its gradient is exactly 0"
             yield f"{name}-zero", what, multiplied([name], lambda _: 0)
-        axes = axes_of(array, case.pattern(name))
-        square = array.ndim > 1 and array.shape[-1] == array.shape[-2]
-        if square or "from" in axes:
-            what = f"a backward that returns the transpose of {name}"
-            yield f"{name}-transposed", what, transposed(case, name)
-        yield from _recombined(case, name, axes)
         for word, size in sizes.items():
             for verb, sign in (("multiplies", 1), ("divides", -1)):
                 what = f"a backward that {verb} {name} by a number that is the {word}"
                 resized = multiplied([name], partial(_power, size, sign))
                 yield f"{name}-{verb[:-1]}d-by-{word}".replace(" ", "-"), what, resized
+
+
+def over_rows(case: CaseData) -> Mistakes:
+    """Yield gradients of parameters that are averaged, or those of one row or output alone."""
+    params = [name for name in case.expected if name.startswith("grads.")]
     if not params or "x" not in case.inputs or "dy" not in case.inputs:
         return
     for own, word in [(params, "gradients"), *(([name], name) for name in params)]:
         what = f"a backward that averages {word} over the rows of the batch"
         yield f"{word}-averaged", what, multiplied(own, lambda inputs: 1 / len(inputs["x"]))
-    for own, words in [(params, "parameters"), *(([name], name) for name in params)]:
         for row, which in ((0, "first"), (-1, "last")):
-            what = f"a backward whose gradient of {words} is that of the {which} row alone"
-            yield f"gradient-of-{words}-of-{which}-row-alone", what, of_one_row(row, own)
+            what = f"a backward whose {word} are those of the {which} row alone"
+            yield f"{word}-of-{which}-row-alone", what, of_one_row(row, own)
     if case.subject.steps:
         what = "a backward that counts the cotangent of the last output twice, once as that of h"
         twice = with_inputs(["dy"], lambda dy: np.concatenate([dy[:, :-1], 2 * dy[:, -1:]], axis=1))
         yield "cotangent-of-last-output-doubled", what, twice
-
-
-def _recombined(case: CaseData, name: str, axes: Mapping[str, Sequence[Any]]) -> Mistakes:
-    """Yield a gradient with exchanged gates, or with one row or step in the place of all."""
-    for a, b in combinations(axes.get("gate", ""), 2):
-        places = [[*axes["gate"]].index({a: b, b: a}.get(gate, gate)) for gate in axes["gate"]]
-        change = partial(taken, pattern=case.pattern(name), order=places)
-        what = f"a backward that exchanges the gates {a} and {b} of {name} alone"
-        yield f"{name}-gates-{a}-and-{b}-exchanged", what, _changed(name, change)
-    for word in [word for word in ("row", "step") if word in axes]:
-        for place in ("first", "last"):
-            for value in ("first", "last", "sum"):
-                what = (
-                    f"a backward whose {name} is 0 but for the {place} {word}: the {value} of all"
-                )
-                change = partial(_in_one_place, place, value)
-                moved = _changed(name, partial(_along, word, case.pattern(name), change))
-                yield f"{name}-{value}-in-{place}-{word}", what, moved
-
-
-def places(case: CaseData) -> Mistakes:
-    """Yield results in other places along one of their axes, or with axes in another order."""
-    for name, array in case.expected.items():
-        axes = axes_of(array, pattern := case.pattern(name))
-        for word in [word for word in axes if len(axes[word]) > 1 and word != "gate"]:
-            for other, (change, only) in PLACES.items():
-                if not only or word in only:
-                    what = f"a port whose {name} of each {word} is that of {other} {word}"
-                    moved = _changed(name, partial(_along, word, pattern, change))
-                    yield f"{name}-of-{other}-{word}".replace(" ", "-"), what, moved
-        for axis in range(array.ndim - 1):
-            words = re.findall(r"\([^)]*\)|\S+", pattern)[axis : axis + 2]
-            if min(array.shape[axis : axis + 2]) > 1:
-                what = f"a port that writes {name} with the axes {' and '.join(words)} exchanged"
-                turned = partial(_axes_exchanged, axis)
-                yield f"{name}-with-axes-{axis}-and-{axis + 1}-exchanged", what, _changed(name, turned)
-        for word in SIXTEEN_BITS if not is_gradient(name) else ():
-            what = f"a port that rounds {name} to {word}"
-            yield f"{name}-in-{word}", what, _changed(name, partial(_in_bits, word))
-
-
-def _along(
-    word: str, pattern: str, change: Callable[[Array], Array], array: Array
-) -> Array:
-    """Change an array along the axis of this name."""
-    axes = axes_of(array, pattern)
-    apart, at = array.reshape([*map(len, axes.values())]), [*axes].index(word)
-    return np.moveaxis(change(np.moveaxis(apart, at, 0)), 0, at).reshape(array.shape)
-
-
-def _axes_exchanged(axis: int, array: Array) -> Array:
-    """Read the entries of an array whose axis was exchanged with the next one."""
-    return array.swapaxes(axis, axis + 1).reshape(array.shape)
-
-
-def _in_bits(word: str, array: Array) -> Array:
-    """Round to a format of 16 bits; float32 has the limits of bfloat16."""
-    if word == "float16":
-        return array.astype(word).astype(array.dtype)
-    mantissa, exponent = np.frexp(array)
-    unit = array.dtype.type(FORMATS[word].eps / 2)
-    rounded: Array = np.ldexp(np.round(mantissa / unit) * unit, exponent)
-    return rounded
-
-
-def _in_one_place(place: str, value: str, parts: Array) -> Array:
-    """Write the first or last part of an array, or the sum over all, in one place of zeros."""
-    first, last = slice(0, 1), slice(-1, None)
-    result = np.zeros_like(parts)
-    values = {"first": parts[first], "last": parts[last], "sum": parts.sum(axis=0, keepdims=True)}
-    result[first if place == "first" else last] = values[value]
-    return result
-
-
-def _changed(name: str, change: Callable[[Array], Array]) -> Around:
-    return ChangedResults(
-        lambda results, _: {name: change(results[name])} if name in results else {}
-    )
 
 
 def _power(size: Callable[[Arrays], float], sign: int, inputs: Arrays) -> float:
@@ -306,6 +177,23 @@ def row_after_row(always: bool, run: Run, options: Options, inputs: Arrays) -> A
         name: sum(arrays[1:], arrays[0]) if name.startswith("grads.") else np.concatenate(arrays)
         for name, arrays in results.items()
     }
+
+
+def left_padded(run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Take the last steps of shorter rows, not the first, and write outputs to them."""
+    if "lengths" not in inputs:
+        return run(options, inputs)
+    steps = np.arange(inputs["x"].shape[1])
+    padded = len(steps) - inputs["lengths"][:, None]
+    moved = {n: _at(inputs[n], steps + padded) for n in ("x", "dy") if n in inputs}
+    results = run(options, inputs | moved)
+    return results | {n: _at(results[n], steps - padded) for n in ("y", "dx") if n in results}
+
+
+def _at(array: Array, steps: Array) -> Array:
+    """Return other steps of each row, counted cyclically."""
+    others: Array = array[np.arange(len(array))[:, None], steps % max(1, array.shape[1])]
+    return others
 
 
 def _by_row(name: str) -> bool:

@@ -28,12 +28,13 @@ from numpy_xlstm.conformance.bugs.around import (
 )
 from numpy_xlstm.conformance.bugs.bug import Bug, Run
 from numpy_xlstm.conformance.bugs.gradients import (
-    exchanges,
     gradients,
-    places,
+    left_padded,
+    over_rows,
     row_after_row,
     through_x,
 )
+from numpy_xlstm.conformance.bugs.places import exchanges, in_one_place, places
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Options, Subject, gradient_of, positional
 from numpy_xlstm.numerics import Array, Arrays
@@ -99,9 +100,13 @@ def interfaces(case: CaseData) -> list[Bug]:
             _layouts,
             _parameters,
             _states,
+            _beginnings,
+            _lengths,
             exchanges,
             _keys,
             gradients,
+            over_rows,
+            in_one_place,
             places,
             through_x,
         )
@@ -118,6 +123,7 @@ def _options(case: CaseData) -> Mistakes:
 
 
 def with_option(name: str, value: Any, run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Run with another value of an option."""
     return run({**options, name: value}, inputs)
 
 
@@ -176,6 +182,27 @@ def _layouts(case: CaseData) -> Mistakes:
         if given.keys() >= {*names}:
             what = f"an mLSTM that gives neighbouring rows of {', '.join(letters)} to other heads"
             yield f"heads-of-{letters}-interleaved", what, rearranged(case, names, read_as)
+    if "params.W_o" in given and "dy" in case.inputs:
+        what = "an mLSTM that gives neighbouring entries of its output to other heads"
+        yield "heads-of-output-interleaved", what, _heads_interleaved
+
+
+def _heads_interleaved(run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Return outputs whose heads are interleaved; the output gate is not."""
+    NH = options["num_heads"]
+
+    def turned(arrays: Arrays, axes: Mapping[str, int], first: int) -> Arrays:
+        """Read these axes as two, the first of this size, in the other order."""
+        moved = {}
+        for name in axes.keys() & arrays.keys():
+            parts = np.moveaxis(arrays[name], axes[name], 0)
+            heads = parts.reshape(first, -1, *parts.shape[1:]).swapaxes(0, 1)
+            moved[name] = np.moveaxis(heads.reshape(parts.shape), 0, axes[name])
+        return arrays | moved
+
+    inner = {"dy": -1, "params.W_o": 0, "params.b_o": 0}
+    results = run(options, turned(inputs, inner, options["hidden_size"] // NH))
+    return turned(results, {"y": -1, "grads.W_o": 0, "grads.b_o": 0}, NH)
 
 
 def _parameters(case: CaseData) -> Mistakes:
@@ -210,11 +237,10 @@ def _raised(gates: Sequence[str], bias: Array) -> Array:
 
 def _states(case: CaseData) -> Mistakes:
     """Yield parts of states, and of their cotangents, that are dropped or taken for others."""
-    given = {f"state{n.removeprefix('final')}": n for n in case.expected if n[:5] == "final"}
-    initial = [*given]
-    for names in [*([name] for name in initial), *([initial] if initial[1:] else [])]:
+    given = _initial(case)
+    for names in [*([name] for name in given), *([[*given]] if len(given) > 1 else [])]:
         short = "state" if names[1:] else names[0].removeprefix("state.")
-        if len(names) < len(initial):
+        if len(names) < len(given):
             what = f"a port that takes 0 for the initial {short}"
             yield f"initial-{short}-ignored", what, with_inputs(names, np.zeros_like)
         what = f"a port that takes the initial {short} of row 0 for all rows"
@@ -227,34 +253,51 @@ def _states(case: CaseData) -> Mistakes:
         what = f"a backward that ignores the cotangent of the final {short}"
         dropped = with_inputs([f"d{name}" for name in names], np.zeros_like)
         yield f"cotangent-of-final-{short}-dropped", what, dropped
-    if not initial:
-        return
-    for a, b in combinations(initial, 2):
+    for a, b in combinations(given, 2):
         if case.expected[given[a]].shape == case.expected[given[b]].shape:
             parts = f"{a.removeprefix('state.')} and {b.removeprefix('state.')}"
-            for kind, names in (("initial", {a: b}), ("cotangents-of-final", {f"d{a}": f"d{b}"})):
-                what = f"a port that exchanges the {kind.replace('-', ' ')} {parts}"
-                yield f"{kind}-{parts}-exchanged".replace(" ", "-"), what, exchanged(names)
+            for kind, pair in (("initial", {a: b}), ("cotangents of final", {f"d{a}": f"d{b}"})):
+                what = f"a port that exchanges the {kind} {parts}"
+                yield f"{kind} {parts} exchanged".replace(" ", "-"), what, exchanged(pair)
+    if given:
+        what = "a port that returns the state it was given, not the one after it"
+        same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
+        yield "initial-state-returned", what, same
+
+
+def _initial(case: CaseData) -> dict[str, str]:
+    """Return the names of the parts of an initial state, and those of the final state."""
+    return {f"state{n.removeprefix('final')}": n for n in case.expected if n[:5] == "final"}
+
+
+def _beginnings(case: CaseData) -> Mistakes:
+    """Yield other states in which a port begins."""
+    if not (initial := [*_initial(case)]):
+        return
     what = "a port that begins in the empty state, whatever it is given"
     yield "initial-state-ignored", what, with_inputs(initial, lambda _: None)
-    what = "a port that returns the state it was given, not the one after it"
-    same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
-    yield "initial-state-returned", what, same
     pairs = {n: n.replace("state.1", "state.2") for n in initial if n.startswith("state.1")}
     if pairs.keys() | {*pairs.values()} <= {*initial} and "state.3.h" in initial:
         what = "a stack that takes the initial states of one direction after those of the other"
         yield "initial-states-by-direction", what, exchanged(pairs)
-    if any(name.endswith(".m") for name in initial):
-        what = "a port that begins with m = 0, not −∞, where it is given no state"
-        yield "no-state-with-m-0", what, partial(_from_numbers, case.subject, 0)
-    if any(name.endswith(".n") for name in initial):
-        what = "a port that begins with m = 0 and n = 1 where it is given no state"
-        yield "no-state-with-n-1", what, partial(_from_numbers, case.subject, 1)
+    for part, number in (("m", 0), ("n", 1)):
+        if any(name.endswith(f".{part}") for name in initial):
+            what = f"a port that begins with m = 0 and n = {number}, where it is given no state"
+            yield f"no-state-with-{part}-{number}", what, partial(_from, case.subject, number)
     if "x" in case.inputs:
         what = "a port that begins each row where the row before has ended"
         yield "rows-begin-where-others-end", what, partial(row_after_row, True)
         what += ", if it is given no state"
         yield "rows-without-state-begin-where-others-end", what, partial(row_after_row, False)
+
+
+def _lengths(case: CaseData) -> Mistakes:
+    """Yield other lengths of rows."""
+    if not _initial(case):
+        return
+    if "x" in case.inputs:
+        what = "a port that takes the last steps of shorter rows, as if padding came first"
+        yield "padding-first", what, left_padded
     what = "a port that computes padding like any other step"
     yield "lengths-ignored", what, with_inputs(["lengths"], lambda _: None)
     for word, shift in (("more", 1), ("less", -1)):  # the longest row cannot have one more
@@ -267,10 +310,8 @@ def _shifted(by: int, lengths: Array) -> Array:
     return shifted
 
 
-def _from_numbers(
-    subject: Subject, n: float, run: Run, options: Options, inputs: Arrays
-) -> Arrays:
-    """Begin with zeros where no state is given, but with this number for n."""
+def _from(subject: Subject, n: float, run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Begin with zeros, but for n, where no state is given."""
     dtype = next(array.dtype for array in inputs.values() if array.dtype.kind in "fc")
     blank = subject.blank(options, len(inputs[positional(inputs)[0]]), 1)
     states = {name: array for name, array in blank.items() if name.split(".")[0] == "state"}
