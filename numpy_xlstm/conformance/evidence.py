@@ -20,8 +20,8 @@ from numpy_xlstm.numerics import Array, Arrays
 STEP = 1e-20
 """Step of a complex derivative."""
 RUNS = 1000
-"""A report has five times as many runs of changed lines. After twice as many runs of known mistakes,
-it begins no further search, and looks for no further mistake in the one that has begun."""
+"""A report has five times as many runs of changed lines. After twice as many runs of known
+mistakes, it begins no further search, and adds no mistake in the one that has begun."""
 ROUNDINGS = 64
 """Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 

@@ -37,7 +37,8 @@ SHOWN = {
     "square-memory": "memory-read-by-values",
     "eps eps=0.75": "eps-inside-the-maximum eps-unstabilised",
     "padding": "state-runs-on-through-padding last-output-repeated-at-padding no-steps-no-state "
-    "cotangents-at-padding gradient-lost-in-padding reverse-begins-in-padding",
+    "cotangents-at-padding gradient-lost-in-padding reverse-begins-in-padding padding-decays "
+    "padding-writes outputs-at-padding-computed padding-in-gradients padding-taken-back",
     "ignored-targets": "loss-averaged-over-all loss-gradient-averaged-over-all",
 }
 """Mistakes that must fail in every case with these flags and options."""

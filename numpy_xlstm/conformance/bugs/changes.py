@@ -224,6 +224,7 @@ def _others(node: Any, names: Operands) -> Iterator[Any]:
         case ast.BinOp(a, op, b) | ast.Compare(a, [op], [b]):
             yield from _by_mistake(type(op).__name__, a, b)
             yield from _inside(a, op, b)
+            yield from _grouped(a, op, b)
         case ast.Name(name, ast.Load()):
             yield from _other_names(name, names)
         case ast.Attribute(ast.Name("self"), "forget_gate" | "input_gate"):
@@ -274,6 +275,27 @@ def _inside(a: ast.expr, op: Any, b: ast.expr) -> Iterator[ast.expr]:
                 yield ast.Call(call.func, args, call.keywords)
 
 
+def _grouped(a: ast.expr, op: Any, b: ast.expr) -> Iterator[ast.expr]:
+    """Yield (a + x) y and x (a + y) in place of a + x y and of x y + a."""
+    for product, other in ((a, b), (b, a)):
+        match product:
+            case ast.BinOp(x, ast.Mult(), y) if isinstance(op, ast.Add):
+                yield ast.BinOp(ast.BinOp(other, op, x), ast.Mult(), y)
+                yield ast.BinOp(x, ast.Mult(), ast.BinOp(other, op, y))
+
+
+def _last_of_sum(einsum: Any) -> Iterator[ast.expr]:
+    """Yield an einsum with the last term of a sum alone, as if it were assigned and not added."""
+    letters, *arrays = einsum.args
+    given, _, kept = letters.value.partition("->")
+    for letter in sorted({*given} - {*kept, ","}):
+        last = []
+        for own, array in zip(given.split(","), arrays, strict=True):
+            at = ", ".join("-1:" if each == letter else ":" for each in own)
+            last.append(_parsed(f"({ast.unparse(array)})[{at}]"))
+        yield ast.Call(einsum.func, [letters, *last], einsum.keywords)
+
+
 def _constants(value: Any) -> Iterator[Any]:
     """Yield other numbers, other letters of gates, and other orders of axes."""
     if type(value) in (int, float):
@@ -289,6 +311,8 @@ def _constants(value: Any) -> Iterator[Any]:
 def _calls(node: ast.Call) -> Iterator[ast.expr]:
     """Yield the arguments of a call, and the call with one reversed or the last two exchanged."""
     func, args, keywords = node.func, node.args, node.keywords
+    if isinstance(args[0], ast.Constant) and "->" in str(args[0].value):
+        yield from _last_of_sum(node)
     for n, arg in enumerate(args):
         if not isinstance(arg, ast.Constant | ast.Starred):
             yield arg

@@ -45,15 +45,46 @@ CALL = re.compile(r"\b(sigmoid|np\.tanh)\(([^()]*)\)")
 def activations(cell: Any) -> Iterator[Bug]:
     """Yield the mistakes of a cell with other functions in the place of σ or tanh."""
     for name, (what, sigmoid, tanh) in ACTIVATIONS.items():
-        texts = {"sigmoid": sigmoid, "np.tanh": tanh}
+        other = partial(_at_argument, {"sigmoid": sigmoid, "np.tanh": tanh})
+        yield from _replaced(cell.forward, cell, CALL, other, name, what)
 
-        def other(call: re.Match[str], texts: Mapping[str, str] = texts) -> str:
-            return re.sub(r"\bx\b", call[2], texts[call[1]]) or call[0]
 
-        pairs = [(line, CALL.sub(other, line)) for line in _lines(cell.forward)]
-        change = "".join(f"- {old}\n+ {new}\n" for old, new in pairs if old != new)
-        if change:
-            yield Bug(name, (), (cell,), change, f"a cell with {what}")
+AT_GATES, AT_TANH = "sigmoid_slope(sigmoid(x))", "tanh_slope(np.tanh(x))"
+SLOPES = {
+    "slopes-at-gates": ("slopes of σ at the gates", AT_GATES, ""),
+    "slopes-at-tanh": ("slopes of tanh at its values", "", AT_TANH),
+    "slopes-at-values": ("slopes at the values of σ and tanh", AT_GATES, AT_TANH),
+}
+"""Slopes at other numbers than pre-activations: in words, and texts for sigmoid and tanh."""
+SLOPE = re.compile(r"\b(sigmoid_slope|tanh_slope)\(([^()]*)\)")
+LOG = re.compile(r"\blog_gate\(f_pre, self\.forget_gate\)")
+
+
+def written_otherwise(cell: Any) -> Iterator[Bug]:
+    """Yield the mistakes of a cell with all slopes at other numbers, or with an eps in log σ."""
+    for name, (what, *texts) in SLOPES.items():
+        by_name = dict(zip(("sigmoid_slope", "tanh_slope"), texts, strict=True))
+        other = partial(_at_argument, by_name)
+        yield from _replaced(cell.backward, cell, SLOPE, other, name, what)
+    for eps in (1e-6, 1e-8, 1e-10):
+        log = f"(np.log(sigmoid(f_pre) + {eps}) if self.forget_gate == 'sigmoid' else f_pre)"
+        name, what = f"log-of-sigmoid-plus-{eps:g}", f"log(σ(f̃) + {eps:g}) for log σ(f̃)"
+        yield from _replaced(cell.forward, cell, LOG, log, name, what)
+
+
+def _at_argument(texts: Mapping[str, str], call: re.Match[str]) -> str:
+    """Return the text for a function of x with its argument as x, or the call if there is none."""
+    return re.sub(r"\bx\b", call[2], texts[call[1]]) or call[0]
+
+
+def _replaced(
+    function: Any, cell: Any, pattern: re.Pattern[str], other: Any, name: str, what: str
+) -> Iterator[Bug]:
+    """Yield a cell in which a pattern is replaced in all lines of a function, if it occurs."""
+    pairs = [(line, pattern.sub(other, line)) for line in _lines(function)]
+    change = "".join(f"- {old}\n+ {new}\n" for old, new in pairs if old != new)
+    if change:
+        yield Bug(name, (), (cell,), change, f"a cell with {what}")
 
 
 CLIPPED = {
@@ -84,7 +115,7 @@ def fitted(case: CaseData, failed: Iterable[tuple[CaseData, Mapping[str, Any]]])
     """Return the mistakes in a subject, with numbers of the three simplest of failed cases."""
     cell = case.subject.specification
     known = isinstance(cell, type) and CELL.match(cell.__module__)
-    bugs = [*activations(cell), *clipped(cell)] if known else []
+    bugs = [*activations(cell), *written_otherwise(cell), *clipped(cell)] if known else []
     with np.errstate(all="ignore"):
         for own, got in sorted(failed, key=lambda pair: len(pair[0].flags))[:3]:
             bugs += limits(own, dict(got))

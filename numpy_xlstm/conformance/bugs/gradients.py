@@ -103,6 +103,7 @@ def through_x(case: CaseData) -> Mistakes:
                 f"a backward whose dx {what} through {where}",
                 change,
             )
+    yield "dy-twice", "a backward that counts dy twice", with_inputs(["dy"], lambda dy: 2 * dy)
     for word, other in OTHER_X.items() if case.subject.steps and "x" in case.inputs else ():
         what = f"a backward that reads the cotangent dy of {word}"
         yield f"dy-of-{word}".replace(" ", "-"), what, with_inputs(["dy"], other)
@@ -163,16 +164,18 @@ def of_one_row(row: int, names: Sequence[str]) -> Around:
     return around
 
 
-def row_after_row(always: bool, run: Run, options: Options, inputs: Arrays) -> Arrays:
-    """Begin each row where the row before has ended, always or if no state is given."""
+def row_after_row(
+    source: str, target: str, always: bool, run: Run, options: Options, inputs: Arrays
+) -> Arrays:
+    """Begin each row with a result of the row before, always or if it is given nothing."""
     results: dict[str, list[Array]] = {}
-    state = Arrays()
+    before = Arrays()
     for row in range(len(inputs["x"])):
         own = {n: a[row : row + 1] if _by_row(n) else a for n, a in inputs.items()}
-        first = own | state if always else state | own
-        for name, array in run(options, first).items():
+        for name, array in run(options, own | before if always else before | own).items():
             results.setdefault(name, []).append(array)
-        state = {n.replace("final", "state"): a[-1] for n, a in results.items() if n[:5] == "final"}
+        names = [name for name in results if name.split(".")[0] == source]
+        before = {name.replace(source, target): results[name][-1] for name in names}
     return {
         name: sum(arrays[1:], arrays[0]) if name.startswith("grads.") else np.concatenate(arrays)
         for name, arrays in results.items()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.conformance.bounds import is_gradient
 from numpy_xlstm.conformance.bugs.around import (
     ChangedResults,
     Mistakes,
@@ -244,15 +245,18 @@ def _states(case: CaseData) -> Mistakes:
             what = f"a port that takes 0 for the initial {short}"
             yield f"initial-{short}-ignored", what, with_inputs(names, np.zeros_like)
         what = f"a port that takes the initial {short} of row 0 for all rows"
-        first = with_inputs(names, lambda a: np.repeat(a[:1], len(a), 0))
-        yield f"initial-{short}-of-row-0", what, first
+        yield f"initial-{short}-of-row-0", what, with_inputs(names, _row_0)
         if not names[1:]:
             what = f"a backward that returns no gradient of the initial {short}"
             dropped = multiplied([gradient_of(names[0])], lambda _: 0)
             yield f"gradient-of-initial-{short}-dropped", what, dropped
         what = f"a backward that ignores the cotangent of the final {short}"
-        dropped = with_inputs([f"d{name}" for name in names], np.zeros_like)
-        yield f"cotangent-of-final-{short}-dropped", what, dropped
+        cotangents = [f"d{name}" for name in names]
+        yield f"cotangent-of-final-{short}-dropped", what, with_inputs(cotangents, np.zeros_like)
+        what = f"a backward that counts the cotangent of the final {short} twice"
+        yield f"cotangent-of-final-{short}-twice", what, with_inputs(cotangents, lambda a: 2 * a)
+        what = f"a backward that takes the cotangent of the final {short} of row 0 for all rows"
+        yield f"cotangent-of-final-{short}-of-row-0", what, with_inputs(cotangents, _row_0)
     for a, b in combinations(given, 2):
         if case.expected[given[a]].shape == case.expected[given[b]].shape:
             parts = f"{a.removeprefix('state.')} and {b.removeprefix('state.')}"
@@ -263,6 +267,26 @@ def _states(case: CaseData) -> Mistakes:
         what = "a port that returns the state it was given, not the one after it"
         same = ChangedResults(lambda _, i: {given[n]: i[n] for n in given if n in i})
         yield "initial-state-returned", what, same
+        what = "a backward that does nothing: it returns the cotangents of the final state, and 0"
+        nothing = ChangedResults(partial(_not_taken_back, [*given]))
+        yield "not-taken-back", what, nothing
+    if case.subject.steps and "final.h" in case.expected:
+        what = "a sequence whose final h is the output of the last step, padded or not"
+        yield "final-h-from-last-output", what, ChangedResults(_last_output)
+
+
+def _not_taken_back(initial: list[str], results: Arrays, inputs: Arrays) -> Arrays:
+    gradients = {name: 0 * array for name, array in results.items() if is_gradient(name)}
+    return gradients | {gradient_of(n): inputs[f"d{n}"] for n in initial if f"d{n}" in inputs}
+
+
+def _last_output(results: Arrays, _: Arrays) -> Arrays:
+    y, h = results["y"], results["final.h"]
+    return {"final.h": y[:, -1] if y.shape[1] else 0 * h} if y.shape[2:] == h.shape[1:] else {}
+
+
+def _row_0(array: Array) -> Array:
+    return np.repeat(array[:1], len(array), axis=0)
 
 
 def _initial(case: CaseData) -> dict[str, str]:
@@ -286,23 +310,35 @@ def _beginnings(case: CaseData) -> Mistakes:
             yield f"no-state-with-{part}-{number}", what, partial(_from, case.subject, number)
     if "x" in case.inputs:
         what = "a port that begins each row where the row before has ended"
-        yield "rows-begin-where-others-end", what, partial(row_after_row, True)
+        forward = partial(row_after_row, "final", "state")
+        yield "rows-begin-where-others-end", what, partial(forward, True)
         what += ", if it is given no state"
-        yield "rows-without-state-begin-where-others-end", what, partial(row_after_row, False)
+        yield "rows-without-state-begin-where-others-end", what, partial(forward, False)
+        what = "a backward that begins each row with the gradients in which the row before ended"
+        backward = partial(row_after_row, "dstate0", "dstate", True)
+        yield "gradients-begin-where-others-end", what, backward
 
 
 def _lengths(case: CaseData) -> Mistakes:
     """Yield other lengths of rows."""
     if not _initial(case):
         return
-    if "x" in case.inputs:
+    if case.subject.steps and "x" in case.inputs:
         what = "a port that takes the last steps of shorter rows, as if padding came first"
         yield "padding-first", what, left_padded
+        what = "a port that leaves out the last step of the longest rows"
+        yield "last-step-left-out", what, _without_last_step
     what = "a port that computes padding like any other step"
     yield "lengths-ignored", what, with_inputs(["lengths"], lambda _: None)
     for word, shift in (("more", 1), ("less", -1)):  # the longest row cannot have one more
         what = f"a port whose mask of padding is off by one: each row has one step {word}"
         yield f"lengths-one-{word}", what, with_inputs(["lengths"], partial(_shifted, shift))
+
+
+def _without_last_step(run: Run, options: Options, inputs: Arrays) -> Arrays:
+    B, T, *_ = inputs["x"].shape
+    lengths = np.minimum(inputs.get("lengths", np.full(B, T)), max(0, T - 1))
+    return run(options, {**inputs, "lengths": lengths})
 
 
 def _shifted(by: int, lengths: Array) -> Array:

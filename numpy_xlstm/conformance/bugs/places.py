@@ -81,7 +81,9 @@ def places(case: CaseData) -> Mistakes:
             turned = _changed(name, partial(taken, pattern=pattern, order=order))
             yield f"{name}-gates-{a}-and-{b}-exchanged", what, turned
         words = re.findall(r"\([^)]*\)|\S+", pattern)
-        for axis in [axis for axis in range(array.ndim - 1) if min(array.shape[axis:][:2]) > 1]:
+        for axis in range(array.ndim - 1):
+            if min(array.shape[axis:][:2]) == 1 or array.shape[axis] == array.shape[axis + 1]:
+                continue  # if they are as long, this is the transpose
             what = f"a port that writes {name} with {' and '.join(words[axis:][:2])} exchanged"
             turned = _changed(name, partial(_axes_exchanged, axis))
             yield f"{name}-with-axes-{axis}-and-{axis + 1}-exchanged", what, turned
@@ -89,7 +91,8 @@ def places(case: CaseData) -> Mistakes:
         if is_gradient(name) and (square or "from" in axes):
             what = f"a backward that returns the transpose of {name}"
             yield f"{name}-transposed", what, transposed(case, name)
-        for word in SIXTEEN_BITS if not is_gradient(name) else ():
+        wide = case.dtype not in SIXTEEN_BITS and not is_gradient(name)
+        for word in SIXTEEN_BITS if wide else ():
             what = f"a port that rounds {name} to {word}"
             yield f"{name}-in-{word}", what, _changed(name, partial(_in_bits, word))
 
