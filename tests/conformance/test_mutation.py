@@ -199,9 +199,9 @@ def test_a_right_port_never_fails(seed: int) -> None:
 @pytest.mark.parametrize(
     ("subject", "apart"),
     [
-        ("lstm.step", 10),
-        pytest.param("slstm.step", 10, marks=pytest.mark.long),
-        pytest.param("mlstm.step", 10, marks=pytest.mark.long),
+        ("lstm.step", 30),
+        pytest.param("slstm.step", 30, marks=pytest.mark.long),
+        pytest.param("mlstm.step", 30, marks=pytest.mark.long),
     ],
 )
 def test_mistakes_at_the_interface_are_seen_and_explained(subject: str, apart: int) -> None:

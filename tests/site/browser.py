@@ -15,11 +15,12 @@ from urllib.parse import urldefrag, urljoin
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-WIDTHS = (1400, 390)
 MODES = ("light", "dark")
-LOOK, OVERFLOW, CUT, PIXEL = (
+SIZES = {1280: "light", 390: "dark"}
+"""Widths of the window, and the mode of each: colours take no place."""
+LOOK, OVERFLOW, CUT, PAPER, PIXEL = (
     Path(__file__).with_name(f"{name}.js").read_text("utf-8")
-    for name in ("look", "overflow", "cut", "pixel")
+    for name in ("look", "overflow", "cut", "paper", "pixel")
 )
 
 
@@ -63,8 +64,9 @@ def papers(browser: Any, site: str, pages: list[str], theme: str, system: str) -
         window.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
         for image in window.locator("main img[src$='.svg']").all():
             name = (image.get_attribute("src") or "").rpartition("/")[2]
-            png = b64encode(image.screenshot(animations="disabled")).decode()
-            found[name] = window.evaluate(PIXEL, png)
+            if name not in found:
+                png = b64encode(image.screenshot(animations="disabled")).decode()
+                found[name] = window.evaluate(PIXEL, png)
     return found
 
 
@@ -77,7 +79,7 @@ class Seen(NamedTuple):
 
 
 def faults(folder: Path) -> list[str]:
-    """Return one line for each problem of the pages in a folder, in each width and mode.
+    """Return one line for each problem of the pages in a folder, in each width and on paper.
 
     Two browsers share the pages.
     """
@@ -96,13 +98,14 @@ def _visited(site: str, pages: list[str]) -> Seen:
     seen = Seen([], {}, {})
     with opened() as browser:
         window = browser.new_page()
-        watched = _watch(window, site)
+        watched, sizes = _watch(window, site), list(SIZES.items())
         for page in pages:
             window.goto(site + page)
             kinds = window.evaluate(LOOK)
             seen.links[page], seen.ids[page] = set(kinds.pop("links")), set(kinds["ids"])
             kinds["id twice"] = [name for name, n in Counter(kinds.pop("ids")).items() if n > 1]
-            kinds |= _in_every_width(window)
+            kinds |= _in_every_width(window, sizes)
+            sizes.reverse()  # the next page begins with the width that the window has
             seen.problems.extend(
                 f"{page}: {kind}: {what}" for kind, several in kinds.items() for what in several
             )
@@ -129,14 +132,16 @@ def _watch(window: Any, site: str) -> list[str]:
     return watched
 
 
-def _in_every_width(window: Any) -> dict[str, list[str]]:
+def _in_every_width(window: Any, sizes: list[tuple[int, str]]) -> dict[str, list[str]]:
     found = {}
-    for width in WIDTHS:
+    for width, mode in sizes:
         window.set_viewport_size({"width": width, "height": 900})
-        for mode in MODES:
-            window.evaluate("mode => document.documentElement.dataset.theme = mode", mode)
-            found[f"too wide at {width} px, {mode}"] = window.evaluate(OVERFLOW)
+        window.evaluate("mode => document.documentElement.dataset.theme = mode", mode)
+        found[f"too wide at {width} px"] = window.evaluate(OVERFLOW)
         found[f"cut at {width} px"] = window.evaluate(CUT)
+    window.emulate_media(media="print")
+    found["cut on paper"] = window.evaluate(PAPER)
+    window.emulate_media(media="screen")
     return found
 
 

@@ -12,7 +12,7 @@
   }
   for (const e of document.querySelectorAll("pre")) {
     const longest = Math.max(...e.textContent.split("\n").map(line => line.length));
-    if (e.scrollWidth > e.clientWidth && longest <= 100 && innerWidth >= 1400)
+    if (e.scrollWidth > e.clientWidth && longest <= 100 && innerWidth >= 1280)
       out.push(`code: ${e.textContent.trim().slice(0, 60)}`);
   }
   const top = (node, start, end) => {
