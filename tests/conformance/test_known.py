@@ -9,7 +9,7 @@ from tests.conformance.implementations.tensors import Tensors, autograd
 from tests.conformance.known import PAGE, page
 from tests.conformance.shared import diagnosed
 
-SITUATIONS = "ordinary", "zero-state", "above-a-chunk", "one-row"
+SITUATIONS = "ordinary", "zero-state"
 
 
 def test_the_tables_are_those_of_the_mistakes() -> None:

@@ -61,7 +61,7 @@ def commands(page: str) -> list[str]:
 def run(command: str, folder: Path, home: Path) -> None:
     """Run a command as in a shell where the environment is active."""
     active = f". '{home}/.venv/bin/activate' && " if (home / ".venv").exists() else ""
-    short = LONG.sub(" --minutes 0.05", command).replace(" -e '.", f" -e '{home}/.")
+    short = LONG.sub(" --minutes 0.02", command).replace(" -e '.", f" -e '{home}/.")
     print("$", command, flush=True)
     shell = ["bash", "-euo", "pipefail", "-c", active + short]
     done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, check=False)
