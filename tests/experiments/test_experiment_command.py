@@ -287,16 +287,16 @@ def test_the_page_about_a_task_of_ones_own(
     assert len(commands) == 5
     for words in commands:
         if "--table" not in words:
-            words += ["--steps", "25" if "--resume" in words else "15"]
+            words += ["--steps", "5" if "--resume" in words else "3"]
         assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()[-6:]
     assert [line.split()[2:4] for line in lines] == [
         ["SEED", "STEPS"],
-        ["0", "15"],
-        ["1", "25"],
-        ["2", "15"],
-        ["0", "15"],
-        ["0", "15"],
+        ["0", "3"],
+        ["1", "5"],
+        ["2", "3"],
+        ["0", "3"],
+        ["0", "3"],
     ]
     del EXPERIMENTS["my.py:TASK"], TASK_MODELS["my.py:body"]
 
