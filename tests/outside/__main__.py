@@ -48,8 +48,8 @@ def run(name: str, packages: list[str], check: bool) -> int:
     if not check:
         subprocess.run([python, "-m", "tests.outside", "--here", *packages], check=True, **more)
     pytest = [python, "-m", "pytest", "-W", "ignore", "-n"]  # warnings of the packages
-    page = subprocess.run([*pytest, "0", str(PAGE)], check=False, **more)
-    tests = subprocess.run([*pytest, "2", "--dist", "load", "tests/outside"], check=False, **more)
+    with subprocess.Popen([*pytest, "0", str(PAGE)], **more) as page:  # while packages are imported
+        tests = subprocess.run([*pytest, "2", "--dist", "load", "tests/outside"], **more)
     return page.returncode or tests.returncode
 
 
