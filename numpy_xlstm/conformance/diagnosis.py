@@ -251,7 +251,9 @@ class Search:
         more = clues(wrong, without, others, right_forward=right, rest=rest)
         if 0 < len(lines) <= MOST_LINES:
             listing = "".join(f"\n        {line}" for line in lines)
-            more.insert(1, f"only these lines change all of these results and no others:{listing}")
+            where = _simplest(self.port, ()).situation
+            said = "each of these lines changes all of these results, and no right one"
+            more.insert(1, f"in {where} {said}:{listing}")
         return "\n    ".join([f"{self.subject}: {head}", *more])
 
 

@@ -590,12 +590,12 @@ def test_another_array_or_row_or_head_or_option_is_shown(
 
 def test_the_lines_on_which_wrong_results_depend_are_shown() -> None:
     change = "den = maximum(modulus(qn), np.exp(-clip(m))) * 1.001 + self.eps"
-    _, _, text = said("mlstm.step", mLSTMCell, change).partition("and no others:")
+    _, _, text = said("mlstm.step", mLSTMCell, change).partition("and no right one:")
     lines, _, rest = text.partition("\n    in ")
     assert "den = maximum(" in lines and "h_tilde = s / den" in lines and rest
     assert "C = f[" not in lines and "return" not in lines
     change = "di = 1.001 * dc * z + dn"
-    _, _, text = said("slstm.step", sLSTMCell, change).partition("and no others:")
+    _, _, text = said("slstm.step", sLSTMCell, change).partition("and no right one:")
     assert "di = dc * z + dn" in text and "df = " not in text
 
 
