@@ -148,14 +148,18 @@ class Evidence:
         That is a result of the forward or, if the mistake changes none, a gradient.
         """
         without = tuple(other for other in made if other is not bug)
-        for case, got in self.failed + self.passed if cases is None else cases:
-            for stage in ((case.forward, got), (case, got)):
-                if not self.runs.with_mistakes(made, stage[0])[0]:
+        every = self.failed + self.passed if cases is None else cases
+        for checked in ([(case.forward, got) for case, got in every], every):
+            seen = False
+            for case, got in checked:
+                if not self.runs.with_mistakes(made, case)[0]:
                     return True
-                if changed := self.changed(made, without, stage[0]):
-                    if not changed.isdisjoint(self.difference(made, stage).unexplained):
+                if changed := self.changed(made, without, case):
+                    seen = True
+                    if not changed.isdisjoint(self.difference(made, (case, got)).unexplained):
                         return True
-                    break
+            if seen:
+                break
         return False
 
     def changed(self, made: Made, without: Made, case: CaseData) -> set[str]:

@@ -174,6 +174,10 @@ def _layouts(case: CaseData) -> Mistakes:
             what = f"a port that reads {short} gate by gate instead of head by head, or vice versa"
             turned = rearranged(case, [name], partial(read_as, first="gate", second="head"))
             yield f"{short}-with-gates-and-heads-exchanged", what, turned
+        shape = case.inputs[name].shape
+        if len(shape) == 2 and 1 < shape[0] != shape[1] > 1:
+            what = f"a port that reads {short} as if it were stored transposed"
+            yield f"{short}-read-by-columns", what, rearranged(case, [name], _by_columns)
         if "from" in axes:
             what = f"a port that multiplies h by the transpose of {short}"
             turned = rearranged(case, [name], partial(read_as, first="unit", second="from"))
@@ -186,6 +190,10 @@ def _layouts(case: CaseData) -> Mistakes:
     if "params.W_o" in given and "dy" in case.inputs:
         what = "an mLSTM that gives neighbouring entries of its output to other heads"
         yield "heads-of-output-interleaved", what, _heads_interleaved
+
+
+def _by_columns(array: Array, _: str) -> Array:
+    return array.reshape(array.shape[::-1]).T
 
 
 def _heads_interleaved(run: Run, options: Options, inputs: Arrays) -> Arrays:
