@@ -109,7 +109,13 @@ def clues(
     shared = [f"each of these cases has the flag {flag}: {FLAGS[flag]}" for flag in sorted(flags)]
     what = "the rest" if rest else "it"
     head = [] if rest else [sentence]
-    return [*head, *at(simplest), *in_common(failed, passed, what), *shared, *gauge(wrong)]
+    return [
+        *head,
+        *at(simplest, rest=rest),
+        *in_common(failed, passed, what),
+        *shared,
+        *gauge(wrong),
+    ]
 
 
 def in_common(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str) -> Iterator[str]:
@@ -142,15 +148,16 @@ def in_common(failed: Sequence[CaseData], passed: Sequence[CaseData], what: str)
         yield f"{what} passes in every case with {most}"
 
 
-def at(wrong: Difference) -> Iterator[str]:
-    """Describe the errors of the tensors of a case, first those of the forward."""
+def at(wrong: Difference, *, rest: bool) -> Iterator[str]:
+    """Describe the errors of the tensors of a case, first those of the forward; or the rest."""
     share = {name: mask.mean() for name, mask in wrong.unexplained.items()}
     names = sorted(share, key=lambda name: (is_gradient(name), share[name]))
     only = "only " if len(names) < len(wrong.case.expected) else ""
     parts = [f"{name} ({error(wrong, name)})" for name in names[:3]]
     more = f" and {len(names) - 3} more" if names[3:] else ""
     are = "are" if names[1:] else "is"
-    yield f"in {wrong.situation} {only}{', '.join(parts)}{more} {are} wrong"
+    how = "not explained" if rest else "wrong"
+    yield f"in {wrong.situation} {only}{', '.join(parts)}{more} {are} {how}"
 
 
 def error(wrong: Difference, name: str) -> str:

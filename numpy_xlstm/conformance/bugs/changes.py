@@ -311,7 +311,8 @@ def _constants(value: Any) -> Iterator[Any]:
 def _calls(node: ast.Call) -> Iterator[ast.expr]:
     """Yield the arguments of a call, and the call with one reversed or the last two exchanged."""
     func, args, keywords = node.func, node.args, node.keywords
-    if isinstance(args[0], ast.Constant) and "->" in str(args[0].value):
+    named = not any(isinstance(arg, ast.Starred) for arg in args)
+    if named and isinstance(args[0], ast.Constant) and "->" in str(args[0].value):
         yield from _last_of_sum(node)
     for n, arg in enumerate(args):
         if not isinstance(arg, ast.Constant | ast.Starred):
