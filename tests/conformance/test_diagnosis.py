@@ -140,7 +140,10 @@ def test_what_a_mistake_does_not_explain_is_said() -> None:
         "grads.R is not explained in one-row.float64\n    in one-row.float64 only grads.R (1"
         in text
     )
-    assert "1.5 times the expected numbers) is not explained\n    the rest fails in every case with" in text
+    assert (
+        "1.5 times the expected numbers) is not explained\n    the rest fails in every case with"
+        in text
+    )
 
 
 def test_the_gradients_of_another_forward_are_recognised() -> None:

@@ -81,9 +81,7 @@ def places(case: CaseData) -> Mistakes:
             turned = _changed(name, partial(taken, pattern=pattern, order=order))
             yield f"{name}-gates-{a}-and-{b}-exchanged", what, turned
         words = re.findall(r"\([^)]*\)|\S+", pattern)
-        for axis in range(array.ndim - 1):
-            if min(array.shape[axis:][:2]) == 1 or array.shape[axis] == array.shape[axis + 1]:
-                continue  # if they are as long, this is the transpose
+        for axis in [axis for axis in range(array.ndim - 1) if min(array.shape[axis:][:2]) > 1]:
             what = f"a port that writes {name} with {' and '.join(words[axis:][:2])} exchanged"
             turned = _changed(name, partial(_axes_exchanged, axis))
             yield f"{name}-with-axes-{axis}-and-{axis + 1}-exchanged", what, turned
@@ -118,8 +116,9 @@ def _along(word: str, pattern: str, change: Callable[[Array], Array], array: Arr
 
 
 def _axes_exchanged(axis: int, array: Array) -> Array:
-    """Read the entries of an array whose axis was exchanged with the next one."""
-    return array.swapaxes(axis, axis + 1).reshape(array.shape)
+    """Read an array whose axis was exchanged with the next one, which has another length."""
+    turned = array.swapaxes(axis, axis + 1)
+    return array if turned.shape == array.shape else turned.reshape(array.shape)
 
 
 def _in_bits(word: str, array: Array) -> Array:
