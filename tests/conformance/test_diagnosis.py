@@ -629,7 +629,9 @@ def test_a_mistake_in_chunks_of_another_size_is_found(name: str, change: str) ->
     assert found.name == name and found.around is listed.around
 
 
-@pytest.mark.parametrize("subject", ["gru.sequence", "slstm.sequence"])
+@pytest.mark.parametrize(
+    "subject", ["gru.sequence", pytest.param("slstm.sequence", marks=pytest.mark.long)]
+)
 def test_mistakes_in_one_part_of_a_state_or_one_gradient_are_named(subject: str) -> None:
     few = [case for case in cases(subject, "float64") if {*case.flags} <= {"padding"}]
     bugs = [bug for bug in known(few[0]) if "unroll" in str(bug.code) and bug not in BUGS]
