@@ -247,7 +247,7 @@ class Search:
             for case, got in self.port.failed
         )
         without, rest = self.port.without, bool(self.made)
-        lines = dict.fromkeys(() if rest or not self.searched else alone(self.port, ()))
+        lines = dict.fromkeys(() if rest or not self.searched else alone(self.port))
         more = clues(wrong, without, others, right_forward=right, rest=rest)
         if 0 < len(lines) <= MOST_LINES:
             listing = "".join(f"\n        {line}" for line in lines)
@@ -332,11 +332,11 @@ def _reach(wrong: Difference, affected: Mapping[str, Array]) -> set[str]:
     return {name for name, mask in wrong_alone.items() if not mask.any()}
 
 
-def alone(port: Evidence, made: Made) -> Iterator[str]:
+def alone(port: Evidence) -> Iterator[str]:
     """Yield the lines on which all wrong results of the simplest case depend, and no right one."""
-    wrong = _simplest(port, made)
+    wrong = _simplest(port, ())
     names = {n for n in wrong.unexplained if wrong.forward != is_gradient(n)}
-    for changes in _changes(wrong.case, made)[-1:]:  # the specification
+    for changes in _changes(wrong.case, ())[-1:]:  # the specification
         for lines in reversed(changes.lines):
             affected = _affected(port, wrong, changes, lines)
             line = changes.all[lines[0]].old

@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 
+from numpy_xlstm.conformance.bugs.around import of_one_row
 from numpy_xlstm.conformance.bugs.bug import MATRIX, Around, Bug, planted, results
-from numpy_xlstm.conformance.bugs.gradients import of_one_row
 from numpy_xlstm.conformance.bugs.interface import interfaces, with_option
 from numpy_xlstm.conformance.case_data import CaseData
 

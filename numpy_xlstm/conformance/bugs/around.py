@@ -136,3 +136,58 @@ def without(pattern: str, gate: int, array: Array) -> Array:
     gates = np.indices([*map(len, axes_of(array, pattern).values())])
     number = gates[[*axes_of(array, pattern)].index("gate")].reshape(array.shape)
     return np.where(number == gate, array.dtype.type(0), array)
+
+
+def of_one_row(row: int, names: Sequence[str]) -> Around:
+    """Return a backward that forms gradients of parameters from one row of the batch alone."""
+
+    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
+        only = slice(row, row + 1 or None)
+        own = run(options, {n: a[only] if _by_row(n) else a for n, a in inputs.items()})
+        return run(options, inputs) | {name: own[name] for name in names if name in own}
+
+    return around
+
+
+def row_after_row(
+    source: str, target: str, always: bool, run: Run, options: Options, inputs: Arrays
+) -> Arrays:
+    """Begin each row with a result of the row before, always or if it is given nothing."""
+    results: dict[str, list[Array]] = {}
+    before = Arrays()
+    for row in range(len(inputs["x"])):
+        own = {n: a[row : row + 1] if _by_row(n) else a for n, a in inputs.items()}
+        for name, array in run(options, own | before if always else before | own).items():
+            results.setdefault(name, []).append(array)
+        names = [name for name in results if name.split(".")[0] == source]
+        before = {name.replace(source, target): results[name][-1] for name in names}
+    return {
+        name: sum(arrays[1:], arrays[0]) if name.startswith("grads.") else np.concatenate(arrays)
+        for name, arrays in results.items()
+    }
+
+
+def left_padded(run: Run, options: Options, inputs: Arrays) -> Arrays:
+    """Take the last steps of shorter rows, not the first, and write outputs to them."""
+    if "lengths" not in inputs:
+        return run(options, inputs)
+    steps = np.arange(inputs["x"].shape[1])
+    padded = len(steps) - inputs["lengths"][:, None]
+    moved = {n: _at(inputs[n], steps + padded) for n in ("x", "dy") if n in inputs}
+    results = run(options, inputs | moved)
+    return results | {n: _at(results[n], steps - padded) for n in ("y", "dx") if n in results}
+
+
+def _at(array: Array, steps: Array) -> Array:
+    """Return other steps of each row, counted cyclically."""
+    others: Array = array[np.arange(len(array))[:, None], steps % max(1, array.shape[1])]
+    return others
+
+
+def _by_row(name: str) -> bool:
+    return name.split(".")[0] in ("x", "dy", "lengths", "state", "dstate")
+
+
+def of_row_0(array: Array) -> Array:
+    """Return an array whose rows are all the first one."""
+    return np.repeat(array[:1], len(array), axis=0)

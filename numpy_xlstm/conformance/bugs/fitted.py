@@ -1,6 +1,6 @@
-"""Mistakes with a number or a function of the port: limits, weight decay, other activations.
+"""Mistakes with a number or a function of the port: limits, clipping, weight decay, other functions.
 
-A number is taken from the port's results and rounded to three digits, because a person wrote it.
+Unless it is a common one, a number is taken from the port's results and rounded to three digits, because a person wrote it.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Mistakes in single results: exchanged, scaled, in another place, or formed with other numbers."""
+"""Mistakes in gradients: scaled, of one row, without a part, or formed with other numbers."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,11 +10,13 @@ from numpy_xlstm.conformance.bugs.around import (
     Mistakes,
     axes_of,
     multiplied,
+    of_one_row,
+    of_row_0,
     rearranged,
     with_inputs,
     without,
 )
-from numpy_xlstm.conformance.bugs.bug import Around, Run
+from numpy_xlstm.conformance.bugs.bug import Run
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Options, gradient_of
 from numpy_xlstm.numerics import Array, Arrays
@@ -27,11 +29,11 @@ SIZES: dict[str, tuple[str, Callable[[Arrays], float]]] = {
 """Numbers by which a gradient may be multiplied or divided, and the input with their axis."""
 REORDERED: dict[str, Callable[[Array], Array]] = {
     "reversed steps": lambda x: x[:, ::-1],
-    "steps and rows in the other order": lambda x: x.swapaxes(0, 1).reshape(x.shape),
-    "rows and steps in the other order": lambda x: x.reshape(
-        *x.shape[1::-1], *x.shape[2:]
-    ).swapaxes(0, 1),
-    "row 0": lambda x: np.repeat(x[:1], len(x), axis=0),
+    "an array turned to steps first": lambda x: x.swapaxes(0, 1).reshape(x.shape),
+    "an array taken for steps first": lambda x: x.reshape(*x.shape[1::-1], *x.shape[2:]).swapaxes(
+        0, 1
+    ),
+    "row 0": of_row_0,
 }
 OTHER_X: dict[str, Callable[[Array], Array]] = {
     "the step before": lambda x: np.concatenate([0 * x[:, :1], x[:, :-1]], axis=1),
@@ -151,53 +153,3 @@ def _of_two(run: Run, options: Options, inputs: Arrays, second: Array) -> Arrays
     """Return results with a second array next to x, for which the matrices have columns."""
     x = np.concatenate([inputs["x"], second], axis=-1)
     return run({**options, "input_size": x.shape[-1]}, {**inputs, "x": x})
-
-
-def of_one_row(row: int, names: Sequence[str]) -> Around:
-    """Return a backward that forms gradients of parameters from one row of the batch alone."""
-
-    def around(run: Run, options: Options, inputs: Arrays) -> Arrays:
-        only = slice(row, row + 1 or None)
-        own = run(options, {n: a[only] if _by_row(n) else a for n, a in inputs.items()})
-        return run(options, inputs) | {name: own[name] for name in names if name in own}
-
-    return around
-
-
-def row_after_row(
-    source: str, target: str, always: bool, run: Run, options: Options, inputs: Arrays
-) -> Arrays:
-    """Begin each row with a result of the row before, always or if it is given nothing."""
-    results: dict[str, list[Array]] = {}
-    before = Arrays()
-    for row in range(len(inputs["x"])):
-        own = {n: a[row : row + 1] if _by_row(n) else a for n, a in inputs.items()}
-        for name, array in run(options, own | before if always else before | own).items():
-            results.setdefault(name, []).append(array)
-        names = [name for name in results if name.split(".")[0] == source]
-        before = {name.replace(source, target): results[name][-1] for name in names}
-    return {
-        name: sum(arrays[1:], arrays[0]) if name.startswith("grads.") else np.concatenate(arrays)
-        for name, arrays in results.items()
-    }
-
-
-def left_padded(run: Run, options: Options, inputs: Arrays) -> Arrays:
-    """Take the last steps of shorter rows, not the first, and write outputs to them."""
-    if "lengths" not in inputs:
-        return run(options, inputs)
-    steps = np.arange(inputs["x"].shape[1])
-    padded = len(steps) - inputs["lengths"][:, None]
-    moved = {n: _at(inputs[n], steps + padded) for n in ("x", "dy") if n in inputs}
-    results = run(options, inputs | moved)
-    return results | {n: _at(results[n], steps - padded) for n in ("y", "dx") if n in results}
-
-
-def _at(array: Array, steps: Array) -> Array:
-    """Return other steps of each row, counted cyclically."""
-    others: Array = array[np.arange(len(array))[:, None], steps % max(1, array.shape[1])]
-    return others
-
-
-def _by_row(name: str) -> bool:
-    return name.split(".")[0] in ("x", "dy", "lengths", "state", "dstate")

@@ -19,22 +19,19 @@ from numpy_xlstm.conformance.bugs.around import (
     Mistakes,
     axes_of,
     exchanged,
+    left_padded,
     multiplied,
+    of_row_0,
     read_as,
     rearranged,
+    row_after_row,
     scaled_with_gradients,
     taken,
     with_inputs,
     without,
 )
 from numpy_xlstm.conformance.bugs.bug import Bug, Run
-from numpy_xlstm.conformance.bugs.gradients import (
-    gradients,
-    left_padded,
-    over_rows,
-    row_after_row,
-    through_x,
-)
+from numpy_xlstm.conformance.bugs.gradients import gradients, over_rows, through_x
 from numpy_xlstm.conformance.bugs.places import exchanges, in_one_place, places
 from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.subjects import Options, Subject, gradient_of, positional
@@ -253,7 +250,7 @@ def _states(case: CaseData) -> Mistakes:
             what = f"a port that takes 0 for the initial {short}"
             yield f"initial-{short}-ignored", what, with_inputs(names, np.zeros_like)
         what = f"a port that takes the initial {short} of row 0 for all rows"
-        yield f"initial-{short}-of-row-0", what, with_inputs(names, _row_0)
+        yield f"initial-{short}-of-row-0", what, with_inputs(names, of_row_0)
         if not names[1:]:
             what = f"a backward that returns no gradient of the initial {short}"
             dropped = multiplied([gradient_of(names[0])], lambda _: 0)
@@ -264,7 +261,7 @@ def _states(case: CaseData) -> Mistakes:
         what = f"a backward that counts the cotangent of the final {short} twice"
         yield f"cotangent-of-final-{short}-twice", what, with_inputs(cotangents, lambda a: 2 * a)
         what = f"a backward that takes the cotangent of the final {short} of row 0 for all rows"
-        yield f"cotangent-of-final-{short}-of-row-0", what, with_inputs(cotangents, _row_0)
+        yield f"cotangent-of-final-{short}-of-row-0", what, with_inputs(cotangents, of_row_0)
     for a, b in combinations(given, 2):
         if case.expected[given[a]].shape == case.expected[given[b]].shape:
             parts = f"{a.removeprefix('state.')} and {b.removeprefix('state.')}"
@@ -291,10 +288,6 @@ def _not_taken_back(initial: list[str], results: Arrays, inputs: Arrays) -> Arra
 def _last_output(results: Arrays, _: Arrays) -> Arrays:
     y, h = results["y"], results["final.h"]
     return {"final.h": y[:, -1] if y.shape[1] else 0 * h} if y.shape[2:] == h.shape[1:] else {}
-
-
-def _row_0(array: Array) -> Array:
-    return np.repeat(array[:1], len(array), axis=0)
 
 
 def _initial(case: CaseData) -> dict[str, str]:

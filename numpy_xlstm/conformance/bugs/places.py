@@ -12,6 +12,7 @@ from numpy_xlstm.conformance.bugs.around import (
     ChangedResults,
     Mistakes,
     axes_of,
+    of_row_0,
     taken,
     transposed,
 )
@@ -20,7 +21,7 @@ from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.numerics import Array, Arrays
 
 PLACES: dict[str, tuple[Callable[[Array], Array], str]] = {
-    "the first": (lambda parts: np.repeat(parts[:1], len(parts), axis=0), ""),
+    "the first": (of_row_0, ""),
     "the last": (lambda parts: np.repeat(parts[-1:], len(parts), axis=0), "row step head"),
     "the next": (lambda parts: np.roll(parts, -1, axis=0), "row step head"),
     "the previous": (lambda parts: np.roll(parts, 1, axis=0), "row step head"),
