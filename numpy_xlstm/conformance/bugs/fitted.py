@@ -1,6 +1,7 @@
-"""Mistakes with a number or a function of the port: limits, clipping, weight decay, other functions.
+"""Mistakes with a number or function of the port: limits, clipping, weight decay, activations.
 
-Unless it is a common one, a number is taken from the port's results and rounded to three digits, because a person wrote it.
+Unless it is a common one, a number is taken from the port's results and rounded to three digits,
+because a person wrote it.
 """
 
 import re
