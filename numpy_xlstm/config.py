@@ -75,7 +75,7 @@ class Config:
         for name, value in known.items():
             for allowed in _alternatives(hints[name]):
                 if hasattr(allowed.kind, "from_dict") and isinstance(value, Mapping):
-                    known[name] = allowed.kind.from_dict(value, place=before + name)
+                    known[name] = allowed.kind.from_dict(value, others=others, place=before + name)
         try:
             return cls(**known)
         except OptionError as error:
@@ -102,6 +102,8 @@ class Config:
 
 Positive = typing.Annotated[int, checked_positive]
 Probability = typing.Annotated[float, partial(checked_range, low=0, high=1)]
+Few = typing.Annotated[int, partial(checked_range, low=0, high=1025)]
+"""A number of blocks, or of steps in a convolution: many would take long, but hardly any memory."""
 Count = typing.Annotated[int, partial(checked_range, low=0, high=2**63)]
 Real = typing.Annotated[float, partial(checked_range, low=-LARGEST, high=LARGEST)]
 NotNegative = typing.Annotated[float, partial(checked_range, low=0, high=LARGEST)]

@@ -48,6 +48,23 @@ def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
     return file.open("rb", buffering=0)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder and its subfolders, in the order of the names.
+
+    Names that begin with a dot are left out, and links to folders are not followed. A folder that
+    cannot be read raises :class:`OSError`.
+    """
+    files: list[Path] = []
+    folders = [folder]
+    while folders:
+        for path in folders.pop().iterdir():
+            if path.name.startswith("."):
+                continue
+            is_folder = path.is_dir() and not path.is_symlink()
+            (folders if is_folder else files).append(path)
+    return sorted(files)
+
+
 def open_in_place(path: Path, how: int = 0) -> IO[bytes]:
     """Open a regular file to change it, and create it if ``how`` is ``os.O_CREAT``."""
     refuse_link(path)

@@ -26,16 +26,16 @@ MAX_DIGITS = 400
 digits. Numbers in base 60, such as 1:20:30, take quadratic time."""
 
 
-def read_values(path: str | Path) -> Any:
+def read_values(path: str | Path, name: str = "config") -> Any:
     """Read the values in a file, which is YAML if its name ends in .yaml or .yml, else JSON."""
-    path = checked_path("config", path)
-    name, parse = ("YAML", parse_yaml) if _is_yaml(path) else ("JSON", parse_json)
-    text = read_regular("config", path, MAX_BYTES)
+    path = checked_path(name, path)
+    kind, parse = ("YAML", parse_yaml) if _is_yaml(path) else ("JSON", parse_json)
+    text = read_regular(name, path, MAX_BYTES)
     try:
         return parse(text)
     except ValueError as error:
         detail = " ".join(str(error).split())[:200]
-        message = f"{path.name}: expected {name}; got something else ({detail})"
+        message = f"{path.name}: expected {kind}; got something else ({detail})"
         raise CheckpointError(message) from None
 
 

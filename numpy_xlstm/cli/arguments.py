@@ -178,16 +178,24 @@ def parse_stored(
 
 
 def check_report(file: Path | None) -> None:
-    """Raise an error before the work if a report cannot be written to a file."""
-    if file is not None:
-        is_new = not file.exists()
-        file.open("a", encoding="utf-8").close()
-        if is_new:
-            file.resolve().unlink()
+    """Raise an error before the work if a report cannot be written to a file.
+
+    A pipe is not opened: its reader would take the end of this for the end of the report.
+    """
+    if file is None or file.is_fifo():
+        return
+    is_new = not file.exists()
+    file.open("a", encoding="utf-8").close()
+    if is_new:
+        file.resolve().unlink()
 
 
 def write_report(file: Path, text: str) -> None:
-    """Write a report atomically; to a device, a pipe or in a read-only folder, in place."""
+    """Write a report atomically; to a device, a pipe or in a read-only folder, in place.
+
+    What UTF-8 cannot encode, such as a name of invalid bytes, is escaped as in JSON.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
     if file.is_file() or not file.exists():
         with suppress(PermissionError):
             write_text(file, text)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import time
@@ -23,10 +24,10 @@ from numpy_xlstm.cli.arguments import (
 from numpy_xlstm.cli.gradcheck import evaluated
 from numpy_xlstm.cli.signals import deferred_interrupt
 from numpy_xlstm.cli.train import read_notes
-from numpy_xlstm.config import Config
-from numpy_xlstm.disk import write_text
-from numpy_xlstm.documents import parse_json
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.config import Config, Count, Real
+from numpy_xlstm.disk import files_in, write_text
+from numpy_xlstm.documents import read_values
+from numpy_xlstm.errors import CheckpointError, OptionError, printable
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.small_models import ABLATION, HEADS, TASK_MODELS
@@ -85,6 +86,27 @@ class Notes(Config):
     cpu_seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Errors(Config):
+    """Errors in a ``result.json``, of which a table shows that of the test."""
+
+    test: Real
+
+
+@dataclass(frozen=True)
+class Result(Config):
+    """Values in a ``result.json`` that a table shows."""
+
+    name: str
+    model: str
+    seed: Count
+    trained_steps: Count
+    metric: str
+    errors: Errors
+    blind: float = math.nan  # this and the next are not in old files
+    set: list[tuple[str, float]] = field(default_factory=list)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("name", metavar="NAME", nargs="?", help="experiment, see --list")
@@ -107,7 +129,12 @@ def run(args: argparse.Namespace) -> int:
         EXPERIMENTS[name] = evaluated(name, {})
         check_kind(name, EXPERIMENTS[name], Experiment)
     if ":" in (body := given.get("model", "")):
-        TASK_MODELS[body] = evaluated(body, {})
+        if not callable(layers := evaluated(body, {})):
+            got = type(layers).__name__
+            raise OptionError(
+                f"--model: expected a function in {body} that makes layers; got {got}"
+            )
+        TASK_MODELS[body] = layers
     if "resume" in given:
         return _train(*_resume(given))
     seeds = given.pop("seeds", 1)
@@ -120,15 +147,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _show_table(folder: Path) -> None:
     """Print the results in a folder and the folders in it."""
-    files = sorted(folder.rglob(RESULT))
+    files = [file for file in files_in(folder) if file.name == RESULT]
     if not files:
         raise OptionError(f"--table: expected a folder with results; no {RESULT} in {folder}")
+    results = [*map(_read_result, files)]
     print(f"{'NAME':24} {'MODEL':16} {'SEED':>8} {'STEPS':>7} {'TEST':>7} {'BLIND':>7}  SET")
-    for file in files:
-        r = {"blind": float("nan"), "set": []} | parse_json(file.read_bytes())  # not in old files
-        test, guess = (trials.score(r["metric"], e) for e in (r["errors"]["test"], r["blind"]))
-        row = f"{r['name']:24} {r['model']:16} {r['seed']:8} {r['trained_steps']:7}"
-        print(f"{row} {test:7.4f} {guess:7.4f}  {' '.join(f'{k}={v}' for k, v in r['set'])}")
+    for r in results:
+        test, guess = (trials.score(r.metric, error) for error in (r.errors.test, r.blind))
+        row = f"{r.name:24} {r.model:16} {r.seed:8} {r.trained_steps:7} {test:7.4f} {guess:7.4f}  "
+        print(printable(row + " ".join(f"{name}={value:g}" for name, value in r.set)))
+
+
+def _read_result(file: Path) -> Result:
+    try:
+        return Result.read(RESULT, read_values(file, RESULT), others=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.parent}: {error}") from None
 
 
 def _train(

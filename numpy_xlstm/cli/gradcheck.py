@@ -201,7 +201,7 @@ def evaluated(text: str, names: dict[str, Any]) -> Any:
         sys.path.insert(0, here)
     try:
         code = compile(expression.strip(), text, "eval")
-    except SyntaxError:
+    except (SyntaxError, ValueError):  # ValueError: bytes that are no text
         code = None
     if code is None or not module or module.startswith("."):
         raise OptionError(f"{text}: expected {FORM}")

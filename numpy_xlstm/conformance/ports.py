@@ -2,10 +2,12 @@
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,7 +30,9 @@ UNSUPPORTED = 77
 MOST_SAID = 10_000
 """Number of bytes read from the end of standard error."""
 MOST_WRITTEN = 100_000_000
-"""Number of bytes in a file after which a program cannot write more into it, on Linux."""
+"""Number of bytes in its folder and in standard error after which a program is stopped."""
+MARK = "NUMPY_XLSTM_PORT"
+"""Environment variable by which the processes that a program has started are found on Linux."""
 MOST_SHOWN = 300
 """Number of characters of standard error in a message; the middle of a longer text is omitted."""
 MORE = 10_000_000
@@ -172,8 +176,9 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
     """Make a port from a command such as ``./my_port {in} {out}``, run without a shell.
 
     Its files are in a new folder within ``folder``. It has a number of seconds for each case, and
-    skips a case by exit status 77. At the end of a case, its process group is killed, and its
-    folder is removed. A process that has left the group is not noticed, nor are files elsewhere.
+    skips a case by exit status 77. At the end of a case, its process group is killed, on Linux also
+    each process with its environment, and its folder is removed. Files elsewhere are not noticed.
+    With the program ``setpriv`` of Linux, it is also killed if this process is.
     """
     try:
         words = shlex.split(command)
@@ -184,13 +189,15 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
     if shutil.which(words[0]) is None:
         got = f"{words[0]!r}, {_why_not(words[0])}"
         raise OptionError(f"--run: expected a program that can be run; got {got}")
+    words = [*_killed_with_this_process(), *words]
 
     def port(case: Case) -> Mapping[str, Any]:
         with scratch(folder) as own:  # a new one, so that no earlier program has left a link there
             into, out = (own / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
             write_tensors(into, case.inputs, header(case))
             paths = {"{in}": str(into), "{out}": str(out)}
-            _run([PLACEHOLDER.sub(lambda found: paths[found[0]], word) for word in words], seconds)
+            filled = [PLACEHOLDER.sub(lambda found: paths[found[0]], word) for word in words]
+            _run(filled, own, seconds)
             if not out.is_file():
                 raise PortError("the program has ended without an error, but has written no file")
             results = checked_results(out, case)
@@ -221,8 +228,18 @@ def _why_not(program: str) -> str:
     return "which is not marked as executable" if is_file else "no such file"
 
 
-def _run(words: list[str], seconds: float) -> None:
-    """Run a program; at its end or at a limit, kill all processes of its group."""
+def _killed_with_this_process() -> list[str]:
+    """Return the words before a command that make the system kill it when this process ends."""
+    words = ["setpriv", "--pdeathsig", "KILL"]
+    with suppress(OSError):  # no such program
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+            return words
+    return []
+
+
+def _run(words: list[str], folder: Path, seconds: float) -> None:
+    """Run a program; at its end or at a limit, kill all its processes."""
+    mark = secrets.token_hex(16)
     with TemporaryFile() as errors:  # a pipe stays open until all child processes close it
         try:
             process = subprocess.Popen(
@@ -231,16 +248,19 @@ def _run(words: list[str], seconds: float) -> None:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
+                env={**os.environ, MARK: mark},
             )
         except OSError as error:
             raise PortError(f"the program cannot be run: {error.strerror}") from error
         try:
-            _limit_files(process.pid)
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise PortError(f"stopped at the time limit of {seconds:g} s") from None
+            end = time.monotonic() + seconds
+            while _runs(process):
+                if time.monotonic() > end:
+                    raise PortError(f"stopped at the time limit of {seconds:g} s")
+                if os.fstat(errors.fileno()).st_size + _size(folder) > MOST_WRITTEN:
+                    raise PortError(f"stopped because it wrote more than {MOST_WRITTEN:,} bytes")
         finally:
-            _end(process)
+            _end(process, f"{MARK}={mark}".encode())
         size = errors.seek(0, os.SEEK_END)
         errors.seek(max(0, size - MOST_SAID))
         message = " ".join(errors.read().decode("utf-8", "replace").split())
@@ -255,20 +275,43 @@ def _run(words: list[str], seconds: float) -> None:
         raise PortError(": ".join(parts))
 
 
-def _limit_files(pid: int) -> None:
-    """Limit the size of each file that a process writes, so that it cannot fill the disk soon."""
-    with suppress(ImportError, AttributeError, ProcessLookupError):  # not Linux; it has ended
-        import resource
+def _runs(process: "subprocess.Popen[bytes]") -> bool:
+    """Return whether a program still runs after a short time."""
+    try:
+        process.wait(0.05)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (MOST_WRITTEN, hard))
+
+def _size(folder: Path) -> int:
+    """Return the size of all files in a folder; 0 if they change meanwhile, or lie too deep."""
+    with suppress(OSError, RecursionError):
+        return sum(file.lstat().st_size for file in folder.rglob("*"))
+    return 0
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a program and its process group, if they still run."""
+def _end(process: "subprocess.Popen[bytes]", mark: bytes) -> None:
+    """Kill a program, its process group, and on Linux each process that has its environment."""
     with suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
     process.wait()
+    for _ in range(100):  # one that is killed may have started another
+        for pid in (others := _marked(mark)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not others:
+            break
+
+
+def _marked(mark: bytes) -> list[int]:
+    """Return the processes with an entry in their environment; none without /proc."""
+    pids = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or belongs to another user
+            if mark in environment.read_bytes().split(b"\0"):
+                pids.append(int(environment.parent.name))
+    return pids

@@ -6,7 +6,6 @@ Derived in ``docs/derivations/blocks.md``. A compiled kernel reads a row from me
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from numpy_xlstm.kernels.common import for_loops
 from numpy_xlstm.kernels.functions import compiled, exp, kernel, maximum, pointwise, summation
@@ -142,24 +141,26 @@ def flat(array: Array) -> Array:
 
 def correlate(padded: Array, taps: Array) -> Array:
     """Return Σ_j taps[j] · padded[:, t + j] for every t at which all terms exist."""
-    if not compiled(padded.dtype):
-        y: Array = np.einsum("btdk,kd->btd", windows(padded, len(taps)), taps)
-        return y
     B, length, D = padded.shape
     y = np.zeros((B, max(0, length - len(taps) + 1), D), padded.dtype)
-    convolve(for_loops(padded), for_loops(taps), y)
+    if compiled(padded.dtype):
+        convolve(for_loops(padded), for_loops(taps), y)
+        return y
+    for j, tap in enumerate(taps):
+        y += tap * padded[:, j : j + y.shape[1]]
     return y
 
 
 def correlate_backward(dy: Array, padded: Array, taps: Array) -> tuple[Array, Array]:
     """Return the gradients of ``padded`` and of the taps."""
-    if not compiled(dy.dtype):
-        past = len(taps) - 1
-        around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
-        dtaps = np.einsum("btd,btdk->kd", dy, windows(padded, len(taps)))  # [conv.4]
-        return correlate(around, taps[::-1]), dtaps  # [conv.3]
     dpadded, dtaps = np.zeros(padded.shape, dy.dtype), np.zeros(taps.shape, dy.dtype)
-    convolve_backward(for_loops(dy), for_loops(padded), for_loops(taps), dpadded, dtaps)
+    if compiled(dy.dtype):
+        convolve_backward(for_loops(dy), for_loops(padded), for_loops(taps), dpadded, dtaps)
+        return dpadded, dtaps
+    for j, tap in enumerate(taps):
+        steps = slice(j, j + dy.shape[1])
+        dpadded[:, steps] += tap * dy  # [conv.3]
+        dtaps[j] = np.einsum("btd,btd->d", dy, padded[:, steps])  # [conv.4]
     return dpadded, dtaps
 
 
@@ -182,11 +183,3 @@ def convolve_backward(dy: Any, padded: Any, taps: Any, dpadded: Any, dtaps: Any)
                 for d in range(dy.shape[2]):
                     dpadded[b, t + j, d] += taps[j, d] * dy[b, t, d]  # [conv.3]
                     dtaps[j, d] += padded[b, t + j, d] * dy[b, t, d]  # [conv.4]
-
-
-def windows(padded: Array, K: int) -> Array:
-    """Return a view (B, T, D, K) of (B, T + K − 1, D): the K inputs of each of T steps."""
-    B, length, D = padded.shape
-    if length < K:
-        return np.empty((B, 0, D, K), padded.dtype)
-    return sliding_window_view(padded, K, axis=1)

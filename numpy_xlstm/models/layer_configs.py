@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from numpy_xlstm.config import Config, Positive, Probability
+from numpy_xlstm.config import Config, Few, Positive, Probability
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.numerics import checked_above_zero, checked_choice, checked_whole
+from numpy_xlstm.numerics import checked_above_zero, checked_choice, checked_positive
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -41,7 +41,7 @@ class mLSTMLayerConfig(UpProjConfig):
     Attributes
     ----------
     conv1d_kernel_size : int
-        Number of steps in the window of the causal convolution, at least 1.
+        Number of steps in the window of the causal convolution, from 1 to 1,024.
     qkv_proj_blocksize : int
         Width of a block of the maps to q, k and v; must divide the inner width.
     num_heads : int
@@ -58,7 +58,7 @@ class mLSTMLayerConfig(UpProjConfig):
     128
     """
 
-    conv1d_kernel_size: Positive = 4
+    conv1d_kernel_size: Annotated[Few, checked_positive] = 4
     qkv_proj_blocksize: Positive = 4
     num_heads: Positive = 4
     embedding_dim: int = -1
@@ -131,7 +131,8 @@ class sLSTMLayerConfig(Config):
     num_heads : int
         Number NH of heads; must divide the width.
     conv1d_kernel_size : int
-        Number of steps in the window of the causal convolution; 0 for no convolution.
+        Number of steps in the window of the causal convolution, at most 1,024; 0 for no
+        convolution.
     group_norm_weight : bool
         Whether the norm after the cell has a weight.
     bias_init : str
@@ -170,7 +171,7 @@ class sLSTMLayerConfig(Config):
 
     embedding_dim: int = -1
     num_heads: Positive = 4
-    conv1d_kernel_size: Annotated[int, checked_whole] = 4
+    conv1d_kernel_size: Few = 4
     group_norm_weight: bool = True
     dropout: Probability = 0.0
     hidden_size: int = -1

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from numpy_xlstm.config import Config, Positive, Probability
+from numpy_xlstm.config import Config, Few, Positive, Probability
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
+from numpy_xlstm.numerics import checked_positive
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class xLSTMBlockStackConfig(Config):
     context_length : int
         Longest sequence in the official package. Ignored here.
     num_blocks : int
-        Number of blocks.
+        Number of blocks, at most 1,024.
     embedding_dim : int
         Width of the inputs and outputs of the blocks.
     add_post_blocks_norm : bool
@@ -46,7 +47,7 @@ class xLSTMBlockStackConfig(Config):
     mlstm_block: mLSTMBlockConfig | None = None
     slstm_block: sLSTMBlockConfig | None = None
     context_length: int = -1
-    num_blocks: Positive = 1
+    num_blocks: Annotated[Few, checked_positive] = 1
     embedding_dim: Positive = 128
     add_post_blocks_norm: bool = True
     bias: bool = False

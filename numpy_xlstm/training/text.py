@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from numpy_xlstm.disk import checked_path, read_regular
+from numpy_xlstm.disk import checked_path, files_in, read_regular
 from numpy_xlstm.errors import ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
@@ -68,9 +68,8 @@ def read_texts(paths: Iterable[str | Path]) -> dict[Path, str]:
     """
     files: list[Path] = []
     for path in (checked_path("text", path) for path in paths):
-        inside = sorted(path.rglob("*")) if path.is_dir() else []
-        shown = [p for p in inside if not any(n[0] == "." for n in p.relative_to(path).parts)]
-        texts = [file for file in shown if file.is_file() and file.stat().st_size]
+        inside = files_in(path) if path.is_dir() else []
+        texts = [file for file in inside if file.is_file() and file.stat().st_size]
         if path.is_dir() and not texts:
             raise TextError(f"text: expected a folder with text files; {path} has none")
         files += texts or [path]

@@ -94,6 +94,15 @@ def test_a_narrow_terminal_without_unicode_and_a_report_to_a_device() -> None:
     assert json.loads(done.stderr)["passed"] is True
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_report_to_a_pipe_whose_reader_waits() -> None:
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE) as reader:
+        assert main(["gradcheck", "elman.step", "--json", "pipe"]) == 0
+        assert reader.stdout is not None
+        assert json.load(reader.stdout)["passed"] is True
+
+
 def test_ctrl_c_keeps_what_gradcheck_has_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

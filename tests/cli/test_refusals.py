@@ -49,6 +49,9 @@ FILES: dict[str, bytes] = {
     "mixed/a.txt": b"a" * 500,
     "mixed/b.png": b"\x89PNG\0",
     "cut.json": b"{",
+    "empty/result.json": b"{}",
+    "cut/result.json": b"[1",
+    "long.json": json.dumps(LARGE | {"num_blocks": 10**6}).encode(),
 }
 
 
@@ -103,7 +106,7 @@ def test_refused(
         monkeypatch.setattr(Pretrained, "load", None)
     before = content(folder)
     capsys.readouterr()
-    assert main(shlex.split(command.replace("LONG", "a" * 300))) == 2
+    assert main(shlex.split(command.replace("LONG", "a" * 300).replace("BYTE", "\udcff"))) == 2
     said = error(capsys)
     assert re.fullmatch(re.escape(message).replace(r"\.\.\.", ".*"), said), said
     assert content(folder) == before

@@ -1,7 +1,10 @@
 """Cases for several tests, which compute their tensors once."""
 
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from numpy_xlstm import conformance
@@ -49,3 +52,10 @@ def one_of_each(cases: list[Case]) -> list[Case]:
             pairs.setdefault((name, flag), []).append(case)
     ids = {group[n % len(group)].id for n, group in enumerate(pairs.values())}
     return [case for case in cases if case.id in ids]
+
+
+def await_end(pid: str) -> None:
+    """Wait until a process of Linux has ended; its parent need not have noticed."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while Path("/proc", pid, "environ").read_bytes():
+            time.sleep(0.01)

@@ -320,7 +320,7 @@ def test_the_table_has_results_of_older_versions(
         (["--set", "lr"], "argument --set: expected a number at least 0; got ''"),
         (
             ["--table", "nowhere"],
-            "--table: expected a folder with results; no result.json in nowhere",
+            "the system refuses to read or write nowhere: no such file or directory",
         ),
         (["--model", "missing.py:body"], "expected a module in this folder, or installed"),
         (["--model", "json:loads("], "json:loads(: expected module:name, file.py:name or"),

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def test_several_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("none").mkdir()
     with pytest.raises(TextError, match=r"text: expected a folder with text files; none has none"):
         read_texts(["none"])
+
+
+def test_a_folder_that_is_very_deep(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(1200):
+        folder = folder / "a"
+        folder.mkdir()
+    (folder / "b").write_text("text")
+    try:
+        assert [*read_texts([tmp_path]).values()] == ["text"]
+    finally:
+        subprocess.run(["rm", "-r", str(tmp_path / "a")], check=True)
 
 
 def test_a_text_for_validation() -> None:
