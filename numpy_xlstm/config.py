@@ -102,11 +102,12 @@ class Config:
 
 Positive = typing.Annotated[int, checked_positive]
 Probability = typing.Annotated[float, partial(checked_range, low=0, high=1)]
-Few = typing.Annotated[int, partial(checked_range, low=0, high=1025)]
-"""A number of blocks, or of steps in a convolution: many would take long, but hardly any memory."""
 Count = typing.Annotated[int, partial(checked_range, low=0, high=2**63)]
 Real = typing.Annotated[float, partial(checked_range, low=-LARGEST, high=LARGEST)]
 NotNegative = typing.Annotated[float, partial(checked_range, low=0, high=LARGEST)]
+
+FEW = partial(checked_range, low=0, high=1025)
+"""Check of a number of blocks, or of steps in a convolution: many take long, but little memory."""
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
+from functools import wraps
+from inspect import signature
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -106,14 +108,18 @@ class Module:
     submodules: Mapping[str, str | list[str]] = MappingProxyType({})
     dtype: np.dtype[Any] | None = None
     is_narrow: bool = False
+    _is_made = False
+    """Whether the constructor has ended."""
     _names: Mapping[str, list[dict[str, str]]]
     """For each submodule, or each in a list, the names in ``params`` of its parameters."""
 
     def __init_subclass__(cls) -> None:
-        """Make errors about wrong arguments say which are right."""
+        """Make errors about wrong arguments say which are right, and note when a module is made."""
         super().__init_subclass__()
         for name in {"__init__", "__call__", "forward", "backward"} & vars(cls).keys():
             setattr(cls, name, advising(vars(cls)[name]))
+        if "__init__" in vars(cls):
+            cls.__init__ = _noting_its_end(cls.__init__)  # type: ignore[method-assign]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Return the results of ``forward`` without the last, its cache."""
@@ -121,7 +127,13 @@ class Module:
         return results[0] if len(results) == 1 else tuple(results)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; join the parameters of submodules; refuse to set them again."""
+        """Set an attribute; join the parameters of submodules; refuse what has no effect."""
+        if self._is_made and name in self._fixed():
+            kind = type(self).__name__
+            write = f"another {kind}, made with {name}=…"
+            if name in self.params:
+                write = f"params[{name!r}][...] = …, or with_params"
+            raise TypeError(f"{name}: expected {write}; got a new value of an attribute")
         if name in ("params", "submodules") or name in self.submodules:
             if name in vars(self) or "submodules" in vars(self):
                 raise TypeError(
@@ -137,6 +149,11 @@ class Module:
         object.__setattr__(self, name, value)
         if name == "submodules":
             self._join()
+
+    def _fixed(self) -> set[str]:
+        """Return names that a module keeps: of its constructor's options and of its parameters."""
+        options = signature(type(self).__init__).parameters
+        return {*options, *self.params, "dropout"} - {*self.submodules}  # dropout: of a config
 
     def _hold(self, params: Mapping[str, Array]) -> None:
         """Set all parameters, and what depends on them."""
@@ -260,6 +277,18 @@ class Module:
             for names, gradients in zip(self._names[attribute], several, strict=True):
                 grads |= {names[name]: array for name, array in gradients.items()}
         return grads
+
+
+def _noting_its_end(init: Any) -> Any:
+    """Decorate a constructor: note when that of the class itself has ended, not of a base."""
+
+    @wraps(init)
+    def call(self: Any, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        if type(self).__init__ is call:
+            vars(self)["_is_made"] = True
+
+    return call
 
 
 def check_mapping(title: str, arrays: Any) -> None:

@@ -176,7 +176,7 @@ class TorchSequence(Recurrent):
     def over(self, params: Mapping[str, Array]) -> Self:
         """Return the same layer with other arrays, which are not checked."""
         clone = super().over(params)
-        clone.cell = self.cell.over(clone.cell_params())
+        vars(clone)["cell"] = self.cell.over(clone.cell_params())
         return clone
 
     def cell_params(self) -> dict[str, Array]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
-from numpy_xlstm.config import Config, Few, NotNegative, Positive
+from numpy_xlstm.config import FEW, Config, NotNegative, Positive
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm import forms
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
@@ -29,7 +29,7 @@ from numpy_xlstm.layers.base import RunOptions, Step
 from numpy_xlstm.layers.linear import joined_step, set_gate_biases
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, checked_positive, generator_or_new, sigmoid
+from numpy_xlstm.numerics import Array, check_kind, generator_or_new, sigmoid
 from numpy_xlstm.numerics.initial import small_init, wang_init
 
 Cap = Annotated[float | None, check_cap]
@@ -83,7 +83,7 @@ class xLSTMLargeConfig(Config):
 
     embedding_dim: Positive
     num_heads: Positive
-    num_blocks: Annotated[Few, checked_positive]
+    num_blocks: Annotated[Positive, FEW]
     vocab_size: Positive
     use_bias: bool = False
     norm_eps: NotNegative = 1e-6

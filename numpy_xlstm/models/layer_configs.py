@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from numpy_xlstm.config import Config, Few, Positive, Probability
+from numpy_xlstm.config import FEW, Config, Positive, Probability
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.numerics import checked_above_zero, checked_choice, checked_positive
+from numpy_xlstm.numerics import checked_above_zero, checked_choice, checked_whole
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -58,7 +58,7 @@ class mLSTMLayerConfig(UpProjConfig):
     128
     """
 
-    conv1d_kernel_size: Annotated[Few, checked_positive] = 4
+    conv1d_kernel_size: Annotated[Positive, FEW] = 4
     qkv_proj_blocksize: Positive = 4
     num_heads: Positive = 4
     embedding_dim: int = -1
@@ -171,7 +171,7 @@ class sLSTMLayerConfig(Config):
 
     embedding_dim: int = -1
     num_heads: Positive = 4
-    conv1d_kernel_size: Few = 4
+    conv1d_kernel_size: Annotated[int, checked_whole, FEW] = 4
     group_norm_weight: bool = True
     dropout: Probability = 0.0
     hidden_size: int = -1

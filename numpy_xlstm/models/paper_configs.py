@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
-from numpy_xlstm.config import Config, Few, Positive, Probability
+from numpy_xlstm.config import FEW, Config, Positive, Probability
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
-from numpy_xlstm.numerics import checked_positive
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class xLSTMBlockStackConfig(Config):
     mlstm_block: mLSTMBlockConfig | None = None
     slstm_block: sLSTMBlockConfig | None = None
     context_length: int = -1
-    num_blocks: Annotated[Few, checked_positive] = 1
+    num_blocks: Annotated[Positive, FEW] = 1
     embedding_dim: Positive = 128
     add_post_blocks_norm: bool = True
     bias: bool = False

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy_xlstm.layers import (
     MultiHeadRMSNorm,
     RMSNorm,
 )
-from numpy_xlstm.module import Grads
+from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.layers.points import filled
@@ -154,3 +155,15 @@ def test_a_cache_is_taken_by_the_layer_that_made_it_alone(name: str) -> None:
         ):
             other.backward(*cotangents)
     assert all(np.isfinite(array).all() for array in gradients(layer.backward(*cotangents)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_options_and_parameters_are_not_set_as_attributes(name: str) -> None:
+    module, _ = CASES[name](np.random.default_rng(0), np.float64)
+    if not isinstance(module, Module):
+        pytest.skip("a pair of functions")
+    for attribute in (*signature(type(module)).parameters, *module.params):
+        before = getattr(module, attribute, None)
+        with pytest.raises(TypeError, match=rf"^{attribute}: expected .*; got a new value"):
+            setattr(module, attribute, 1)
+        assert getattr(module, attribute, None) is before

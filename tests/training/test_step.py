@@ -93,12 +93,12 @@ def test_a_mask_says_what_counts() -> None:
 
 
 def test_dropout_is_passed_on_only_where_it_is_wanted() -> None:
-    config, rng = lm_config(num_blocks=1, slstm_at=[], slstm_block=None), np.random.default_rng(1)
-    model = xLSTMLMModel(config, rng=rng)
-    batch, calls = next(draw_batches()), watched(model)
-    gradients(model, batch, rng=rng)
-    model.dropout = 0.1
-    gradients(model, batch, rng=rng)
-    gradients(model, batch)
-    expected: list[Any] = [{}, {"rng": rng}, {}]
-    assert [call.options for call in calls] == expected
+    rng, batch = np.random.default_rng(1), next(draw_batches())
+    for dropout in (0.0, 0.1):
+        config = lm_config(num_blocks=1, slstm_at=[], slstm_block=None, dropout=dropout)
+        model = xLSTMLMModel(config, rng=rng)
+        calls = watched(model)
+        gradients(model, batch, rng=rng)
+        gradients(model, batch)
+        expected: list[Any] = [{"rng": rng} if dropout else {}, {}]
+        assert [call.options for call in calls] == expected
