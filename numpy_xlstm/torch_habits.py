@@ -42,8 +42,10 @@ ADVICE = ATTRIBUTES | {
     "make a new layer, with rng=…": "reset_parameters",
     "write layer.init_state(batch_size)": "init_hidden zero_state initialize_carry",
     "write layer(x), which returns the outputs and the state": (
-        "predict apply last_hidden_state return_sequences return_state return_dict"
+        "predict last_hidden_state return_sequences return_state return_dict"
     ),
+    "write layer(x), or a loop over params: it means one in Flax and the other in PyTorch": "apply",
+    "write model.head": "lm_head",
     "write layer(x, state) with the state of the call before": (
         "hx past_key_values use_cache initial_state initial_carry"
     ),
@@ -143,7 +145,10 @@ def advising(function: Function) -> Function:
                 renamed = re.match(r"write (\w+)( and|;|$)", sentence)
                 if sentence in ATTRIBUTES or (renamed and renamed[1] not in known):
                     sentence = advice  # the sentence is for attributes or for other functions
-                raise TypeError(f"{error}; {sentence}") from None
+                message = str(error)
+                if function.__name__ == "__init__":  # perhaps of a base
+                    message = message.replace(function.__qualname__, type(args[0]).__name__)
+                raise TypeError(f"{message}; {sentence}") from None
             raise  # the error comes from within
 
     return cast(Function, call)

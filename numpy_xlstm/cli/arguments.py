@@ -27,7 +27,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise :class:`OptionError`."""
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        hint = did_you_mean(choice[1], re.findall(r"[\w./-]+", choice[2])) if choice else ""
+        hint = ""
+        if choice and not choice[1][-1:].isdigit():  # float16 is not a mistyped float64
+            hint = did_you_mean(choice[1], re.findall(r"[\w./-]+", choice[2]))
         raise OptionError(message + hint)
 
 

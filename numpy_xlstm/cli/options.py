@@ -140,9 +140,10 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
     if foreign := given.keys() - values.keys():
         typed = {FROM: FROM, "cell": f"--model cell --cell {kind}"}
         label = typed.get(model, f"--model {model}")
-        raise OptionError(
-            f"{label}: expected only {flags(described)} to describe the model; got {flags(foreign)}"
-        )
+        names = [n for n in ("xlstm", "xlstm-large") if given.keys() <= COMMON | MODELS[n].keys()]
+        hint = f"; add --model {' or '.join(names)}" if names and "model" not in given else ""
+        expected = f"expected only {flags(described)} to describe the model"
+        raise OptionError(f"{label}: {expected}; got {flags(foreign)}{hint}")
     if "config" in given:
         if others := (described - {"config"}) & given.keys():
             raise OptionError(

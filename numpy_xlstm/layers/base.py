@@ -6,6 +6,7 @@ pair of their parts, so that arguments are checked once.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
@@ -302,22 +303,31 @@ class Recurrent(BaseLayer, Generic[S]):
             self.check_input(x)
             x = x if self.batch_first else x.swapaxes(0, 1)
             if state is None:
-                state = self.inner_start(len(x))
+                inner = self.inner_start(len(x))
             else:
-                state = self.inner_state(checked_state(self, state, len(x)))
+                inner = self.inner_state(checked_state(self, state, len(x)))
             if lengths is not None:
                 lengths = checked_lengths(lengths, len(x), x.shape[1])
         except ShapeError as error:
-            if "expected shape" not in str(error):  # only check_array says this
-                raise
-            hint = f"; x is read as ({', '.join(self.axes)}, …)"
-            if str(error).startswith("x") and x.ndim == 2:
-                hint += f"; for one sequence pass x[{'None' if self.batch_first else ':, None'}]"
-            elif self.batch_first and "batch_first" in vars(self):  # it is an option
-                hint += "; batch_first=True is the default here"
-                hint += "; for time-first x pass batch_first=False"
-            raise ShapeError(f"{error}{hint}") from None
-        return x, state, lengths
+            raise ShapeError(f"{error}{self._hint(error, x, state, lengths)}") from None
+        return x, inner, lengths
+
+    def _hint(self, error: ShapeError, x: Array, state: Any, lengths: Any) -> str:
+        """Return how to pass one sequence, or a time-first x that the other arguments fit."""
+        name, _, reason = str(error).partition(": ")
+        if not reason.startswith("expected shape"):  # only check_array says this
+            return ""
+        if (name, x.ndim) in (("x", 2), ("tokens", 1)):
+            return f"; for one sequence pass {name}[{'None' if self.batch_first else ':, None'}]"
+        if name in ("x", "tokens") or not self.batch_first or "batch_first" not in vars(self):
+            return ""
+        with suppress(ValueError, TypeError):  # they do not fit it
+            if lengths is not None:
+                checked_lengths(lengths, x.shape[1], len(x))
+            if state is not None:
+                checked_state(self, state, x.shape[1])
+            return "; x is read as (batch, time, …); for time-first x pass batch_first=False"
+        return ""
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""

@@ -1,5 +1,6 @@
 """Stacks of sequence layers, in one direction or in both."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,9 @@ class Stacked(Recurrent[S]):
         self.submodules = {"layers": [f"*{suffix}" for pair in pairs for suffix in pair]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.dropout_between = checked_dropout(dropout)
+        if dropout and len(levels) == 1:
+            expected = "dropout: expected two layers or more, because it is applied between them"
+            warnings.warn(f"{expected}; one layer drops nothing", stacklevel=2)
         self.batch_first = checked_bool("batch_first", batch_first)
         self.dropout = max([self.dropout_between, *(layer.dropout for layer in self.layers)])
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)

@@ -149,24 +149,27 @@ def plain_array(name: str, value: Any) -> Array:
         array: Array = np.asarray(value)
     except ValueError as error:  # lists of different lengths in a list
         raise ShapeError(f"{name}: expected rows of equal length; got {value!r:.80}") from error
+    except TypeError as error:  # a tensor of bfloat16
+        got = getattr(value, "dtype", type(value).__name__)
+        raise DTypeError(f"{name}: expected a dtype of NumPy, such as float32; got {got}") from error
     return array
 
 
 def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | str | None) -> None:
     """Raise an error unless the value is a plain array of a supported dtype, or of this one."""
     check_plain(name, value)
-    if isinstance(dtype, str):
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in KINDS[dtype]:
-            got = getattr(value, "dtype", type(value).__name__)
-            raise DTypeError(f"{name}: expected an array of {dtype}; got {got}")
-        return
+    expected = f"an array of {dtype}" if isinstance(dtype, str) else "a NumPy array"
     if not isinstance(value, np.ndarray):
-        to = "" if dtype is None else f", dtype=np.{dtype_names([dtype])}"
+        to = f", dtype=np.{dtype_names([dtype])}" if isinstance(dtype, np.dtype) else ""
         like = isinstance(value, list | tuple) or hasattr(value, "__array__")
         hint = f"; write np.asarray({name}{to})" if like else ""
         if isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
             hint = "; of the results of a layer or a model, take the first: y, state = layer(x)"
-        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}{hint}")
+        raise DTypeError(f"{name}: expected {expected}; got {type(value).__name__}{hint}")
+    if isinstance(dtype, str):
+        if value.dtype.kind not in KINDS[dtype]:
+            raise DTypeError(f"{name}: expected {expected}; got {value.dtype}")
+        return
     if value.dtype not in SUPPORTED_DTYPES:
         if not value.dtype.isnative:
             raise DTypeError(

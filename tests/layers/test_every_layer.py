@@ -106,12 +106,12 @@ def test_dtypes_inputs_and_results(name: str, dtype: Any) -> None:
     np.testing.assert_array_equal(once_more, y)
 
 
-@pytest.mark.parametrize("lengths", [[], [1], [[1], [1, 2]], [4, 3]])
-def test_only_an_error_about_a_shape_says_how_x_is_read(lengths: Any) -> None:
+@pytest.mark.parametrize("lengths", [[], [1], [2, 1, 2], [2, 1, 3], [[1], [1, 2]], [4, 3]])
+def test_only_lengths_that_fit_a_time_first_x_say_how_x_is_read(lengths: Any) -> None:
     with pytest.raises((ShapeError, OptionError)) as error:
         LSTM(3, 4)(np.zeros((2, 3, 3)), lengths=lengths)
-    assert ("expected shape (2,)" in str(error.value)) is (len(lengths) < 2)
-    assert ("x is read as (batch, time, …)" in str(error.value)) is (len(lengths) < 2)
+    assert ("expected shape (2,)" in str(error.value)) is (len(lengths) != 2)
+    assert ("x is read as (batch, time, …)" in str(error.value)) is (lengths == [2, 1, 2])
 
 
 class OwnLayer(Layer):

@@ -50,7 +50,8 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     assert np.abs(dx).max() > 0
     stack: Any = Stacked([[layer], [LSTM(5, 2, rng=rng)]], dropout=0.1)
     assert stack.dropout == 0.5  # a training passes a generator only if there is dropout
-    alone = LSTM(3, 5, 1, dropout=0.5, rng=rng)  # there is no other layer to drop out
+    with pytest.warns(UserWarning, match="dropout: expected two layers or more"):
+        alone = LSTM(3, 5, 1, dropout=0.5, rng=rng)
     assert np.array_equal(alone.forward(x, rng=rng)[0], alone.forward(x)[0])
 
 
