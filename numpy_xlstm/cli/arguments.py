@@ -128,7 +128,9 @@ def _settings(kind: Any, text: str) -> dict[str, Any]:
     if isinstance(kind, str):
         return {"help": text, "metavar": kind}
     if isinstance(kind, tuple | dict):
-        return {"help": text, "choices": kind}
+        wide = len(names := ", ".join(kind)) > 40  # argparse does not break a list of choices
+        shown = {"help": f"{text}: {names}", "metavar": "NAME"} if wide else {"help": text}
+        return {"choices": kind, **shown}
     return {"help": text, "type": kind, "metavar": METAVARS.get(kind, "N")}
 
 

@@ -57,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
         result = training.evaluate(model, tokenizer, text, progress=progress, **known)
     again = "" if args.window is None else f" and after every {args.window:,} tokens"
     length = (result.tokens - 1) // result.rows
+    predicted = f"{result.rows * length:,} tokens" if result.tokens > 2 else "1 token"
     facts = {
         "bits per character": f"{result.bits_per_character:.3f}",
         "bits per token": f"{result.bits_per_token:.3f}",
-        "perplexity": f"{result.perplexity:,.2f} per token",
+        "perplexity": f"{result.perplexity:,.2f} per token, a mean over {predicted}",
         "text": f"{result.characters:,} characters, {result.tokens:,} tokens",
         "empty state": f"at the start of each row{again}",
         "rows": f"{result.rows:,}, each of {length:,} tokens",

@@ -1,5 +1,6 @@
 """Ports: layers, forwards of a framework, folders of results, and programs run for each case."""
 
+import filecmp
 import os
 import re
 import secrets
@@ -200,6 +201,8 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
             _run(filled, own, seconds)
             if not out.is_file():
                 raise PortError("the program has ended without an error, but has written no file")
+            if filecmp.cmp(into, out, shallow=False):
+                raise PortError("expected results; got a copy of the inputs")
             results = checked_results(out, case)
         if own.exists():
             raise PortError(f"the program has left files that cannot be removed in {own}")

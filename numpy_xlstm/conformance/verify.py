@@ -158,7 +158,7 @@ class Report:
         for v in self.verdicts:
             wrong = v.wrong
             if wrong[1:] and v.case.subject.name in seen:
-                names = listed([row.tensor for row in wrong])
+                names = listed([row.tensor for row in wrong], 48)
                 note = f"{len(wrong)} of {len(v.rows)} tensors: {names}"
                 wrong = [Row(v.case.id, "", max(row.ratio for row in wrong), note)]
             rows += wrong

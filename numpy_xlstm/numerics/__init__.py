@@ -151,7 +151,9 @@ def plain_array(name: str, value: Any) -> Array:
         raise ShapeError(f"{name}: expected rows of equal length; got {value!r:.80}") from error
     except TypeError as error:  # a tensor of bfloat16
         got = getattr(value, "dtype", type(value).__name__)
-        raise DTypeError(f"{name}: expected a dtype of NumPy, such as float32; got {got}") from error
+        raise DTypeError(
+            f"{name}: expected a dtype of NumPy, such as float32; got {got}"
+        ) from error
     return array
 
 

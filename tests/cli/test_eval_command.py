@@ -63,6 +63,7 @@ def test_two_texts_are_one(text_file: str, capsys: pytest.CaptureFixture[str]) -
     assert re.search(
         r"^empty state +at the start of each row and after every 20 tokens$", out, re.M
     )
+    assert re.search(r"^perplexity .* per token, a mean over 9,002 tokens$", out, re.M)
     assert re.search(r"^rows +7, each of 1,286 tokens$", out, re.M)
     assert re.match(r"decoding does not restore the text, such as ('.' ){8}'.'; bits per", err)
 

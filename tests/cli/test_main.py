@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import convert, display, main
+from numpy_xlstm.cli import COMMANDS, convert, display, main
 from numpy_xlstm.conformance import SMALL
 
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
@@ -25,6 +25,15 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(default: 0.05)" in " ".join(out.split())
     assert "(default: 0.01 for lstm, slstm, mlstm; 0.003 for xlstm," in " ".join(out.split())
     assert "None" not in out
+
+
+def test_every_help_fits_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80, command
 
 
 def test_nothing_is_a_request_for_help(

@@ -31,6 +31,7 @@ def note_of(program: Path, text: str) -> str:
         ("crash", "the program has ended with signal 9"),
         ("nothing", "the program has ended without an error, but has written no file"),
         ("half", "no results: "),
+        ("copy", "expected results; got a copy of the inputs"),
     ],
 )
 def test_a_program(tmp_path: Path, how: str, note: str) -> None:

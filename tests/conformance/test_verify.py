@@ -113,7 +113,8 @@ def test_one_case_of_a_subject_is_shown_tensor_by_tensor() -> None:
     wrong = ["final.h", "dx", "dstate0.h", "grads.W", "grads.R", "grads.b"]
     assert [words[0] for words in first] == wrong
     ((_, *note),) = second
-    assert " ".join(note) == f"6 of 7 tensors: {', '.join(wrong)}"
+    assert " ".join(note) == f"6 of 7 tensors: {', '.join(wrong[:5])} … and 1 more"
+    assert max(map(len, str(report).splitlines())) <= 120
     (table, *_) = report.lines(verbose=True)
     assert table.count("entries; first") == len(wrong) * len(chosen)
 
