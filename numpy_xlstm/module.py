@@ -128,12 +128,13 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; join the parameters of submodules; refuse what has no effect."""
-        if self._is_made and name in self._fixed():
-            kind = type(self).__name__
-            write = f"another {kind}, made with {name}=…"
+        if self._is_made and name not in self.submodules:
+            write = f"another {type(self).__name__}, made with {name}=…"
             if name in self.params:
                 write = f"params[{name!r}][...] = …, or with_params"
-            raise TypeError(f"{name}: expected {write}; got a new value of an attribute")
+            options = {*signature(type(self)).parameters, "dropout"}  # dropout may be in a config
+            if name in options or name in self.params:
+                raise TypeError(f"{name}: expected {write}; got a new value of an attribute")
         if name in ("params", "submodules") or name in self.submodules:
             if name in vars(self) or "submodules" in vars(self):
                 raise TypeError(
@@ -149,11 +150,6 @@ class Module:
         object.__setattr__(self, name, value)
         if name == "submodules":
             self._join()
-
-    def _fixed(self) -> set[str]:
-        """Return names that a module keeps: of its constructor's options and of its parameters."""
-        options = signature(type(self).__init__).parameters
-        return {*options, *self.params, "dropout"} - {*self.submodules}  # dropout: of a config
 
     def _hold(self, params: Mapping[str, Array]) -> None:
         """Set all parameters, and what depends on them."""

@@ -204,10 +204,6 @@ def _inside(case: CaseData, rows: Sequence[Row]) -> str:
     return f"; {text}" + (f", and not given are {listed(absent)}" if absent else "")
 
 
-WIDEST = 24
-"""Width of the column of tensors; a longer name moves the rest of its line."""
-
-
 def table(rows: list[Row]) -> str:
     """Format rows as lines with aligned columns."""
     head = ("case", "tensor", "error/bound", "")
@@ -215,6 +211,6 @@ def table(rows: list[Row]) -> str:
     cells = [tuple(map(printable, each)) for each in texts]
     columns = list(zip(head, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    widths[1] = min(widths[1], WIDEST)
+    widths[1] = min(widths[1], 24)  # a longer name of a tensor moves the rest of its line
     lines = [zip(line, widths, strict=True) for line in (head, *cells)]
     return "\n".join("  ".join(t.ljust(w) for t, w in line).rstrip() for line in lines)

@@ -257,11 +257,13 @@ def _run(words: list[str], folder: Path, seconds: float) -> None:
             raise PortError(f"the program cannot be run: {error.strerror}") from error
         try:
             end = time.monotonic() + seconds
-            while _runs(process):
+            while process.poll() is None:
                 if time.monotonic() > end:
                     raise PortError(f"stopped at the time limit of {seconds:g} s")
                 if os.fstat(errors.fileno()).st_size + _size(folder) > MOST_WRITTEN:
                     raise PortError(f"stopped because it wrote more than {MOST_WRITTEN:,} bytes")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
         finally:
             _end(process, f"{MARK}={mark}".encode())
         size = errors.seek(0, os.SEEK_END)
@@ -276,15 +278,6 @@ def _run(words: list[str], folder: Path, seconds: float) -> None:
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit status {code}"
         parts = filter(None, (f"the program has ended with {how}", message))
         raise PortError(": ".join(parts))
-
-
-def _runs(process: "subprocess.Popen[bytes]") -> bool:
-    """Return whether a program still runs after a short time."""
-    try:
-        process.wait(0.05)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
 
 
 def _size(folder: Path) -> int:
