@@ -41,10 +41,16 @@ def test_the_table_of_packages_has_the_sums() -> None:
 def test_the_numbers_are_those_of_the_page(path: str) -> None:
     text = (page.PAGE.parents[1] / path).read_text("utf-8")
     found = re.findall(
-        r"(\d+) packages by other authors\]\(.+?\), (\d+) functions, .+? (\d+) err", text
+        r"(\d+) packages by other authors\]\(.+?\), (\d+) functions, and found (\d+) errors; "
+        r"their code showed (\d+) more",
+        text,
     )
-    errors = PAGE.partition("## Choices")[0].count("\n### (")
-    assert found == [(*re.findall(r"^\| all (\d+) \| (\d+)", PAGE, re.M)[0], str(errors))]
+    errors = {*re.findall(r"^### \((\d+)\)", PAGE.partition("## Choices")[0], re.M)}
+    shown = errors & {number for each in ROWS for number in re.findall(r"\((\d+)\)", each.differs)}
+    counts = [f"{len(shown)}", f"{len(errors - shown)}"]
+    assert found == [(*re.findall(r"^\| all (\d+) \| (\d+)", PAGE, re.M)[0], *counts)]
+    others = [f"({number})" for number in sorted(errors - shown, key=int)]
+    assert f"{', '.join(others[:-1])} and {others[-1]} by reading" in PAGE
 
 
 def test_every_difference_of_the_table_is_explained() -> None:

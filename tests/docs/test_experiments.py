@@ -58,14 +58,34 @@ def test_an_accuracy_with_a_seed_is_that_of_a_trial() -> None:
 def test_the_page_of_which_cell_has_the_means_of_the_results() -> None:
     page = (experiments.PAGE.parent / "which-cell.md").read_text("utf-8")
     results = experiments.results()
-    stated = re.findall(r"\[`([\w-]+)`\]\([^)]*\): ((?:`[\w-]+` [\d.]+(?:, )?)+)", page)
-    assert len(stated) == 5
-    for name, numbers in stated:
-        for model, number in re.findall(r"`([\w-]+)` ([\d.]+)", numbers):
+    stated = re.findall(
+        r"\[`([\w-]+)`\]\([^)]*\): ((?:`[\w-]+` [\d.]+(?: \(\d+\))?(?:, )?)+)(?: \((\d+) each)?",
+        page,
+    )
+    assert len(stated) == 4
+    for name, numbers, each in stated:
+        for model, number, seeds in re.findall(r"`([\w-]+)` ([\d.]+)(?: \((\d+)\))?", numbers):
             digits, metric = len(number.partition(".")[2]), EXPERIMENTS[name].metric
             errors = [trial["errors"]["test"] for trial in results[name, model]]
             mean = np.mean([score(metric, error) for error in errors])
             assert f"{mean:z.{digits}f}" == number, (name, model)
+            assert len(errors) == int(seeds or each), (name, model)
+
+
+def test_the_page_of_which_cell_says_how_many_seeds_track_a_state() -> None:
+    page = (experiments.PAGE.parent / "which-cell.md").read_text("utf-8")
+    words, mlstm = [], []
+    for name in ("parity", "cycle-navigation", "modular-arithmetic", "missing-duplicate"):
+        counts = {}
+        for model in ("lstm", "slstm", "mlstm"):
+            trials = experiments.results().get((name, model), [])
+            solved = [1 - trial["errors"]["test"] >= experiments.SOLVED for trial in trials]
+            counts[model] = sum(solved), len(solved)
+        (some, seeds), (few, others) = counts["lstm"], counts["slstm"]
+        first = f"{some}" if seeds == others else f"{some} of {seeds}"
+        words.append(f"{name.replace('-', ' ')} {first} and {few} of {others}")
+        mlstm.append("{} of {}".format(*counts["mlstm"]) if counts["mlstm"][1] else "–")
+    assert f"{', '.join(words)}; `mlstm` {', '.join(mlstm)}" in page
 
 
 def test_the_page_of_state_tracking_says_who_solved_what() -> None:
