@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from docs.figures.drawing import DARK, LIGHT
+from docs.figures.colours import DARK, LIGHT
 from numpy_xlstm import mlstm_recurrent
 from numpy_xlstm.numerics import Array
 

@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from docs.figures.drawing import DARK, LIGHT
+from docs.figures.colours import DARK, LIGHT
 from numpy_xlstm import AdamW, LanguageModel, LSTMCell, SequenceLayer, mLSTM, sLSTM, sLSTMCell
 from numpy_xlstm.numerics import Array, log_sigmoid
 from numpy_xlstm.training import Budget, TrainingState, random_windows, split_text, train

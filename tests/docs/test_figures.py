@@ -1,4 +1,4 @@
-"""The figures equal the output of their scripts, and the pages show them."""
+"""The figures have their numbers and colours, nothing overlaps, and the pages show them."""
 
 import re
 from itertools import combinations
@@ -8,32 +8,46 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from docs.figures import blocks, cells, derived, ideas, memory
+from docs.figures import memory
+from docs.figures.colours import DARK, LIGHT
 from numpy_xlstm.numerics import Array, sigmoid
 
 FIGURES = Path(__file__).parents[2] / "docs/figures"
-DRAWN = blocks.FIGURES | cells.FIGURES | derived.FIGURES | ideas.FIGURES | memory.FIGURES
-NAMES = sorted(DRAWN)
+SVG = "{http://www.w3.org/2000/svg}"
+DRAWN = [
+    path.name for path in sorted(FIGURES.glob("*.svg")) if '"paper"' in path.read_text("utf-8")
+]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def drawn(name: str) -> ElementTree.Element:
+    return ElementTree.parse(FIGURES / name).getroot()
+
+
+@pytest.mark.parametrize("name", memory.FIGURES)
 def test_the_file_is_what_the_script_draws(name: str) -> None:
-    assert (FIGURES / name).read_text("utf-8") == DRAWN[name]()
+    assert (FIGURES / name).read_text("utf-8") == memory.FIGURES[name]()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*DRAWN} - {*memory.FIGURES}))
+def test_each_theme_has_its_colours(name: str) -> None:
+    style = drawn(name).findtext(f"{SVG}style") or ""
+    for colours, rules in zip((LIGHT, DARK), style.split("@media"), strict=True):
+        assert {*re.findall(r"#\w{6}", rules)} <= {*colours.values()}
+
+
+@pytest.mark.parametrize("name", DRAWN)
 def test_boxes_and_texts_are_on_the_sheet_and_do_not_overlap(name: str) -> None:
-    root = ElementTree.fromstring(DRAWN[name]())
+    root = drawn(name)
     width, height = int(root.attrib["width"]), int(root.attrib["height"])
     boxes = []
-    for element in root.iter("{http://www.w3.org/2000/svg}rect"):
+    for element in root.iter(f"{SVG}rect"):
         if "x" in element.attrib:
             x, y, w, h = (float(element.attrib[key]) for key in ("x", "y", "width", "height"))
             boxes.append((x, x + w, y, y + h))
             assert 0 <= x <= width - w
             assert 0 <= y <= height - h
     assert len(boxes) >= 4
-    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+    for text in root.iter(f"{SVG}text"):
         assert 0 <= float(text.attrib["x"]) <= width
         assert 0 <= float(text.attrib["y"]) <= height
     for a, b in combinations(boxes, 2):
@@ -87,22 +101,27 @@ def test_what_the_page_sees_in_the_figures_of_trained_cells() -> None:
 
 
 def test_the_ideas_are_drawn_with_their_numbers() -> None:
-    memory = ideas.gated(ideas.Z, ideas.INPUT, ideas.FORGET)
-    assert memory.tolist() == [0, 0, 0.9, 0.9, 0.9, 0.9, -0.5, -0.5, -0.5]
-    shares = ideas.shares(np.exp(ideas.SCORES))
-    assert abs(shares[-1] - np.exp([0, 4, 8, 12]) / np.exp([0, 4, 8, 12]).sum()).max() < 1e-12
-    assert abs(shares.sum(axis=1) - 1).max() < 1e-12
-    np.testing.assert_allclose(sigmoid(ideas.SCORES), [0.018, 0.5, 0.982, 0.9997], atol=5e-4)
-    np.testing.assert_allclose(np.exp(ideas.SCORES), [0.018, 1, 55, 2981], rtol=0.02)
-    newest = np.diag(ideas.shares(sigmoid(ideas.SCORES)))
-    np.testing.assert_allclose(newest, [1, 0.97, 0.65, 0.40], atol=5e-3)
-    assert (np.diag(shares)[1:] > 0.98).all()
+    gates, exponential = (
+        ["".join(text.itertext()).replace("−", "-") for text in drawn(name).iter(f"{SVG}text")]
+        for name in ("idea-gates.svg", "idea-exponential.svg")
+    )
+    z, i, f, c, o, out = np.array(gates[:60]).reshape(6, 10)[:, 1:].astype(float)
+    np.testing.assert_array_equal(c, f * np.append(0, c[:-1]) + i * z)
+    np.testing.assert_array_equal(out, o * c)
+    scores, expected = np.array([-4.0, 0.0, 4.0, 8.0]), []
+    for weights in (sigmoid(scores), np.exp(scores)):
+        for step in range(1, 5):
+            shares = weights[:step] / weights[:step].sum()
+            expected += [f"{share:.0%}" for share in shares if share > 0.1]  # there is room
+    assert [text for text in exponential if "%" in text] == expected
+    np.testing.assert_allclose(sigmoid(scores), [0.018, 0.5, 0.982, 0.9997], atol=5e-4)
+    np.testing.assert_allclose(np.exp(scores), [0.018, 1, 55, 2981], rtol=0.02)
 
 
 def test_every_figure_is_on_a_page() -> None:
     pages = "".join(page.read_text("utf-8") for page in FIGURES.parent.rglob("*.md"))
     files = sorted(path.name for path in FIGURES.glob("*.svg"))
-    assert len(files) >= len(NAMES) + 5
+    assert len(files) >= len(DRAWN) + 5
     assert [name for name in files if f"figures/{name})" not in pages] == ["xlstm-loss.svg"]
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from tags import lines_of_tags, pages_of_tags
 
-from docs.figures.drawing import DARK, LIGHT
+from docs.figures.colours import DARK, LIGHT
 from numpy_xlstm import __version__
 from tests.site.browser import CHROMIUM, MODES, faults, opened, papers, served
 
