@@ -66,12 +66,9 @@ the log of an exponential gate is x, with slope 1."""
 def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> list[Array]:
     """Return ĩ, f̃, z̃ and õ, each (B, H): W x + R h₋ + b, split into gates.
 
-    R is (4·H, H), or (NH, 4·DH, DH) with one block for each head, gate by gate. A block multiplies
-    only its own part of h₋. In the sum, b is a row, n a head, g a gate, i a unit, j a unit of h₋.
+    R is (4·H, H), or (NH, 4·DH, DH): a block for each head, which multiplies its own part of h₋.
     """
-    (B, H), DH = h_prev.shape, R.shape[-1]
-    R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
-    Rh = np.einsum("ngij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+    Rh = joined(by_heads(h_prev, R) @ R.swapaxes(-1, -2), R)
     return np.split(x @ W.T + Rh + b, 4, axis=1)  # [rec.1]
 
 
@@ -79,16 +76,30 @@ def pre_activations_backward(
     dpres: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
 ) -> tuple[Array, Array, Grads]:
     """Return the gradients of x, h₋ and the parameters from those of the pre-activations."""
-    (B, H), DH = h_prev.shape, R.shape[-1]
-    R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
     dpre = np.concatenate(dpres, axis=1)
-    dRh = dpre.reshape(B, 4, H // DH, DH)
-    dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)  # [rec.3]
+    dRh = by_heads(dpre, R)
+    dh_prev = joined(dRh @ R, R)  # [rec.3]
     dx = dpre @ W  # [rec.4]
-    dW = dpre.T @ x  # [rec.5]
-    dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)  # [rec.6]
+    dW = np.dot(dpre.T, x)  # [rec.5]
+    dR = dRh.swapaxes(-1, -2) @ by_heads(h_prev, R)  # [rec.6]
     db = dpre.sum(axis=0)  # [rec.7]
     return dx, dh_prev, {"W": dW, "R": dR, "b": db}
+
+
+def by_heads(array: Array, R: Array) -> Array:
+    """Return rows (B, K·H) as (NH, B, K·DH) if R has a block for each head; K is 1 or 4 gates."""
+    if R.ndim == 2:
+        return array
+    NH, _, DH = R.shape
+    return array.reshape(len(array), -1, NH, DH).transpose(2, 0, 1, 3).reshape(NH, len(array), -1)
+
+
+def joined(array: Array, R: Array) -> Array:
+    """Return rows (NH, B, K·DH) as (B, K·H); the inverse of :func:`by_heads`."""
+    if R.ndim == 2:
+        return array
+    NH, B, _ = array.shape
+    return array.reshape(NH, B, -1, R.shape[-1]).transpose(1, 2, 0, 3).reshape(B, -1)
 
 
 def gate_rows(array: Array, gate: str) -> Array:

@@ -1,6 +1,7 @@
 """What kernels have in common: threads, heads, padding and residuals."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy_xlstm.errors import CacheError
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
+from numpy_xlstm.validation import check_cache
 
 WORTH_THREADS = 2**18
 """Least size of pre-activations, or of q and v, at which several threads are faster."""
@@ -38,14 +40,24 @@ def for_loops(array: Array) -> Array:
     return array if array.flags.carray else array.copy()
 
 
-def check_residual(name: str, array: Any, shape: tuple[int, ...], dtype: Any) -> None:
-    """Raise :class:`CacheError` for residuals that do not fit the other arguments.
+@dataclass(frozen=True, slots=True, eq=False)
+class FunctionCache:
+    """Residuals that a public function keeps for its backward.
 
-    A compiled loop does not check its indices and would read outside of an array that is too small.
+    They cannot be replaced: a compiled loop does not check its indices, and would read outside of
+    other arrays.
     """
-    if getattr(array, "shape", None) != shape or array.dtype != dtype:
-        got = f"{getattr(array, 'shape', None)} and {getattr(array, 'dtype', type(array))}"
-        raise CacheError(f"cache: expected {name} of shape {shape} and {dtype}; got {got}")
+
+    cell: str
+    kept: Any
+
+    @staticmethod
+    def checked(cache: Any, cell: str) -> Any:
+        """Return the residuals, or raise an error unless a function of this cell made the cache."""
+        check_cache(cache, FunctionCache)
+        if cache.cell != cell:
+            raise CacheError(f"cache: expected one of the {cell}; got one of the {cache.cell}")
+        return cache.kept
 
 
 def split_heads(x: Array, NH: int) -> Array:

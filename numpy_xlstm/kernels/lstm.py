@@ -4,6 +4,7 @@ from typing import Any
 
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
+from numpy_xlstm.kernels.common import FunctionCache
 from numpy_xlstm.kernels.functions import pointwise, sigmoid, sigmoid_and_slope, tanh, tanh_slope
 from numpy_xlstm.numerics import Array, own_error_state
 
@@ -43,7 +44,7 @@ forward, backward = CELL.forward, CELL.backward
 @own_error_state
 def lstm_recurrent(
     Wx: Array, R: Array, state: Any = None, *, lengths: Array | None = None
-) -> tuple[Array, LSTMState, scan.ScanCache]:
+) -> tuple[Array, LSTMState, FunctionCache]:
     """Run an LSTM over a sequence of pre-activations W x + b.
 
     ::
@@ -85,12 +86,13 @@ def lstm_recurrent(
     True
     """
     Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
-    return forward(Wx, {"R": R}, state, lengths)
+    y, after, kept = forward(Wx, {"R": R}, state, lengths)
+    return y, after, FunctionCache("LSTM", kept)
 
 
 @own_error_state
 def lstm_recurrent_backward(
-    dy: Array, cache: scan.ScanCache, dstate: Any = None
+    dy: Array, cache: FunctionCache, dstate: Any = None
 ) -> tuple[Array, Array, LSTMState]:
     """Compute the vector-Jacobian product of :func:`lstm_recurrent`.
 
@@ -117,4 +119,4 @@ def lstm_recurrent_backward(
     >>> dWx.shape, dR.shape, dstate0.c.shape
     ((2, 5, 16), (1, 16, 4), (2, 4))
     """
-    return CELL.checked_backward(dy, cache, dstate)
+    return CELL.checked_backward(dy, FunctionCache.checked(cache, "LSTM"), dstate)

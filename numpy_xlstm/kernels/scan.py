@@ -30,13 +30,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.gates import empty_state
-from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.common import WORTH_THREADS, check_residual, for_each, for_loops, padding
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.kernels.common import WORTH_THREADS, for_each, for_loops, padding
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.kernels.loops import backward_loop, forward_loop
 from numpy_xlstm.numerics import Array, check_array, check_batch, checked_lengths
 from numpy_xlstm.numerics.threads import matmul, num_threads, spread
-from numpy_xlstm.validation import check_cache, checked_like
+from numpy_xlstm.validation import checked_like
 
 ROWS = 8
 """Least number of rows of a batch for a thread."""
@@ -261,33 +261,15 @@ class Recurrence:
         lengths = None if lengths is None else checked_lengths(lengths, B, T)
         return Wx.copy(), state, lengths
 
-    def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
+    def checked_backward(self, dy: Array, kept: ScanCache, dstate: Any) -> tuple[Array, Array, Any]:
         """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
-        check_cache(cache, ScanCache)
-        ndims = [getattr(array, "ndim", None) for array in cache]
-        if ndims != [4, 3, 2, 4, 1] or 0 in cache.R.shape + cache.ends.shape:
-            raise CacheError("cache: expected the arrays that this forward returned; got others")
-        B, T, (NH, _, DH) = len(cache.ends), cache.pre.shape[1], cache.R.shape
-        check_array("dy", dy, (B, T, NH * DH), cache.R.dtype)
-        dy = np.where(padding(cache.ends, T)[..., None], 0, dy)
+        B, T, (NH, _, DH) = len(kept.ends), kept.pre.shape[1], kept.R.shape
+        check_array("dy", dy, (B, T, NH * DH), kept.R.dtype)
+        dy = np.where(padding(kept.ends, T)[..., None], 0, dy)
         zero = self.state_type(*np.zeros((len(self.state_type._fields), B, NH * DH), dy.dtype))
         dstate = zero if dstate is None else checked_like("dstate", dstate, zero)
-        dWx, dstate0, grads = self.backward(dy, self.fitting(cache, dy), dstate)
+        dWx, dstate0, grads = self.backward(dy, kept, dstate)
         return dWx, grads["R"], dstate0
-
-    def fitting(self, cache: Any, dy: Array) -> Any:
-        """Return the cache if it fits the cotangent of y.
-
-        A compiled loop does not check its indices and would read outside of other arrays.
-        """
-        pre, R, constants, states, ends = cache
-        (B, T, H), (NH, _, DH), S = dy.shape, R.shape, len(self.state_type._fields)
-        check_residual("pre", pre, (B, T, self.num_pre, H), dy.dtype)
-        check_residual("R", R, (NH, self.num_recurrent * DH, DH), dy.dtype)
-        check_residual("constants", constants, (self.num_constants, H), dy.dtype)
-        check_residual("states", states, (B, T + 1, S, H), dy.dtype)
-        check_residual("ends", ends, (B,), np.dtype(int))
-        return cache
 
 
 def by_unit(array: Array) -> Array:

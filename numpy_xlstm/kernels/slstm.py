@@ -11,6 +11,7 @@ import numpy as np
 from numpy_xlstm.cells.gates import GATE_KINDS, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
+from numpy_xlstm.kernels.common import FunctionCache
 from numpy_xlstm.kernels.functions import (
     compiled,
     exp,
@@ -155,7 +156,7 @@ def slstm_recurrent(
     *,
     lengths: Array | None = None,
     forget_gate: str = "sigmoid",
-) -> tuple[Array, sLSTMState, scan.ScanCache]:
+) -> tuple[Array, sLSTMState, FunctionCache]:
     """Run an sLSTM over a sequence of pre-activations W x + b.
 
     ::
@@ -193,12 +194,13 @@ def slstm_recurrent(
     """
     checked_choice("forget_gate", forget_gate, GATE_KINDS)
     Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
-    return forward(Wx, {"R": R}, state, lengths, forget_gate)
+    y, after, kept = forward(Wx, {"R": R}, state, lengths, forget_gate)
+    return y, after, FunctionCache("sLSTM", kept)
 
 
 @own_error_state
 def slstm_recurrent_backward(
-    dy: Array, cache: scan.ScanCache, dstate: Any = None
+    dy: Array, cache: FunctionCache, dstate: Any = None
 ) -> tuple[Array, Array, sLSTMState]:
     """Compute the vector-Jacobian product of :func:`slstm_recurrent`.
 
@@ -223,4 +225,4 @@ def slstm_recurrent_backward(
     >>> dWx.shape, dR.shape, dstate0.m.shape
     ((2, 5, 16), (2, 8, 2), (2, 4))
     """
-    return CELL.checked_backward(dy, cache, dstate)
+    return CELL.checked_backward(dy, FunctionCache.checked(cache, "sLSTM"), dstate)

@@ -37,15 +37,6 @@ class ChunkwiseCache(NamedTuple):
     w_state: Array  # w_i0, weights of the state before the chunk, (N, G·L)
     C: Array  # before, between and after the chunks, (N, G + 1, DK, DV)
 
-    def shapes(self, N: int, T: int, DK: int, DV: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the arrays for N heads and T steps."""
-        L = np.shape(self.w)[-1] if np.ndim(self.w) else 0
-        G = -(-T // max(1, L))
-        all_steps = N, G * L
-        C = (N, G + 1, DK, DV)
-        shapes = {"k": (*all_steps, DK), "v": (*all_steps, DV), "w": (*all_steps, L)}
-        return shapes | {"w_state": all_steps, "C": C}
-
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients from the last chunk to the first, as described in ``forms.py``."""
         T, steps = q.shape[1], self.k.shape[1]

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import numpy as np
-
 from numpy_xlstm.cells.gates import GATE_KINDS
 from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
-from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.kernels.common import check_residual
-from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, ChunkwiseCache
-from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, Normaliser, Options, run, run_backward
-from numpy_xlstm.kernels.mlstm.step import RecurrentCache
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.kernels.common import FunctionCache
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
+from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, Options, run, run_backward
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -21,7 +18,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.trees import zeros_like
-from numpy_xlstm.validation import check_cache, checked_like
+from numpy_xlstm.validation import checked_like
 
 
 def mlstm_recurrent(
@@ -36,7 +33,7 @@ def mlstm_recurrent(
     eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
-) -> tuple[Array, mLSTMState, Cache]:
+) -> tuple[Array, mLSTMState, FunctionCache]:
     """Run an mLSTM over a sequence, one step at a time.
 
     ::
@@ -73,7 +70,7 @@ def mlstm_recurrent(
         Outputs, shape (B, NH, T, DV).
     state : mLSTMState
         State after the last step.
-    cache : Cache
+    cache : FunctionCache
         Residuals for :func:`mlstm_recurrent_backward`. They refer to inputs, outputs and states: do
         not modify those arrays until it has run.
 
@@ -111,7 +108,7 @@ def mlstm_parallel(
     eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
-) -> tuple[Array, mLSTMState, Cache]:
+) -> tuple[Array, mLSTMState, FunctionCache]:
     """Run an mLSTM over all steps at once.
 
     ::
@@ -163,7 +160,7 @@ def mlstm_chunkwise(
     eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
-) -> tuple[Array, mLSTMState, Cache]:
+) -> tuple[Array, mLSTMState, FunctionCache]:
     """Run an mLSTM chunk by chunk: parallel within a chunk, recurrent from chunk to chunk.
 
     ::
@@ -206,7 +203,7 @@ def mlstm_chunkwise(
 
 
 @own_error_state
-def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
+def mlstm_recurrent_backward(dh: Array, cache: FunctionCache, dstate: Any = None) -> Gradients:
     """Compute the vector-Jacobian product of an mLSTM, whatever the form of its forward.
 
     ``mlstm_parallel_backward`` and ``mlstm_chunkwise_backward`` are the same function.
@@ -236,17 +233,12 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     >>> dq.shape, df.shape, dstate0.n.shape
     ((1, 2, 5, 4), (1, 2, 5), (1, 2, 4))
     """
-    check_cache(cache, Cache)
-    q, h = np.shape(cache.q), np.shape(cache.h)
-    known = isinstance(cache.form, RecurrentCache | ChunkwiseCache)
-    if not known or len(h) != 4 or len(q) != 4 or q[:3] != h[:3] or 0 in (*q[:2], q[3]):
-        raise CacheError("cache: expected the arrays that this forward returned; got others")
-    check_array("dh", dh, cache.h.shape, cache.h.dtype)
-    shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
-    empty = empty_memory(shape, dh.dtype, cache.options.input_gate)
+    kept: Cache = FunctionCache.checked(cache, "mLSTM")
+    check_array("dh", dh, kept.h.shape, kept.h.dtype)
+    shape = *kept.q.shape[:2], kept.q.shape[-1], kept.h.shape[-1]
+    empty = empty_memory(shape, dh.dtype, kept.options.input_gate)
     dstate = zeros_like(empty) if dstate is None else checked_like("dstate", dstate, empty)
-    check_residuals(cache, dh)
-    return run_backward(dh, cache, dstate)
+    return run_backward(dh, kept, dstate)
 
 
 mlstm_parallel_backward = mlstm_chunkwise_backward = mlstm_recurrent_backward
@@ -260,7 +252,7 @@ def checked_run(
     lengths: Any,
     options: Options,
     chunk_size: int = CHUNK_SIZE,
-) -> tuple[Array, mLSTMState, Cache]:
+) -> tuple[Array, mLSTMState, FunctionCache]:
     """Validate the arguments and run a form."""
     q, k, v, i, f = arrays
     checked_eps(options.eps)
@@ -279,26 +271,5 @@ def checked_run(
     empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options.input_gate)
     state = empty if state is None else checked_like("state", state, empty)
     lengths = None if lengths is None else checked_lengths(lengths, B, T)
-    return run(form, arrays, state, lengths, options, chunk_size)
-
-
-def check_residuals(cache: Cache, dh: Array) -> None:
-    """Raise :class:`CacheError` unless all residuals fit the cotangent of h."""
-    (B, NH, T, DV), dtype, DK = dh.shape, dh.dtype, np.shape(cache.q)[-1:]
-    N, form = B * NH, cache.form
-    shapes = {"h": dh.shape, "q": (B, NH, T, *DK), "i_pre": (B, NH, T), "f_pre": (B, NH, T)}
-    for name, shape in shapes.items():
-        check_residual(name, getattr(cache, name), shape, dtype)
-    if cache.live is not None:
-        check_residual("live", cache.live, (N, T), np.dtype(bool))
-    stabilised = cache.options.input_gate == "exp"
-    if stabilised != isinstance(cache.normaliser, Normaliser):
-        raise CacheError("cache: expected q·n, m and past with an exponential input gate alone")
-    if cache.normaliser is not None:
-        for name, array in cache.normaliser._asdict().items():
-            kind = np.dtype(bool) if name == "past" else dtype
-            check_residual(name, array, (N, T), kind)
-    wide = np.result_type(dtype, np.float64)
-    for name, shape in form.shapes(N, T, *DK, DV + stabilised).items():
-        kind = wide if name.startswith("log_") else dtype
-        check_residual(name, getattr(form, name), shape, kind)
+    h, after, kept = run(form, arrays, state, lengths, options, chunk_size)
+    return h, after, FunctionCache("mLSTM", kept)

@@ -52,11 +52,6 @@ class RecurrentCache(NamedTuple):
     log_f: Array
     C: Array  # before the first step, (N, DK, DV)
 
-    def shapes(self, N: int, T: int, DK: int, DV: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the arrays for N heads and T steps."""
-        shapes = {"k": (N, T, DK), "v": (N, T, DV), "C": (N, DK, DV)}
-        return shapes | {"log_i": (N, T), "log_f": (N, T)}
-
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients, as described in ``forms.py``; the residuals do not depend on q."""
         k, v, log_i, log_f, C = map(for_loops, self)
