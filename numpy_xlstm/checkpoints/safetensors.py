@@ -87,7 +87,7 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("__metadata__: expected a mapping of strings")
-    if any(len(n) == len(CHECKSUM) and sum(map(str.__ne__, n, CHECKSUM)) == 1 for n in metadata):
+    if any(differs_in_one_letter(name, CHECKSUM) for name in metadata):
         raise ValueError(f"expected {CHECKSUM}; got a damaged name, which would turn checks off")
     if len(header) > MAX_ARRAYS:
         raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(header):,}")
@@ -108,6 +108,11 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
         crcs[:] = [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
     pairs = zip(entries.items(), crcs, strict=True)
     return {name: (*entry[:3], crc) for (name, entry), crc in pairs}, metadata
+
+
+def differs_in_one_letter(word: str, other: str) -> bool:
+    """Return whether two words of the same length differ in exactly one letter."""
+    return len(word) == len(other) and sum(a != b for a, b in zip(word, other, strict=True)) == 1
 
 
 def with_own_checksum(header: bytes, old: str, new: str) -> bytes:

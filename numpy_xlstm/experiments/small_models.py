@@ -131,14 +131,15 @@ class SmallModel(LanguageModel):
     def __init__(self, name: str, vocabulary: int | None, body: Recurrent, **known: Any) -> None:
         width, official = body.in_features, isinstance(body, BlockStack)
         start = small_init(width) if official and vocabulary is not None else None
+        self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
         options = {"head_bias": not official, "deviation": start} | known
         super().__init__(vocabulary or 1, width, body, **options)
-        self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
-        if vocabulary is None:  # set once by a Module: forget them, to replace the embedding
-            names = self.submodules
-            del self.params, self.submodules
-            self.embedding: Any = Linear(POINT, width, dtype=np.dtype(body.dtype), **known)
-            self.submodules = names
+
+    def make_embedding(self, V: int, D: int, **options: Any) -> Any:
+        """Make the embedding, or a linear map of points with values."""
+        if self.vocabulary is not None:
+            return super().make_embedding(V, D, **options)
+        return Linear(POINT, D, dtype=options["dtype"], rng=options["rng"])
 
     def check_input(self, tokens: Any) -> None:
         """Raise an error unless the inputs are a batch of sequences of tokens or points."""

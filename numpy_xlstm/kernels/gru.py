@@ -58,18 +58,25 @@ CELL = scan.Recurrence(
 )
 
 
+def n_first(array: Array, axis: int = 0) -> Array:
+    """Return rows in the order n, r, z of the kernel, from the order r, z, n of the parameters."""
+    return np.roll(array, array.shape[axis] // 3, axis)
+
+
+def n_last(array: Array, axis: int = 0) -> Array:
+    """Return rows in the order r, z, n; the inverse of :func:`n_first`."""
+    return np.roll(array, -(array.shape[axis] // 3), axis)
+
+
 def forward(
     Wx: Array, params: Mapping[str, Array], state: GRUState, lengths: Array | None
 ) -> tuple[Array, GRUState, scan.ScanCache]:
-    """Run :meth:`scan.Recurrence.forward`, with W x + b in the last 3·H columns of Wx (B, T, 4·H).
-
-    R has the rows of r, z and n, which become those of n, r and z.
-    """
+    """Run the kernel, with W x + b in the last 3·H columns of Wx (B, T, 4·H)."""
     H = Wx.shape[-1] // 4
     b_r_z, s_n = np.split(params["b_h"], [2 * H])
     Wx[..., H : 3 * H] += b_r_z  # [gru.3]
     Wx[..., :H] = s_n
-    R = np.roll(params["R"], H, axis=0)
+    R = n_first(params["R"])
     y, after, cache = CELL.forward(Wx, {"R": R}, TwoStates(state.h, state.h), lengths)
     return y, GRUState(after.h), cache
 
@@ -81,7 +88,7 @@ def backward(
     dlast = TwoStates(dstate.h, np.zeros_like(dstate.h))
     dpre, dstate0, grads = CELL.backward(dy, cache, dlast)
     H = dpre.shape[-1] // 4
-    dR = np.roll(grads["R"], -H, axis=1)
-    db_h = np.roll(dpre[..., : 3 * H].sum(axis=(0, 1)), -H)  # [gru.17]
+    dR = n_last(grads["R"], axis=1)
+    db_h = n_last(dpre[..., : 3 * H].sum(axis=(0, 1)))  # [gru.17]
     dstate0 = GRUState(dstate0.h + dstate0.memory)  # [gru.14]
     return dpre[..., H:], dstate0, {"R": dR, "b_h": db_h}  # [gru.11]

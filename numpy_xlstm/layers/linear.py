@@ -171,9 +171,11 @@ class LinearGroup(Layer):
         stored = [linear.params for linear in self.linears]
         joined = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
         dx, grads = linear_backward(dy, cache, joined)
-        stops = np.cumsum([linear.out_features for linear in self.linears])[:-1]
-        rows = {name: np.split(array, stops) for name, array in grads.items()}
-        parts = [dict(zip(rows, part, strict=True)) for part in zip(*rows.values(), strict=True)]
+        parts, start = [], 0
+        for linear in self.linears:
+            rows = slice(start, start + linear.out_features)
+            parts.append({name: array[rows] for name, array in grads.items()})
+            start = rows.stop
         return dx, self.named_grads(linears=parts)
 
 

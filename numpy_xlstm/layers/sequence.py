@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -21,17 +21,25 @@ from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.numerics.threads import matmul
 from numpy_xlstm.validation import output_size
 
-KERNELS: dict[type, tuple[Any, tuple[str, ...]]] = {
-    LSTMCell: (lstm, ()),
-    LSTMPCell: (lstmp, ()),
-    PeepholeLSTMCell: (peephole, ()),
-    sLSTMCell: (slstm, ("forget_gate",)),
-    GRUCell: (gru, ()),
-    ElmanCell: (elman, ("nonlinearity",)),
+
+class Kernel(NamedTuple):
+    """Functions that run a cell over whole sequences."""
+
+    projected: Any  # from x, W and b to W x + b
+    forward: Any  # from W x + b to outputs
+    backward: Any
+    options: tuple[str, ...] = ()  # of the cell, which forward takes
+
+
+KERNELS: dict[type, Kernel] = {
+    LSTMCell: Kernel(lstm.CELL.projected, lstm.forward, lstm.backward),
+    LSTMPCell: Kernel(lstm.CELL.projected, lstmp.forward, lstmp.backward),
+    PeepholeLSTMCell: Kernel(peephole.CELL.projected, peephole.forward, peephole.backward),
+    sLSTMCell: Kernel(slstm.CELL.projected, slstm.forward, slstm.backward, ("forget_gate",)),
+    GRUCell: Kernel(gru.CELL.projected, gru.forward, gru.backward),
+    ElmanCell: Kernel(elman.CELL.projected, elman.forward, elman.backward, ("nonlinearity",)),
 }
-"""Cells that have a kernel: a module whose ``forward`` and ``backward`` map W x + b, from its
-``CELL``, to outputs over whole sequences, and the names of the cell's options that ``forward``
-takes. Every other cell is unrolled; the layer mLSTM has kernels of its own."""
+"""Cells that have a kernel. Every other cell is unrolled; the layer mLSTM has its own kernels."""
 
 KernelCache = namedtuple("KernelCache", "x params kept")
 """The input, the parameters and the residuals of a kernel."""
@@ -97,7 +105,7 @@ class SequenceLayer(Recurrent[S]):
         self.hidden_size, self.out_features = self.cell.hidden_size, output_size(cell)
 
     @property
-    def kernel(self) -> tuple[Any, tuple[str, ...]] | None:
+    def kernel(self) -> Kernel | None:
         """Entry of the cell in :data:`KERNELS`; None if the cell is unrolled."""
         return None if self.unrolled else KERNELS.get(type(self.cell))
 
@@ -122,29 +130,31 @@ class SequenceLayer(Recurrent[S]):
     def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
         if self.kernel is None:
             return unroll(self.cell, x, state, lengths=options.lengths)
-        return run(self.cell, self.params, x, state, options.lengths)
+        return run_kernel(self.cell, self.params, x, state, options.lengths)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         if self.kernel is None:
             return unroll_backward(dy, cache, dstate)
-        return run_backward(self.cell, dy, cache, dstate)
+        return run_kernel_backward(self.cell, dy, cache, dstate)
 
 
-def run(
+def run_kernel(
     cell: Any, params: Mapping[str, Array], x: Array, state: Any, lengths: Array | None
 ) -> tuple[Array, Any, KernelCache]:
     """Run the kernel of a cell over x, with parameters under the names of the cell's."""
-    x, (module, names) = np.ascontiguousarray(x), KERNELS[type(cell)]  # its backward reads x too
-    Wx = module.CELL.projected(x, params["W"], params["b"])
-    more = {name: getattr(cell, name) for name in names}
-    y, state, kept = module.forward(Wx, params, state, lengths, **more)
+    x, kernel = np.ascontiguousarray(x), KERNELS[type(cell)]  # the backward reads x too
+    Wx = kernel.projected(x, params["W"], params["b"])
+    options = {name: getattr(cell, name) for name in kernel.options}
+    y, state, kept = kernel.forward(Wx, params, state, lengths, **options)
     return y, state, KernelCache(x, params, kept)
 
 
-def run_backward(cell: Any, dy: Array, cache: KernelCache, dstate: Any) -> tuple[Array, Any, Grads]:
-    """Return the gradients of x, of the first state and of the parameters of :func:`run`."""
-    (x, p, kept), (module, _) = cache, KERNELS[type(cell)]
-    dWx, dstate0, grads = module.backward(dy, kept, dstate)
+def run_kernel_backward(
+    cell: Any, dy: Array, cache: KernelCache, dstate: Any
+) -> tuple[Array, Any, Grads]:
+    """Return the gradients of x, of the first state and of the parameters of :func:`run_kernel`."""
+    x, p, kept = cache
+    dWx, dstate0, grads = KERNELS[type(cell)].backward(dy, kept, dstate)
     rows = dWx.reshape(-1, dWx.shape[-1])
     dx = matmul(rows, p["W"]).reshape(x.shape)  # [rec.4]
     dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
@@ -195,11 +205,11 @@ class TorchSequence(Recurrent):
         return self.cell.init_state(batch_size)
 
     def compute(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
-        return run(self.cell, self.cell_params(), x, state, options.lengths)
+        return run_kernel(self.cell, self.cell_params(), x, state, options.lengths)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Compute the backward without checks; the second bias gets a copy of the gradient."""
-        dx, dstate0, grads = run_backward(self.cell, dy, cache, dstate)
+        dx, dstate0, grads = run_kernel_backward(self.cell, dy, cache, dstate)
         named = {
             term: grads[name] if n == 0 else grads[name].copy()
             for name, terms in self.terms.items()

@@ -69,9 +69,9 @@ class Stacked(Recurrent[S]):
         batch_first: bool = True,
     ) -> None:
         levels = _checked_layers(layers)
-        self.layers = [layer for directions in levels for layer in directions]
-        self.directions = [len(directions) for directions in levels]
-        pairs = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
+        self.layers = [layer for level in levels for layer in level]
+        self.directions = [len(level) for level in levels]
+        pairs = [(f"_l{n}", f"_l{n}_reverse")[:count] for n, count in enumerate(self.directions)]
         self.submodules = {"layers": [f"*{suffix}" for pair in pairs for suffix in pair]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.dropout_between = checked_dropout(dropout)
@@ -101,26 +101,26 @@ class Stacked(Recurrent[S]):
         """
         after, caches, dropped = list[Any](), [], []
         lengths, factors = options.lengths, None
-        for level, directions in enumerate(self.directions):
-            if level:
+        for number, count in enumerate(self.directions):
+            if number > 0:
                 x, factors = drop(x, self.dropout_between, options.rng)
             dropped.append(factors)
             ys = []
-            for reverse in (False, True)[:directions]:
+            for reverse in (False, True)[:count]:
                 n, given = len(after), reverse_steps(x, lengths) if reverse else x
                 y, now, kept = self.layers[n].compute(given, state[n], options)
                 ys.append(reverse_steps(y, lengths) if reverse else y)
                 after.append(now)
                 caches.append(kept)
-            x = ys[0] if directions == 1 else np.concatenate(ys, axis=-1)
+            x = ys[0] if count == 1 else np.concatenate(ys, axis=-1)
         return x, tuple(after), (caches, dropped, lengths)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         caches, dropped, lengths = cache
         n, before, grads = len(self.layers), list(dstate), [Grads() for _ in self.layers]
-        for directions, factors in reversed(list(zip(self.directions, dropped, strict=True))):
+        for count, factors in reversed(list(zip(self.directions, dropped, strict=True))):
             dxs = []
-            for reverse in (True, False)[-directions:]:
+            for reverse in (True, False)[-count:]:
                 n -= 1
                 layer, kept = self.layers[n], caches[n]
                 own, dy = dy[..., -layer.out_features :], dy[..., : -layer.out_features]
@@ -225,9 +225,9 @@ def reverse_steps(array: Array, lengths: Array | None = None) -> Array:
     return turned
 
 
-def _width(directions: Sequence[Recurrent]) -> int:
-    """Return the width of the concatenated outputs of all directions."""
-    return sum(layer.out_features for layer in directions)
+def _width(level: Sequence[Recurrent]) -> int:
+    """Return the width of the concatenated outputs of a layer's directions."""
+    return sum(layer.out_features for layer in level)
 
 
 def _checked_layers(layers: Any) -> list[list[Recurrent]]:
@@ -237,8 +237,8 @@ def _checked_layers(layers: Any) -> list[list[Recurrent]]:
     if not levels or not sizes <= {1, 2}:
         expected = "a list of layers, each [forward] or [forward, reverse]"
         raise OptionError(f"layers: expected {expected}; got {layers!r}")
-    for n, directions in enumerate(levels):
-        for layer in directions:
+    for n, level in enumerate(levels):
+        for layer in level:
             if not isinstance(layer, Recurrent):
                 expected = "a layer over sequences, such as SequenceLayer(cell)"
                 raise OptionError(f"layers[{n}]: expected {expected}; got {type(layer).__name__}")

@@ -148,7 +148,7 @@ class LanguageModel(StateDict, Recurrent[S]):
         rng, dtype = generator_or_new(rng), body.dtype or np.float64
         self.body, self.tied, self.cap = body, tied, cap
         start = 1.0 if deviation is None else deviation
-        self.embedding = Embedding(V, D, deviation=start, dtype=dtype, rng=rng)
+        self.embedding = self.make_embedding(V, D, deviation=start, dtype=dtype, rng=rng)
         self.embedding_dropout = checked_dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
         bias = checked_bool("head_bias", head_bias) and not tied
@@ -161,6 +161,10 @@ class LanguageModel(StateDict, Recurrent[S]):
         else:
             self.head = Linear(body.out_features, V, bias, **options)
         self.submodules = names
+
+    def make_embedding(self, V: int, D: int, **options: Any) -> Any:
+        """Make the map of the inputs, which is the first part of the model."""
+        return Embedding(V, D, **options)
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Return the same model with other arrays; a tied head shares the embedding's."""

@@ -172,10 +172,12 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
             inner, z = both[:, :width], both[:, width:]
             convolved, conv_state = conv(inner, state.conv)
             a, _ = SILU.forward(convolved)  # [mblock.2]
-            blocks = np.concatenate((a, a, inner)).reshape(3, B, *W.shape[1:3]).swapaxes(1, 2)
-            qkv = (blocks @ W).swapaxes(1, 2).reshape(3, B, width) + b  # [mblock.3]
+            blocks = np.concatenate((a, a, inner)).reshape(3, B, *W.shape[1:3])  # of q, k and v
+            products = blocks.swapaxes(1, 2) @ W  # (3, number of blocks, B, width of a block)
+            qkv = products.swapaxes(1, 2).reshape(3, B, width) + b  # [mblock.3]
             q, k, v = qkv.reshape(3, B, NH, -1)
-            pre = gates(qkv.swapaxes(0, 1).reshape(B, -1))  # [mblock.4]
+            of_rows = qkv.swapaxes(0, 1).reshape(B, 3 * width)
+            pre = gates(of_rows)  # [mblock.4]
             h, memory_state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)
             read = outnorm(h) + skip * a  # [mblock.5] [mblock.6]
             y = down(read * SILU.forward(z)[0])  # [mblock.7]

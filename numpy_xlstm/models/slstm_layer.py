@@ -192,10 +192,11 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
             if conv is not None:
                 convolved, conv_state = conv(x, state.conv)
                 active, _ = SILU.forward(convolved)  # [sblock.1]
-            seen = [array.reshape(-1, NH, DH) for array in (active, x, state.slstm.h)]
-            pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W  # [sblock.2]
-            pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
-            memory = slstm.slstm_step(pre + b, state.slstm)  # [sblock.3]
+            heads = [array.reshape(-1, NH, DH) for array in (active, x, state.slstm.h)]
+            rows = np.concatenate(heads, axis=-1).swapaxes(0, 1)  # (NH, B, 3·DH)
+            pre = (rows @ W).reshape(NH, -1, 4, DH)  # [sblock.2]
+            by_gate = pre.transpose(2, 1, 0, 3).reshape(4, *x.shape)  # (4, B, H)
+            memory = slstm.slstm_step(by_gate + b, state.slstm)  # [sblock.3]
             return norm(memory.h), sLSTMBlockState(conv_state, memory)  # [sblock.4]
 
         return step

@@ -162,15 +162,26 @@ class StateDict(Module):
         if layout is not None:
             checked_choice("layout", layout, LAYOUTS)
         plain = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
-        if self.shared is not None and self.shared[0] in plain:
-            head, embedding = plain.pop(self.shared[0]), plain.get(self.shared[1])
-            if embedding is not None and not np.array_equal(head, embedding):
-                expected = f"expected the same numbers as {self.shared[1]}"
-                raise ShapeError(f"{self.shared[0]}: {expected}; got others")
+        super().load_state_dict(self._in_vanilla(self._without_head(plain), layout))
+
+    def _without_head(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """Return the arrays without that of a tied head, which must equal the embedding's."""
+        if self.shared is None or self.shared[0] not in arrays:
+            return arrays
+        name, other = self.shared
+        head, embedding = arrays[name], arrays.get(other)
+        if embedding is not None and not np.array_equal(head, embedding):
+            raise ShapeError(f"{name}: expected the same numbers as {other}; got others")
+        return {own: array for own, array in arrays.items() if own != name}
+
+    def _in_vanilla(self, arrays: dict[str, Array], layout: str | None) -> dict[str, Array]:
+        """Return the arrays with every R and b of an sLSTM in the layout "vanilla"."""
+        converted = dict(arrays)
         for name, ours in self.params.items():
             bias = name.removesuffix(KERNEL) + BIAS
-            if name.endswith(KERNEL) and name in plain and bias in plain:
-                NH, (R, b) = len(ours), (plain[name], plain[bias])
+            if name.endswith(KERNEL) and name in arrays and bias in arrays:
+                R, b = arrays[name], arrays[bias]
                 of_R, of_b = found_layouts(name, R.shape, b.shape, ours.shape, layout)
-                plain |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
-        super().load_state_dict(plain)
+                converted[name] = kernel_to_vanilla(R, of_R)
+                converted[bias] = bias_to_vanilla(b, of_b, len(ours))
+        return converted

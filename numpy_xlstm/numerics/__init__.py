@@ -109,8 +109,9 @@ def check_form(
     supported = SUPPORTED_DTYPES if dtype is None else (dtype,)
     if type(value) is not np.ndarray or value.dtype not in supported:
         _check_dtype(name, value, dtype)
-    if shape and shape[0] is ...:
-        shape = value.shape[: 1 - len(shape) or None] + shape[1:]
+    if shape and shape[0] is ...:  # any axes before the others
+        before = value.shape[: max(0, value.ndim - len(shape) + 1)]
+        shape = before + shape[1:]
     if shape != value.shape:
         fits = value.ndim == len(shape)
         for wanted, size in zip(shape, value.shape, strict=False):
@@ -337,7 +338,8 @@ def check_callable(name: str, value: Any) -> None:
 def checked_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error."""
     array = plain_array("lengths", lengths)
-    array = array if array.size else array.astype(int)
+    if not array.size:  # [] becomes an array of float64
+        array = array.astype(int)
     check_form("lengths", array, (B,), "integers")
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")

@@ -143,11 +143,12 @@ def leave(caller: Any) -> None:
     """Forget a caller that leaves :class:`one_blas_thread`; the last one restores BLAS's threads.
 
     If an interrupt prevents a caller from leaving, this function runs when the caller is deleted.
-    Two references are equal if they are to the same live object.
     """
     global _unlimited
     with _limits:
-        if not any(other != caller and other() is not None for other in tuple(_callers)):
+        # two references are equal if they are to the same live object; a dead one has none
+        others_alive = [other for other in _callers if other() is not None and other != caller]
+        if not others_alive:
             for (_, set_count), count in zip(libraries(), _unlimited, strict=False):
                 set_count(count)
             _unlimited = []

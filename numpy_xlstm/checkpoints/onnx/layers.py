@@ -80,7 +80,10 @@ def graph_of(
 
 
 def emit_outer(model: Any, x: Tensor, state: Any) -> Result:
-    """Add a model. Without steps, it runs on one of zeros, whose results are dropped."""
+    """Add a model. Without steps, it runs on one of zeros, whose results are dropped.
+
+    ONNX Runtime's LSTM and GRU refuse a sequence of no steps.
+    """
     g, axis = x.graph, model.axes.index("time")
     if g.step:
         return emit_joined(model, x, state)
@@ -237,13 +240,13 @@ def _(layer: SequenceLayer, x: Tensor, state: Any) -> Result:
 def _(stack: Stacked, x: Tensor, state: Any) -> Result:
     layers, states, after = iter(stack.layers), iter(state), []
     backwards = "Slice", [-1], [-END], [1], [-1]  # of the steps of x (B, T, ·)
-    for directions in stack.directions:
+    for count in stack.directions:
         ys = []
-        for reverse in (False, True)[:directions]:
+        for reverse in (False, True)[:count]:
             y, now = emit(next(layers), x(*backwards) if reverse else x, next(states))
             ys.append(y(*backwards) if reverse else y)
             after.append(now)
-        x = ys[0] if directions == 1 else x.graph("Concat", *ys, axis=-1)
+        x = ys[0] if count == 1 else x.graph("Concat", *ys, axis=-1)
     return x, tuple(after)
 
 
@@ -276,8 +279,14 @@ def _(cell: LSTMPCell, x: Tensor, state: Any) -> Result:
     return merged(h), state
 
 
-ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
-"""Gates of ONNX's operators, in their order, as indices into the order of this package."""
+OPERATORS: dict[type, tuple[str, tuple[int, ...]]] = {
+    LSTMCell: ("LSTM", (0, 3, 1, 2)),
+    PeepholeLSTMCell: ("LSTM", (0, 3, 1, 2)),
+    GRUCell: ("GRU", (1, 0, 2)),
+    OriginalGRUCell: ("GRU", (1, 0, 2)),
+    ElmanCell: ("RNN", (0,)),
+}
+"""ONNX's operator for each cell, and its gates as indices into the order of this package."""
 
 
 @_emit.register(LSTMCell)
@@ -288,10 +297,10 @@ ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 def _(cell: Any, x: Tensor, state: Any) -> Result:
     """Add the operator of ONNX, for one direction of one layer."""
     g, p, options = x.graph, cell.params, {"hidden_size": cell.hidden_size}
-    kind = {3: "GRU", 1: "RNN"}.get(len(p["b"]) // cell.hidden_size, "LSTM")
-    if kind == "GRU":
-        options["linear_before_reset"] = int("b_h" in p)
-    if kind == "RNN":
+    operator, order_of_gates = OPERATORS[type(cell)]
+    if operator == "GRU":
+        options["linear_before_reset"] = int(isinstance(cell, GRUCell))
+    if operator == "RNN":
         options["activations"] = [cell.nonlinearity.capitalize()]
 
     def rows(array: Any, order: Sequence[int]) -> Tensor:
@@ -299,11 +308,11 @@ def _(cell: Any, x: Tensor, state: Any) -> Result:
         return g("Concat", *(gates[k] for k in order), axis=0)("Unsqueeze", [0])
 
     W, R, b, b_h = (
-        rows(p.get(n, np.zeros(p["b"].shape)), ROWS[kind]) for n in ("W", "R", "b", "b_h")
+        rows(p.get(n, np.zeros(p["b"].shape)), order_of_gates) for n in ("W", "R", "b", "b_h")
     )
     peepholes = [rows(p["P"], (0, 2, 1))] if "P" in p else []
     states = [part("Unsqueeze", [0]) for part in state]
     inputs = x.transpose(1, 0, 2), W, R, b("Concat", b_h, axis=1), None, *states, *peepholes
-    y, *after = g.several(kind, 1 + len(state), *inputs, **options)
+    y, *after = g.several(operator, 1 + len(state), *inputs, **options)
     y = y("Squeeze", [1]).transpose(1, 0, 2)
     return y, type(state)(*(part("Squeeze", [0]) for part in after))

@@ -106,18 +106,20 @@ def forward(
     if form == "auto":
         form = "recurrent" if q.shape[2] < 2 else "chunkwise"
     options = Options(eps, forget_gate, input_gate)
-    h, state, cache = run(form, (q, k, v, *pre), state, lengths, options, chunk_size)
+    h, state, cache = run_form(form, (q, k, v, *pre), state, lengths, options, chunk_size)
     return join_heads(h), state, cache
 
 
 def backward(dh: Array, cache: Cache, dstate: mLSTMState) -> Gradients:
     """Return the gradients of q, k, v, ĩ, f̃ and of the first state, in their shapes."""
-    *dqkv, di_pre, df_pre, dstate0 = run_backward(split_heads(dh, cache.q.shape[1]), cache, dstate)
+    *dqkv, di_pre, df_pre, dstate0 = run_form_backward(
+        split_heads(dh, cache.q.shape[1]), cache, dstate
+    )
     dq, dk, dv = (join_heads(array) for array in dqkv)
     return dq, dk, dv, di_pre.swapaxes(1, 2), df_pre.swapaxes(1, 2), dstate0
 
 
-def run(
+def run_form(
     form: str,
     arrays: Arrays,
     state: Any,
@@ -157,7 +159,7 @@ def run(
     return h, after, Cache(h, arrays[0], i_pre, f_pre, options, live, normaliser, kept)
 
 
-def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
+def run_form_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Compute the gradients of :func:`run`; those of the recurrent form by chunks."""
     h, q, i, f = (joined(array) for array in cache[:4])
     NH, dh, dstate = dh.shape[1], joined(dh), map_state(joined, dstate)

@@ -7,7 +7,7 @@ from numpy_xlstm.cells.mlstm import EPS, empty_memory, mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.common import FunctionCache
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
-from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, Options, run, run_backward
+from numpy_xlstm.kernels.mlstm.forms import Cache, Gradients, Options, run_form, run_form_backward
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -238,7 +238,7 @@ def mlstm_recurrent_backward(dh: Array, cache: FunctionCache, dstate: Any = None
     shape = *kept.q.shape[:2], kept.q.shape[-1], kept.h.shape[-1]
     empty = empty_memory(shape, dh.dtype, kept.options.input_gate)
     dstate = zeros_like(empty) if dstate is None else checked_like("dstate", dstate, empty)
-    return run_backward(dh, kept, dstate)
+    return run_form_backward(dh, kept, dstate)
 
 
 mlstm_parallel_backward = mlstm_chunkwise_backward = mlstm_recurrent_backward
@@ -271,5 +271,5 @@ def checked_run(
     empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options.input_gate)
     state = empty if state is None else checked_like("state", state, empty)
     lengths = None if lengths is None else checked_lengths(lengths, B, T)
-    h, after, kept = run(form, arrays, state, lengths, options, chunk_size)
+    h, after, kept = run_form(form, arrays, state, lengths, options, chunk_size)
     return h, after, FunctionCache("mLSTM", kept)
