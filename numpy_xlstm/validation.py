@@ -5,6 +5,7 @@ calls the ``compute`` of its parts, which does not validate again.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from types import MethodType
 from typing import Any, TypeVar, cast
@@ -12,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_state
+from numpy_xlstm.numerics import Array, check_array, check_batch, checked_lengths, own_error_state
 from numpy_xlstm.trees import put_together, zeros_like
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -84,6 +85,37 @@ def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
     """Return the validated cotangent of the state after the last step; zeros for None."""
     like = module.init_state(batch_size)
     return zeros_like(like) if dstate is None else checked_like("dstate", dstate, like)
+
+
+def checked_call(layer: Any, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Any]:
+    """Return the validated arguments of a layer over sequences, in the layout of ``compute``."""
+    try:
+        layer.check_input(x)
+        rows = x if layer.batch_first else x.swapaxes(0, 1)
+        B, T = rows.shape[:2]
+        before = layer.inner_start(B) if state is None else checked_state(layer, state, B)
+        of_rows = None if lengths is None else checked_lengths(lengths, B, T)
+    except ShapeError as error:
+        raise ShapeError(f"{error}{_hint(error, layer, x, state, lengths)}") from None
+    return rows, before if state is None else layer.inner_state(before), of_rows
+
+
+def _hint(error: ShapeError, layer: Any, x: Array, state: Any, lengths: Any) -> str:
+    """Return how to pass one sequence, or a time-first x that the other arguments fit."""
+    name, _, reason = str(error).partition(": ")
+    if not reason.startswith("expected shape"):  # only check_array says this
+        return ""
+    if (name, x.ndim) in (("x", 2), ("tokens", 1)):
+        return f"; for one sequence pass {name}[{'None' if layer.batch_first else ':, None'}]"
+    if name in ("x", "tokens") or not layer.batch_first or "batch_first" not in vars(layer):
+        return ""
+    with suppress(ValueError, TypeError):  # they do not fit it
+        if lengths is not None:
+            checked_lengths(lengths, x.shape[1], len(x))
+        if state is not None:
+            checked_state(layer, state, x.shape[1])
+        return "; x is read as (batch, time, …); for time-first x pass batch_first=False"
+    return ""
 
 
 def checked_step(forward: Method) -> Method:

@@ -6,7 +6,6 @@ pair of their parts, so that arguments are checked once.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
@@ -19,11 +18,10 @@ from numpy_xlstm.numerics import (
     check_array,
     check_batch,
     check_generator,
-    checked_lengths,
     own_error_state,
 )
 from numpy_xlstm.numerics.threads import one_blas_thread
-from numpy_xlstm.validation import check_cache, check_maker, checked_cotangent, checked_state
+from numpy_xlstm.validation import check_cache, check_maker, checked_call, checked_cotangent
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # comes with the type checker; not needed to run
@@ -231,7 +229,7 @@ class Recurrent(BaseLayer, Generic[S]):
             do not modify these arrays until ``backward`` has run.
         """
         check_generator("rng", rng)
-        x, state, lengths = self._arguments(x, state, lengths)
+        x, state, lengths = checked_call(self, x, state, lengths)
         with one_blas_thread():
             x = without_padding(x, lengths)
             y, state, kept = self.compute(x, state, RunOptions(rng, lengths))
@@ -274,7 +272,7 @@ class Recurrent(BaseLayer, Generic[S]):
 
         A causal layer computes 256 steps at a time, and never has the residuals of more in memory.
         """
-        x, state, lengths = self._arguments(x, state, lengths)
+        x, state, lengths = checked_call(self, x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         steps = EVALUATION_BLOCK if self.causal else max(1, x.shape[1])
         for start in range(0, max(1, x.shape[1]), steps):
@@ -296,38 +294,6 @@ class Recurrent(BaseLayer, Generic[S]):
         """Raise an error unless x is a batch of sequences in the caller's layout."""
         check_array("x", x, (*self.axes, self.in_features), self.dtype)
         check_batch("x", x, axis=0 if self.batch_first else 1)
-
-    def _arguments(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
-        """Check the arguments and return them in the layout of ``compute``."""
-        try:
-            self.check_input(x)
-            x = x if self.batch_first else x.swapaxes(0, 1)
-            if state is None:
-                inner = self.inner_start(len(x))
-            else:
-                inner = self.inner_state(checked_state(self, state, len(x)))
-            if lengths is not None:
-                lengths = checked_lengths(lengths, len(x), x.shape[1])
-        except ShapeError as error:
-            raise ShapeError(f"{error}{self._hint(error, x, state, lengths)}") from None
-        return x, inner, lengths
-
-    def _hint(self, error: ShapeError, x: Array, state: Any, lengths: Any) -> str:
-        """Return how to pass one sequence, or a time-first x that the other arguments fit."""
-        name, _, reason = str(error).partition(": ")
-        if not reason.startswith("expected shape"):  # only check_array says this
-            return ""
-        if (name, x.ndim) in (("x", 2), ("tokens", 1)):
-            return f"; for one sequence pass {name}[{'None' if self.batch_first else ':, None'}]"
-        if name in ("x", "tokens") or not self.batch_first or "batch_first" not in vars(self):
-            return ""
-        with suppress(ValueError, TypeError):  # they do not fit it
-            if lengths is not None:
-                checked_lengths(lengths, x.shape[1], len(x))
-            if state is not None:
-                checked_state(self, state, x.shape[1])
-            return "; x is read as (batch, time, …); for time-first x pass batch_first=False"
-        return ""
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""
