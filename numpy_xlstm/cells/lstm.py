@@ -54,7 +54,10 @@ class LSTMCell(Module):
     --------
     >>> rng = np.random.default_rng(0)
     >>> cell = LSTMCell(3, 4, rng=rng)
-    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> state, outputs = cell.init_state(2), []
+    >>> for x in rng.standard_normal((7, 2, 3)):  # 7 steps
+    ...     h, state, cache = cell.forward(x, state)
+    ...     outputs.append(h)
     >>> dx, dstate0, grads = cell.backward(rng.standard_normal((2, 4)), cache)
     >>> dx.shape, dstate0.c.shape, grads["W"].shape
     ((2, 3), (2, 4), (16, 3))

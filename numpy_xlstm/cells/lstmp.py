@@ -60,7 +60,10 @@ class LSTMPCell(Module):
     --------
     >>> rng = np.random.default_rng(0)
     >>> cell = LSTMPCell(3, 4, 2, rng=rng)
-    >>> h, state, cache = cell.forward(np.ones((5, 3)))
+    >>> state, outputs = cell.init_state(5), []
+    >>> for x in rng.standard_normal((7, 5, 3)):  # 7 steps
+    ...     h, state, cache = cell.forward(x, state)
+    ...     outputs.append(h)
     >>> dx, dstate0, grads = cell.backward(rng.standard_normal((5, 2)), cache)
     >>> state.h.shape, state.c.shape, grads["R"].shape, grads["W_hr"].shape
     ((5, 2), (5, 4), (16, 2), (2, 4))

@@ -97,7 +97,10 @@ class mLSTMCell(Module):
     Examples
     --------
     >>> cell = mLSTMCell(3, 8, num_heads=2, qk_dim=4, rng=np.random.default_rng(0))
-    >>> h, state, cache = cell.forward(np.ones((5, 3)))
+    >>> state, outputs = cell.init_state(5), []
+    >>> for x in np.ones((7, 5, 3)):  # 7 steps
+    ...     h, state, cache = cell.forward(x, state)
+    ...     outputs.append(h)
     >>> h.shape, state.C.shape, state.n.shape, state.m.shape
     ((5, 8), (5, 2, 2, 4), (5, 2, 2), (5, 2))
     """

@@ -47,7 +47,10 @@ class PeepholeLSTMCell(Module):
     Examples
     --------
     >>> cell = PeepholeLSTMCell(3, 4, rng=np.random.default_rng(0))
-    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> state, outputs = cell.init_state(2), []
+    >>> for x in np.ones((7, 2, 3)):  # 7 steps
+    ...     h, state, cache = cell.forward(x, state)
+    ...     outputs.append(h)
     >>> state._fields, cell.params["P"].shape
     (('h', 'c'), (12,))
     """

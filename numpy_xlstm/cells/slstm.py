@@ -85,7 +85,10 @@ class sLSTMCell(Module):
     Examples
     --------
     >>> cell = sLSTMCell(3, 4, num_heads=2, rng=np.random.default_rng(0))
-    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> state, outputs = cell.init_state(2), []
+    >>> for x in np.ones((7, 2, 3)):  # 7 steps
+    ...     h, state, cache = cell.forward(x, state)
+    ...     outputs.append(h)
     >>> state._fields, cell.params["R"].shape
     (('h', 'c', 'n', 'm'), (2, 8, 2))
     """
