@@ -226,12 +226,13 @@ class StreamDecoder:
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
         self._pending.append(token)
-        text, late = self._text(self._context + self._pending), len(self._pending) > MAX_HELD
-        new = self._new(text if late else text.rstrip(REPLACEMENT))
-        if late or not text.endswith(REPLACEMENT):
-            alone = self._text(self._pending)
-            if late or alone:
-                self._context, self._pending, self._given = self._pending, [], len(alone)
+        text, overdue = self._text(self._context + self._pending), len(self._pending) > MAX_HELD
+        new = self._new(text if overdue else text.rstrip(REPLACEMENT))
+        is_final = overdue or not text.endswith(REPLACEMENT)
+        without_context = self._text(self._pending) if is_final else ""
+        if overdue or without_context:
+            self._context, self._pending = self._pending, []
+            self._given = len(without_context)
         return new
 
     def _text(self, ids: list[int]) -> str:

@@ -79,9 +79,12 @@ def _probe(point: Point, line: Arrays, index: Index | None = None) -> Probe:
 
 
 def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: float) -> Row:
-    """Return the row of one tensor, or of all together."""
+    """Return the row of one tensor, or of all together.
+
+    A probe has no finite reference, or is at a kink, or is judged: then it agrees or fails.
+    """
     usable = [probe for probe in probes if np.isfinite(probe.reference)]
-    slopes = [settled(point, probe, rtol) for probe in usable]
+    slopes = [settled(point, probe, rtol) for probe in usable]  # None at a kink
     pairs = zip(usable, slopes, strict=True)
     judged = [probe._replace(reference=slope) for probe, slope in pairs if slope is not None]
     along_directions = bool(probes) and probes[0].entry is None

@@ -44,7 +44,10 @@ class WeakLiterals(FunctionPass):  # type: ignore[misc]
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:
-        """Narrow each literal operand that the narrow type represents exactly."""
+        """Narrow each literal operand that the narrow type represents exactly.
+
+        A literal is an assignment to a temporary variable, which an operation then reads.
+        """
         blocks = [block for _, block in sorted(state.func_ir.blocks.items())]
         kinds = "binop", "inplace_binop"
         operations = [e for block in blocks for kind in kinds for e in block.find_exprs(kind)]

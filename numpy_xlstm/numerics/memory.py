@@ -51,13 +51,15 @@ def memory_limit() -> float:
     try:
         import resource
     except ImportError:
-        return _machine()
+        return _memory_of_machine()
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return _machine() if soft == resource.RLIM_INFINITY else min(_machine(), soft)
+    return (
+        _memory_of_machine() if soft == resource.RLIM_INFINITY else min(_memory_of_machine(), soft)
+    )
 
 
 @cache
-def _machine() -> float:
+def _memory_of_machine() -> float:
     """Return the memory of the machine or a lower limit of a control group; infinite if unknown."""
     limits = [math.inf]
     with suppress(AttributeError, ValueError, OSError):

@@ -151,7 +151,7 @@ def train(
         if budget.fraction(state.step, state.elapsed) >= 1:
             return
         before_batch, elapsed = state.rng.bit_generator.state, state.elapsed
-        start: float | None = None
+        origin: float | None = None  # the time at which the clock of the training shows 0
         for batch in batches:
             check_kind("batch", batch, Batch)
             lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, elapsed))
@@ -163,17 +163,18 @@ def train(
                 state.rng.bit_generator.state = before_batch  # undo the draws of the step
                 raise
             now = ranks.seconds(comm)
-            start = now - state.elapsed if start is None else start
-            state.advance(batch.targets.size, now - start, result.state if carry else None)
+            if origin is None:  # the first step compiles kernels, and is off the clock
+                origin = now - state.elapsed
+            state.advance(batch.targets.size, now - origin, result.state if carry else None)
             fraction = budget.fraction(state.step, state.elapsed)
             counts = state.tokens, state.elapsed
             progress = Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
             if (value := validate(progress)) is not None:
                 took = ranks.seconds(comm) - now
                 progress = progress._replace(validation=value, validation_seconds=took)
-                start += took
+                origin += took  # off the clock, too
             yield progress
-            elapsed = ranks.seconds(comm) - start
+            elapsed = ranks.seconds(comm) - origin
             if budget.fraction(state.step, elapsed) >= 1:
                 return
             before_batch = state.rng.bit_generator.state

@@ -18,7 +18,7 @@ from numpy_xlstm.numerics.initial import ShapesOnly
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    memory._machine.cache_clear()
+    memory._memory_of_machine.cache_clear()
 
 
 def test_the_machine_has_some_memory_and_no_more_than_a_petabyte() -> None:
@@ -37,7 +37,7 @@ def test_the_limits_of_all_control_groups_around_the_process_count(
 ) -> None:
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)
     monkeypatch.setattr(memory, "MEMBERSHIP", tmp_path / "cgroup")
-    machine = memory._machine()  # without such a list
+    machine = memory._memory_of_machine()  # without such a list
     (tmp_path / "cgroup").write_text(membership)
     (tmp_path / root / "a" / "b").mkdir(parents=True)
     (tmp_path / root / "a" / "c").mkdir()
@@ -49,8 +49,8 @@ def test_the_limits_of_all_control_groups_around_the_process_count(
         ("a/b", "1000\n", 1000),
     ):
         (tmp_path / root / group / name).write_text(limit)
-        memory._machine.cache_clear()
-        assert memory._machine() == expected
+        memory._memory_of_machine.cache_clear()
+        assert memory._memory_of_machine() == expected
 
 
 def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (2**26, resource.RLIM_INFINITY))
     assert memory.memory_limit() == 2**26
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    assert memory.memory_limit() == memory._machine()
+    assert memory.memory_limit() == memory._memory_of_machine()
 
 
 def test_what_fits_exactly_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
