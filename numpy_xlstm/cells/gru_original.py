@@ -13,9 +13,9 @@ from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.initial import drawn_uniformly
 from numpy_xlstm.validation import checked_step, checked_step_backward
 
-OriginalGRUCache = namedtuple("OriginalGRUCache", "cell x state pre r z u s n")
+OriginalGRUCache = namedtuple("OriginalGRUCache", "cell x state pre r z u h_reset n")
 """The cell, and residuals of one step: x (B, D), the state before it, (r̃, z̃, ñ), and arrays (B,
-H), with u = 1 − z and s = r ∘ h₋, which R_n multiplies."""
+H), with u = 1 − z and the reset state r ∘ h₋, which R_n multiplies."""
 
 
 class OriginalGRUCell(Module):
@@ -66,11 +66,11 @@ class OriginalGRUCell(Module):
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [cho.1]
         r_pre, z_pre = a_r + h_prev @ R_r.T, a_z + h_prev @ R_z.T  # [cho.2]
         r, z, u = sigmoid(r_pre), sigmoid(z_pre), sigmoid(-z_pre)  # [cho.3]
-        s = r * h_prev  # [cho.4]
-        n_pre = a_n + s @ R_n.T  # [cho.5]
+        h_reset = r * h_prev  # [cho.4]
+        n_pre = a_n + h_reset @ R_n.T  # [cho.5]
         n = np.tanh(n_pre)  # [cho.6]
         h = u * n + z * h_prev  # [cho.7]
-        cache = OriginalGRUCache(self, x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
+        cache = OriginalGRUCache(self, x, state, (r_pre, z_pre, n_pre), r, z, u, h_reset, n)
         return h, GRUState(h), cache
 
     @checked_step_backward
@@ -79,18 +79,18 @@ class OriginalGRUCell(Module):
     ) -> tuple[Array, GRUState, Grads]:
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = dstate
-        _, x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
+        _, x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, h_reset, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)
         dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [cho.8]
         dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [cho.9]
-        ds = dn_pre @ R_n  # [cho.10]
-        dr_pre = ds * h_prev * sigmoid_slope(r_pre)  # [cho.11]
+        dh_reset = dn_pre @ R_n  # [cho.10]
+        dr_pre = dh_reset * h_prev * sigmoid_slope(r_pre)  # [cho.11]
         da = np.hstack([dr_pre, dz_pre, dn_pre])  # [cho.12]
         dx = da @ self.params["W"]  # [cho.13]
-        dh_prev = z * dh + r * ds + dr_pre @ R_r + dz_pre @ R_z  # [cho.14]
+        dh_prev = z * dh + r * dh_reset + dr_pre @ R_r + dz_pre @ R_z  # [cho.14]
         dW = da.T @ x  # [cho.15]
-        dR = np.vstack([dr_pre.T @ h_prev, dz_pre.T @ h_prev, dn_pre.T @ s])  # [cho.16]
+        dR = np.vstack([dr_pre.T @ h_prev, dz_pre.T @ h_prev, dn_pre.T @ h_reset])  # [cho.16]
         db = da.sum(axis=0)  # [cho.17]
         return dx, GRUState(dh_prev), {"W": dW, "R": dR, "b": db}
 

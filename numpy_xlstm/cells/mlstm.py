@@ -108,7 +108,7 @@ class mLSTMCell(Module):
     @checked_step
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
-        # With a sigmoid input gate n and m are 0 at every step, and the denominator is 1.
+        # with a sigmoid input gate, n and m are 0 at every step, and the denominator is 1
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
         p, root_DK = self.params, root(C_prev.shape[2], x)
         heads = len(x), self.num_heads, -1  # the shape of q, k and v
@@ -121,15 +121,15 @@ class mLSTMCell(Module):
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
         A = log_f + m_prev  # [stab.3]
-        # without m, f = e^A could overflow, and inf · 0 is NaN
-        empty = ~(C_prev.any(axis=(-2, -1)) | self.normalised)  # C₋ = 0, and there is no m
-        A = np.where(empty & underflows(-A), -np.inf, A)  # [stab.4]
-        m = maximum(A, log_i) * self.normalised  # [stab.5]
+        if not self.normalised:  # while C₋ is 0, f = e^A must not overflow: inf · 0 is NaN
+            empty = ~C_prev.any(axis=(-2, -1))
+            A = np.where(empty & underflows(-A), -np.inf, A)  # [stab.4]
+        m = maximum(A, log_i) if self.normalised else np.zeros_like(A)  # [stab.5]
         i = np.exp(log_i - m)  # [stab.6]
         f = np.exp(A - m)  # [stab.7]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
-        n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]
+        n = f[..., None] * n_prev + w if self.normalised else np.zeros_like(w)  # [mlstm.9]
         s = np.einsum("bhkv,bhk->bhv", C, q)  # [mlstm.10]
         qn = np.einsum("bhk,bhk->bh", q, n)  # [mlstm.11]
         den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps  # [mlstm.12]
@@ -165,10 +165,12 @@ class mLSTMCell(Module):
         dv = i[..., None] * np.einsum("bhkv,bhk->bhv", dC, k)  # [mlstm.26]
         di = (k * dw).sum(axis=-1)  # [mlstm.27]
         df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.28]
-        past = self.normalised & (A.real >= log_i.real)  # m is A, and f is 1
-        here = self.normalised & (A.real < log_i.real)  # m is log i, and i is 1
-        dlog_i = np.where(here, dm - f * df, i * di)  # [stab.8]
-        dA = np.where(past, dm - i * di, f * df)  # [stab.9]
+        if self.normalised:
+            past = A.real >= log_i.real  # m is A, and f is 1; else m is log i, and i is 1
+            dlog_i = np.where(past, i * di, dm - f * df)  # [stab.8]
+            dA = np.where(past, dm - i * di, f * df)  # [stab.9]
+        else:  # there is no m
+            dlog_i, dA = i * di, f * df
         di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)  # [mlstm.29]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [mlstm.30]
         dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.31]

@@ -114,7 +114,7 @@ def test_two_changes_of_lines_that_share_gradients_are_shown() -> None:
         ("gru.step", GRUCell, "n_pre = r * (a_n + s_n)"),
         ("slstm.step", sLSTMCell, "df_pre = dA * log_gate_slope(f_pre, 'sigmoid')"),
         ("lstm.step", LSTMCell, "dc = dc_next + dh * o[:1] * tanh_slope(c)"),
-        ("mlstm.step", mLSTMCell, "n = (f[:, :1][..., None] * n_prev + w) * self.normalised"),
+        ("mlstm.step", mLSTMCell, "n = f[:, :1][..., None] * n_prev + w"),
         ("gru.step", GRUCell, "dx = da[..., -1:] @ self.params['W'][..., -1:, :]"),
         (
             "mlstm.step",

@@ -54,6 +54,7 @@ NAMES = {
     r"\bar q": {"q_bar"},
     r"\log i": {"log_i", "i_pre"},  # the same, for an exponential gate
     r"\tilde h": {"h_tilde", "h_pre"},
+    r"\hat h": {"h_reset"},
     r"q\cdot n": {"qn"},
     r"(q\cdot n)": {"qn"},
     r"\mathrm{den}": {"den"},
