@@ -22,7 +22,7 @@ from numpy_xlstm import (
 from numpy_xlstm.cells import sLSTMCell
 from numpy_xlstm.checkpoints.onnx import export, to_onnx
 from numpy_xlstm.cli import main
-from numpy_xlstm.errors import CheckpointError, MissingExtraError
+from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
 from tests.checkpoints.build import large, lstm, paper, stack
 
 onnx = pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")
@@ -78,6 +78,12 @@ def test_a_graph_is_there_only_with_its_parameters(
     with pytest.raises(OSError, match="the disk is full"):
         save_pretrained(lstm(), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+    monkeypatch.setattr(os, "replace", place)
+    save_pretrained(lstm(), tmp_path / "model.onnx")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(OptionError, match="expected a new path, because"):
+        save_pretrained(large(), tmp_path / "model.onnx")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_content_of_a_file(tmp_path: Path) -> None:

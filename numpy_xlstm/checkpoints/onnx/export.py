@@ -12,7 +12,7 @@ from numpy_xlstm.checkpoints.files import as_library_json
 from numpy_xlstm.checkpoints.safetensors import FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tensors import TOKENIZER
 from numpy_xlstm.disk import replacing
-from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.errors import MissingExtraError, OptionError
 from numpy_xlstm.numerics import Array, check_has, check_parameter, checked_choice
 
 NUMBERS = {"float32": 1, "float16": 10, "float64": 11, "bfloat16": 16}
@@ -49,6 +49,9 @@ def _write(model: Any, path: Path, options: Saving) -> None:
         proto.metadata_props.add(key=TOKENIZER, value=as_library_json(options.tokenizer))
     data_file = path.with_name(f"{path.name}.data")
     external = sum(array.nbytes for array in arrays) > LARGEST
+    if external and path.exists():  # it would have other parameters before it is replaced
+        expected = "a new path, because a model of more than 2 GB is two files"
+        raise OptionError(f"path: expected {expected}; {path} exists")
     with ExitStack() as files:  # the last is put in its place first: the graph, when all is there
         graph = files.enter_context(replacing(path))
         data = files.enter_context(replacing(data_file)) if external else None
@@ -62,6 +65,7 @@ def _write(model: Any, path: Path, options: Saving) -> None:
                 tensor.external_data.add(key=key, value=str(value))
             data.write(array.tobytes())
         graph.write(proto.SerializeToString())
+        graph.flush()  # if the disk is full, neither file is put in its place
 
 
 def _graph_and_arrays(model: Any, dtype: str | None, step: bool) -> tuple[Any, list[Array]]:
