@@ -118,7 +118,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    _sync(target.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,7 +144,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        _sync_folder(partial)
+        for file in (*partial.rglob("*"), partial):
+            _sync(file)
         if target.is_dir() and not any(target.iterdir()):
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
             target.rmdir()
@@ -154,7 +155,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _sync_folder(target.parent)
+    _sync(target.parent)
 
 
 def _partial(target: Path) -> Path:
@@ -162,8 +163,10 @@ def _partial(target: Path) -> Path:
     return target.with_name(f"{target.name[:40]}.{secrets.token_hex(8)}.partial")
 
 
-def _sync_folder(path: Path) -> None:
-    """Flush the names in a folder to the disk, except on Windows or if it is not readable."""
+def _sync(path: Path) -> None:
+    """Flush a file or the names in a folder to the disk, except on Windows or if not readable."""
+    if os.name == "nt":
+        return
     with suppress(PermissionError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -89,7 +89,7 @@ def test_calls_of_a_training_fail(tmp_path: Path, trials: int) -> None:
         assert_same(parts, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", [*WRITERS, "vectors"])
 def test_what_takes_a_place_is_on_the_disk_first(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +113,10 @@ def test_what_takes_a_place_is_on_the_disk_first(
     for name in ("replace", "rename"):
         monkeypatch.setattr(os, name, replacing)
     folder = prepared(kind, tmp_path / "folder")
-    save(kind, folder, 2)
+    if kind == "vectors":
+        assert main(["vectors", str(folder / "set"), "--small", "--subject", "lstm.step"]) == 0
+    else:
+        save(kind, folder, 2)
     assert folder.stat().st_ino in synced
 
 
