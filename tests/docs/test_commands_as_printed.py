@@ -52,7 +52,7 @@ shutil.copy(next(file for file in files if file.exists()), sys.argv[2])
 def commands(page: str) -> list[str]:
     """Return the command lines of a page, but not that of the tests."""
     text = (ROOT / page).read_text("utf-8")
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```", text, re.M | re.S)
     shell = [block for kind, block in blocks if kind in ("", "bash", "sh", "text")]
     lines = "".join(shell).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.split(" ")[0] in PROGRAMS and "pytest" not in line]
