@@ -25,6 +25,7 @@ extensions = [
     "mathml",
     "notebooks",
     "page_links",
+    "recipes",
     "stacked_tables",
     "tag_links",
 ]

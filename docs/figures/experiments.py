@@ -88,8 +88,8 @@ def add(runs: Path) -> None:
 def rows(found: Results, names: Collection[str]) -> str:
     """Return a table with a row for each experiment and model, and the spread over the seeds."""
     lines = [
-        "| experiment | model | seeds | ≥ 0.99 | mean | least to most | blind | steps | min |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| experiment | model | seeds | ≥ 0.99 | mean | least to most | blind | min |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name in names:
         for model in EXPERIMENTS[name].models:
@@ -106,7 +106,6 @@ def rows(found: Results, names: Collection[str]) -> str:
                 f"{np.mean(scores):z.3f}",
                 " to ".join(dict.fromkeys(f"{end:.3f}" for end in (min(scores), max(scores)))),
                 f"{BLIND[name]:.2f}" if is_accuracy else f"{BLIND[name]:.3g}",
-                f"{np.mean([trial['trained_steps'] for trial in trials]):,.0f}",
                 f"{np.mean(seconds) / 60:.1f}" if seconds else "",
             )
             lines.append(f"| {' | '.join(cells)} |")
@@ -146,23 +145,6 @@ def languages(trials: Results) -> str:
     return "\n".join(lines)
 
 
-def capacity(trials: Results) -> str:
-    """Return a table of the mean accuracies at each number of pairs, by the width of the keys."""
-    experiment = EXPERIMENTS["capacity"]
-    first, *counts = experiment.counts
-    lines = [
-        f"| width of the keys | {first} pair | {' | '.join(map(str, counts))} |",
-        f"|--:|--:|{'--:|' * len(counts)}",
-    ]
-    for model in experiment.models:
-        errors = [trial["errors"] for trial in trials["capacity", model]]
-        assert len(errors) == 3
-        means = [np.mean([1 - error[str(n)] for error in errors]) for n in experiment.counts]
-        cells = model.removeprefix("keys-"), *(f"{mean:.2f}" for mean in means)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def with_tables(page: str) -> str:
     """Return the text of the page with the tables of the committed results."""
     found = results()
@@ -170,7 +152,6 @@ def with_tables(page: str) -> str:
         "results": rows(
             found, [n for n in EXPERIMENTS if n not in (*LANGUAGES, "ablation", "capacity")]
         ),
-        "capacity": capacity(found),
         "ablation": ablation(found),
         "languages": languages(found),
         "hard rows": hard_rows.table(),
@@ -188,7 +169,10 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         add(Path(sys.argv[1]))
         trained.draw(Path(sys.argv[1]))
-    trained.draw_curves(results())
+    papers = "parity", "recall-64-4", "nearest-neighbour"
+    trained.draw_curves(results(), papers, "learning-curves.svg")
+    waiting = "cycle-navigation", "modular-arithmetic", "bucket-sort"
+    trained.draw_curves(results(), waiting, "language-curves.svg")
     trained.draw_capacity(results())
     hard_rows.draw()
     PAGE.write_text(with_tables(PAGE.read_text("utf-8")), "utf-8")

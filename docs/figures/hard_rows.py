@@ -136,13 +136,13 @@ def table() -> str:
         return " to ".join(dict.fromkeys(f"{x:z.2f}" for x in (min(scores), max(scores))))
 
     lines = [
-        "| trained on | model | seeds | random, 256 | rows | blind | 40 | 80 | 256 |",
-        "|---|---|--:|--:|---|--:|--:|--:|--:|",
+        "| trained on | model | seeds | random, 256 | rows | blind | 40 | 256 |",
+        "|---|---|--:|--:|---|--:|--:|--:|",
     ]
     for (name, model), group in trials.items():
         start = f"| `{name}` | `{model}` | {len(group)} | {spread(group, 'random', 256)}"
         for kind, guess in BLIND[name.removesuffix("-own-shares")].items():
-            cells = " | ".join(spread(group, kind, length) for length in (40, 80, 256))
+            cells = " | ".join(spread(group, kind, length) for length in (40, 256))
             lines.append(f"{start} | {kind} | {guess:.2f} | {cells} |")
     return "\n".join(lines)
 

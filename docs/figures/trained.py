@@ -28,7 +28,7 @@ from numpy_xlstm.experiments.catalogue import EXPERIMENTS
 from numpy_xlstm.experiments.trials import score
 from numpy_xlstm.numerics import Array, log_sigmoid
 
-CURVES = {"slstm": FIRST, "lstm": SECOND, "mlstm": THIRD}
+CURVES = {"sLSTM": FIRST, "LSTM": SECOND, "mLSTM": THIRD, "GRU": FOURTH}
 """Models whose learning curves are drawn, and their colours."""
 
 
@@ -156,24 +156,24 @@ def draw(runs: Path) -> None:
             figure(runs)
 
 
-def draw_curves(results: Results) -> None:
+def draw_curves(results: Results, names: tuple[str, ...], file: str) -> None:
     """The validations of all trials of three experiments."""
     with rc_context(STYLE):
-        names = "parity", "recall-64-4", "nearest-neighbour"
         figure = Figure(figsize=(10, 3.6), layout="constrained")
         for axes, name in zip(figure.subplots(1, 3), names, strict=True):
             metric = EXPERIMENTS[name].metric
             for model, colour in CURVES.items():
-                axes.plot([], color=colour, label=model.replace("lstm", "LSTM"))
-                for trial in results.get((name, model), []):
+                if any((name, model.lower()) in results for name in names):
+                    axes.plot([], color=colour, label=model)
+                for trial in results.get((name, model.lower()), []):
                     steps, errors = zip(*trial["curve"], strict=True)
                     scores = [score(metric, error) for error in errors]
                     axes.plot(steps, scores, color=colour, linewidth=0.8)
                     axes.plot(steps[-1:], scores[-1:], "o", color=colour, markersize=3)
             axes.set(title=name, xlabel="step")
             axes.set_ylabel("rescaled accuracy" if metric == "accuracy" else metric)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        save(figure, "learning-curves.svg")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        save(figure, file)
 
 
 def draw_capacity(results: Results) -> None:
