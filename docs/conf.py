@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 from numpydoc import xref
+from sphinx.application import Sphinx
 
 import numpy_xlstm
 from numpy_xlstm import errors
@@ -77,3 +78,24 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-dark",
 }
+
+MOVED = {
+    "check-your-layer": "gradcheck",
+}
+"""Pages that are gone, and their heirs, to which old links lead on."""
+
+
+def lead_on(app: Sphinx, error: Exception | None) -> None:
+    """Write the old pages."""
+    for old, new in MOVED.items() if app.builder.format == "html" and not error else ():
+        Path(app.outdir, f"{old}.html").write_text(
+            f"<!doctype html><html lang='en'><title>{new}</title>"
+            f"<meta http-equiv='refresh' content='0; url={new}.html'>"
+            f"<a href='{new}.html'>{new}</a></html>\n",
+            "utf-8",
+        )
+
+
+def setup(app: Sphinx) -> None:
+    """Write the old pages at the end of a build."""
+    app.connect("build-finished", lead_on)

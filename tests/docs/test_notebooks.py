@@ -20,7 +20,7 @@ TUTORIALS = [page for page in sorted(DOCS.rglob("*.md")) if is_tutorial(page.rea
 
 
 def test_there_are_tutorials() -> None:
-    expected = {"from-lstm-to-mlstm", "inside-a-cell", "add-a-cell", "check-your-layer"}
+    expected = {"from-lstm-to-mlstm", "inside-a-cell", "add-a-cell", "gradcheck"}
     assert expected <= {page.stem for page in TUTORIALS}
 
 
