@@ -81,9 +81,10 @@ class Seen(NamedTuple):
 def faults(folder: Path) -> list[str]:
     """Return one line for each problem of the pages in a folder, in each width and on paper.
 
-    Two browsers share the pages.
+    Two browsers share the pages. A page that leads on to another is not looked at.
     """
-    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.html"))
+    files = [f for f in folder.rglob("*.html") if "http-equiv=" not in f.read_text("utf-8")]
+    paths = sorted(path.relative_to(folder) for path in files)
     pages = [path.as_posix() for path in paths if path.parts[0] != "_static"]
     halves = [half for half in (pages[::2], pages[1::2]) if half]
     with served(folder) as site, ThreadPoolExecutor(len(halves)) as pool:

@@ -65,6 +65,14 @@ def test_no_page_has_a_fault(site: Path) -> None:
     assert faults(site) == []
 
 
+def test_an_old_page_leads_on_to_its_heir(site: Path, shown: Site) -> None:
+    window = shown.window("check-your-layer.html")
+    window.wait_for_url("**/gradcheck.html")
+    for path in site.rglob("*.html"):
+        for heir in re.findall(r"http-equiv='refresh' content='0; url=(.*?)'", path.read_text()):
+            assert (path.parent / heir).exists(), path.name
+
+
 @pytest.mark.parametrize(("theme", "system"), [("light", "dark"), ("dark", "light")])
 def test_figures_follow_the_switch_of_the_site(
     site: Path, shown: Site, theme: str, system: str
