@@ -209,6 +209,38 @@ def test_bucket_sort_ends_in_a_spike() -> None:
     )
 
 
+def test_the_page_of_training_says_how_long_a_plateau_lasts() -> None:
+    page = (experiments.DOCS / "training.md").read_text("utf-8")
+    found = experiments.results()
+
+    def ends(name: str, model: str) -> list[list[int]]:
+        """Return, for each trial that arrives, its last step below 0.2 and its first at 0.95."""
+        curves = [[(step, 1 - error) for step, error in t["curve"]] for t in found[name, model]]
+        steps = [[min([s for s, a in c if a >= x], default=0) for x in (0.2, 0.95)] for c in curves]
+        return sorted([low - 100, high] for low, high in steps if high)
+
+    ended = ends("parity", "slstm")
+    assert len(ended) == 15
+    low, high = zip(*ended, strict=True)
+    span = f"{min(low)} to {max(low):,} | {min(high)} to {max(high):,} |"
+    assert f"| parity, sLSTM, 15 seeds | {span}" in page
+    assert max(high) // min(high) == 8
+    [(last, first)] = ends("parity-official", "slstm")
+    assert f"| parity of full length, sLSTM, one seed | {last:,} | {first:,} |" in page
+    for task, name, model in (
+        ("cycle navigation, GRU", "cycle-navigation", "gru"),
+        ("modular arithmetic, LSTM", "modular-arithmetic", "lstm"),
+    ):
+        (a, b), (c, d) = ends(name, model)
+        assert f"| {task}, two seeds of three | {a:,} and {c:,} | {b:,} and {d:,} |" in page
+    for name, model, row in (
+        ("modular-arithmetic", "slstm", "modular arithmetic, sLSTM, three seeds | 12,000"),
+        ("parity", "mlstm", "parity, mLSTM, ten seeds | 3,000"),
+    ):
+        assert f"| {row}, the end | never |" in page
+        assert max(1 - e for t in found[name, model] for _, e in t["curve"]) < 0.2
+
+
 def test_skewed_rows_have_nine_of_ten_equal_symbols() -> None:
     batch = hard_rows.hard("parity", "skewed")(np.random.default_rng(0), 400, (80, 80))
     same = np.mean(batch.inputs == batch.inputs[:, :1])
