@@ -136,14 +136,14 @@ def table() -> str:
         return " to ".join(dict.fromkeys(f"{x:z.2f}" for x in (min(scores), max(scores))))
 
     lines = [
-        "| trained on | model | seeds | random, 256 | rows | blind | 40 | 256 |",
-        "|---|---|--:|--:|---|--:|--:|--:|",
+        "| trained on | model | rows | of length 40 | 256 | blind | random rows, 256 |",
+        "|---|---|---|--:|--:|--:|--:|",
     ]
     for (name, model), group in trials.items():
-        start = f"| `{name}` | `{model}` | {len(group)} | {spread(group, 'random', 256)}"
+        random = spread(group, "random", 256)
         for kind, guess in BLIND[name.removesuffix("-own-shares")].items():
             cells = " | ".join(spread(group, kind, length) for length in (40, 256))
-            lines.append(f"{start} | {kind} | {guess:.2f} | {cells} |")
+            lines.append(f"| `{name}` | `{model}` | {kind} | {cells} | {guess:.2f} | {random} |")
     return "\n".join(lines)
 
 
