@@ -41,11 +41,6 @@ pytest_collect_file = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What takes too long for every run."""
-    parser.addoption(
-        "--whole-checkpoint",
-        action="store_true",
-        help="load a checkpoint of 1.3 GB, and not one of 130 MB, where its memory is measured",
-    )
     parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
         "--rest",
@@ -54,9 +49,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--trials", type=int, default=1, help="check N times as many cases where tests sample"
-    )
-    parser.addoption(
-        "--seeds", type=int, default=1, help="over how many seeds ports must pass the kit"
     )
 
 

@@ -1,7 +1,4 @@
-"""The peak memory for loading a checkpoint in eight files.
-
-With ``--whole-checkpoint`` it has 1.3 GB, otherwise a tenth of that.
-"""
+"""The peak memory for loading a checkpoint in eight files."""
 
 import sys
 from pathlib import Path
@@ -38,15 +35,12 @@ def load(folder: Path) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_checkpoint_in_eight_files(
-    dtype: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize("size", [130_000_000, pytest.param(1_300_000_000, marks=pytest.mark.long)])
+def test_a_checkpoint_in_eight_files(size: int, dtype: str, tmp_path: Path) -> None:
     from tests.reliability.children import ask  # which Windows cannot import
 
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
-    whole = request.config.getoption("--whole-checkpoint")
-    size = 1_300_000_000 if whole else 130_000_000
     write(tmp_path / "model", size // (4 if dtype == "float32" else 2), dtype)
     assert len([*tmp_path.glob("model/*.safetensors")]) == 8
     loaded, memory = ask(load, tmp_path / "model").said

@@ -1,4 +1,4 @@
-"""Correct ports in PyTorch pass gradcheck and the kit, in float32 with 20 seeds."""
+"""Correct ports in PyTorch pass gradcheck and the kit."""
 
 import importlib
 from collections.abc import Iterator
