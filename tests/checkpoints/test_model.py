@@ -52,8 +52,9 @@ def build(cell: str = "lstm", dtype: Any = np.float64) -> LanguageModel:
     return LanguageModel(7, 4, layer(4, 8, dtype=dtype, rng=rng, **options), rng=rng)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("cell", "dtype"), [("lstm", np.float32), *((cell, np.float64) for cell in CELLS)]
+)
 def test_a_model_comes_back_bit_for_bit(cell: str, dtype: Any, tmp_path: Path) -> None:
     model, tokens = build(cell, dtype), np.array([[1, 2, 6, 0, 3]])
     model.params["head.bias"][...] = np.array([-0.0, 5e-324, 1 / 3, 1, 2, 3, 4])
