@@ -38,6 +38,8 @@ FEWER_DIGITS = {
 }
 """For each dtype, the range of the largest error over its bound if numbers are computed in a
 narrower format, and how this is said."""
+SHORT = {"one-step", "one-row", "padding", "chunks"}
+"""Flags of cases that are ordinary but for their sizes."""
 UNCLEAR = {"near-tie", "closed-gates", "open-gates"}
 """Flags of cases that do not tell how many digits are right."""
 SUMMED = (
@@ -74,6 +76,14 @@ class Difference:
     def simplicity(self) -> tuple[int, int]:
         """Numbers of wrong results and of entries; both are small for a simple case."""
         return len(self.unexplained), sum(array.size for array in self.case.expected.values())
+
+    @property
+    def cost(self) -> tuple[bool, int, int, tuple[int, int]]:
+        """Smallest for the case to search in: ordinary, and with few steps, so that runs are short."""
+        y = self.case.inputs.get("dy", np.zeros(0))
+        steps = y.shape[1] if self.case.subject.steps and y.ndim > 2 else 1
+        unusual = not SHORT.issuperset(self.case.flags)
+        return unusual, steps, len(self.case.flags), self.simplicity
 
     @property
     def forward(self) -> bool:

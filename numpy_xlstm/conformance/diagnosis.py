@@ -60,13 +60,15 @@ def searches(
     ``runs`` may be those of another report, so that a known mistake is not run again.
     """
     runs = Runs() if runs is None else runs
-    runs.left, runs.left_known = 5 * RUNS, 2 * RUNS
+    runs.left, runs.later, runs.left_known = 0, 5 * RUNS, 2 * RUNS
     right: list[Checked] = [(case, case.expected) for case in passed]
     by_name = sorted(failed, key=lambda pair: (pair[0].subject.steps, pair[0].subject.name))
     done: list[Search] = []
+    subjects = len({case.subject.name for case, _ in by_name})
     for name, group in groupby(by_name, key=lambda pair: pair[0].subject.name):
         own = [pair for pair in right if pair[0].subject.name == name]
         before = {bug.name: bug for search in done for bug in search.made}
+        runs.share(subjects - len(done))
         done.append(Search(runs, list(group), own, before))
     return done
 
@@ -157,7 +159,7 @@ class Search:
         Those that no case contradicts come before all others.
         """
         helpful = [bug for bug in bugs if bug not in made]
-        first = next(iter(port.open(made)), None)
+        first = min(port.open(made), key=lambda each: each.cost, default=None)
         if first is not None:
             for case in (first.case.forward, first.case):  # the forward first, to save time
                 helpful = _ranked(port, made, helpful, (case, first.got))
@@ -290,10 +292,10 @@ def with_changes(port: Evidence, made: Made) -> Made:
 def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
     """Yield the changes that give one wrong output or, if there are none, one wrong gradient.
 
-    The case is the simplest one. The result that the fewest lines can change comes first, so that a
-    second mistake elsewhere does not hide the first.
+    The case is the one that takes least time. The result that the fewest lines can change comes
+    first, so that a second mistake elsewhere does not hide the first.
     """
-    wrong = _simplest(port, made)
+    wrong = min(port.open(made), key=lambda each: each.cost)
     # the wrong outputs or, if the forward is right, the wrong gradients
     names = [name for name in wrong.unexplained if wrong.forward != is_gradient(name)]
     targets = []

@@ -39,9 +39,17 @@ class Runs:
     known: dict[tuple[Any, ...], WithTolerances] = field(default_factory=dict)
     changed: dict[tuple[CaseData, Changes, int], dict[str, Any]] = field(default_factory=dict)
     left: int = RUNS
-    """Number of runs of a changed line that are left in this report."""
+    """Number of runs of a changed line that are left for a subject."""
+    later: int = 0
+    """Number of those that the next subjects have."""
     left_known: int = RUNS
     """Number of runs of known mistakes that are left; it may become negative."""
+
+    def share(self, subjects: int) -> None:
+        """Divide the runs of changed lines that are left, and give the next subject its share."""
+        every = self.left + self.later
+        self.left = every // subjects
+        self.later = every - self.left
 
     def with_mistakes(self, made: Made, case: CaseData) -> WithTolerances:
         """Return the results of the specification with these mistakes, and their tolerances.
