@@ -79,7 +79,7 @@ class Difference:
 
     @property
     def cost(self) -> tuple[bool, int, int, tuple[int, int]]:
-        """Smallest for the case to search in: ordinary, and with few steps, so that runs are short."""
+        """Smallest for the case to search in: ordinary, and with few steps."""
         y = self.case.inputs.get("dy", np.zeros(0))
         steps = y.shape[1] if self.case.subject.steps and y.ndim > 2 else 1
         unusual = not SHORT.issuperset(self.case.flags)

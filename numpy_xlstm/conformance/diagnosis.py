@@ -44,6 +44,8 @@ STARTS = 3
 """Number of mistakes with each of which a search is started."""
 MOST = 6
 """Largest number of mistakes found in one subject."""
+FAR = 1e7
+"""A port with a mistake is nearer to its numbers, in units of ε times the largest of them."""
 MOST_LINES = 8
 """Largest number of lines that are shown as possible places of a mistake."""
 NOT_SEARCHED = (
@@ -312,9 +314,22 @@ def _giving(port: Evidence, made: Made) -> Iterator[Bug]:
             if port.runs.left <= 0:
                 return
             results = port.runs.with_change(changes, number, wrong.searched)
-            numbers = with_tolerances(wrong.case, {n: a for n, a in results.items() if n == name})
+            if name not in results or _far(wrong, name, results[name]):
+                continue
+            numbers = with_tolerances(wrong.case, {name: results[name]})
             if differing(before, numbers) and not differing({name: wrong.got[name]}, numbers):
                 yield changes.bug(number)
+
+
+def _far(wrong: Difference, name: str, array: Array) -> bool:
+    """Return whether an array is too far from a result of the port for any tolerance.
+
+    This takes less time than to compute the tolerances.
+    """
+    with np.errstate(all="ignore"):
+        off = np.nanmax(abs(array - wrong.got[name]) - 2 * wrong.case.bounds[name], initial=0)
+        largest = np.nanmax(abs(array), initial=0)
+    return bool(np.isfinite(off) and off > FAR * np.finfo(array.dtype).eps * largest)
 
 
 def _affected(
