@@ -80,16 +80,15 @@ def test_a_limit_another_function_and_another_order_are_named(line: str, named: 
     assert named in said("lstm.step", LSTMCell, line)
 
 
-@pytest.mark.parametrize("m", [-1e30, 0.0])
-def test_a_number_in_the_place_of_another_is_no_limit(m: float) -> None:
+def test_a_number_in_the_place_of_another_is_no_limit() -> None:
     """A state that is infinite is written as a number, and an output and a gradient are 0."""
 
     def port(case: Case) -> Arrays:
         found = dict(case.results())
-        infinite = np.where(np.isinf(found["final.m"]), m, found["final.m"])
+        infinite = np.where(np.isinf(found["final.m"]), -1e30, found["final.m"])
         return found | {"final.m": infinite, "y": 0 * found["y"], "dx": 0 * found["dx"]}
 
-    chosen = [c for c in cases("mlstm.sequence", "float64") if "no-state" in c.id]
+    chosen = [c for c in cases("mlstm.sequence", "float64") if "no-state" in c.id][:2]
     text = "\n".join(verify(chosen, port).diagnosis)
     assert "clips" not in text
     assert "failed with" not in text
@@ -439,7 +438,7 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
     def port(case: Case) -> Arrays:
         return {n: 1.7 * a if n == "dx" else a for n, a in results(case, bug).items()}
 
-    text = "\n".join(verify(cases("slstm.step", "float64")[:4], port).diagnosis)
+    text = "\n".join(verify(cases("slstm.step", "float64")[:2], port).diagnosis)
     (line,) = [line for line in text.splitlines() if "of this wrong forward" in line] or [""]
     assert "dx" not in line
     assert "dx is not explained in" in text
@@ -449,8 +448,8 @@ def test_gradients_that_are_wrong_for_a_wrong_forward_are_not_called_right() -> 
 @pytest.mark.parametrize(
     "subject",
     [
-        *("slstm.sequence", "layer.silu", "elman.stack", "layer.cross-entropy"),
-        *("block.slstm", "block.xlstm-large", "mlstm.step"),
+        *("slstm.step", "layer.silu", "elman.stack", "layer.cross-entropy"),
+        *("block.slstm", "mlstm.step"),
     ],
 )
 def test_an_entry_that_is_off_by_a_few_bounds_names_no_mistake(subject: str, trials: int) -> None:
@@ -564,37 +563,41 @@ def test_causes_without_a_line_are_named(port: Any, dtype: str | None, sentence:
     assert sentence in line
 
 
+def in_first_row(array: Array) -> Array:
+    return np.where(np.arange(len(array))[:, None] == 0, array.sum(axis=0), 0)
+
+
 @pytest.mark.parametrize(
-    ("name", "subject"),
+    ("subject", "wrong", "name"),
     [
-        ("final.c-and-n-exchanged", "slstm.step"),
-        ("grads.W_k-multiplied-by-root-of-DK", "mlstm.step"),
-        ("pre-activations-clipped", "slstm.step"),
-        ("log-sigmoid-by-softplus", "slstm.step"),
-        ("forget-gate-from-difference", "slstm.sequence"),
-        ("lengths-one-more", "slstm.sequence"),
-        pytest.param("lengths-one-less", "mlstm.sequence", marks=pytest.mark.long),
-        ("norm-over-all-heads", "block.mlstm"),
-        ("final.c-for-final.h", "lstm.step"),
-        ("grads.b-and-b_h-exchanged", "gru.step"),
-        ("gates-i-and-f-of-R-exchanged", "lstm.step"),
-        ("b_h-of-n-ignored", "gru.step"),
-        ("gates-ifzo-interleaved", "lstm.step"),
-        ("dx-without-the-gate-o-of-W", "lstm.step"),
-        ("dx-sum-in-first-row", "gru.step"),
-        ("grads.b-gates-f-and-z-exchanged", "lstm.step"),
-        ("grads.b_k-divided-by-root-of-DK", "mlstm.step"),
-        ("old-value-by-difference", "original-gru.step"),
-        ("slope-by-difference", "gru.step"),
-        ("slopes-by-difference", "slstm.step"),
+        (
+            "slstm.step",
+            lambda r: {"final.c": r["final.n"], "final.n": r["final.c"]},
+            "final.c-and-n-exchanged",
+        ),
+        (
+            "mlstm.step",
+            lambda r: {"grads.W_k": r["grads.W_k"] * r["final.C"].shape[2] ** 0.5},
+            "grads.W_k-multiplied-by-root-of-DK",
+        ),
+        ("lstm.step", lambda r: {"final.h": r["final.c"]}, "final.c-for-final.h"),
+        (
+            "gru.step",
+            lambda r: {"grads.b": r["grads.b_h"], "grads.b_h": r["grads.b"]},
+            "grads.b-and-b_h-exchanged",
+        ),
+        ("gru.step", lambda r: {"dx": in_first_row(r["dx"])}, "dx-sum-in-first-row"),
+        (
+            "lstm.step",
+            lambda r: {"grads.b": r["grads.b"].reshape(4, -1)[[0, 2, 1, 3]].ravel()},
+            "grads.b-gates-f-and-z-exchanged",
+        ),
     ],
 )
-def test_mistakes_that_are_common_in_the_wild_are_named(name: str, subject: str) -> None:
-    bug = mistake(name, subject)
-    wanted = {"large-pre-activations", "closed-gates", "open-gates", "one-head"}
-    wanted = {"padding"} if subject.startswith("block") or "lengths" in name else wanted
-    chosen = [case for case in cases(subject, "float64") if {*case.flags} <= wanted]
-    report = verify(chosen, lambda case: results(case, bug))
+def test_results_in_another_place_are_named(subject: str, wrong: Any, name: str) -> None:
+    flags = {"one-row", "one-head", "square-memory"}  # the root of DK is not 2 in all of these
+    chosen = [case for case in cases(subject, "float64") if {*case.flags} <= flags]
+    report = verify(chosen, lambda case: case.results() | wrong(case.results()))
     assert f"({name})" in report.diagnosis[0]
 
 
@@ -608,7 +611,7 @@ def test_the_lines_on_which_wrong_results_depend_are_shown() -> None:
     assert "C = f[" not in lines
     assert "return" not in lines
     change = "di = 1.001 * dc * z + dn"
-    _, _, text = said("slstm.step", sLSTMCell, change).partition("and no right one:")
+    _, _, text = said("slstm.step", sLSTMCell, change, most=4).partition("and no right one:")
     assert "di = dc * z + dn" in text
     assert "df = " not in text
 
@@ -636,20 +639,17 @@ def test_a_forward_alone_may_be_that_of_a_mistake_at_the_interface() -> None:
 def test_a_mistake_in_chunks_of_another_size_is_found(name: str, change: str) -> None:
     listed = mistake("own-step-masked-in-one-chunk", "mlstm.chunkwise")
     bug = listed._replace(change=change) if change else listed
-    few = [case for case in cases("mlstm.chunkwise", "float64") if not case.flags]
+    few = [case for case in cases("mlstm.chunkwise", "float64") if not case.flags][:2]
     (found,) = diagnosed([(case, results(case, bug)) for case in few])
     assert found.name == name
     assert found.around is listed.around
 
 
-@pytest.mark.parametrize(
-    "subject", ["gru.sequence", pytest.param("slstm.sequence", marks=pytest.mark.long)]
-)
-def test_mistakes_in_one_part_of_a_state_or_one_gradient_are_named(subject: str) -> None:
-    few = [case for case in cases(subject, "float64") if {*case.flags} <= {"padding"}]
+def test_mistakes_in_one_part_of_a_state_or_one_gradient_are_named() -> None:
+    few = [case for case in cases("gru.sequence", "float64") if {*case.flags} <= {"padding"}]
     bugs = [bug for bug in known(few[0]) if "unroll" in str(bug.code) and bug not in BUGS]
     assert len(bugs) > 20
-    for bug in bugs[::7]:
+    for bug in bugs[::14]:
         failed = [(case, results(case, bug)) for case in few]
         named = diagnosed([(c, got) for c, got in failed if differing(got, (c.expected, c.bounds))])
         again = results(few[0], *named)

@@ -57,7 +57,6 @@ OF_THE_FORMAT = (
     "emptiness-of-the-whole-batch",
     "stabiliser-missing",
     "stabiliser-without-forget-gate",
-    "stabiliser-without-m-before",
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
     "backward-with-unstabilised-gates",
@@ -196,18 +195,10 @@ def test_a_right_port_never_fails(seed: int) -> None:
             case.check(ports.kernel(case))
 
 
-@pytest.mark.parametrize(
-    ("subject", "apart"),
-    [
-        ("lstm.step", 30),
-        pytest.param("slstm.step", 30, marks=pytest.mark.long),
-        pytest.param("mlstm.step", 30, marks=pytest.mark.long),
-    ],
-)
-def test_mistakes_at_the_interface_are_seen_and_explained(subject: str, apart: int) -> None:
+def test_mistakes_at_the_interface_are_seen_and_explained() -> None:
     """The named mistakes give the numbers of the port; several may give the same."""
-    chosen, seen = cases(subject, "float64"), 0
-    mistakes = interfaces(chosen[0])[::apart]
+    chosen, seen = cases("lstm.step", "float64"), 0
+    mistakes = interfaces(chosen[0])[::30]
     for bug in mistakes:
         got = {case: results(case, bug) for case in chosen}
         failed = [

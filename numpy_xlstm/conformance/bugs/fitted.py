@@ -1,4 +1,4 @@
-"""Mistakes with a number or function of the port: limits, clipping, weight decay, activations.
+"""Mistakes with a number or function of the port: limits, clipping, activations.
 
 Unless it is a common one, a number is taken from the port's results and rounded to three digits,
 because a person wrote it.
@@ -147,22 +147,6 @@ def limits(case: CaseData, got: Arrays) -> Iterator[Bug]:
             yield _around(
                 name, what, names, lambda a, norm, K=size, eps=eps: a * (K / max(K, norm + eps))
             )
-
-    for names in (params, *([name] for name in params[1:] and params)):
-        weights = {name: case.inputs[f"params.{name[6:]}"] for name in names}
-        w, rest = _joined(weights, names), _joined(got, names) - _joined(case.expected, names)
-        fit = _rounded(float(w @ rest / max(1, w @ w)))
-        for factor in {1.0, fit if 0 < abs(fit) < 100 else 1.0} if names else ():
-            name = f"{factor:g} times parameter in {' '.join(names)}"
-            what = f"a backward that adds {factor:g} times the parameter to {', '.join(names)}"
-            around = ChangedResults(partial(_decayed, names, factor))
-            yield Bug(name.replace(" ", "-"), (), (), "", what, around=around)
-
-
-def _decayed(names: Sequence[str], factor: float, results: Arrays, inputs: Arrays) -> Arrays:
-    """Add multiples of parameters to their gradients."""
-    own = [name for name in names if name in results]
-    return {n: results[n] + factor * inputs[f"params.{n[6:]}"] for n in own}
 
 
 def _around(name: str, what: str, names: Sequence[str], change: Callable[..., Array]) -> Bug:
