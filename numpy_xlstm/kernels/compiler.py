@@ -81,10 +81,11 @@ KERNEL: dict[str, Any] = {
     "nogil": True,
     "fastmath": {"contract"},  # allow a b + c with one rounding; keep the order of operations
     "pipeline_class": Compiler,
+    "no_cfunc_wrapper": True,
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "kernel": KERNEL,
-    "inlined": KERNEL | {"forceinline": True},
+    "inlined": KERNEL | {"forceinline": True, "no_cpython_wrapper": True},
     "summation": KERNEL | {"fastmath": {"contract", "reassoc", "nsz"}},  # sums in any order
 }
 """Options of numba for each decorator of ``functions.py``."""
