@@ -14,7 +14,6 @@ number selects a change::
 import ast
 import re
 from collections.abc import Iterator
-from copy import deepcopy
 from functools import lru_cache
 from itertools import combinations
 from threading import Lock
@@ -191,21 +190,33 @@ def _changed(statement: Any, names: Operands) -> Iterator[list[str]]:
     for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
         wholes = [{id(part): other} for other in _by_mistake("whole", part)]
         variants = [*wholes, *_variants(part, names)]
-        texts = [ast.unparse(deepcopy(statement, replaced)) for replaced in variants]
+        texts = [_text(statement, replaced) for replaced in variants]
         yield ["pass", *texts] if isinstance(statement, ast.Expr) else texts
     if isinstance(whole, ast.Tuple):
         orders = [[*whole.elts] for _ in combinations(whole.elts, 2)]
         for order, (a, b) in zip(orders, combinations(range(len(whole.elts)), 2), strict=True):
             order[a], order[b] = order[b], order[a]
         shown = _parsed(f"MORE({ast.unparse(whole)})")
-        yield [
-            ast.unparse(deepcopy(statement, {id(whole): other}))
-            for other in (shown, *map(ast.Tuple, orders))
-        ]
+        yield [_text(statement, {id(whole): new}) for new in (shown, *map(ast.Tuple, orders))]
+
+
+def _text(statement: Any, replaced: dict[int, Any]) -> str:
+    """Return the text of a statement with other nodes in place of some, given by their ids."""
+
+    def new(node: Any) -> Any:
+        if id(node) in replaced:
+            return replaced[id(node)]
+        if isinstance(node, list):
+            return list(map(new, node))
+        if not isinstance(node, ast.AST):
+            return node
+        return type(node)(**{name: new(value) for name, value in ast.iter_fields(node)})
+
+    return ast.unparse(ast.copy_location(new(statement), statement))
 
 
 def _variants(part: Any, names: Operands) -> Iterator[dict[int, Any]]:
-    """Yield the replaced nodes of each small change, as the second argument of ``deepcopy``."""
+    """Yield the nodes of each small change in place of others, given by their ids."""
     used = [n for n in ast.walk(part) if isinstance(n, ast.Name) and n.id in names]
     for a, b in combinations(sorted({node.id for node in used}), 2):
         if _alike(a, b):
@@ -333,6 +344,7 @@ def _by_mistake(operation: str, *operands: ast.expr) -> Iterator[ast.expr]:
             yield _parsed(OPERANDS.sub(lambda found: known[found[0]], text))
 
 
+@lru_cache(maxsize=4096)
 def _parsed(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
