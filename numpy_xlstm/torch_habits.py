@@ -145,7 +145,7 @@ def advising(function: Function) -> Function:
                 renamed = re.match(r"write (\w+)( and|;|$)", sentence)
                 if sentence in ATTRIBUTES or (renamed and renamed[1] not in known):
                     sentence = advice  # the sentence is for attributes or for other functions
-                message = str(error)
+                message = str(error).partition(". Did you mean")[0]  # Python 3.13 guesses a name
                 if function.__name__ == "__init__":  # perhaps of a base
                     message = message.replace(function.__qualname__, type(args[0]).__name__)
                 raise TypeError(f"{message}; {sentence}") from None

@@ -1,5 +1,6 @@
 """The command for experiments: results, resuming, ranks, and bad input."""
 
+import gc
 import json
 import re
 import shlex
@@ -272,6 +273,7 @@ def test_a_task_and_a_body_of_ones_own(
     for registry, words in ((TASK_MODELS, []), (EXPERIMENTS, own[2:])):  # no code runs unasked
         name = own[1 if words else 3]
         registry.pop(name)
+        gc.collect()  # a process holds a lock until the objects of its run are gone
         assert main(["experiment", *words, "--resume", "runs/seed-5"]) == 2
         assert f"got '{name}'" in capsys.readouterr().err
 
