@@ -197,7 +197,8 @@ def save_picture(
 
     keys = "step", name, "validation"
     rows = (tuple(entry.get(key) for key in keys) for entry in entries)  # NaN if absent
-    steps, values, validations = np.fromiter(rows, np.dtype((float, 3))).T
+    table: Array = np.fromiter(rows, np.dtype((float, 3)))
+    steps, values, validations = table.T
     if not steps.size:
         return
     seen = np.isfinite(validations)

@@ -459,7 +459,7 @@ def test_an_entry_that_is_off_by_a_few_bounds_names_no_mistake(subject: str, tri
     for _ in range(trials):
         case = cases(subject)[rng.integers(min(24, len(cases(subject))))]
         off = {name: array.copy() for name, array in case.expected.items()}
-        name = rng.choice([name for name, array in off.items() if np.isfinite(array).any()])
+        name = str(rng.choice([n for n, array in off.items() if np.isfinite(array).any()]))
         at = rng.choice(np.flatnonzero(np.isfinite(off[name])))
         off[name].flat[at] += rng.uniform(1.2, 5) * case.bounds[name].flat[at]
         text = "".join(diagnose([(case, off)]))

@@ -326,8 +326,8 @@ def test_blind_errors() -> None:
     nearest, text = EXPERIMENTS["nearest-neighbour"], EXPERIMENTS["ablation"]
     assert blind(nearest, (63, 63)) == pytest.approx(nearest.chance, rel=0.01)
     assert text.held_out is not None
-    share = np.bincount(text.held_out(np.random.default_rng(0), 8192, (128, 128)).inputs.ravel())
-    share = share[share > 0] / share.sum()
+    count = np.bincount(text.held_out(np.random.default_rng(0), 8192, (128, 128)).inputs.ravel())
+    share = count[count > 0] / count.sum()
     assert blind(text, (128, 128)) == pytest.approx(-share @ np.log2(share), rel=0.003)
 
 

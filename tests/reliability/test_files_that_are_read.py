@@ -197,7 +197,7 @@ def test_damaged_files(files: Path, tmp_path: Path, trials: int) -> None:
         line, patterns = ROWS[rng.integers(len(ROWS))]
         copy, output = tmp_path / f"{n}", tmp_path / f"{n}.txt"
         shutil.copytree(files, copy)
-        file = copy / rng.choice(sorted(map(str, listed(copy, patterns))))
+        file = copy / str(rng.choice(sorted(map(str, listed(copy, patterns)))))
         if n % 5:
             own = file.suffix == ".safetensors" and file.parent.name in RUNS
             hostile.change(file, own, n, rng)

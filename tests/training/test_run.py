@@ -14,6 +14,7 @@ import pytest
 from numpy_xlstm.checkpoints import open_pretrained
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks
 from numpy_xlstm.training.run import REPLACED, DirectoryLock, read_log
 from numpy_xlstm.training.text import read_text
@@ -274,7 +275,7 @@ def test_memory_does_not_grow_with_the_lines_of_a_log(tmp_path: Path) -> None:
     try:
         names = "step", "bits", "validation"
         rows = (tuple(entry.get(name) for name in names) for entry in read_log(path))
-        table = np.fromiter(rows, np.dtype((float, 3)))
+        table: Array = np.fromiter(rows, np.dtype((float, 3)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

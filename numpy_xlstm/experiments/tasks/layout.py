@@ -49,7 +49,7 @@ def answered(strings: Array, n: Array, answers: Array, m: Array | int = 1) -> Ba
     (B,); or (B,), if each is one symbol.
     """
     answers = answers.reshape(len(answers), -1)
-    inputs = np.full((len(n), (n + m).max() - 1), PAD)
+    inputs = np.full((len(n), int((n + m).max()) - 1), PAD)
     inputs[:, : strings.shape[1]] = strings
     at = np.arange(inputs.shape[1]) - (n - 1)[:, None]
     mask = (at >= 0) & (at < np.reshape(m, (-1, 1)))
