@@ -230,10 +230,8 @@ class Recurrent(BaseLayer, Generic[S]):
         """
         check_generator("rng", rng)
         x, state, lengths = checked_call(self, x, state, lengths)
-        with one_blas_thread():
-            x = without_padding(x, lengths)
-            y, state, kept = self.compute(x, state, RunOptions(rng, lengths))
-        y = self._in_layout(without_padding(y, lengths))
+        y, state, kept = self._run(x, state, RunOptions(rng, lengths))
+        y = self._in_layout(y)
         cache = LayerCache(kept, lengths, y.shape, y.dtype, self)
         return y, self.outer_state(state), cache
 
@@ -273,17 +271,22 @@ class Recurrent(BaseLayer, Generic[S]):
         A causal layer computes 256 steps at a time, and never has the residuals of more in memory.
         """
         x, state, lengths = checked_call(self, x, state, lengths)
+        starts = range(0, x.shape[1], EVALUATION_BLOCK)
+        if len(starts) < 2 or not self.causal:
+            y, state, _ = self._run(x, state, RunOptions(lengths=lengths))
+            return self._in_layout(y), self.outer_state(state)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
-        steps = EVALUATION_BLOCK if self.causal else max(1, x.shape[1])
-        for start in range(0, max(1, x.shape[1]), steps):
-            block = slice(start, start + steps)
-            now = x[:, block]
-            left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
-            now = without_padding(now, left)
-            with one_blas_thread():
-                out, state, _ = self.compute(now, state, RunOptions(lengths=left))
-                y[:, block] = without_padding(out, left)
+        for start in starts:
+            block = slice(start, start + EVALUATION_BLOCK)
+            left = None if lengths is None else np.clip(lengths - start, 0, EVALUATION_BLOCK)
+            y[:, block], state, _ = self._run(x[:, block], state, RunOptions(lengths=left))
         return self._in_layout(y), self.outer_state(state)
+
+    def _run(self, x: Array, state: Any, options: RunOptions) -> tuple[Array, Any, Any]:
+        """Compute the forward with zeros in the padding of x and y."""
+        with one_blas_thread():
+            y, state, kept = self.compute(without_padding(x, options.lengths), state, options)
+        return without_padding(y, options.lengths), state, kept
 
     @property
     def axes(self) -> tuple[str, str]:

@@ -106,8 +106,13 @@ def test_evaluation_equals_the_forward(name: str, monkeypatch: pytest.MonkeyPatc
         x = draw_input(model, steps)
         y, after, _ = model.forward(x, state)
         got, got_after = model(x, state)
-        pairs = itertools.product(flat(got_after).values(), flat(start).values())
-        assert not any(np.shares_memory(new, given) for new, given in pairs)
+        results = flat(got_after, {"y": got})
+        given = flat(start, {"x": x}).values()
+        pairs = itertools.chain(
+            itertools.product(results.values(), [*given, *model.params.values()]),
+            itertools.product([got], flat(got_after).values()),
+        )
+        assert not any(np.shares_memory(new, other) for new, other in pairs)
         assert_close(flat(got_after, {"y": got}), flat(after, {"y": y}), 1e-11)
         if steps <= 4:
             assert_same(flat(got_after, {"y": got}), flat(after, {"y": y}))
