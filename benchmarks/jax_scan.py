@@ -11,7 +11,9 @@ from benchmarks.ours import draw, make_layer
 from benchmarks.timing import Work
 
 
-def forward_backward(step: Callable[..., Any], params: Any, state: Any, *sizes: int) -> Work:
+def set_up(
+    step: Callable[..., Any], params: Any, state: Any, sizes: tuple[int, ...], backward: bool
+) -> Work:
     """Set up a layer with parameters W, R and b over time-major arrays."""
 
     def outputs(params: Any, x: Any) -> Any:
@@ -22,7 +24,11 @@ def forward_backward(step: Callable[..., Any], params: Any, state: Any, *sizes: 
         y, pullback = jax.vjp(outputs, params, x)
         return y[-1], y, pullback(dy)
 
-    run: Any = jax.jit(pass_both_ways)
+    def forward(params: Any, x: Any, dy: Any) -> Any:
+        y = outputs(params, x)
+        return y[-1], y
+
+    run: Any = jax.jit(pass_both_ways if backward else forward)
 
     x = jnp.asarray(draw(*sizes).swapaxes(0, 1).copy())
     params = {name: jnp.asarray(array) for name, array in params.items()}
@@ -30,7 +36,7 @@ def forward_backward(step: Callable[..., Any], params: Any, state: Any, *sizes: 
     return lambda: wait(run(params, x, x))[0]
 
 
-def lstm(B: int, T: int, H: int) -> Work:
+def lstm(B: int, T: int, H: int, backward: bool = True) -> Work:
     def step(R: Any, state: Any, pre: Any) -> Any:
         h, c = state
         i, f, g, o = jnp.split(pre + h @ R.T, 4, axis=-1)
@@ -41,10 +47,10 @@ def lstm(B: int, T: int, H: int) -> Work:
     ours = make_layer("LSTM", H).params
     b = ours["bias_ih_l0"] + ours["bias_hh_l0"]
     params = {"W": ours["weight_ih_l0"], "R": ours["weight_hh_l0"], "b": b}
-    return forward_backward(step, params, (jnp.zeros((B, H)),) * 2, B, T, H)
+    return set_up(step, params, (jnp.zeros((B, H)),) * 2, (B, T, H), backward)
 
 
-def slstm(B: int, T: int, H: int, NH: int) -> Work:
+def slstm(B: int, T: int, H: int, NH: int, backward: bool = True) -> Work:
     def step(R: Any, state: Any, pre: Any) -> Any:
         h, c, n, m = state
         Rh = jnp.einsum("nkj,bnj->bnk", R, h.reshape(B, NH, -1))  # (B, NH, 4·DH)
@@ -59,4 +65,4 @@ def slstm(B: int, T: int, H: int, NH: int) -> Work:
 
     zero = jnp.zeros((B, H))
     state = zero, zero, zero, jnp.full((B, H), -jnp.inf)
-    return forward_backward(step, make_layer("sLSTM", H, NH).params, state, B, T, H)
+    return set_up(step, make_layer("sLSTM", H, NH).params, state, (B, T, H), backward)

@@ -41,6 +41,12 @@ def layer(kind: str, B: int, T: int, H: int, *heads: int) -> Work:
     return forward_backward(lambda: cell.forward(x), cell.backward, x)
 
 
+def layer_forward(kind: str, B: int, T: int, H: int, *heads: int) -> Work:
+    """Set up the same layer, called without a cache."""
+    x, cell = draw(B, T, H), make_layer(kind, H, *heads)
+    return lambda: cell(x)[0][:, -1]
+
+
 def mlstm_inputs(B: int, NH: int, T: int, d: int) -> list[Array]:
     """Return q, k, v and the pre-activations of both gates; v also serves as the cotangent of h."""
     q, k, v = draw(3, B, NH, T, d)
@@ -178,9 +184,13 @@ def products(*shapes: Product) -> Work:
     return work
 
 
-def layer_products(gates: int, B: int, T: int, H: int, NH: int = 1) -> Work:
-    """Set up the products of a forward and a backward of a layer."""
+def layer_products(
+    gates: int, B: int, T: int, H: int, NH: int = 1, *, backward: bool = True
+) -> Work:
+    """Set up the products of a forward, and of a backward, of a layer."""
     G, DH = gates * H, H // NH
+    if not backward:
+        return products((T, (NH, B, DH), (NH, DH, gates * DH)), (1, (T * B, H), (H, G)))
     steps = [(T, (NH, B, a), (NH, a, b)) for a, b in ((DH, gates * DH), (gates * DH, DH))]
     dR = (1, (NH, gates * DH, T * B), (NH, T * B, DH))
     maps = ((T * B, H), (H, G)), ((T * B, G), (G, H)), ((G, T * B), (T * B, H))

@@ -2,6 +2,7 @@
 
 from functools import partial
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 from benchmarks import ours
@@ -9,6 +10,9 @@ from benchmarks.ours import Model
 from benchmarks.timing import Row, Setup, Work
 
 GATES = {"LSTM": 4, "sLSTM": 4, "GRU": 3, "RNN": 1}
+ALONE = ("LSTM", "GRU", "sLSTM"), (1, 32, 128), (64, 256, 512)
+"""Cells, B and H of the rows with a forward alone."""
+
 PLACES: dict[str, list[int] | str] = {"mixed": [1], "mLSTM": [], "sLSTM": "all"}
 """Indices of the sLSTM blocks among the seven blocks."""
 
@@ -24,6 +28,7 @@ def rows(most: int = 2**16) -> list[Row]:
     cells = [("LSTM", 1, 64), ("sLSTM", 1, 64)]
     cells += [(kind, 32, H) for kind in ("LSTM", "sLSTM") for H in (256, 512)]
     found = [cell(*each, most) for each in (*cells, ("GRU", 32, 256), ("RNN", 32, 256))]
+    found += [forward(kind, B, H, most) for kind, B, H in product(*ALONE)]
     found += [mlstm(*sizes, most) for sizes in ((1, 4, 4096, 128), (4, 4, 256, 64))]
     found += [token(n * 1024, most) for n in (1, 4, 16, 64)]
     T, blocks = min(256, most), [(kind, f"7 blocks, d 128, {kind}") for kind in PLACES]
@@ -53,6 +58,21 @@ def cell(kind: str, B: int, H: int, most: int) -> Row:
         found["JAX, lax.scan"] = partial(peer, "jax_scan", "lstm", *sizes)
     floor = partial(ours.layer_products, GATES[kind], *sizes)
     return Row(f"{kind}, B {B}, T 128, H {H}", partial(ours.layer, kind, *sizes), found, floor)
+
+
+def forward(kind: str, B: int, H: int, most: int) -> Row:
+    """Return a row for a layer that is called without a cache."""
+    heads = (4,) if kind == "sLSTM" else ()
+    sizes = min(B, most), min(128, most), min(H, most), *heads
+    found: dict[str, Setup] = {}
+    if kind != "sLSTM":
+        for name, module in ((f"torch.nn.{kind}", "torch_peers"), ("ONNX Runtime", "onnx_runtime")):
+            found[name] = partial(peer, module, "layer_forward", kind, *sizes)
+    if kind != "GRU":
+        found["JAX, lax.scan"] = partial(peer, "jax_scan", kind.lower(), *sizes, False)
+    floor = partial(ours.layer_products, GATES[kind], *sizes, backward=False)
+    work = partial(ours.layer_forward, kind, *sizes)
+    return Row(f"{kind}, forward, B {B}, T 128, H {H}", work, found, floor)
 
 
 def mlstm(B: int, NH: int, T: int, d: int, most: int) -> Row:

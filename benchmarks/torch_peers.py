@@ -9,13 +9,28 @@ from benchmarks.ours import Model, draw, make_layer, mlstm_inputs
 from benchmarks.timing import Work
 
 
-def torch_layer(kind: str, B: int, T: int, H: int) -> Work:
-    """Set up ``torch.nn.LSTM``, ``GRU`` or ``RNN`` with the weights of numpy_xlstm."""
+def torch_module(kind: str, H: int) -> Any:
+    """Return ``torch.nn.LSTM``, ``GRU`` or ``RNN`` with the weights of numpy_xlstm."""
     layer = getattr(torch.nn, kind)(H, H, batch_first=True)
     ours = make_layer(kind, H).params
     layer.load_state_dict({name: torch.tensor(array) for name, array in ours.items()})
+    return layer
+
+
+def torch_layer(kind: str, B: int, T: int, H: int) -> Work:
+    layer = torch_module(kind, H)
     x, dy = torch.tensor(draw(B, T, H), requires_grad=True), torch.tensor(draw(B, T, H))
     return forward_backward(lambda: layer(x), lambda y: y[:, -1], dy, [x, *layer.parameters()])
+
+
+def layer_forward(kind: str, B: int, T: int, H: int) -> Work:
+    layer, x = torch_module(kind, H).eval(), torch.tensor(draw(B, T, H))
+
+    def work() -> Any:
+        with torch.inference_mode():
+            return layer(x)[0][:, -1]
+
+    return work
 
 
 def forward_backward(
