@@ -41,14 +41,17 @@ pytest_collect_file = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What takes too long for every run."""
-    parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
         "--rest",
         action="store_true",
         help="run only what has not passed since the last run without it",
     )
     parser.addoption(
-        "--trials", type=int, default=1, help="check N times as many cases where tests sample"
+        "--trials",
+        metavar="N",
+        type=int,
+        default=0,
+        help="also run the tests marked as long, and check N times as many cases of a sample",
     )
 
 
@@ -94,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what passed before with ``--rest``, and skip long tests without ``--long``."""
+    """Leave out what passed before with ``--rest``, and skip long tests without ``--trials``."""
     items.sort(key=lambda item: [not item.nodeid.startswith(start) for start in FIRST])
     if config.getoption("--rest"):
         if not hasattr(config, "cache"):
@@ -102,10 +105,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         passed = config.cache.get(PASSED, [])
         rest = {_test(nodeid) for nodeid in {item.nodeid for item in items}.difference(passed)}
         items[:] = [item for item in items if _test(item.nodeid) in rest]
-    if not config.getoption("--long"):
+    if not config.getoption("--trials"):
         for item in items:
             if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="takes long: needs --long"))
+                item.add_marker(pytest.mark.skip(reason="takes long: needs --trials 1"))
 
 
 def _test(nodeid: str) -> str:

@@ -12,18 +12,23 @@ from benchmarks.ours import F32, Model, draw, make_layer
 from benchmarks.timing import Work
 from numpy_xlstm.checkpoints.onnx import to_onnx
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import num_threads
 from numpy_xlstm.trees import leaves
+
+
+def session_of(model: Any, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    content = model.SerializeToString()
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 class Graph:
     """A session of a model, and its empty state."""
 
     def __init__(self, model: Any, rows: int, *, step: bool) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        content = to_onnx(model, step=step).SerializeToString()
-        self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = session_of(to_onnx(model, step=step), 1)
         self.empty: dict[str, Array] = dict(leaves("state", model.init_state(rows)))
         self.names = [each.name for each in self.session.get_outputs()]
 
@@ -71,6 +76,6 @@ def layer_forward(kind: str, B: int, T: int, H: int) -> Work:
     arrays = [numpy_helper.from_array(array.astype(F32), name) for name, array in weights.items()]
     graph = helper.make_graph([node], kind, [x], [y], arrays)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = session_of(model, num_threads())
     inputs = {"x": draw(B, T, H).swapaxes(0, 1).copy()}
     return lambda: session.run(None, inputs)[0][-1, 0]

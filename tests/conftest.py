@@ -18,4 +18,4 @@ settings.load_profile("few")
 @pytest.fixture
 def trials(request: pytest.FixtureRequest) -> int:
     """Return how many times as much as by default a test tries that takes a sample."""
-    return int(request.config.getoption("--trials"))
+    return int(request.config.getoption("--trials") or 1)

@@ -65,7 +65,7 @@ def harsh(seed: int) -> Any:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Take 6 models, one of each kind, or with ``--trials 20`` all 120."""
     if "seed_of_model" in metafunc.fixturenames:
-        count = min(120, len(KINDS) * metafunc.config.getoption("--trials"))
+        count = min(120, len(KINDS) * (metafunc.config.getoption("--trials") or 1))
         metafunc.parametrize("seed_of_model", range(count))
 
 

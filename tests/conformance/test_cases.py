@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """In one trial each pair of a kernel and a flag, in more trials all cases of kernels."""
     if "ported" in metafunc.fixturenames:
         trials = metafunc.config.getoption("--trials")
-        metafunc.parametrize("ported", FEW if trials == 1 else PORTED, ids=str)
+        metafunc.parametrize("ported", FEW if trials < 2 else PORTED, ids=str)
 
 
 def test_the_kernels_pass(ported: Case) -> None:

@@ -54,7 +54,7 @@ def test_the_battery_passes_without_a_mistake() -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """In one trial a sixth of the mutants of each module, in six trials all of them."""
     if {"module", "n"} <= {*metafunc.fixturenames}:
-        trials = metafunc.config.getoption("--trials")
+        trials = metafunc.config.getoption("--trials") or 1
         places = [(name, n) for name in MODULES for n in range(MODULES[name]) if n % 6 < trials]
         metafunc.parametrize(("module", "n"), places)
 
