@@ -18,15 +18,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _name_what_pages_ask(namespace: dict[str, Any]) -> None:
-    """``installed("onnx")`` or ``missing("onnx")``: a page skips what needs an absent package."""
+    """``installed("onnx")``: a page skips what needs an absent package."""
     namespace["installed"] = lambda name: find_spec(name) is not None
-    namespace["missing"] = _missing
-
-
-def _missing(*names: str) -> str:
-    """Return why an example is skipped; empty if all these packages are installed."""
-    absent = [name for name in names if find_spec(name) is None]
-    return f"needs {', '.join(absent)} (the extra 'peers', or tests.outside)" * bool(absent)
 
 
 pytest_collect_file = (

@@ -11,7 +11,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.implementations.page import PAGE, write
+from tests.conformance.implementations.page import write
 from tests.outside.shared import installed
 from tests.outside.test_outside import ALL
 
@@ -47,10 +47,8 @@ def run(name: str, packages: list[str], check: bool) -> int:
     more: Any = {"cwd": ROOT, "env": os.environ | FAST}
     if not check:
         subprocess.run([python, "-m", "tests.outside", "--here", *packages], check=True, **more)
-    pytest = [python, "-m", "pytest", "-W", "ignore", "-n"]  # warnings of the packages
-    with subprocess.Popen([*pytest, "0", str(PAGE)], **more) as page:  # while packages are imported
-        tests = subprocess.run([*pytest, "2", "--dist", "load", "tests/outside"], **more)
-    return page.returncode or tests.returncode
+    pytest = [python, "-m", "pytest", "-W", "ignore", "-n", "2"]  # warnings of the packages
+    return subprocess.run([*pytest, "--dist", "load", "tests/outside"], **more).returncode
 
 
 if __name__ == "__main__":

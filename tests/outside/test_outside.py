@@ -1,6 +1,5 @@
 """Implementations by others do what the page says, also in newer versions."""
 
-import re
 from importlib import import_module
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 from tests.conformance.implementations import page
 from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.outcomes import outcome, row
-from tests.outside.node import run_node
 from tests.outside.shared import installed
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -17,7 +15,6 @@ NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 ADAPTERS = [import_module(f"tests.outside.{name}") for name in NAMES if name != "test_outside"]
 ALL: list[Implementation] = [each for m in ADAPTERS for each in getattr(m, "IMPLEMENTATIONS", [])]
 PAGE = page.PAGE.read_text("utf-8")
-JAVASCRIPT = re.findall(r"^```js\n(.+?)// prints (.+?)\n```", PAGE, re.M | re.S)
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: f"{each.package}-{each.name}-{each.subject}")
@@ -29,11 +26,3 @@ def test_the_kit_says_what_the_table_says(each: Implementation) -> None:
     assert row(found) in told, str(found)
     if any(v.results is None for v in found.failed):
         assert "raises" in told[row(found)].differs, str(found)
-
-
-@pytest.mark.parametrize(("code", "printed"), JAVASCRIPT, ids=("tfjs", "brain.js"))
-def test_the_page_shows_errors_in_javascript(code: str, printed: str) -> None:
-    package = re.findall(r"@tensorflow/tfjs-core|brain\.js", code)[0]
-    if not installed(f"{package}@"):
-        pytest.skip(f"needs {package}: python -m tests.outside brain.js @tensorflow/tfjs-layers")
-    assert run_node("-e", code).split() == printed.split()

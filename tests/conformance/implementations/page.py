@@ -1,10 +1,9 @@
-"""The tables of the page *Where implementations disagree*: read, and written."""
+"""The table of the page *Where implementations disagree*: read, and written."""
 
 import re
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import date
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +14,14 @@ PAGE = Path(__file__).parents[3] / "docs/where-implementations-disagree.md"
 ROW = re.compile(
     r"^\| (?:(\S+) (\S+), (\S+) )?(\| .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", re.M
 )
-COLUMNS = "passed | failed | not offered | what differs |\n|---|---|---|---|---|---|"
-TOP = f"| package | functions | {COLUMNS}\n"
-FUNCTIONS = f"| package, date | function | subject | {COLUMNS}---|\n"
+HEAD = (
+    "| package, date | function | subject | passed | failed | not offered | what differs |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
 
 
 class Row(NamedTuple):
-    """A row of the second table: ``cells`` is made by a run, and ``differs`` is written by hand."""
+    """A row of the table: ``cells`` is made by a run, and ``differs`` is written by hand."""
 
     package: str
     version: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 def rows(text: str) -> list[Row]:
-    """Read the second table, in which only the first row of a package names it."""
+    """Read the table, in which only the first row of a package names it."""
     found, about = [], ("", "", "")
     for package, number, day, cells, differs in ROW.findall(text):
         about = (package, number, day) if package else about
@@ -49,28 +49,19 @@ def rows(text: str) -> list[Row]:
     return found
 
 
-def tables(every: Iterable[Row]) -> tuple[str, str]:
-    """Format the table of packages, with sums, and the table of functions."""
-    top, functions, sums = TOP, FUNCTIONS, [0, 0, 0, 0]
-    groups = [[*group] for _, group in groupby(every, lambda each: each.package)]
-    for group in groups:
-        counts = [sum(column) for column in zip(*(each.counts for each in group), strict=True)]
-        sums = [a + b for a, b in zip(sums, counts, strict=True)]
-        differs = dict.fromkeys(part for each in group for part in each.differs.split("; ") if part)
-        first = group[0]
-        top += _line(f"| {first.package} {first.version}", counts, "; ".join(differs))
-        for each in group:
-            head = f"| {each.package} {each.version}, {each.day} " if each is first else "| "
-            functions += _line(f"{head}{each.cells[:-2]}", [], each.differs)
-    return top + _line(f"| all {len(groups)}", sums, ""), functions
-
-
-def _line(head: str, counts: Iterable[int], last: str) -> str:
-    return " | ".join([head, *map(str, counts), last]).rstrip() + " |\n"
+def table(every: Iterable[Row]) -> str:
+    """Format the table of functions, in which the first row of a package names it."""
+    lines, before = [HEAD], ""
+    for each in every:
+        about = f"{each.package} {each.version}, {each.day} "
+        head = about if each.package != before else ""
+        lines.append(f"| {head}{each.cells[:-2]} | {each.differs}".rstrip() + " |\n")
+        before = each.package
+    return "".join(lines)
 
 
 def write(package: str, version: str, implementations: Sequence[Implementation]) -> None:
-    """Run the implementations of a package, and write its rows and both tables.
+    """Run the implementations of a package, and write its rows.
 
     A new failure has a question mark until someone explains it.
     """
@@ -85,7 +76,5 @@ def write(package: str, version: str, implementations: Sequence[Implementation])
         differs = explained.get(new.function) or "?" if found.failed else ""
         every.append(new._replace(differs=differs))
     every.sort(key=lambda each: each.package.lower())
-    for head, table in zip((TOP, FUNCTIONS), tables(every), strict=True):
-        above, _, below = text.partition(head)
-        text = above + table + re.sub(r"\A(\|.*\n)*", "", below)
-    PAGE.write_text(text, "utf-8")
+    above, _, below = text.partition(HEAD)
+    PAGE.write_text(above + table(every) + re.sub(r"\A(\|.*\n)*", "", below), "utf-8")
