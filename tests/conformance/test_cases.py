@@ -153,9 +153,9 @@ def test_open_gates_show_each_function_that_loses_its_digits(functions: Any) -> 
     naive = [case.results(replaced(case, functions)) for case in chosen]
     for case, results in zip(chosen, naive, strict=True):
         assert not all(row.passed for row in conformance.compare(case, results))
-
-    with pytest.raises(AssertionError, match="is an edge case"):
-        chosen[0].check(naive[0])
+    if functions is NAIVE[-1]:
+        with pytest.raises(AssertionError, match="is an edge case"):
+            chosen[0].check(naive[0])
 
 
 NEAR = [case for case in conformance.cases("mlstm.recurrent") if "near-tie" in case.flags]

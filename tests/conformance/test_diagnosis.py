@@ -634,7 +634,7 @@ def test_a_forward_alone_may_be_that_of_a_mistake_at_the_interface() -> None:
     ("name", "change"),
     [
         ("own-step-masked-in-one-chunk", ""),
-        ("one-line", "- scores *= W\n+ scores *= -W"),
+        pytest.param("one-line", "- scores *= W\n+ scores *= -W", marks=pytest.mark.long),
     ],
 )
 def test_a_mistake_in_chunks_of_another_size_is_found(name: str, change: str) -> None:

@@ -13,7 +13,7 @@ from tests.proof.numbers import Number, calculate_with
 from tests.proof.symbols import Symbolic, derivatives
 from tests.variants import EVERY_VARIANT, Variant
 
-WITNESSES = 60
+WITNESSES = 20
 """Number of points at which every branch must have been met."""
 
 BRANCHES = {
@@ -53,7 +53,7 @@ def test_one_unit_at_every_branch(variant: Variant, empty: bool) -> None:
     assert {place[0][0] for place, _ in proved} <= BRANCHES.keys()
 
 
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("heads", [pytest.param(1, marks=pytest.mark.long), 2])
 @pytest.mark.parametrize("variant", EVERY_VARIANT, ids=str)
 def test_two_units(variant: Variant, heads: int) -> None:
     """Each sum has terms of one kind: two show what holds for any number."""

@@ -41,7 +41,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("lengths", [None, np.array([2, 0, 3])], ids=["full", "lengths"])
 @pytest.mark.parametrize("empty", [False, True])
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("heads", [pytest.param(1, marks=pytest.mark.long), 2])
 @pytest.mark.parametrize("variant", EVERY_VARIANT, ids=str)
 def test_kernels_and_forms(variant: Variant, heads: int, empty: bool, lengths: Any) -> None:
     """At the same random point, all forms of a layer give the residues of the unrolled cell."""
