@@ -81,6 +81,7 @@ html_theme_options = {
 
 MOVED = {
     "check-your-layer": "gradcheck",
+    "derivations/stabiliser-practice": "stabiliser",
 }
 """Pages that are gone, and their heirs, to which old links lead on."""
 

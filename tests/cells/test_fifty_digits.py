@@ -3,7 +3,7 @@
 Sizes, lengths and magnitudes are random. Exponents are up to ±1e4; near ties of the maximum,
 queries at the kink of the denominator and almost vanishing weights are frequent. The bound is a
 first-order running error analysis, as in "What a float stabiliser costs" in
-``docs/derivations/stabiliser-practice.md``: each number is rounded once, and the equations
+``docs/derivations/stabiliser.md``: each number is rounded once, and the equations
 propagate the errors. The accepted error is SAFETY times the bound.
 """
 
