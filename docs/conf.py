@@ -82,6 +82,7 @@ html_theme_options = {
 MOVED = {
     "check-your-layer": "gradcheck",
     "derivations/stabiliser-practice": "stabiliser",
+    "derivations/gru-original": "derivations/gru",
 }
 """Pages that are gone, and their heirs, to which old links lead on."""
 
@@ -89,10 +90,11 @@ MOVED = {
 def lead_on(app: Sphinx, error: Exception | None) -> None:
     """Write the old pages."""
     for old, new in MOVED.items() if app.builder.format == "html" and not error else ():
+        link = "../" * old.count("/") + f"{new}.html"
         Path(app.outdir, f"{old}.html").write_text(
             f"<!doctype html><html lang='en'><title>{new}</title>"
-            f"<meta http-equiv='refresh' content='0; url={new}.html'>"
-            f"<a href='{new}.html'>{new}</a></html>\n",
+            f"<meta http-equiv='refresh' content='0; url={link}'>"
+            f"<a href='{link}'>{new}</a></html>\n",
             "utf-8",
         )
 

@@ -1,4 +1,4 @@
-"""The original GRU: one step, line by line as in ``docs/derivations/gru-original.md``."""
+"""The original GRU: one step, line by line as in ``docs/derivations/gru.md``."""
 
 from collections import namedtuple
 from typing import Any
