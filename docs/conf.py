@@ -82,7 +82,7 @@ html_theme_options = {
 MOVED = {
     "check-your-layer": "gradcheck",
     "derivations/stabiliser-practice": "stabiliser",
-    "derivations/gru-original": "derivations/gru",
+    "derivations/gru-original": "gru",
 }
 """Pages that are gone, and their heirs, to which old links lead on."""
 
