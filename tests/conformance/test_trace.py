@@ -152,7 +152,7 @@ def test_parts_that_are_joined_in_another_way() -> None:
 
 
 def by_the_formula(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float) -> Any:
-    """Return h, C, n and m by the formula of porting.md, each exponent in float32."""
+    """Return h, C, n and m by the formula of port-xlstm-7b.md, each exponent in float32."""
     log_f = np.minimum(f, 0) - np.log1p(np.exp(-np.abs(f)))
     C, n, m = np.zeros((*k.shape[:2], k.shape[3], v.shape[3]), "f4"), 0 * k[:, :, 0], -np.inf
     h, k = np.empty_like(v), k / np.sqrt(np.float32(k.shape[3]))
