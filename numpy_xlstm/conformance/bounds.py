@@ -1,6 +1,6 @@
 """Bounds on the errors of results, from the measured conditioning of a case.
 
-Derived in ``docs/conformance.md``.
+Derived in ``docs/bounds.md``.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Tensors within a block, from its residuals, in the order in which they are computed.
 
-``docs/conformance.md`` has a table of their names. All are (B, T, ·), with the heads side by side.
+``docs/trace.md`` has a table of their names. All are (B, T, ·), with the heads side by side.
 """
 
 from typing import Any

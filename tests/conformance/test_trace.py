@@ -48,7 +48,7 @@ from tests.conformance.shared import narrowed
 from tests.models.build import lm_config
 
 IDS = np.array([[3, 1, 4, 1, 5]])
-PAGE = Path(__file__).parents[2].joinpath("docs", "conformance.md").read_text("utf-8")
+PAGE = Path(__file__).parents[2].joinpath("docs", "trace.md").read_text("utf-8")
 MIXED = xLSTMLMModel(lm_config(embedding_dim=16, vocab_size=11, bias=True), dtype="float32", rng=0)
 LARGE = xLSTMLarge(
     xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=11), dtype="float32", rng=0

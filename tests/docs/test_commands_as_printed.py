@@ -18,7 +18,7 @@ from numpy_xlstm.conformance import SMALL
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 PYTHON = next((name for name in ("python3.13", "python3.11") if shutil.which(name)), "python3")
-PAGES = ("run-anywhere", "gradcheck", "conformance", "training")
+PAGES = ("run-anywhere", "gradcheck", "conformance", "trace", "bounds", "training")
 """The last page installs numba, which would compile kernels for the others too."""
 PROGRAMS = ("numpy-xlstm", "mpiexec", "pip", "python3")
 LONG = re.compile(r"--minutes [\d.]+|(?<=numpy-xlstm train)(?!.*--(minutes|steps|resume))")
