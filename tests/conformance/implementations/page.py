@@ -1,4 +1,4 @@
-"""The table of the page *Where implementations disagree*: read, and written."""
+"""The tables of the page *Where implementations disagree*: read, and written."""
 
 import re
 import warnings
@@ -18,10 +18,13 @@ HEAD = (
     "| package, date | function | subject | passed | failed | not offered | what differs |\n"
     "|---|---|---|---|---|---|---|\n"
 )
+RIGHT = re.compile(r"^\| (\S+) (\S+), (\S+) \| (.+, [\w.-]+, \d+ of \d+) \|$", re.M)
+RIGHT_FUNCTION = re.compile(r"(.+), ([\w.-]+), (\d+) of (\d+)")
+RIGHT_HEAD = "| package, date | function, subject, passed cases of all |\n|---|---|\n"
 
 
 class Row(NamedTuple):
-    """A row of the table: ``cells`` is made by a run, and ``differs`` is written by hand."""
+    """A function: ``cells`` is made by a run, and ``differs`` is written by hand."""
 
     package: str
     version: str
@@ -41,23 +44,45 @@ class Row(NamedTuple):
 
 
 def rows(text: str) -> list[Row]:
-    """Read the table, in which only the first row of a package names it."""
-    found, about = [], ("", "", "")
+    """Read both tables. In the first, only the first row of a package names it."""
+    every, about = [], ("", "", "")
     for package, number, day, cells, differs in ROW.findall(text):
         about = (package, number, day) if package else about
-        found.append(Row(*about, cells, differs))
-    return found
+        every.append(Row(*about, cells, differs))
+    for package, number, day, functions in RIGHT.findall(text):
+        for function in functions.split("; "):
+            match = RIGHT_FUNCTION.fullmatch(function)
+            assert match, function
+            name, subject, passed, total = match.groups()
+            cells = f"| {name} | {subject} | {passed} | 0 | {int(total) - int(passed)} |"
+            every.append(Row(package, number, day, cells, ""))
+    return every
 
 
 def table(every: Iterable[Row]) -> str:
-    """Format the table of functions, in which the first row of a package names it."""
+    """Format the functions that fail cases. The first row of a package names it."""
     lines, before = [HEAD], ""
     for each in every:
-        about = f"{each.package} {each.version}, {each.day} "
-        head = about if each.package != before else ""
-        lines.append(f"| {head}{each.cells[:-2]} | {each.differs}".rstrip() + " |\n")
-        before = each.package
+        if each.counts[2]:
+            about = f"{each.package} {each.version}, {each.day} "
+            head = about if each.package != before else ""
+            lines.append(f"| {head}{each.cells[:-2]} | {each.differs}".rstrip() + " |\n")
+            before = each.package
     return "".join(lines)
+
+
+def right(every: Iterable[Row]) -> str:
+    """Format the functions without a failure, a row for each package."""
+    packages: dict[str, list[str]] = {}
+    for each in every:
+        _, passed, failed, missing = each.counts
+        if not failed:
+            name, subject = each.function[1:]
+            about = f"{each.package} {each.version}, {each.day}"
+            function = f"{name[2:]}, {subject}, {passed} of {passed + missing}"
+            packages.setdefault(about, []).append(function)
+    lines = [f"| {about} | {'; '.join(names)} |\n" for about, names in packages.items()]
+    return RIGHT_HEAD + "".join(lines)
 
 
 def write(package: str, version: str, implementations: Sequence[Implementation]) -> None:
@@ -76,5 +101,7 @@ def write(package: str, version: str, implementations: Sequence[Implementation])
         differs = explained.get(new.function) or "?" if found.failed else ""
         every.append(new._replace(differs=differs))
     every.sort(key=lambda each: each.package.lower())
-    above, _, below = text.partition(HEAD)
-    PAGE.write_text(above + table(every) + re.sub(r"\A(\|.*\n)*", "", below), "utf-8")
+    for head, lines in ((HEAD, table(every)), (RIGHT_HEAD, right(every))):
+        above, _, below = text.partition(head)
+        text = above + lines + re.sub(r"\A(\|.*\n)*", "", below)
+    PAGE.write_text(text, "utf-8")
