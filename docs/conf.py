@@ -83,6 +83,7 @@ MOVED = {
     "check-your-layer": "gradcheck",
     "derivations/stabiliser-practice": "stabiliser",
     "derivations/gru-original": "gru",
+    "revising": "exponential-gates",
 }
 """Pages that are gone, and their heirs, to which old links lead on."""
 

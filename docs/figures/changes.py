@@ -106,7 +106,7 @@ def running_best(T: int = 24) -> tuple[Array, Array, Array, Array, Array]:
 
 
 def draw_revision() -> None:
-    """(d) The value with the best score so far, held by an sLSTM and not by an LSTM."""
+    """The value with the best score so far, held by an sLSTM and not by an LSTM."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     above, axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     scores, z, best, slstm, lstm = running_best()
@@ -120,7 +120,7 @@ def draw_revision() -> None:
     axes.plot(np.flatnonzero(record), z[record], "o", color=THIRD, markersize=6, label="best")
     axes.set(xlabel="step", ylabel="value")
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, "change-d.svg")
+    save(figure, "change-revising.svg")
 
 
 def reach(num_heads: int, T: int = 4, H: int = 8) -> Array:
@@ -139,13 +139,13 @@ def reach(num_heads: int, T: int = 4, H: int = 8) -> Array:
 
 
 def draw_heads() -> None:
-    """(e) The outputs that depend on each part of h₀, with one head and with four."""
+    """(d) The outputs that depend on each part of h₀, with one head and with four."""
     figure, both = panels(2, 3.0)
     for axes, num_heads in zip(both, (1, 4), strict=True):
         found = reach(num_heads)
         heat_map(axes, found, f"{num_heads} head{'s' * (num_heads > 1)}", abs(found).max())
         axes.set(xlabel="unit of $h_0$", ylabel="unit of $h_4$")
-    save(figure, "change-e.svg")
+    save(figure, "change-d.svg")
 
 
 def heat_map(axes: Any, values: Array, title: str, most: float) -> None:
@@ -169,7 +169,7 @@ def two_pairs() -> tuple[Array, Array, Array, Array]:
 
 
 def draw_matrix_memory() -> None:
-    """(f) Two pairs, the memory that holds both, and what is read."""
+    """(e) Two pairs, the memory that holds both, and what is read."""
     figure, axes = panels(4, 2.2)
     k, v, C, read = two_pairs()
     titles = "$k_1 v_1^T$", "$k_2 v_2^T$", "$C$, their sum"
@@ -177,7 +177,7 @@ def draw_matrix_memory() -> None:
         heat_map(each, values, title, 1)
     heat_map(axes[3], np.stack([v[0], read[0], v[1], read[1]]), "$v_j$, and read", 1)
     axes[3].set_yticks(np.arange(4) + 0.5, ["$v_1$", "$q = k_1$", "$v_2$", "$q = k_2$"])
-    save(figure, "change-f.svg")
+    save(figure, "change-e.svg")
 
 
 def both_forms(T: int = 12) -> tuple[Array, Array, Array]:
@@ -194,7 +194,7 @@ def both_forms(T: int = 12) -> tuple[Array, Array, Array]:
 
 
 def draw_parallel_form() -> None:
-    """(g) The weights of all steps at once, and the outputs of both forms."""
+    """(f) The weights of all steps at once, and the outputs of both forms."""
     figure, (left, right) = panels(2, 3.0)
     weights, parallel, recurrent = both_forms()
     left.pcolormesh(np.ma.masked_equal(weights, 0), cmap=shades(WHITE, BLUE), vmin=0, vmax=1)
@@ -207,7 +207,7 @@ def draw_parallel_form() -> None:
     right.plot(recurrent, color=FIRST, label="step by step")
     right.set(xlabel="step t", title="an output", xticks=range(0, len(parallel), 2))
     right.legend()
-    save(figure, "change-g.svg")
+    save(figure, "change-f.svg")
 
 
 DRAW = (

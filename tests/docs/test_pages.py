@@ -47,7 +47,7 @@ def test_the_page_for_users_of_pytorch_lists_every_sentence() -> None:
     assert len(SENTENCES) == sum(len(names.split()) for names in ADVICE.values())  # none twice
 
 
-PARTS = "from-lstm-to-mlstm", "exponential-gates", "revising", "matrix-memory", "cells-as-code"
+PARTS = "from-lstm-to-mlstm", "exponential-gates", "matrix-memory", "cells-as-code"
 
 
 @pytest.mark.parametrize("part", PARTS)

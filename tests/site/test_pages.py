@@ -179,7 +179,7 @@ def test_the_players_are_on_their_page_and_a_sentence_without_javascript(
     shown: Site, java_script: bool
 ) -> None:
     for page, name, figures in (
-        ("exponential-gates", "stabiliser", 3),
+        ("exponential-gates", "stabiliser", 5),
         ("matrix-memory", "memory", 2),
     ):
         window = shown.window(f"{page}.html", java_script_enabled=java_script)
@@ -194,7 +194,7 @@ def test_the_players_are_on_their_page_and_a_sentence_without_javascript(
 
 
 def test_solutions_fold_out(shown: Site) -> None:
-    solutions = shown.window("revising.html").locator("main details").all()
+    solutions = shown.window("exponential-gates.html").locator("main details").all()
     assert len(solutions) == 3
     for solution in solutions:
         code = solution.locator("pre")
