@@ -64,5 +64,5 @@ def test_pictures_are_inside_and_directives_are_not() -> None:
     assert ":::" not in text
     assert ":gutter:" not in text
     assert "details>" not in text
-    assert text.count("**Solution**") == 3
+    assert text.count("**Solution**") == 2
     assert any("lstm-cell.svg" in cell.get("attachments", {}) for cell in cells)
