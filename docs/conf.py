@@ -81,8 +81,8 @@ html_theme_options = {
 
 MOVED = {
     "check-your-layer": "gradcheck",
-    "derivations/stabiliser-practice": "stabiliser",
-    "derivations/gru-original": "gru",
+    "derivations/stabiliser-practice": "derivations/stabiliser",
+    "derivations/gru-original": "derivations/gru",
     "revising": "exponential-gates",
 }
 """Pages that are gone, and their heirs, to which old links lead on."""
