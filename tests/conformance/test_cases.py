@@ -153,7 +153,7 @@ def test_open_gates_show_each_function_that_loses_its_digits(functions: Any) -> 
     naive = [case.results(replaced(case, functions)) for case in chosen]
     for case, results in zip(chosen, naive, strict=True):
         assert not all(row.passed for row in conformance.compare(case, results))
-    if functions is NAIVE[-1]:
+    if functions is NAIVE[0]:  # a search takes seconds
         with pytest.raises(AssertionError, match="is an edge case"):
             chosen[0].check(naive[0])
 
